@@ -1,0 +1,286 @@
+"""The run config: everything that decides a run's result, from TOML files and overrides.
+
+A preset is a complete TOML file; nothing is adjusted after loading. `RunConfig.identity` hashes
+what decides the result, so two runs with the same identity are the same run.
+"""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from ezcli.efficientzero.hyperparameters import Hyperparameters
+from ezcli.envs.settings import AnyEnvSettings
+from ezcli.errors import ConfigError, UnknownName
+from ezcli.settings import Settings
+
+PRESET_FOLDERS = (Path(__file__).parent / "presets", Path(__file__).parents[1] / "presets")
+UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
+
+
+class EvaluationSettings(Settings):
+    """Playing greedily, without noise, for raw scores (appendix A.1)."""
+
+    episodes: int = Field(ge=1, description="episodes of the final evaluation, and of `ez evaluate`")
+    interval: int = Field(ge=0, description="train_steps between evaluations on the way; 0: none")
+    interval_episodes: int = Field(ge=1, description="episodes of those, under the training cap")
+
+
+class ComputeSettings(Settings):
+    """Where and how fast; not part of a run's identity."""
+
+    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1")
+    threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"
+    )
+
+
+class RecordSettings(Settings):
+    """What is written down on the way; not part of a run's identity."""
+
+    metrics_interval: int = Field(ge=1, description="train_steps summed up in a line of metrics")
+    checkpoint_minutes: float = Field(ge=0, description="minutes between checkpoints")
+
+
+class RunConfig(Hyperparameters):
+    """One run, whole: what `config.toml` in its folder says."""
+
+    seed: int = Field(ge=0, lt=2**31)
+    env: AnyEnvSettings
+    evaluation: EvaluationSettings
+    compute: ComputeSettings
+    record: RecordSettings
+
+    @property
+    def identity(self) -> str:
+        """12 hexadecimal digits that are equal when, and only when, the result should be."""
+        decisive = self.model_dump(mode="json", exclude=UNIDENTIFIED)
+        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that came with the package."""
+    return sorted({path.stem for folder in PRESET_FOLDERS for path in folder.glob("*.toml")})
+
+
+def preset_path(preset: str) -> Path:
+    """The file of a preset: one of ours by name, or a user's by path.
+
+    Raises:
+      UnknownName: there is no such preset.
+    """
+    if preset.endswith(".toml"):
+        if not Path(preset).is_file():
+            raise ConfigError(f"There is no file {preset!r}.", "Give a preset's name or its path.")
+        return Path(preset)
+    for folder in PRESET_FOLDERS:
+        path = folder / f"{preset}.toml"
+        if path.is_file():
+            return path
+    raise UnknownName("preset", preset, preset_names())
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+      ConfigError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{str(path)!r} is not valid TOML: {error}.") from error
+
+
+def resolve(tables: dict[str, Any], overrides: Iterable[str] = (), source: str = "") -> RunConfig:
+    """Validates `tables` with `key=value` overrides laid over them.
+
+    Args:
+      tables: as in a preset; not changed.
+      overrides: such as `search.num_simulations=25`; values are written as in TOML, and a bare
+        word is a string.
+      source: file or option to name in an error.
+
+    Raises:
+      ConfigError: a key, type or range is wrong; the sentence names the nearest valid key.
+    """
+    merged = json_copy(tables)
+    for override in overrides:
+        key, value = parse_override(override)
+        set_value(merged, key, value)
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise explain(error, source) from error
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Splits `key=value`."""
+    key, equals, text = override.partition("=")
+    key, text = key.strip(), text.strip()
+    if not (equals and key and text):
+        raise ConfigError(f"--set {override!r} is not of the form section.key=value.")
+    try:
+        return key, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, text
+
+
+def set_value(tables: dict[str, Any], key: str, value: Any) -> None:
+    """Sets the dotted `key` in nested `tables`; it must be there, or be allowed there."""
+    allowed = list(flat_keys(tables)) + optional_env_keys(tables)
+    if key not in allowed:
+        sections = [name for name, table in tables.items() if isinstance(table, dict)]
+        hint = nearest(key, allowed) or f"Sections: {', '.join(sections)}."
+        raise ConfigError(f"Unknown setting {key!r}.", hint)
+    *sections_of_key, name = key.split(".")
+    table = tables
+    for section in sections_of_key:
+        table = table[section]
+    table[name] = value
+
+
+def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[str, Any]:
+    """The tables with another environment.
+
+    Args:
+      tables: of a preset; not changed.
+      env: `atari`, `catch`, `keydoor`, or a user's `file.py:Class`.
+      game: rom name of an Atari game; implies `atari`.
+
+    Raises:
+      ConfigError: the options do not fit together or with the preset.
+    """
+    tables = json_copy(tables)
+    name = env or ("atari" if game else tables["env"]["name"])
+    if game and name != "atari":
+        raise ConfigError(f"--game names an Atari game, but the environment is {name!r}.")
+    if name != tables["env"]["name"] or ":" in name:
+        if name == "atari":
+            raise ConfigError(
+                f"This preset is for {tables['env']['name']!r}, not for Atari.",
+                "Use --preset atari100k, atari-cpu or smoke.",
+            )
+        if ":" in name:
+            tables["env"] = {"name": "custom", "target": name}
+        elif name in ("catch", "keydoor"):
+            tables["env"] = {"name": name}
+        else:
+            raise UnknownName("environment", name, ["atari", "catch", "keydoor", "file.py:Class"])
+        tables["network"]["downsamplings"] = 0
+    if game:
+        tables["env"]["game"] = game
+    return tables
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Writes every value, so that the file alone defines the run."""
+    path.write_text(to_toml(config), encoding="utf-8")
+
+
+def to_toml(config: RunConfig) -> str:
+    """The config as TOML, top-level values first."""
+    return tomli_w.dumps(config.model_dump(mode="json"))
+
+
+def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Settings whose values differ, by dotted key; `compute` and `record` are left out."""
+    left, right = (
+        dict(flat_items(config.model_dump(mode="json", exclude=UNIDENTIFIED)))
+        for config in (one, other)
+    )
+    keys = sorted(left.keys() | right.keys())
+    return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}
+
+
+def flat_items(tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested tables."""
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            yield from flat_items(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def flat_keys(tables: dict[str, Any]) -> Iterator[str]:
+    """Dotted keys of nested tables."""
+    return (key for key, _ in flat_items(tables))
+
+
+def describe(key: str) -> str:
+    """The unit and meaning of the setting with this dotted `key`; empty if none is written."""
+    model: Any = RunConfig
+    *sections, name = key.split(".")
+    for section in sections:
+        if section == "env":
+            return env_descriptions().get(name, "")
+        model = model.model_fields[section].annotation
+    return model.model_fields[name].description or ""
+
+
+def env_descriptions() -> dict[str, str]:
+    """Descriptions of the settings of every environment."""
+    models: tuple[type[BaseModel], ...] = AnyEnvSettings.__origin__.__args__  # type: ignore[attr-defined]
+    return {
+        name: field.description or ""
+        for model in models
+        for name, field in model.model_fields.items()
+    }
+
+
+def optional_env_keys(tables: dict[str, Any]) -> list[str]:
+    """Keys of the environment that have a default and so may be missing from the tables."""
+    try:
+        env = TypeAdapter(AnyEnvSettings).validate_python(tables.get("env"))
+    except ValidationError:
+        return []
+    return [f"env.{name}" for name in type(env).model_fields]
+
+
+def nearest(key: str, allowed: list[str]) -> str:
+    """A sentence with the valid key that looks most like `key`; empty if none does."""
+    by_name = {name.rpartition(".")[2]: name for name in allowed}
+    near = difflib.get_close_matches(key, allowed, n=1) or [
+        by_name[name]
+        for name in difflib.get_close_matches(key.rpartition(".")[2], list(by_name), n=1)
+    ]
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
+def explain(error: ValidationError, source: str) -> ConfigError:
+    """Pydantic's first complaint as one sentence."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("atari", "catch", "keydoor", "custom")]
+    key = ".".join(place) or "the settings together"
+    where = f" in {source}" if source else ""
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"Unknown setting {key!r}{where}.", nearest(key, all_keys()))
+    if first["type"] == "missing":
+        return ConfigError(f"{key!r} is missing{where}.", describe(key))
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+    return ConfigError(f"{key}{given}{where} is not allowed: {message[0].lower()}{message[1:]}.")
+
+
+def all_keys() -> list[str]:
+    """Every dotted key that a config can have."""
+    keys = ["seed", *(f"env.{name}" for name in env_descriptions())]
+    for section, field in RunConfig.model_fields.items():
+        if section not in ("seed", "env"):
+            keys += [f"{section}.{name}" for name in field.annotation.model_fields]  # type: ignore[union-attr]
+    return keys
+
+
+def json_copy(tables: dict[str, Any]) -> dict[str, Any]:
+    """A deep copy of tables that came from TOML."""
+    return {k: json_copy(v) if isinstance(v, dict) else v for k, v in tables.items()}

@@ -1,0 +1,162 @@
+"""Everything that is drawn on a terminal. The one place that imports rich."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ezcli.config import RunConfig
+from ezcli.errors import EzError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class TerminalReporter:
+    """Lines that stay, and one live line where the output is a terminal."""
+
+    PLAIN_SECONDS = 30.0  # between lines of progress where it is not
+
+    def __init__(self) -> None:
+        self.live: Live | None = None
+        self.metrics: dict[str, Any] = {}
+        self.said_at = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Shows the live line for as long as it is held."""
+        if not out.is_terminal:
+            yield
+            return
+        with Live(Text(""), console=out, refresh_per_second=4, transient=True) as self.live:
+            yield
+        self.live = None
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        out.print(escape(text), soft_wrap=True)
+
+    def progress(self, event: Any, config: RunConfig, rates: Any) -> None:
+        """The state after a cycle."""
+        if event.metrics is not None:
+            known = {key: value for key, value in event.metrics.items() if value is not None}
+            self.metrics |= known
+        if self.live is not None:
+            self.live.update(Text("\n".join(progress_lines(event, config, rates, self.metrics))))
+        elif time.monotonic() - self.said_at >= self.PLAIN_SECONDS:
+            self.said_at = time.monotonic()
+            print(" | ".join(progress_lines(event, config, rates, self.metrics)), flush=True)
+
+    @contextmanager
+    def quiet_while(self, what: str) -> Iterator[None]:
+        """Says what takes long, and how long it took if that was long."""
+        began = time.monotonic()
+        if self.live is not None:
+            self.live.update(Text(f"{what} ..."))
+        else:
+            print(f"{what} ...", flush=True)
+        yield
+        seconds = time.monotonic() - began
+        if self.live is None and seconds > 1:
+            print(f"... {seconds:.0f} s", flush=True)
+
+
+class QuietReporter(TerminalReporter):
+    """Says nothing; the files say it all."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def progress(self, event: Any, config: RunConfig, rates: Any) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Nothing."""
+        yield
+
+    @contextmanager
+    def quiet_while(self, what: str) -> Iterator[None]:
+        """Nothing."""
+        yield
+
+
+def progress_lines(
+    event: Any, config: RunConfig, rates: Any, metrics: dict[str, Any]
+) -> tuple[str, str]:
+    """Two lines of at most 80 columns."""
+    schedule = config.schedule
+    left = "" if rates.seconds_left is None else f"  {duration(rates.seconds_left)} left"
+    first = (
+        f"env {event.env_steps:,}/{schedule.env_steps:,}"
+        f"  train {event.train_steps:,}/{schedule.train_steps:,}"
+        f"  {rates.env_steps_per_second:.1f}+{rates.train_steps_per_second:.1f}/s{left}"
+    )
+    shown = (
+        ("score", "score", ".1f"),
+        ("loss", "loss", ".2f"),
+        ("value", "value", ".2f"),
+        ("policy", "policy", ".2f"),
+        ("depth", "search_depth", ".1f"),
+        ("entropy", "search_entropy", ".2f"),
+    )
+    parts = [f"{label} {metrics[key]:{style}}" for label, key, style in shown if key in metrics]
+    return first, "  ".join(parts) or "first metrics soon"
+
+
+def duration(seconds: float) -> str:
+    """Such as `1 h 05 min`, `3 min 20 s`, `12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def show_error(error: EzError) -> None:
+    """The message and the way out, on standard error."""
+    err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+    if error.hint:
+        err.print(escape(error.hint), soft_wrap=True)
+
+
+def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
+    """A plain table; numbers stand to the right."""
+    table = Table(title=escape(title) or None, box=None, pad_edge=False, header_style="bold")
+    rows = [[str(cell) for cell in row] for row in rows]
+    for index, column in enumerate(columns):
+        numeric = all(is_number(row[index]) for row in rows if row[index])
+        table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    out.print(table)
+
+
+def show(text: str) -> None:
+    """A line on standard output, as it is."""
+    out.print(escape(text), soft_wrap=True)
+
+
+def write(text: str) -> None:
+    """Raw text on standard output, for files and pipes."""
+    sys.stdout.write(text)
+
+
+def show_check(name: str, ok: bool, detail: str, remedy: str) -> None:
+    """A line of `ez doctor`."""
+    mark = "[green]ok  [/]" if ok else "[red]not [/]"
+    out.print(f"{mark} [bold]{escape(name)}[/]: {escape(detail)}", soft_wrap=True)
+    if remedy:
+        out.print(f"     {escape(remedy)}", soft_wrap=True)
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell reads as a number."""
+    return text.replace(",", "").replace(".", "").replace("-", "").replace("%", "").isdigit()

@@ -1,0 +1,256 @@
+"""What `ez doctor` looks at: everything outside this package that a training run needs.
+
+Nothing here prints, touches the network, or leaves a file behind. A check is not ok only where
+training could not run; what is merely missing or slow is ok and says how to do better.
+"""
+
+import contextlib
+import io
+import netrc
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from ezcli.config import RunConfig
+from ezcli.envs.games import ATARI_100K
+from ezcli.envs.settings import AtariSettings
+
+REINSTALL = "Install it again: `make setup`, or `pip install --force-reinstall ezcli`."
+COMPILERS = ("c++", "g++", "clang++")
+OLDEST_PYTHON = (3, 11)
+GIB = 2**30
+
+
+class Check(NamedTuple):
+    """One line of `ez doctor`."""
+
+    name: str
+    ok: bool  # False only if training cannot run
+    detail: str  # what was found
+    remedy: str  # what to do about it; empty if nothing
+
+
+def checks(
+    preset_name: str | None,
+    runs_dir: Path,
+    needed_memory_bytes: int = 0,
+    needed_disk_bytes: int = 0,
+) -> Iterator[Check]:
+    """Examines this machine, one check after the other.
+
+    Args:
+      preset_name: the preset whose needs are given; None if no preset is meant.
+      runs_dir: the folder that runs are written to; it need not exist.
+      needed_memory_bytes: main memory of a whole run; 0 if not known.
+      needed_disk_bytes: size of a finished run folder; 0 if not known.
+    """
+    needing = f"preset {preset_name}" if preset_name else "a run"
+    yield python()
+    yield torch_device()
+    yield compiler()
+    yield numba_cache()
+    yield roms()
+    yield memory(needed_memory_bytes, needing)
+    yield disk(runs_dir, needed_disk_bytes, needing)
+    yield wandb_login()
+    yield runs_folder(runs_dir)
+
+
+def needs(config: RunConfig) -> tuple[int, int]:
+    """Bytes of memory and of disk that a whole run with this config takes, about.
+
+    Memory is the replay's frames and 2 GiB for PyTorch, the network and a batch; disk is 500 bytes
+    a compressed frame, the largest seen on Atari, and room for two checkpoints.
+    """
+    env = config.env
+    frame = 1024
+    if isinstance(env, AtariSettings):
+        frame = (1 if env.grayscale else 3) * env.frame_size**2
+    states = config.replay.capacity
+    return states * frame + 2 * GIB, states * min(frame, 500) + GIB // 2
+
+
+def python() -> Check:
+    """The interpreter is one that ezcli supports."""
+    ok = sys.version_info >= OLDEST_PYTHON
+    oldest = ".".join(map(str, OLDEST_PYTHON))
+    remedy = f"Use Python {oldest} or newer: `make clean setup PYTHON=python{oldest}`."
+    return Check("Python", ok, platform.python_version(), "" if ok else remedy)
+
+
+def torch_device() -> Check:
+    """PyTorch loads; the device that `ez train` would take."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library does not load
+        return Check("PyTorch", False, f"cannot be imported: {error}", REINSTALL)
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        detail = f"{torch.__version__}, CUDA on {gpu.name} ({in_gib(gpu.total_memory)})"
+        return Check("PyTorch", True, detail, "")
+    detail = f"{torch.__version__}, no CUDA device: runs on the CPU"
+    detail += f" with {torch.get_num_threads()} threads"
+    if shutil.which("nvidia-smi") is None:
+        return Check("PyTorch", True, detail, "")
+    remedy = "If this machine has an NVIDIA GPU, install a CUDA build of PyTorch for its driver."
+    return Check("PyTorch", True, detail, remedy)
+
+
+def compiler() -> Check:
+    """A C++ compiler, which torch.compile needs; training does not."""
+    names = (os.environ.get("CXX", ""), *COMPILERS)
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found:
+        return Check("C++ compiler", True, found, "")
+    detail = "none; only torch.compile needs one"
+    return Check("C++ compiler", True, detail, "For torch.compile, install g++ or clang++.")
+
+
+def numba_cache() -> Check:
+    """Numba loads, and finds a folder for what it has compiled."""
+    try:
+        import numba
+    except (ImportError, OSError) as error:
+        return Check("Numba", False, f"cannot be imported: {error}", REINSTALL)
+    detail = f"{numba.__version__}, {numba.config.NUMBA_NUM_THREADS} threads"
+    if numba.config.DISABLE_JIT:
+        remedy = "Unset NUMBA_DISABLE_JIT: without its compiler the search is far too slow."
+        return Check("Numba", True, f"{detail}, compiler off", remedy)
+    try:
+        cache = numba.njit(cache=True)(_nothing).stats.cache_path
+    except RuntimeError:  # no folder that Numba tries can be written to
+        remedy = "Set NUMBA_CACHE_DIR to a folder that you may write to."
+        return Check("Numba", False, f"{detail}, no writable cache folder", remedy)
+    return Check("Numba", True, f"{detail}, cache in {cache}", "")
+
+
+def _nothing() -> None:
+    """For Numba to find a cache folder for; never compiled."""
+
+
+def roms() -> Check:
+    """The emulator loads, and the roms of the benchmark's games are whole."""
+    name = "Atari roms"
+    try:
+        from ale_py.roms import get_rom_path
+    except (ImportError, OSError) as error:
+        return Check(name, False, f"ale-py cannot be imported: {error}", REINSTALL)
+    missing = []
+    for game in ATARI_100K:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints where it looks
+                get_rom_path(game)
+        except OSError:  # absent, or its checksum differs
+            missing.append(game)
+    if not missing:
+        return Check(name, True, f"all {len(ATARI_100K)} games of the benchmark", "")
+    remedy = "They come with ale-py: `pip install --force-reinstall ale-py`"
+    if "ALE_ROMS_DIR" in os.environ:
+        remedy = "Unset ALE_ROMS_DIR to use the roms that come with ale-py"
+    return Check(name, False, f"missing or damaged: {', '.join(missing)}", remedy + ".")
+
+
+def memory(needed: int, needing: str) -> Check:
+    """Free main memory, within the limits of a container or batch job, against `needed` bytes."""
+    free = free_memory()
+    if free is None:
+        return Check("Memory", True, f"cannot be read here; {need(needing, needed)}", "")
+    ok = free >= needed
+    remedy = "Close other programs, ask for more memory, or take a smaller preset (`ez presets`)."
+    detail = f"{in_gib(free)} free; {need(needing, needed)}"
+    return Check("Memory", ok, detail, "" if ok else remedy)
+
+
+def disk(runs_dir: Path, needed: int, needing: str) -> Check:
+    """Free space where `runs_dir` is, or would be, against `needed` bytes."""
+    free = shutil.disk_usage(existing(runs_dir)).free
+    ok = free >= needed
+    detail = f"{in_gib(free)} free for {runs_dir}; {need(needing, needed)}"
+    remedy = "Free some space, or name a folder on another disk with --runs-dir."
+    return Check("Disk", ok, detail, "" if ok else remedy)
+
+
+def wandb_login() -> Check:
+    """Weights & Biases, which no run needs; whether a login exists, never what it is."""
+    name = "Weights & Biases"
+    try:
+        import wandb
+    except Exception as error:  # optional: whatever is wrong with it must not stop the doctor
+        return Check(name, True, f"off: cannot be imported ({error})", f"For --wandb: {REINSTALL}")
+    if has_wandb_login():
+        return Check(name, True, f"{wandb.__version__}, logged in", "")
+    detail = f"{wandb.__version__}, not logged in: --wandb offline works"
+    return Check(name, True, detail, "For --wandb online, run `wandb login`.")
+
+
+def runs_folder(runs_dir: Path) -> Check:
+    """A file can be written where runs go, or where their folder would be made."""
+    folder = existing(runs_dir)
+    remedy = "Name a folder that you may write to with --runs-dir."
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return Check("Runs", False, f"cannot write to {folder}: {error.strerror}", remedy)
+    detail = str(runs_dir.absolute()) + ("" if folder == runs_dir else " (will be made)")
+    return Check("Runs", True, detail, "")
+
+
+def free_memory() -> int | None:
+    """Bytes that a new process may use, or None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        group = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip()
+    except OSError:
+        return None
+    available = next((int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvail")), None)
+    root = Path("/sys/fs/cgroup")
+    folders = [root / group.strip("/"), *(root / group.strip("/")).parents]
+    limits = [left_in_cgroup(folder) for folder in folders if folder.is_relative_to(root)]
+    return min((x for x in (available, *limits) if x is not None), default=None)
+
+
+def left_in_cgroup(folder: Path) -> int | None:
+    """Bytes below the limit of a Linux control group (version 2); None if it has no limit."""
+    try:
+        limit = int((folder / "memory.max").read_text())
+        used = int((folder / "memory.current").read_text())
+        rows = (folder / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):  # no such group, or its limit is "max"
+        return None
+    reclaimable = sum(int(x.split()[1]) for x in rows if x.startswith("inactive_file "))
+    return max(0, limit - used + reclaimable)
+
+
+def has_wandb_login() -> bool:
+    """Whether wandb would find a key: in the environment, or in a netrc file for its host."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    named = os.environ.get("NETRC")
+    files = [Path(named)] if named else [Path.home() / x for x in (".netrc", "_netrc")]
+    for file in files:
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            if host in netrc.netrc(file).hosts:
+                return True
+    return False
+
+
+def existing(folder: Path) -> Path:
+    """The folder itself or, if it does not exist, the nearest one above it that does."""
+    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+
+
+def in_gib(size: int) -> str:
+    """Bytes as GiB, for reading."""
+    return f"{size / 2**30:.1f} GiB"
+
+
+def need(needing: str, size: int) -> str:
+    """What is needed, as a clause."""
+    return f"{needing} needs {in_gib(size)}" if size else f"the need of {needing} is not known"

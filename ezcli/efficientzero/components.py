@@ -1,0 +1,42 @@
+"""The three components of EfficientZero, and what removing each one means.
+
+This is the only module that reads the switches. It turns them into plain values and functions, so
+the rest of the algorithm has no branch on them. The network is built the same in every arm, so the
+same seed gives every arm the same first weights: an ablation is not using a part, never not
+building it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ezcli.efficientzero.hyperparameters import Hyperparameters
+from ezcli.efficientzero.loss import ConsistencyLoss, cosine_consistency, no_consistency
+from ezcli.efficientzero.targets import aged_td_steps
+
+
+class Rules(NamedTuple):
+    """What the switches come to: one field for each component."""
+
+    consistency_loss: ConsistencyLoss  # section 4.1
+    prefix_horizon: int  # section 4.2; env_steps, at 1 a prefix is a reward
+    td_steps: Callable[[np.ndarray], np.ndarray]  # section 4.3; age in env_steps [B] -> td_steps
+
+
+def rules_for(settings: Hyperparameters) -> Rules:
+    """Resolves the switches against the numbers of the full algorithm."""
+    components, value = settings.components, settings.value
+    age_per_step = max(1, round(value.td_age_fraction * settings.schedule.env_steps))
+
+    def aged(age: np.ndarray) -> np.ndarray:
+        return aged_td_steps(age, value.td_steps, age_per_step)
+
+    def constant(age: np.ndarray) -> np.ndarray:
+        return np.full_like(age, value.td_steps)
+
+    return Rules(
+        consistency_loss=cosine_consistency if components.consistency else no_consistency,
+        prefix_horizon=settings.search.prefix_horizon if components.value_prefix else 1,
+        td_steps=aged if components.off_policy_correction else constant,
+    )

@@ -1,0 +1,61 @@
+"""All frames of a run as one uint8 tensor on the run's device; an observation is a gather.
+
+Nothing is encoded: frames are kept exactly. Stacking is index arithmetic, done by the replay.
+Shapes: R rows, n images, T stacked frames, C, H, W of one frame.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class FrameStore:
+    """R frames [R, C, H, W] uint8, written once each and read many times."""
+
+    def __init__(self, rows: int, frame_shape: tuple[int, int, int], device: torch.device) -> None:
+        self.frames = torch.empty((rows, *frame_shape), dtype=torch.uint8, device=device)
+
+    def write(self, row: int, frame: np.ndarray) -> None:
+        """Puts `frame` [C, H, W] into `row`."""
+        self.frames[row] = torch.from_numpy(np.ascontiguousarray(frame))
+
+    def observations(self, stack_rows: np.ndarray) -> Tensor:
+        """Stacked observations [n, T * C, H, W] uint8 from rows [n, T], oldest frame first."""
+        index = torch.from_numpy(np.ascontiguousarray(stack_rows)).to(self.frames.device)
+        stacked = self.frames[index]
+        return stacked.flatten(1, 2)
+
+
+def augment(images: Tensor, shift: np.ndarray, intensity: np.ndarray) -> Tensor:
+    """Random shift and intensity (DrQ, Yarats et al. 2021; SPR, Schwarzer et al. 2021).
+
+    Reading beyond an edge repeats the edge, which equals padding by replication and cropping back.
+
+    Args:
+      images: [n, C, H, W] uint8.
+      shift: [n, 2] int64, pixels down and right.
+      intensity: [n] float32, factor of the brightness.
+
+    Returns:
+      [n, C, H, W] float32, in [0, 1] before the intensity; channels last in memory.
+    """
+    device = images.device
+    offset = torch.from_numpy(shift).to(device)
+    height, width = images.shape[2:]
+    down = torch.arange(height, device=device) + offset[:, :1]
+    right = torch.arange(width, device=device) + offset[:, 1:]
+    image = torch.arange(len(images), device=device)[:, None, None]
+    moved = images.permute(0, 2, 3, 1)[
+        image, down.clamp(0, height - 1)[:, :, None], right.clamp(0, width - 1)[:, None, :]
+    ]
+    factor = torch.from_numpy(intensity).to(device).view(-1, 1, 1, 1) / 255
+    return (moved.float() * factor).permute(0, 3, 1, 2)
+
+
+def augmentation_noise(
+    rng: np.random.Generator, images: int, shift_pixels: int, intensity_scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws `shift` [n, 2] and `intensity` [n] for `augment`."""
+    shift = rng.integers(-shift_pixels, shift_pixels, size=(images, 2), endpoint=True)
+    noise = rng.standard_normal(images, dtype=np.float32).clip(-2, 2)
+    return shift, (1 + intensity_scale * noise).astype(np.float32)

@@ -1,0 +1,190 @@
+"""Every number of the algorithm, with its unit. The values themselves stand in `presets/*.toml`.
+
+There are no defaults here: what is in the preset is what runs, and nothing is adjusted after
+loading. Sources are sections of EfficientZero (Ye et al., NeurIPS 2021, arXiv:2111.00210) unless
+another paper is named. One `env_step` is one action (four frames on Atari), one `train_step` one
+gradient step.
+"""
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ezcli.settings import Settings
+
+
+class Components(Settings):
+    """Which of the paper's three additions to MuZero are present (section 4)."""
+
+    consistency: bool = Field(description="self-supervised consistency loss (4.1)")
+    value_prefix: bool = Field(description="predict sums of rewards, not each reward (4.2)")
+    off_policy_correction: bool = Field(description="shorter returns for older data (4.3)")
+
+
+class NetworkSettings(Settings):
+    """Widths of h, g, f and the projection (appendix A.1, table 6)."""
+
+    channels: int = Field(ge=2, multiple_of=2, description="channels of the latent state")
+    downsamplings: int = Field(ge=0, le=4, description="halvings of the frame; 4: 96 px to 6")
+    head_channels: int = Field(ge=1, description="channels of the 1x1 convolution before each head")
+    head_hidden: int = Field(ge=1, description="units of the hidden layer in each head")
+    prefix_lstm: int = Field(ge=1, description="units of the LSTM that carries the value prefix")
+    projection: int = Field(ge=1, description="units of the projector's layers")
+    projection_bottleneck: int = Field(ge=1, description="units of the predictor's hidden layer")
+    batch_norm_momentum: float = Field(gt=0, le=1, description="weight of the newest batch")
+
+
+class ValueSettings(Settings):
+    """How rewards add up and how sums become classes (MuZero appendix F)."""
+
+    discount: float = Field(gt=0, le=1, description="per env_step; 0.997 per frame to the 4th")
+    support: int = Field(ge=1, description="atoms each side of 0, after the square-root squash")
+    td_steps: int = Field(ge=1, description="env_steps before the bootstrap, for fresh data")
+    td_age_fraction: float = Field(gt=0, description="share of schedule.env_steps; age that costs one td_step")
+    value_source: Literal["network", "search"] = Field(
+        description="bootstrap from the target network (authors' code) or its search (4.3)"
+    )
+
+
+class SearchSettings(Settings):
+    """pUCT over the learned model (MuZero appendix B; EfficientZero appendix A.1)."""
+
+    num_simulations: int = Field(ge=1, description="network calls per root")
+    pb_c_init: float = Field(ge=0)
+    pb_c_base: float = Field(gt=0)
+    min_q_range: float = Field(gt=0, description="smallest divisor of the min-max normalisation")
+    prefix_horizon: int = Field(ge=1, description="env_steps; the value prefix restarts after them")
+    root_dirichlet_alpha: float = Field(gt=0)
+    root_exploration_fraction: float = Field(ge=0, le=1, description="weight of the root noise")
+
+
+class ScheduleSettings(Settings):
+    """How much is collected and learnt, and how the two interleave (appendix A.1)."""
+
+    env_steps: int = Field(ge=1, description="env_steps collected in the whole run")
+    random_env_steps: int = Field(ge=1, description="env_steps of uniform play before learning")
+    train_steps_per_env_step: float = Field(gt=0, description="while experience is collected")
+    final_train_steps: int = Field(ge=0, description="train_steps after the last env_step")
+    acting_update_interval: int = Field(ge=1, description="train_steps the acting weights are kept")
+    target_update_interval: int = Field(ge=1, description="train_steps a target network is used")
+    sample_ahead: int = Field(ge=1, description="train_steps whose batches are drawn at once")
+
+    @property
+    def env_steps_per_cycle(self) -> int:
+        """env_steps collected for each `sample_ahead` train_steps."""
+        return round(self.sample_ahead / self.train_steps_per_env_step)
+
+    @property
+    def train_steps(self) -> int:
+        """train_steps of the whole run: those while collecting, then the final ones."""
+        per_cycle = self.env_steps_per_cycle
+        learning = self.env_steps // per_cycle - math.ceil(self.random_env_steps / per_cycle)
+        return (learning + self.final_train_steps // self.sample_ahead) * self.sample_ahead
+
+    @model_validator(mode="after")
+    def _intervals_align(self) -> Self:
+        ahead = self.sample_ahead
+        for name in ("acting_update_interval", "target_update_interval", "final_train_steps"):
+            if getattr(self, name) % ahead:
+                raise ValueError(f"{name} must be a multiple of sample_ahead = {ahead}")
+        if abs(self.env_steps_per_cycle * self.train_steps_per_env_step - ahead) > 1e-9:
+            raise ValueError(f"train_steps_per_env_step must divide sample_ahead = {ahead}")
+        if self.env_steps % self.env_steps_per_cycle:
+            raise ValueError(f"env_steps must be a multiple of {self.env_steps_per_cycle}")
+        if self.random_env_steps > self.env_steps:
+            raise ValueError("random_env_steps cannot exceed env_steps")
+        return self
+
+
+class ActingSettings(Settings):
+    """Choosing actions while collecting (appendix A.1)."""
+
+    num_envs: int = Field(ge=1, description="environments that act in lock step")
+    temperatures: tuple[float, ...] = Field(
+        min_length=1, strict=False, description="of the visit counts, one for each phase"
+    )
+    temperature_until: tuple[float, ...] = Field(
+        strict=False, description="where each phase but the last ends, in shares of train_steps"
+    )
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Self:
+        bounds = (0.0, *self.temperature_until, 1.0)
+        if len(self.temperatures) != len(self.temperature_until) + 1:
+            raise ValueError("temperatures needs one value more than temperature_until")
+        if any(low > high for low, high in zip(bounds, bounds[1:], strict=False)):
+            raise ValueError("temperature_until must rise within 0 and 1")
+        if min(self.temperatures) <= 0:
+            raise ValueError("temperatures must be greater than 0")
+        return self
+
+
+class ReplaySettings(Settings):
+    """Prioritised replay (Schaul et al. 2016)."""
+
+    capacity: int = Field(ge=1, description="states kept; an episode of n env_steps holds n + 1")
+    priority_exponent: float = Field(ge=0, description="0: uniform sampling")
+    importance_exponent: tuple[float, float] = Field(
+        strict=False, description="first and last value, linear over training"
+    )
+    min_priority: float = Field(gt=0, description="added to every |value - target|")
+
+
+class ReanalyseSettings(Settings):
+    """Targets recomputed by the target network (MuZero appendix H)."""
+
+    ratio: float = Field(ge=0, le=1, description="share of a batch with a fresh search policy")
+    memoise: bool = Field(description="search a position once per target network, not each time")
+    roots_per_search: int = Field(ge=1, description="positions searched together")
+
+
+class LossSettings(Settings):
+    """The unroll and its four losses (equation 5)."""
+
+    batch_size: int = Field(ge=2)
+    unroll_steps: int = Field(ge=1, description="env_steps the model is unrolled, K")
+    value_prefix_coefficient: float = Field(ge=0)
+    policy_coefficient: float = Field(ge=0)
+    value_coefficient: float = Field(ge=0)
+    consistency_coefficient: float = Field(ge=0)
+    augmentation: bool = Field(description="random shift and intensity of every observation")
+    shift_pixels: int = Field(ge=0, description="pixels; largest shift (DrQ, Yarats et al. 2021)")
+    intensity_scale: float = Field(ge=0, description="standard deviation of the brightness factor")
+
+
+class OptimiserSettings(Settings):
+    """Gradient descent (appendix A.1, table 6)."""
+
+    name: Literal["sgd", "adam"]
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1, description="SGD momentum; Adam's first beta")
+    weight_decay: float = Field(ge=0)
+    warmup_fraction: float = Field(ge=0, le=1, description="share of train_steps, linear from 0")
+    decayed_train_steps: int = Field(ge=0, description="the last ones, at the decayed rate")
+    decay_factor: float = Field(gt=0, le=1, description="of the learning rate, for those")
+    max_gradient_norm: float = Field(gt=0)
+
+
+class Hyperparameters(Settings):
+    """All of EfficientZero's numbers together."""
+
+    components: Components
+    schedule: ScheduleSettings
+    network: NetworkSettings
+    value: ValueSettings
+    search: SearchSettings
+    acting: ActingSettings
+    replay: ReplaySettings
+    reanalyse: ReanalyseSettings
+    loss: LossSettings
+    optimiser: OptimiserSettings
+
+    @model_validator(mode="after")
+    def _environments_fill_a_cycle(self) -> Self:
+        if self.schedule.env_steps_per_cycle % self.acting.num_envs:
+            raise ValueError(
+                f"schedule.sample_ahead / schedule.train_steps_per_env_step = "
+                f"{self.schedule.env_steps_per_cycle} must be a multiple of acting.num_envs"
+            )
+        return self

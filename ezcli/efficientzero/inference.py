@@ -1,0 +1,149 @@
+"""Searching with a network: latents stay where the network is, numbers go to and from the trees.
+
+Shapes: B roots, N = num_simulations + 1 nodes, A actions.
+"""
+
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ezcli.efficientzero.batch import NetworkOutput, PrefixState
+from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.search import Evaluation, search
+from ezcli.efficientzero.support import to_scalar
+from ezcli.efficientzero.tree import SearchConstants, Tree
+
+
+class RootNoise(NamedTuple):
+    """Exploration at the roots: priors become (1 - fraction) * prior + fraction * noise."""
+
+    noise: np.ndarray  # [B, A] float32
+    fraction: float
+
+
+class SearchResult(NamedTuple):
+    """What a search found out."""
+
+    visits: np.ndarray  # [B, A] int32, of the root's actions
+    value: np.ndarray  # [B] float32, mean return through the root
+    network_value: np.ndarray  # [B] float32, the network's own opinion of the root
+    depth: np.ndarray  # [B] int32, env_steps to the deepest node
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Runs a network in `bfloat16`, or leaves it in `float32`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@torch.inference_mode()
+def search_states(
+    network: Network,
+    observations: Tensor,
+    constants: SearchConstants,
+    noise: RootNoise | None,
+    tie_seed: np.ndarray,
+    precision: str,
+) -> SearchResult:
+    """Searches from B states.
+
+    Args:
+      network: in evaluation mode; its batch-norms use their running statistics.
+      observations: [B, C, H, W] uint8 on the network's device.
+      constants: of the search.
+      noise: None to search greedily.
+      tie_seed: [B], see `search`.
+      precision: `float32` or `bfloat16`.
+    """
+    tree, root = search_tree(network, observations, constants, noise, tie_seed, precision)
+    return SearchResult(
+        visits=tree.root_visits,
+        value=tree.root_value.astype(np.float32),
+        network_value=root.value,
+        depth=tree.depth.max(1),
+    )
+
+
+def search_tree(
+    network: Network,
+    observations: Tensor,
+    constants: SearchConstants,
+    noise: RootNoise | None,
+    tie_seed: np.ndarray,
+    precision: str,
+) -> tuple[Tree, Evaluation]:
+    """`search_states` with the whole tree and the network's opinion of the roots."""
+    device = observations.device
+    with autocast(device, precision):
+        output = network.initial_inference(to_network_input(observations))
+        root = as_evaluation(output)
+        if noise is not None:
+            mixed = (1 - noise.fraction) * root.policy + noise.fraction * noise.noise
+            root = root._replace(policy=mixed.astype(np.float32))
+        latents = Latents(output, constants)
+
+        def evaluate(node: int, parents: np.ndarray, actions: np.ndarray) -> Evaluation:
+            at = torch.from_numpy(parents).to(device)
+            action = torch.from_numpy(actions).to(device)
+            found = network.recurrent_inference(*latents.gather(at), action)
+            latents.store(node, at, found)
+            return as_evaluation(found)
+
+        return search(root, evaluate, constants, tie_seed), root
+
+
+@torch.inference_mode()
+def evaluate_states(network: Network, observations: Tensor, precision: str) -> np.ndarray:
+    """The network's value [B] float32 of states [B, C, H, W] uint8, without a search."""
+    with autocast(observations.device, precision):
+        output = network.initial_inference(to_network_input(observations))
+    return to_scalar(output.value).cpu().numpy()
+
+
+class Latents:
+    """Latents and prefix states of all nodes, [N, B, ...], on the network's device."""
+
+    def __init__(self, root: NetworkOutput, constants: SearchConstants) -> None:
+        nodes, batch = constants.num_simulations + 1, len(root.latent)
+        channels, height, width = root.latent.shape[1:]
+        self.horizon = constants.prefix_horizon
+        self.row = torch.arange(batch, device=root.latent.device)
+        self.depth = self.row.new_zeros(nodes, batch)
+        # Channels last, as the network computes: a gather yields what a convolution wants.
+        self.latent = root.latent.new_empty(nodes, batch, height, width, channels)
+        self.hidden = root.prefix_state.hidden.new_zeros(
+            nodes, batch, root.prefix_state.hidden.shape[1]
+        )
+        self.cell = torch.zeros_like(self.hidden)
+        self.latent[0] = root.latent.permute(0, 2, 3, 1)
+
+    def gather(self, nodes: Tensor) -> tuple[Tensor, PrefixState]:
+        """Latent and prefix state of one node [B] of each tree, zero where the sum restarts."""
+        latent = self.latent[nodes, self.row].permute(0, 3, 1, 2)
+        goes_on = (self.depth[nodes, self.row] % self.horizon != 0).unsqueeze(1)
+        hidden, cell = self.hidden[nodes, self.row], self.cell[nodes, self.row]
+        return latent, PrefixState(hidden * goes_on, cell * goes_on)
+
+    def store(self, node: int, parents: Tensor, output: NetworkOutput) -> None:
+        """Keeps what the network said of `node`, the child of `parents` [B]."""
+        self.depth[node] = self.depth[parents, self.row] + 1
+        self.latent[node] = output.latent.permute(0, 2, 3, 1)
+        self.hidden[node], self.cell[node] = output.prefix_state
+
+
+def to_network_input(observations: Tensor) -> Tensor:
+    """uint8 to [0, 1], channels last in memory."""
+    return observations.to(torch.float32, memory_format=torch.channels_last) / 255
+
+
+def as_evaluation(output: NetworkOutput) -> Evaluation:
+    """Logits to the numbers a tree needs, in one transfer from the device."""
+    value = to_scalar(output.value)
+    prefix = torch.zeros_like(value)
+    if output.value_prefix is not None:
+        prefix = to_scalar(output.value_prefix)
+    policy = output.policy.float().softmax(-1)
+    numbers = torch.cat([torch.stack([prefix, value], 1), policy], 1).cpu().numpy()
+    return Evaluation(numbers[:, 0].copy(), numbers[:, 2:].copy(), numbers[:, 1].copy())

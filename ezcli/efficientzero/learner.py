@@ -1,0 +1,112 @@
+"""One train_step: unroll, losses, gradient; and the copies of the network that lag behind it."""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ezcli.efficientzero.batch import Batch
+from ezcli.efficientzero.components import Rules
+from ezcli.efficientzero.hyperparameters import Hyperparameters, OptimiserSettings
+from ezcli.efficientzero.inference import autocast
+from ezcli.efficientzero.loss import losses, total_loss, unroll, value_errors
+from ezcli.efficientzero.network import Network
+
+METRICS = ("loss", "value_prefix", "policy", "value", "consistency", "gradient_norm")
+
+
+class StepResult(NamedTuple):
+    """What a train_step leaves, still on the device: reading it would wait for the step."""
+
+    errors: Tensor  # [B] |V predicted - V target| at the first position
+    metrics: Tensor  # [len(METRICS)] the total, the mean of each loss, the norm before clipping
+
+
+class Learner:
+    """The network that learns, its optimiser, and the train_steps it has made."""
+
+    def __init__(
+        self, network: Network, settings: Hyperparameters, rules: Rules, precision: str
+    ) -> None:
+        self.network, self.settings, self.rules = network, settings, rules
+        self.precision = precision
+        self.optimiser = make_optimiser(network, settings.optimiser)
+        self.train_steps = 0
+
+    def step(self, batch: Batch) -> StepResult:
+        """Learns from one batch."""
+        self.network.train()
+        with autocast(batch.observations.device, self.precision):
+            outputs = unroll(self.network, batch, self.rules.prefix_horizon)
+            found = losses(self.network, batch, outputs, self.rules.consistency_loss)
+            total = total_loss(found, batch.weights, self.settings.loss)
+        rate = learning_rate(self.train_steps, self.settings)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad()
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.network.parameters(), self.settings.optimiser.max_gradient_norm
+        )
+        self.optimiser.step()
+        self.train_steps += 1
+        means = [loss.detach().mean() for loss in found]
+        return StepResult(
+            errors=value_errors(outputs, batch),
+            metrics=torch.stack([total.detach(), *means, norm.detach()]),
+        )
+
+
+class Copies:
+    """Frozen copies of the learner: one acts, one makes targets, one waits to.
+
+    A target network is a copy taken every `target_update_interval` train_steps and used one period
+    later, so it is one to two periods old. The acting copy is refreshed at once.
+    """
+
+    def __init__(self, network: Network, settings: Hyperparameters) -> None:
+        self.schedule = settings.schedule
+        self.acting, self.target, self.upcoming = (frozen(network) for _ in range(3))
+
+    def target_version(self, train_step: int) -> int:
+        """Which target network serves `train_step`, counted from 0."""
+        return train_step // self.schedule.target_update_interval
+
+    def before_targets(self, train_step: int) -> None:
+        """Called before targets are made for batches that begin with `train_step`."""
+        if train_step % self.schedule.target_update_interval == 0:
+            self.target.load_state_dict(self.upcoming.state_dict())
+
+    def after_learning(self, learner: Learner) -> None:
+        """Called once the learner has finished a group of batches."""
+        for network, interval in (
+            (self.acting, self.schedule.acting_update_interval),
+            (self.upcoming, self.schedule.target_update_interval),
+        ):
+            if learner.train_steps % interval == 0:
+                network.load_state_dict(learner.network.state_dict())
+
+
+def frozen(network: Network) -> Network:
+    """A copy in evaluation mode that no gradient reaches."""
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def make_optimiser(network: Network, settings: OptimiserSettings) -> torch.optim.Optimizer:
+    """The optimiser that the settings name; `learning_rate` sets its rate at every step."""
+    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.name == "adam":
+        betas = (settings.momentum, 0.999)
+        return torch.optim.Adam(network.parameters(), betas=betas, **common)
+    return torch.optim.SGD(network.parameters(), momentum=settings.momentum, **common)
+
+
+def learning_rate(train_step: int, settings: Hyperparameters) -> float:
+    """Linear warm-up, then constant, then lower for the last steps (appendix A.1)."""
+    optimiser, train_steps = settings.optimiser, settings.schedule.train_steps
+    warmup = optimiser.warmup_fraction * train_steps
+    if train_step < warmup:
+        return optimiser.learning_rate * train_step / warmup
+    is_decayed = train_step >= train_steps - optimiser.decayed_train_steps
+    return optimiser.learning_rate * (optimiser.decay_factor if is_decayed else 1.0)

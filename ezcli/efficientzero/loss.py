@@ -1,0 +1,122 @@
+"""The unroll of the model along K actions, and its four losses (EfficientZero equation 5).
+
+Every loss is a tensor [B, positions] that masks, coefficients and importance weights then bring
+together in one place. Shapes as in `batch`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ezcli.efficientzero.batch import Batch, NetworkOutput, PrefixState
+from ezcli.efficientzero.hyperparameters import LossSettings
+from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.support import to_categorical, to_scalar
+from ezcli.efficientzero.value_prefix import restarts_after
+
+LATENT_GRADIENT = 0.5  # of the gradient passed to the previous step (MuZero appendix G)
+
+ConsistencyLoss = Callable[[Network, list[Tensor], Tensor], Tensor]
+
+
+class Losses(NamedTuple):
+    """Sums over the positions of each sample [B], before coefficients and weights."""
+
+    value_prefix: Tensor
+    policy: Tensor
+    value: Tensor
+    consistency: Tensor
+
+
+def unroll(network: Network, batch: Batch, prefix_horizon: int) -> list[NetworkOutput]:
+    """The model's K + 1 outputs: of the first observation, then of each action on from there."""
+    output = network.initial_inference(batch.observations[:, 0])
+    outputs, latent, prefix_state = [output], output.latent, output.prefix_state
+    for k in range(batch.actions.shape[1]):
+        if restarts_after(k, prefix_horizon):
+            prefix_state = PrefixState(*map(torch.zeros_like, prefix_state))
+        output = network.recurrent_inference(latent, prefix_state, batch.actions[:, k])
+        outputs.append(output)
+        latent, prefix_state = scale_gradient(output.latent, LATENT_GRADIENT), output.prefix_state
+    return outputs
+
+
+def losses(
+    network: Network, batch: Batch, outputs: list[NetworkOutput], consistency: ConsistencyLoss
+) -> Losses:
+    """The four losses of an unroll, each summed over its unmasked positions."""
+    values = torch.stack([output.value for output in outputs], 1)
+    policies = torch.stack([output.policy for output in outputs], 1)
+    prefixes = torch.stack(
+        [output.value_prefix for output in outputs if output.value_prefix is not None], 1
+    )
+    latents = [output.latent for output in outputs[1:]]
+    support = values.shape[-1] // 2
+    is_reached = batch.is_state[:, 1:]
+    prefix_loss = cross_entropy(prefixes, to_categorical(batch.value_prefix, support))
+    policy_loss = cross_entropy(policies, batch.policy)
+    value_loss = cross_entropy(values, to_categorical(batch.value, support))
+    consistency_loss = consistency(network, latents, batch.observations[:, 1:])
+    return Losses(
+        value_prefix=(prefix_loss * is_reached).sum(1),
+        policy=(policy_loss * batch.has_policy).sum(1),
+        value=(value_loss * batch.is_state).sum(1),
+        consistency=(consistency_loss * is_reached).sum(1),
+    )
+
+
+def coefficients(settings: LossSettings) -> dict[str, float]:
+    """The weight of each of the four losses."""
+    return {
+        "value_prefix": settings.value_prefix_coefficient,
+        "policy": settings.policy_coefficient,
+        "value": settings.value_coefficient,
+        "consistency": settings.consistency_coefficient,
+    }
+
+
+def total_loss(found: Losses, weights: Tensor, settings: LossSettings) -> Tensor:
+    """Scalar: coefficients, importance weights [B], mean over the batch, share of one step."""
+    coefficient = coefficients(settings)
+    weighted = [coefficient[name] * loss for name, loss in found._asdict().items()]
+    return (torch.stack(weighted).sum(0) * weights).mean() / settings.unroll_steps
+
+
+def value_errors(outputs: list[NetworkOutput], batch: Batch) -> Tensor:
+    """|V predicted - V target| [B] at the first position, for the priorities."""
+    return (to_scalar(outputs[0].value.detach()) - batch.value[:, 0]).abs()
+
+
+def cosine_consistency(network: Network, latents: list[Tensor], observations: Tensor) -> Tensor:
+    """Negative cosine similarity [B, K] of unrolled latents and seen ones (section 4.1, SimSiam).
+
+    Args:
+      network: its batch-norms take part in training on both branches.
+      latents: K unrolled latents [B, c, h, w].
+      observations: [B, K, C, H, W], what was seen where the latents should be.
+    """
+    batch, steps = observations.shape[:2]
+    with torch.no_grad():
+        seen = observations.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        target = network.project(network.representation(seen))
+    online = network.predict_projection(torch.stack(latents, 1).flatten(0, 1))
+    similarity = F.cosine_similarity(online.float(), target.float(), dim=1)
+    return -similarity.view(batch, steps)
+
+
+def no_consistency(network: Network, latents: list[Tensor], observations: Tensor) -> Tensor:
+    """Zeros [B, K], and no forward pass: one would move the batch-norms."""
+    return observations.new_zeros(observations.shape[:2])
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy [...] of logits [..., S] against a distribution [..., S]."""
+    return -(target * logits.float().log_softmax(-1)).sum(-1)
+
+
+def scale_gradient(x: Tensor, scale: float) -> Tensor:
+    """`x` itself, with its gradient multiplied by `scale`."""
+    return x * scale + x.detach() * (1 - scale)

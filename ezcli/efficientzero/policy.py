@@ -1,0 +1,42 @@
+"""From visit counts to actions, and the noise at the root (MuZero appendix D)."""
+
+import numpy as np
+
+from ezcli.efficientzero.hyperparameters import ActingSettings
+
+
+def root_noise(rng: np.random.Generator, batch: int, num_actions: int, alpha: float) -> np.ndarray:
+    """Dirichlet noise [B, A] float32 for the priors at the root."""
+    return rng.dirichlet(np.full(num_actions, alpha), size=batch).astype(np.float32)
+
+
+def tie_seeds(rng: np.random.Generator, batch: int) -> np.ndarray:
+    """[B] int64 below 2**32, what a search breaks its ties with."""
+    return rng.integers(2**32, size=batch, dtype=np.int64)
+
+
+def visit_policy(visits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Visit counts [B, A] to probabilities [B, A] float32, proportional to visits^(1/temperature)."""
+    scaled = (visits / visits.max(1, keepdims=True)) ** (1 / temperature)
+    policy: np.ndarray = (scaled / scaled.sum(1, keepdims=True)).astype(np.float32)
+    return policy
+
+
+def sample_actions(policy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One action [B] int64 for each row of probabilities [B, A]."""
+    cumulative = policy.astype(np.float64).cumsum(1)
+    throws = rng.random((len(policy), 1)) * cumulative[:, -1:]
+    actions: np.ndarray = (cumulative <= throws).sum(1)
+    return actions
+
+
+def greedy_actions(visits: np.ndarray) -> np.ndarray:
+    """The most visited action [B] of visit counts [B, A]; the lowest index among equals."""
+    actions: np.ndarray = visits.argmax(1)
+    return actions
+
+
+def temperature_at(train_step: int, train_steps: int, settings: ActingSettings) -> float:
+    """Temperature of the phase that `train_step` falls into."""
+    phase = sum(train_step >= until * train_steps for until in settings.temperature_until)
+    return settings.temperatures[phase]

@@ -1,0 +1,222 @@
+"""Targets for sampled windows: values and policies seen anew by the target network.
+
+Batches are drawn for several train_steps at once, and the same state turns up again and again while
+one target network is in use. So each state is evaluated and searched once per target network and
+remembered (`memoise`); without the memo each window is searched afresh, the definition that the
+memo is measured against. Shapes as in `batch`; n windows, R rows.
+"""
+
+from concurrent.futures import Executor, Future
+from typing import NamedTuple
+
+import numpy as np
+
+from ezcli.efficientzero.batch import Targets, Window
+from ezcli.efficientzero.components import Rules
+from ezcli.efficientzero.frames import FrameStore
+from ezcli.efficientzero.hyperparameters import Hyperparameters
+from ezcli.efficientzero.inference import RootNoise, SearchResult, evaluate_states, search_states
+from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.policy import root_noise, tie_seeds, visit_policy
+from ezcli.efficientzero.replay import Replay
+from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.targets import value_targets
+from ezcli.efficientzero.value_prefix import prefix_targets
+
+
+class Memo(NamedTuple):
+    """What the target network said of each row, and which state and network that was."""
+
+    policy: np.ndarray  # [R, A] float32, visit distribution
+    search_value: np.ndarray  # [R] float32
+    network_value: np.ndarray  # [R] float32
+    searched: np.ndarray  # [R] int64, tag of the search; -1 if none
+    evaluated: np.ndarray  # [R] int64, tag of the network value; -1 if none
+
+
+class Work(NamedTuple):
+    """How much a draw had to do."""
+
+    asked: int  # positions that needed a search
+    searched: int  # states searched now rather than remembered
+    evaluated: int  # states evaluated without a search
+    depth: float  # mean over the searches of the deepest node, env_steps; NaN without any
+    entropy: float  # mean over the policies used, nats
+
+
+class Pending(NamedTuple):
+    """Searches under way for one draw of windows."""
+
+    window: Window
+    policy_rows: np.ndarray  # rows whose search gives a policy target, in window order
+    bootstrap_rows: np.ndarray  # rows whose value bootstraps a return, in window order
+    search_rows: np.ndarray  # rows searched now
+    evaluate_rows: np.ndarray  # rows evaluated now
+    searches: list[Future[SearchResult]]
+    evaluations: list[Future[np.ndarray]]
+
+
+class Reanalyser:
+    """Makes targets with one target network at a time.
+
+    `start` hands the searches to an executor and returns; `finish` waits for them. Between the two
+    the caller may learn: nothing here writes what a train_step reads.
+    """
+
+    def __init__(
+        self,
+        settings: Hyperparameters,
+        rules: Rules,
+        replay: Replay,
+        frames: FrameStore,
+        precision: str,
+    ) -> None:
+        rows, num_actions = replay.arrays.policy.shape
+        self.settings, self.rules, self.replay, self.frames = settings, rules, replay, frames
+        self.precision = precision
+        self.constants = search_constants(settings, rules.prefix_horizon)
+        self.memo = Memo(
+            policy=np.zeros((rows, num_actions), np.float32),
+            search_value=np.zeros(rows, np.float32),
+            network_value=np.zeros(rows, np.float32),
+            searched=np.full(rows, -1, np.int64),
+            evaluated=np.full(rows, -1, np.int64),
+        )
+
+    def start(
+        self,
+        window: Window,
+        target: Network,
+        version: int,
+        rng: np.random.Generator,
+        executor: Executor,
+    ) -> Pending:
+        """Finds out what is missing for the targets of `window` and sets to work on it.
+
+        Args:
+          window: positions of whole batches, one after the other.
+          target: the target network, in evaluation mode; it must not change before `finish`.
+          version: which target network that is; answers of another are forgotten.
+          rng: for root noise and ties.
+          executor: runs the searches.
+        """
+        if version >= 2**20:
+            raise ValueError("more than a million target networks")
+        tags = (np.int64(version) << 40) | self.replay.arrays.state_id
+        decides = window.is_state & ~window.is_terminal
+        policy_rows = window.rows[self._is_reanalysed(window)]
+        at = self._bootstrap_positions(window)
+        bootstrap_rows = np.take_along_axis(window.rows, at, 1)
+        needed = bootstrap_rows[np.take_along_axis(decides, at, 1)]
+        by_search = self.settings.value.value_source == "search"
+        asked = np.concatenate([policy_rows, needed]) if by_search else policy_rows
+        search_rows = asked
+        if self.settings.reanalyse.memoise:
+            search_rows = np.unique(asked[self.memo.searched[asked] != tags[asked]])
+        evaluate_rows = np.empty(0, np.int64) if by_search else np.unique(needed)
+        known = self.memo.evaluated[evaluate_rows] == tags[evaluate_rows]
+        evaluate_rows = np.setdiff1d(evaluate_rows[~known], search_rows)
+        self.memo.searched[search_rows] = tags[search_rows]
+        self.memo.evaluated[search_rows] = tags[search_rows]
+        self.memo.evaluated[evaluate_rows] = tags[evaluate_rows]
+        num_actions = self.memo.policy.shape[1]
+        noise = root_noise(
+            rng, len(search_rows), num_actions, self.settings.search.root_dirichlet_alpha
+        )
+        ties = tie_seeds(rng, len(search_rows))
+        size = self.settings.reanalyse.roots_per_search
+        pieces = [slice(i, i + size) for i in range(0, len(search_rows), size)]
+        return Pending(
+            window,
+            policy_rows,
+            bootstrap_rows,
+            search_rows,
+            evaluate_rows,
+            searches=[
+                executor.submit(self._search, target, search_rows[i], noise[i], ties[i])
+                for i in pieces
+            ],
+            evaluations=[
+                executor.submit(self._evaluate, target, evaluate_rows[i : i + size])
+                for i in range(0, len(evaluate_rows), size)
+            ],
+        )
+
+    def finish(self, pending: Pending) -> tuple[Targets, Work]:
+        """Waits for the searches and makes the targets."""
+        window, memo, value = pending.window, self.memo, self.settings.value
+        results = [search.result() for search in pending.searches]
+        fresh = np.empty((0, memo.policy.shape[1]), np.float32)
+        if results:
+            rows = pending.search_rows
+            fresh = visit_policy(np.concatenate([result.visits for result in results]))
+            memo.policy[rows] = fresh
+            memo.search_value[rows] = np.concatenate([result.value for result in results])
+            memo.network_value[rows] = np.concatenate([result.network_value for result in results])
+        if pending.evaluations:
+            found = [evaluation.result() for evaluation in pending.evaluations]
+            memo.network_value[pending.evaluate_rows] = np.concatenate(found)
+        depths = [result.depth for result in results]
+
+        steps = self.rules.td_steps(window.age)
+        at = self._bootstrap_positions(window)
+        decides = window.is_state & ~window.is_terminal
+        values = memo.search_value if value.value_source == "search" else memo.network_value
+        bootstraps = np.where(
+            np.take_along_axis(decides, at, 1), values[pending.bootstrap_rows], 0
+        )
+        positions = self.settings.loss.unroll_steps + 1
+        policy = self.replay.arrays.policy[window.rows[:, :positions]]
+        is_reanalysed = self._is_reanalysed(window)[:, :positions]
+        if self.settings.reanalyse.memoise:
+            policy[is_reanalysed] = memo.policy[pending.policy_rows]
+        else:
+            policy[is_reanalysed] = fresh[: len(pending.policy_rows)]
+        targets = Targets(
+            value_prefix=prefix_targets(
+                window.rewards[:, : positions - 1], self.rules.prefix_horizon
+            ),
+            value=value_targets(window.rewards, bootstraps, steps, value.discount),
+            policy=policy,
+            has_policy=decides[:, :positions],
+        )
+        work = Work(
+            asked=len(pending.policy_rows),
+            searched=len(pending.search_rows),
+            evaluated=len(pending.evaluate_rows),
+            depth=float(np.concatenate(depths).mean()) if depths else float("nan"),
+            entropy=mean_entropy(policy[targets.has_policy]),
+        )
+        return targets, work
+
+    def _is_reanalysed(self, window: Window) -> np.ndarray:
+        """[n, K + L + 1] bool: positions whose policy comes from a search by the target network."""
+        loss = self.settings.loss
+        share = round(self.settings.reanalyse.ratio * loss.batch_size)
+        in_batch = np.arange(len(window.rows)) % loss.batch_size
+        chosen = window.is_state & ~window.is_terminal & (in_batch < share)[:, None]
+        chosen[:, loss.unroll_steps + 1 :] = False
+        return chosen
+
+    def _bootstrap_positions(self, window: Window) -> np.ndarray:
+        """[n, K + 1] where in the window the value of each position's return is taken."""
+        steps = self.rules.td_steps(window.age)
+        return np.arange(self.settings.loss.unroll_steps + 1) + steps[:, None]
+
+    def _search(
+        self, target: Network, rows: np.ndarray, noise: np.ndarray, ties: np.ndarray
+    ) -> SearchResult:
+        observations = self.frames.observations(self.replay.stack_rows(rows))
+        fraction = self.settings.search.root_exploration_fraction
+        return search_states(
+            target, observations, self.constants, RootNoise(noise, fraction), ties, self.precision
+        )
+
+    def _evaluate(self, target: Network, rows: np.ndarray) -> np.ndarray:
+        observations = self.frames.observations(self.replay.stack_rows(rows))
+        return evaluate_states(target, observations, self.precision)
+
+
+def mean_entropy(policy: np.ndarray) -> float:
+    """Mean entropy in nats of policies [n, A]."""
+    return float(-(policy * np.log(np.maximum(policy, 1e-30))).sum(1).mean())

@@ -1,0 +1,166 @@
+"""Prioritised replay of states (Schaul et al. 2016), visible as soon as their targets exist.
+
+Each of the E environments writes its own stream of rows, one row for each state, terminal states
+included; streams are rings, so the oldest states make room when the capacity is reached. A row's
+neighbours in time are its neighbours in the stream: windows and frame stacks are index arithmetic.
+Shapes: R rows, n sampled positions, K unroll steps, L the largest td_steps, A actions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ezcli.efficientzero.batch import Window
+from ezcli.efficientzero.hyperparameters import Hyperparameters
+
+
+class ReplayArrays(NamedTuple):
+    """Everything but the frames, one entry for each row."""
+
+    action: np.ndarray  # [R] int64, taken in the state
+    reward: np.ndarray  # [R] float32, that the action gave
+    policy: np.ndarray  # [R, A] float32, visit distribution while acting
+    is_terminal: np.ndarray  # [R] bool, no action was taken: the episode had ended
+    age_in_episode: np.ndarray  # [R] int64, env_steps since the episode's first state
+    collected_at: np.ndarray  # [R] int64, env_steps of the run when the action was taken
+    state_id: np.ndarray  # [R] int64, a number no other state of the run has; -1 in unused rows
+    weight: np.ndarray  # [R] float64, priority ** exponent; 0 where sampling is not allowed
+
+
+class Replay:
+    """The states of a run. Frames live beside it, in a `FrameStore` of the same rows."""
+
+    def __init__(self, settings: Hyperparameters, num_actions: int, frame_stack: int) -> None:
+        envs = settings.acting.num_envs
+        self.stream_rows = settings.replay.capacity // envs
+        rows = envs * self.stream_rows
+        self.settings = settings.replay
+        self.frame_stack = frame_stack
+        self.unroll_steps = settings.loss.unroll_steps
+        self.lookahead = settings.loss.unroll_steps + settings.value.td_steps
+        # Batches are drawn up to two cycles before they are learnt from. What may be overwritten
+        # within that time, and what would lose the frames of its stack, is no longer drawn.
+        per_env = settings.schedule.env_steps_per_cycle // envs
+        self.guard_rows = 4 * per_env + frame_stack
+        self.arrays = ReplayArrays(
+            action=np.zeros(rows, np.int64),
+            reward=np.zeros(rows, np.float32),
+            policy=np.zeros((rows, num_actions), np.float32),
+            is_terminal=np.zeros(rows, np.bool_),
+            age_in_episode=np.zeros(rows, np.int64),
+            collected_at=np.zeros(rows, np.int64),
+            state_id=np.full(rows, -1, np.int64),
+            weight=np.zeros(rows, np.float64),
+        )
+        self.length = np.zeros(envs, np.int64)  # states written to each stream
+        self.env_steps = 0  # actions recorded
+
+    @property
+    def rows(self) -> int:
+        """R, of all streams together."""
+        return len(self.arrays.state_id)
+
+    @property
+    def num_sampleable(self) -> int:
+        """States that sampling may draw."""
+        return int(np.count_nonzero(self.arrays.weight))
+
+    def newest_row(self, env: int) -> int:
+        """Row of the last state written to the stream of `env`."""
+        return env * self.stream_rows + int(self.length[env] - 1) % self.stream_rows
+
+    def begin_episode(self, env: int) -> int:
+        """Makes room for an episode's first state. Returns the row for its frame."""
+        return self._append(env, age_in_episode=0, is_terminal=False)
+
+    def add(
+        self, env: int, action: int, reward: float, policy: np.ndarray, is_episode_over: bool
+    ) -> int:
+        """Records the action taken in the newest state of `env`.
+
+        Returns the row for the frame it led to.
+        """
+        row, arrays = self.newest_row(env), self.arrays
+        arrays.action[row], arrays.reward[row], arrays.policy[row] = action, reward, policy
+        self.env_steps += 1
+        arrays.collected_at[row] = self.env_steps
+        age = int(arrays.age_in_episode[row]) + 1
+        reached = self._append(env, age, is_episode_over)
+        # A state may be drawn once all that its targets look at exists: `lookahead` env_steps
+        # later, or with the end of the episode.
+        nearest = 1 if is_episode_over else self.lookahead
+        back = np.arange(nearest, min(self.lookahead, age) + 1)
+        ready = self.shift(np.full(len(back), reached), -back)
+        arrays.weight[ready] = arrays.weight.max() or 1.0  # the current largest
+        return reached
+
+    def shift(self, rows: np.ndarray, by: np.ndarray) -> np.ndarray:
+        """Rows `by` states later in the same stream."""
+        position = (rows % self.stream_rows + by) % self.stream_rows
+        return rows // self.stream_rows * self.stream_rows + position
+
+    def stack_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Rows [..., T] of the frames stacked for each of `rows` [...], oldest first.
+
+        An episode's first frame stands in for those before it.
+        """
+        back = np.arange(self.frame_stack - 1, -1, -1)
+        back = np.minimum(back, self.arrays.age_in_episode[rows][..., None])
+        return self.shift(rows[..., None], -back)
+
+    def sample(
+        self, batch_size: int, importance_exponents: np.ndarray, rng: np.random.Generator
+    ) -> Window:
+        """Draws one batch for each entry of `importance_exponents`; rows of all in one window.
+
+        Probability is proportional to priority ** priority_exponent, importance weight to
+        (number of states * probability) ** -importance_exponent.
+        """
+        cumulative = self.arrays.weight.cumsum()
+        total = cumulative[-1]
+        throws = rng.random(batch_size * len(importance_exponents)) * total
+        last = np.searchsorted(cumulative, total)  # a throw may round up to the total
+        rows = np.minimum(np.searchsorted(cumulative, throws, side="right"), last)
+        scaled = self.num_sampleable * self.arrays.weight[rows] / total
+        weights = scaled.reshape(-1, batch_size) ** -importance_exponents[:, None]
+        weights /= weights.max(1, keepdims=True)
+        return self.window(rows, weights.reshape(-1).astype(np.float32), rng)
+
+    def window(self, rows: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Window:
+        """What follows each of `rows` [n], up to the end of its episode."""
+        arrays, steps = self.arrays, np.arange(self.lookahead + 1)
+        is_terminal = arrays.is_terminal[self.shift(rows[:, None], steps)]
+        ended_before = np.cumsum(is_terminal, 1) - is_terminal
+        is_state = ended_before == 0
+        last = is_state.sum(1, keepdims=True) - 1
+        following = self.shift(rows[:, None], np.minimum(steps, last))
+        has_action = is_state & ~is_terminal
+        num_actions = arrays.policy.shape[1]
+        filler = rng.integers(num_actions, size=(len(rows), self.unroll_steps))
+        within = slice(0, self.unroll_steps)
+        return Window(
+            rows=following,
+            is_state=is_state,
+            is_terminal=is_state & is_terminal,
+            actions=np.where(
+                has_action[:, within], arrays.action[following[:, within]], filler
+            ),
+            rewards=np.where(has_action, arrays.reward[following], 0)[:, :-1].astype(np.float32),
+            age=self.env_steps - arrays.collected_at[rows],
+            weights=weights,
+        )
+
+    def update_priorities(self, rows: np.ndarray, errors: np.ndarray) -> None:
+        """Sets the priority of `rows` [n] from |value - target| [n]; the last entry of a row wins."""
+        priority = errors + self.settings.min_priority
+        may_be_drawn = self.arrays.weight[rows] > 0  # else about to be overwritten
+        scaled = priority**self.settings.priority_exponent
+        self.arrays.weight[rows[may_be_drawn]] = scaled[may_be_drawn]
+
+    def _append(self, env: int, age_in_episode: int, is_terminal: bool) -> int:
+        self.length[env] += 1
+        row, arrays = self.newest_row(env), self.arrays
+        arrays.weight[self.shift(np.full(self.guard_rows, row), np.arange(self.guard_rows))] = 0
+        arrays.state_id[row] = self.length.sum()
+        arrays.is_terminal[row], arrays.age_in_episode[row] = is_terminal, age_in_episode
+        return row

@@ -1,0 +1,47 @@
+"""Scalars as distributions over a fixed support (MuZero appendix F).
+
+`squash` is h(x) = sign(x) (sqrt(|x| + 1) - 1) + 0.001 x and `unsquash` its closed-form inverse
+(Pohlen et al. 2018, proposition A.2). Shapes: S = 2 * support + 1 atoms at the integers -support
+to support, of squashed values.
+"""
+
+import torch
+from torch import Tensor
+
+EPSILON = 0.001  # slope of the linear part of h
+
+
+def squash(x: Tensor) -> Tensor:
+    """h(x), element by element."""
+    return x.sign() * ((x.abs() + 1).sqrt() - 1) + EPSILON * x
+
+
+def unsquash(y: Tensor) -> Tensor:
+    """The inverse of `squash`.
+
+    The textbook form ((sqrt(1 + 4 e (|y| + 1 + e)) - 1) / (2 e))**2 - 1 subtracts nearly equal
+    numbers; multiplying by the conjugate keeps float32 exact to its precision.
+    """
+    z = y.abs()
+    root = (1 + 4 * EPSILON * (z + 1 + EPSILON)).sqrt()
+    excess = 2 * z / (root + 1 + 2 * EPSILON)  # sqrt(|x| + 1) - 1
+    return y.sign() * excess * (excess + 2)
+
+
+def to_categorical(x: Tensor, support: int) -> Tensor:
+    """Two-hot distribution [..., S] whose mean is the squashed `x` [...]; clipped to the support."""
+    squashed = squash(x).clamp(-support, support)
+    low = squashed.floor()
+    share = squashed - low
+    index = (low + support).long()
+    distribution = x.new_zeros(*x.shape, 2 * support + 1)
+    distribution.scatter_(-1, index.unsqueeze(-1), (1 - share).unsqueeze(-1))
+    above = (index + 1).clamp(max=2 * support)
+    return distribution.scatter_add_(-1, above.unsqueeze(-1), share.unsqueeze(-1))
+
+
+def to_scalar(logits: Tensor) -> Tensor:
+    """Unsquashed mean [...] of the distribution with these `logits` [..., S]."""
+    support = logits.shape[-1] // 2
+    atoms = torch.arange(-support, support + 1, dtype=torch.float32, device=logits.device)
+    return unsquash((logits.float().softmax(-1) * atoms).sum(-1))

@@ -1,0 +1,143 @@
+"""One ALE game under the Atari 100k protocol (Kaiser et al., 2019; EfficientZero, appendix A.1).
+
+The loop over raw frames is our own, so that every rule of the protocol stands on this page. ALE is
+asked for one raw frame at a time and adds nothing: no sticky actions, no frame skip, no colour
+averaging. What it says about this after loading is checked, and written into the contract.
+
+Units: a frame is one raw frame of the console (60 per second), an env_step is `frame_skip` of them.
+"""
+
+import hashlib
+
+import ale_py
+import cv2
+import numpy as np
+from ale_py import roms
+
+from ezcli.envs.games import check_game
+from ezcli.envs.protocol import EnvSpec, Step
+from ezcli.envs.settings import AtariSettings
+
+# One frame is too small to share: more threads only take the cores from other environments.
+cv2.setNumThreads(1)
+
+
+class AtariEnv:
+    """One game of one console; all of its randomness is the number of no-ops at the start."""
+
+    def __init__(self, settings: AtariSettings, evaluation: bool) -> None:
+        check_game(settings.game)
+        self._settings = settings
+        self._max_steps = (
+            settings.evaluation_max_episode_steps if evaluation else settings.max_episode_steps
+        )
+        self._life_loss_ends_episode = settings.life_loss_ends_episode and not evaluation
+        self._rom = roms.get_rom_path(settings.game)
+        self._ale = _quiet_console()
+        self._ale.loadROM(self._rom)
+        self._has_played = False
+        actions = self._ale.getMinimalActionSet()
+        self._action_codes = [action.value for action in actions]
+        self._num_steps = 0  # env_steps since reset
+        self._lives = 0
+
+        height, width = self._ale.getScreenDims()
+        channels = 1 if settings.grayscale else 3
+        shape = (height, width) if settings.grayscale else (height, width, channels)
+        self._screen = np.empty(shape, np.uint8)
+        self._previous_screen = np.empty(shape, np.uint8)
+        self.spec = EnvSpec(
+            frame_shape=(channels, settings.frame_size, settings.frame_size),
+            action_names=tuple(action.name.lower() for action in actions),
+            contract=self._contract(),
+        )
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Starts a new game and lets 1 to `noop_max` raw frames pass, as `seed` decides."""
+        # Loaded anew (0.15 s), because `reset_game` alone lets the past through: after it, Assault
+        # and Kung-Fu Master start differently from a console that has just been switched on.
+        if self._has_played:
+            self._ale.loadROM(self._rom)
+        self._has_played = True
+        self._ale.reset_game()
+        for _ in range(self._draw_noops(seed)):
+            self._ale.act(ale_py.Action.NOOP)
+            if self._ale.game_over():
+                self._ale.reset_game()
+        self._num_steps = 0
+        self._lives = self._ale.lives()
+        self._read(self._screen)
+        return self._resized(self._screen)
+
+    def step(self, action: int) -> Step:
+        """Holds one action for `frame_skip` raw frames, fewer if the game ends among them."""
+        ale, code = self._ale, self._action_codes[action]
+        # Past a game's end ALE stands still: no frame, no reward, and the last screen stays.
+        reward = sum(ale.act(code) for _ in range(self._settings.frame_skip - 1))
+        self._read(self._previous_screen)
+        reward += ale.act(code)
+        self._read(self._screen)
+        # Games draw some objects in every other frame only; the maximum shows them all.
+        np.maximum(self._screen, self._previous_screen, out=self._screen)
+
+        self._num_steps += 1
+        lives, lives_before = ale.lives(), self._lives
+        self._lives = lives
+        is_game_over = ale.game_over() or self._num_steps >= self._max_steps
+        # Without lives left a game may run on for some frames (Q*bert): its own end is then near.
+        has_lost_life = 0 < lives < lives_before
+        is_episode_over = is_game_over or (self._life_loss_ends_episode and has_lost_life)
+        return Step(self._resized(self._screen), float(reward), is_episode_over, is_game_over)
+
+    def _draw_noops(self, seed: int) -> int:
+        most = self._settings.noop_max
+        return int(np.random.default_rng(seed).integers(1, most, endpoint=True)) if most else 0
+
+    def _read(self, screen: np.ndarray) -> None:
+        if self._settings.grayscale:
+            self._ale.getScreenGrayscale(screen)
+        else:
+            self._ale.getScreenRGB(screen)
+
+    def _resized(self, screen: np.ndarray) -> np.ndarray:
+        size = self._settings.frame_size
+        frame = cv2.resize(screen, (size, size), interpolation=cv2.INTER_AREA)
+        channel_last = frame.reshape(size, size, -1)  # OpenCV drops a single channel
+        return np.ascontiguousarray(channel_last.transpose(2, 0, 1))
+
+    def _contract(self) -> dict[str, object]:
+        """What the task is, as far as possible in the emulator's own words."""
+        ale, settings = self._ale, self._settings
+        sticky = ale.getFloat("repeat_action_probability")
+        skip_of_ale = ale.getInt("frame_skip")
+        assert sticky == 0.0, f"ALE repeats actions with probability {sticky}"
+        assert skip_of_ale == 1, f"ALE skips frames itself: frame_skip {skip_of_ale}"
+        assert not ale.getBool("color_averaging"), "ALE averages the colours of frames itself"
+        return {
+            "name": "atari",
+            "game": settings.game,
+            "ale_py": ale_py.__version__,
+            "rom_md5": hashlib.md5(self._rom.read_bytes()).hexdigest(),
+            "frame_skip": settings.frame_skip,
+            "frame_max_over": 2,
+            "sticky_actions": sticky,
+            "frame_size": settings.frame_size,
+            "resize": "cv2.INTER_AREA",
+            "colour": "grayscale" if settings.grayscale else "rgb",
+            "noop_max": settings.noop_max,
+            "noop_unit": "raw frames",
+            "life_loss_ends_episode": self._life_loss_ends_episode,
+            "action_set": "minimal",
+            "action_names": [action.name.lower() for action in ale.getMinimalActionSet()],
+            "max_episode_steps": self._max_steps,
+        }
+
+
+def _quiet_console() -> ale_py.ALEInterface:
+    """An emulator without a game, set to play what it is told and nothing else."""
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # first: it greets when it is built
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.setInt("frame_skip", 1)
+    ale.setInt("random_seed", 0)  # the default is the clock
+    return ale

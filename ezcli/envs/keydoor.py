@@ -1,0 +1,73 @@
+"""Keydoor: fetch the key, then reach the door; the door pays some steps later.
+
+The frame shows that the door is open, but not how long ago it opened. So the step that pays is hard
+to name, while the sum of the rewards of the next steps is not: the case that the value prefix of
+EfficientZero (section 4.2) is for.
+"""
+
+import numpy as np
+
+from ezcli.envs.protocol import EnvSpec, Step
+from ezcli.envs.settings import KeydoorSettings
+
+MOVES = {"stay": (0, 0), "up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+
+
+class Keydoor:
+    """A square room with one agent, one key and one door; a move into a wall changes nothing.
+
+    The three planes of a frame are agent, key and door. A carried key is drawn on the agent's cell,
+    an open door at half brightness.
+    """
+
+    def __init__(self, settings: KeydoorSettings, evaluation: bool) -> None:
+        self.size = settings.size
+        self.delay = settings.delay
+        self.max_steps = (
+            settings.evaluation_max_episode_steps if evaluation else settings.max_episode_steps
+        )
+        self.spec = EnvSpec(
+            frame_shape=(3, self.size, self.size),
+            action_names=tuple(MOVES),
+            contract={
+                "name": "keydoor",
+                "size": self.size,
+                "delay": self.delay,
+                "reward": "+1 once, `delay` env_steps after reaching the door with the key",
+                "max_episode_steps": self.max_steps,
+            },
+        )
+        self.agent = self.key = self.door = (0, 0)  # row, column
+        self.has_key = False
+        self.num_steps = 0
+        self.opened_at: int | None = None  # env_step at which the door opened
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Places agent, key and door on three different cells."""
+        cells = np.random.default_rng(seed).choice(self.size**2, size=3, replace=False)
+        self.agent, self.key, self.door = (divmod(int(cell), self.size) for cell in cells)
+        self.has_key = False
+        self.num_steps = 0
+        self.opened_at = None
+        return self._frame()
+
+    def step(self, action: int) -> Step:
+        """Moves the agent; the key is picked up and the door opened by stepping on them."""
+        self.num_steps += 1
+        (row, column), (down, right) = self.agent, tuple(MOVES.values())[action]
+        last = self.size - 1
+        self.agent = (min(max(row + down, 0), last), min(max(column + right, 0), last))
+        self.has_key = self.has_key or self.agent == self.key
+        if self.has_key and self.agent == self.door and self.opened_at is None:
+            self.opened_at = self.num_steps
+        is_paid = self.opened_at is not None and self.num_steps == self.opened_at + self.delay
+        is_over = is_paid or self.num_steps >= self.max_steps
+        return Step(self._frame(), float(is_paid), is_episode_over=is_over, is_game_over=is_over)
+
+    def _frame(self) -> np.ndarray:
+        frame = np.zeros(self.spec.frame_shape, np.uint8)
+        key = self.agent if self.has_key else self.key
+        frame[(0, *self.agent)] = 255
+        frame[(1, *key)] = 255
+        frame[(2, *self.door)] = 255 if self.opened_at is None else 128
+        return frame

@@ -1,0 +1,82 @@
+"""Settings -> environment. Emulators and users' files are loaded only when they are asked for."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from ezcli.envs.protocol import Env
+from ezcli.envs.settings import (
+    AnyEnvSettings,
+    AtariSettings,
+    CatchSettings,
+    CustomSettings,
+    KeydoorSettings,
+)
+from ezcli.errors import ConfigError, suggestion
+
+
+def make_env(settings: AnyEnvSettings, evaluation: bool) -> Env:
+    """Builds one environment, under the rules of training or those of evaluation."""
+    match settings:
+        case AtariSettings():
+            from ezcli.envs.atari import AtariEnv
+
+            return AtariEnv(settings, evaluation)
+        case CatchSettings():
+            from ezcli.envs.catch import Catch
+
+            return Catch(settings, evaluation)
+        case KeydoorSettings():
+            from ezcli.envs.keydoor import Keydoor
+
+            return Keydoor(settings, evaluation)
+        case CustomSettings():
+            env: Env = load_class(settings.target)(settings, evaluation)
+            return env
+
+
+def load_class(target: str) -> type:
+    """The class that `module:Class` or `path/file.py:Class` names."""
+    place, name = target.rsplit(":", 1)
+    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        own = sorted(
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, type) and value.__module__ == module.__name__
+        )
+        hint = suggestion(name, own) if own else "It defines no class."
+        raise ConfigError(f"There is no class {name!r} in {place!r}.", hint)
+    return found
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no file {str(path)!r}.",
+            f"Name your environment as `file.py:Class`, from the folder {str(Path.cwd())!r}.",
+        )
+    module_name = f"ezcli_custom_{path.stem}"  # prefixed: `random.py` must not hide `random`
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # before it runs: dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # What a user's module itself fails to import keeps its traceback.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise ConfigError(
+            f"There is no module {name!r}.",
+            "Install it, or give a file instead: `path/file.py:Class`.",
+        ) from error

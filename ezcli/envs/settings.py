@@ -1,0 +1,68 @@
+"""Settings of the environments: which game, and the rules of its episodes. No emulator is loaded."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ezcli.settings import Settings
+
+
+class EnvSettings(Settings):
+    """Rules that every environment shares. One `env_step` is one action of the agent."""
+
+    frame_stack: int = Field(ge=1, description="frames; the last ones together are an observation")
+    clip_rewards: bool = Field(description="train on the sign of each reward; scores stay raw")
+    max_episode_steps: int = Field(ge=1, description="env_steps of one game while training")
+    evaluation_max_episode_steps: int = Field(ge=1, description="env_steps of one evaluated game")
+
+
+class AtariSettings(EnvSettings):
+    """An ALE game under the Atari 100k protocol (EfficientZero, appendix A.1; CURL, Kaiser et al.)."""
+
+    name: Literal["atari"]
+    game: str = Field(description="rom name, such as 'ms_pacman'")
+    frame_size: int = Field(ge=16, le=210, description="pixels; frames are resized to a square")
+    grayscale: bool = Field(description="one luminance channel instead of RGB")
+    frame_skip: int = Field(ge=2, description="frames per env_step; the last two are max-pooled")
+    noop_max: int = Field(ge=0, description="frames; a game starts with 1 to this many no-ops")
+    life_loss_ends_episode: bool = Field(description="while training; never in evaluation")
+
+
+class CatchSettings(EnvSettings):
+    """A ball falls, a paddle catches: +1 or -1 when it lands (bsuite's `catch`)."""
+
+    name: Literal["catch"]
+    rows: int = Field(default=10, ge=3, description="pixels; the ball falls one row a step")
+    columns: int = Field(default=5, ge=2, description="pixels")
+    frame_stack: int = Field(default=1, ge=1)
+    clip_rewards: bool = False
+    max_episode_steps: int = 100
+    evaluation_max_episode_steps: int = 100
+
+
+class KeydoorSettings(EnvSettings):
+    """Fetch the key, then reach the door; the door pays after a delay."""
+
+    name: Literal["keydoor"]
+    size: int = Field(default=6, ge=4, description="cells along each side of the room")
+    delay: int = Field(default=3, ge=0, description="env_steps between the door and its reward")
+    frame_stack: int = Field(default=1, ge=1)
+    clip_rewards: bool = False
+    max_episode_steps: int = 50
+    evaluation_max_episode_steps: int = 50
+
+
+class CustomSettings(EnvSettings):
+    """A user's own class: `module:Class` or `file.py:Class`."""
+
+    name: Literal["custom"]
+    target: str = Field(pattern=r"^[^:]+:[A-Za-z_]\w*$", description="`file.py:Class`")
+    frame_stack: int = Field(default=1, ge=1)
+    clip_rewards: bool = False
+    max_episode_steps: int = 1000
+    evaluation_max_episode_steps: int = 1000
+
+
+AnyEnvSettings = Annotated[
+    AtariSettings | CatchSettings | KeydoorSettings | CustomSettings, Field(discriminator="name")
+]

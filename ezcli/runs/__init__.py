@@ -1,0 +1,6 @@
+"""One training run, from its config to its folder.
+
+Reading order: `seeding` (streams of randomness), `trainer` (the loop: collect, reanalyse, learn),
+`evaluate` (scores), `folder` (what is on disk), `checkpoint` (exact save and restore), `train`
+(all of them together).
+"""

@@ -1,0 +1,60 @@
+"""Where a run computes: device, precision, threads."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import torch
+
+from ezcli.config import ComputeSettings
+from ezcli.errors import ConfigError
+
+
+class Compute(NamedTuple):
+    """The settings resolved against this machine."""
+
+    device: torch.device
+    precision: str  # float32 or bfloat16
+    threads: int  # searches side by side
+
+
+def resolve_compute(settings: ComputeSettings) -> Compute:
+    """Finds the device, and fixes how PyTorch uses the CPU.
+
+    Each PyTorch operation runs on one CPU thread: with more, sums are split differently and every
+    result changes with the number of threads. The other cores run searches side by side instead.
+
+    Raises:
+      ConfigError: the device asked for is not there.
+    """
+    name = settings.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"compute.device = {name!r}, but PyTorch sees no GPU.", "Use --device cpu or auto."
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"compute.device = {name!r}, but there are {torch.cuda.device_count()}.")
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+    torch.set_num_threads(1)
+    return Compute(device, precision, settings.threads or len(os.sched_getaffinity(0)))
+
+
+def make_executor(threads: int) -> Executor:
+    """Runs tasks on `threads` threads; with one, at once and in the caller's."""
+    return ThreadPoolExecutor(threads) if threads > 1 else Immediate()
+
+
+class Immediate(Executor):
+    """An executor without threads: a task is done when `submit` returns."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Calls `fn`; what it raises leaves here rather than from the future."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future

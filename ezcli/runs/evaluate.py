@@ -1,0 +1,137 @@
+"""Scores: whole games played greedily, without noise, all of them in one search."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ezcli.config import RunConfig
+from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.inference import search_states
+from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.policy import greedy_actions, tie_seeds
+from ezcli.efficientzero.search import search_constants
+from ezcli.envs.games import human_normalised, reference_scores
+from ezcli.envs.make import make_env
+from ezcli.envs.settings import AtariSettings
+from ezcli.runs.compute import Compute
+from ezcli.runs.seeding import generator
+
+
+class Protocol(NamedTuple):
+    """How an evaluation is played; stands beside its scores."""
+
+    episodes: int
+    max_env_steps: int  # cap of one game
+    seed: int  # of the starts and of the searches' ties
+    num_simulations: int
+
+
+class Evaluated(NamedTuple):
+    """Raw scores of the episodes, and how they were played."""
+
+    protocol: Protocol
+    scores: list[float]
+    env_steps: list[int]
+
+
+class Stopped(Exception):  # noqa: N818 - a request, not an error
+    """The caller asked to stop before the end."""
+
+
+def evaluate(
+    network: Network,
+    config: RunConfig,
+    compute: Compute,
+    protocol: Protocol,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Evaluated:
+    """Plays every episode to its end or cap.
+
+    Args:
+      network: any; it is used in evaluation mode and left in the mode it came in.
+      config: of the run; its environment is built under the rules of evaluation.
+      compute: device and precision.
+      protocol: how many episodes, how long, which starts.
+      should_stop: asked before every step.
+
+    Raises:
+      Stopped: `should_stop` said so.
+    """
+    rng = generator(config.seed, "evaluation", protocol.seed)
+    constants = search_constants(config, rules_for(config).prefix_horizon)
+    games = [make_env(config.env, evaluation=True) for _ in range(protocol.episodes)]
+    stacks = [
+        [game.reset(int(rng.integers(2**31)))] * config.env.frame_stack for game in games
+    ]
+    scores, lengths = np.zeros(len(games)), np.zeros(len(games), int)
+    playing = list(range(len(games)))
+    was_training = network.training
+    network.eval()
+    try:
+        while playing:
+            if should_stop():
+                raise Stopped
+            stacked = np.stack([np.concatenate(stacks[game]) for game in playing])
+            found = search_states(
+                network,
+                torch.from_numpy(stacked).to(compute.device),
+                constants,
+                None,
+                tie_seeds(rng, len(playing)),
+                compute.precision,
+            )
+            for game, action in zip(list(playing), greedy_actions(found.visits), strict=True):
+                step = games[game].step(int(action))
+                stacks[game] = [*stacks[game][1:], step.frame]
+                scores[game] += step.reward
+                lengths[game] += 1
+                if step.is_game_over or lengths[game] >= protocol.max_env_steps:
+                    playing.remove(game)
+    finally:
+        network.train(was_training)
+    return Evaluated(protocol, scores.tolist(), lengths.tolist())
+
+
+def final_protocol(config: RunConfig, episodes: int | None = None) -> Protocol:
+    """The protocol of the paper: the episodes and the cap of the final evaluation."""
+    return Protocol(
+        episodes=episodes or config.evaluation.episodes,
+        max_env_steps=config.env.evaluation_max_episode_steps,
+        seed=0,
+        num_simulations=config.search.num_simulations,
+    )
+
+
+def interim_protocol(config: RunConfig, train_steps: int) -> Protocol:
+    """On the way: fewer episodes under the training cap, other starts each time."""
+    return Protocol(
+        episodes=config.evaluation.interval_episodes,
+        max_env_steps=config.env.max_episode_steps,
+        seed=train_steps,
+        num_simulations=config.search.num_simulations,
+    )
+
+
+def summary(scores: list[float]) -> dict[str, Any]:
+    """Mean, standard error of the mean, median, min and max; no error from one score."""
+    values = np.array(scores)
+    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return {
+        "mean": float(values.mean()),
+        "standard_error": error,
+        "median": float(np.median(values)),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }
+
+
+
+
+def normalised(config: RunConfig, score: float) -> float | None:
+    """The human-normalised score; None where no human score is known."""
+    env = config.env
+    if isinstance(env, AtariSettings) and env.game in reference_scores():
+        return human_normalised(env.game, score)
+    return None

@@ -1,0 +1,202 @@
+"""What a run leaves on disk.
+
+    runs/<name>/
+    ├── config.toml         every setting of the run, resolved
+    ├── run.json            identity, versions, device, environment contract, times, status
+    ├── metrics.jsonl       what was learnt; a function of config and seed (columns: `ez runs`)
+    ├── timing.jsonl        clocks: env_steps, train_steps, seconds, and rates
+    ├── evaluations.jsonl   raw scores, each with the protocol it was played under
+    ├── frames/             every frame seen, compressed without loss, append-only
+    └── checkpoints/        the last two, each complete and with checksums
+
+JSON lines are the truth. A last line torn by a crash is ignored and then overwritten.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ezcli.config import RunConfig, differences, read_toml, resolve, to_toml
+from ezcli.errors import ConfigError, RunError
+
+METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
+
+
+class RunFolder:
+    """The files of one run. Nothing is created before `create`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder."""
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def frames(self) -> Path:
+        """Folder of the frames, which the checkpoints share."""
+        return self.path / "frames"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was ever started here."""
+        return (self.path / "config.toml").is_file()
+
+    def create(self, config: RunConfig) -> None:
+        """Makes the folder and writes the config.
+
+        Raises:
+          RunError: something else is there, or it cannot be written.
+        """
+        if self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            raise RunError(f"{str(self.path)!r} exists and is not a run.", "Choose another --name.")
+        for folder in (self.checkpoints, self.frames):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / "config.toml", to_toml(config).encode())
+
+    def config(self) -> RunConfig:
+        """The config that the run was started with.
+
+        Raises:
+          RunError: there is no run here.
+        """
+        if not self.exists:
+            raise RunError(f"There is no run in {str(self.path)!r}.", "`ez train` starts one.")
+        path = self.path / "config.toml"
+        return resolve(read_toml(path), source=str(path))
+
+    def require_same(self, config: RunConfig) -> None:
+        """Refuses another config under the same name.
+
+        Raises:
+          ConfigError: with the settings that differ.
+        """
+        differing = differences(self.config(), config)
+        if differing:
+            shown = "; ".join(f"{k}: {old!r} there, {new!r} now" for k, (old, new) in differing.items())
+            raise ConfigError(
+                f"The run {self.name!r} exists with another config ({shown}).",
+                "Choose another --name, or repeat its settings.",
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes from this run as long as it is held.
+
+        Raises:
+          RunError: another process holds it, or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("a")
+        except OSError as error:
+            raise RunError(
+                f"{str(self.path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir."
+            ) from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(
+                    f"Another process is working on the run {self.name!r}.",
+                    "Wait for it, stop it, or choose another --name.",
+                ) from error
+            yield
+
+    def read_info(self) -> dict[str, Any]:
+        """The contents of `run.json`; empty before it is written."""
+        path = self.path / "run.json"
+        if not path.is_file():
+            return {}
+        try:
+            info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{str(path)!r} is damaged: {error}.") from error
+        return info
+
+    def update_info(self, **entries: Any) -> None:
+        """Sets entries of `run.json`."""
+        info = self.read_info() | entries
+        text = json.dumps(info, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(self.path / "run.json", text.encode())
+
+    def append(self, file: str, line: dict[str, Any]) -> None:
+        """Adds a line to one of the JSON-lines files."""
+        with (self.path / file).open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line) + "\n")
+
+    def read(self, file: str) -> list[dict[str, Any]]:
+        """The lines of one of the JSON-lines files, without a torn last one.
+
+        Raises:
+          RunError: a line before the last is damaged.
+        """
+        path = self.path / file
+        if not path.is_file():
+            return []
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        parsed = []
+        for number, line in enumerate(lines):
+            if not line:
+                continue
+            try:
+                parsed.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                if number == len(lines) - 1:  # no newline after it: torn by a crash
+                    break
+                raise RunError(f"Line {number + 1} of {str(path)!r} is damaged.") from error
+        return parsed
+
+    def keep_lines(self, file: str, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Rewrites one of the JSON-lines files with the lines that `keep` accepts."""
+        if (self.path / file).is_file():
+            kept = [json.dumps(line) + "\n" for line in self.read(file) if keep(line)]
+            write_atomically(self.path / file, "".join(kept).encode())
+
+
+def run_path(runs_dir: Path, name: str) -> Path:
+    """The folder of the run `name`; a name is one plain path component.
+
+    Raises:
+      ConfigError: it is not.
+    """
+    if name in ("", ".", "..") or any(c in name for c in "/\\\0\n") or name.startswith("."):
+        raise ConfigError(f"{name!r} cannot name a run.", "Use letters, digits, '-', '_' and '.'.")
+    return runs_dir / name
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that a crash leaves the old one or the new one, never half of either."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(handle.name, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Makes renames within a folder last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,112 @@
+"""Lines of `metrics.jsonl`: what happened since the last one.
+
+A line is a function of config and seed. Clocks have no place here; they go to `timing.jsonl`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ezcli.efficientzero.components import Rules
+from ezcli.efficientzero.inference import SearchResult
+from ezcli.efficientzero.learner import METRICS, Learner, learning_rate
+from ezcli.efficientzero.policy import visit_policy
+from ezcli.efficientzero.reanalyse import Work, mean_entropy
+from ezcli.efficientzero.replay import Replay
+from ezcli.envs.vector import FinishedGame
+
+COLUMNS = {
+    "env_steps": "actions taken in the run so far",
+    "train_steps": "gradient steps so far",
+    "games": "games finished since the last line",
+    "score": "mean raw score of those games; null if none",
+    "score_min": "lowest of them",
+    "score_max": "highest of them",
+    "game_env_steps": "mean length of those games, env_steps",
+    "loss": "total loss: mean over the batch, divided by unroll_steps",
+    "value_prefix": "value-prefix cross-entropy, summed over positions, mean over batches",
+    "policy": "policy cross-entropy, likewise",
+    "value": "value cross-entropy, likewise",
+    "consistency": "negative cosine similarity, likewise",
+    "gradient_norm": "norm of the gradient before clipping, mean",
+    "learning_rate": "of the last train_step",
+    "td_steps": "mean steps before the bootstrap",
+    "search_depth": "mean depth of the deepest node while acting, env_steps",
+    "search_entropy": "mean entropy of the visits while acting, nats",
+    "root_value": "mean value of the root while acting",
+    "target_depth": "as search_depth, in reanalysis",
+    "target_entropy": "as search_entropy, of the policy targets",
+    "reanalyse_asked": "policy targets that a search had to give",
+    "reanalyse_searched": "states searched for them; the rest was remembered",
+    "reanalyse_evaluated": "states evaluated without a search",
+    "replay_sampleable": "states that can be drawn",
+}
+
+
+class MetricsWindow:
+    """Sums since the last line; plain numbers, so that a checkpoint can hold it as JSON."""
+
+    def __init__(self) -> None:
+        self.games: list[list[float]] = []  # score, env_steps
+        self.training: list[list[float]] = []  # METRICS of each train_step
+        self.td_steps: list[float] = []
+        self.acting: list[list[float]] = []  # depth, entropy, root value
+        self.work: list[list[float]] = []  # asked, searched, evaluated, depth, entropy
+
+    def add_game(self, game: FinishedGame) -> None:
+        """Notes a finished game."""
+        self.games.append([game.score, float(game.env_steps)])
+
+    def add_search(self, found: SearchResult) -> None:
+        """Notes a search while acting."""
+        entropy = mean_entropy(visit_policy(found.visits))
+        self.acting.append([float(found.depth.mean()), entropy, float(found.value.mean())])
+
+    def add_work(self, work: Work) -> None:
+        """Notes what the targets of a draw took."""
+        self.work.append([float(number) for number in work])
+
+    def add_training(self, numbers: np.ndarray, age: np.ndarray, rules: Rules) -> None:
+        """Notes train_steps: their METRICS [n, len(METRICS)] and the ages [n * B] they learnt."""
+        self.training += numbers.astype(float).tolist()
+        self.td_steps.append(float(rules.td_steps(age).mean()))
+
+    def line(self, replay: Replay, learner: Learner) -> dict[str, Any]:
+        """A line with every one of COLUMNS; null stands for no data."""
+        scores, lengths = columns(self.games, 2)
+        losses = columns(self.training, len(METRICS))
+        depth, entropy, value = columns(self.acting, 3)
+        asked, searched, evaluated, target_depth, target_entropy = columns(self.work, 5)
+        line = {
+            "env_steps": replay.env_steps,
+            "train_steps": learner.train_steps,
+            "games": len(scores),
+            "score": mean(scores),
+            "score_min": float(scores.min()) if len(scores) else None,
+            "score_max": float(scores.max()) if len(scores) else None,
+            "game_env_steps": mean(lengths),
+            **{name: mean(values) for name, values in zip(METRICS, losses, strict=True)},
+            "learning_rate": learning_rate(max(0, learner.train_steps - 1), learner.settings),
+            "td_steps": mean(np.array(self.td_steps)),
+            "search_depth": mean(depth),
+            "search_entropy": mean(entropy),
+            "root_value": mean(value),
+            "target_depth": mean(target_depth[np.isfinite(target_depth)]),
+            "target_entropy": mean(target_entropy),
+            "reanalyse_asked": int(asked.sum()),
+            "reanalyse_searched": int(searched.sum()),
+            "reanalyse_evaluated": int(evaluated.sum()),
+            "replay_sampleable": replay.num_sampleable,
+        }
+        assert line.keys() == COLUMNS.keys()
+        return line
+
+
+def columns(rows: list[list[float]], width: int) -> np.ndarray:
+    """Rows turned into columns [width, n], also where there are none."""
+    return np.array(rows, np.float64).reshape(-1, width).T
+
+
+def mean(values: np.ndarray) -> float | None:
+    """The mean, or None of nothing."""
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,72 @@
+"""Weights & Biases, if asked for: never blocks a run, never fails it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ezcli.config import RunConfig
+from ezcli.runs.folder import RunFolder
+
+
+# A full disk or a lost connection, wandb's own checks, a missing or broken installation. Its own
+# error class joins them once wandb is there.
+TROUBLE: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError, ImportError)
+
+
+class Tracker:
+    """Copies metrics to wandb. JSON lines stay the truth; trouble with wandb is said once.
+
+    Args:
+      mode: `offline`, `online`, or None for no tracking; wandb is imported only when it is used.
+      folder: of the run; wandb writes below it.
+      config: shown beside the run.
+      say: told what goes wrong.
+    """
+
+    def __init__(
+        self, mode: str | None, folder: RunFolder, config: RunConfig, say: Callable[[str], None]
+    ) -> None:
+        self.run: Any = None
+        self.trouble = TROUBLE
+        self.say = say
+        if mode is None:
+            return
+        try:
+            import wandb
+
+            self.trouble = (*TROUBLE, wandb.Error)
+            self.run = wandb.init(
+                project="ezcli",
+                name=folder.name,
+                id=f"{folder.name}-{config.identity}",
+                resume="allow",
+                dir=str(folder.path),
+                mode=mode,
+                config=config.model_dump(mode="json"),
+                settings=wandb.Settings(silent=True, init_timeout=30),
+            )
+            self.run.define_metric("*", step_metric="env_steps")
+        except self.trouble as error:
+            self._give_up(error)
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Sends one line, numbers only."""
+        if self.run is None:
+            return
+        numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
+        try:
+            self.run.log(numbers)
+        except self.trouble as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        """Ends the tracking."""
+        if self.run is None:
+            return
+        try:
+            self.run.finish()
+        except self.trouble as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.run = None
+        self.say(f"Weights & Biases is off from here on: {error}")

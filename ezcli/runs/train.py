@@ -1,0 +1,337 @@
+"""A whole run: the trainer's events turned into files, scores and checkpoints.
+
+Everything that looks at a clock, a signal or the disk while training is here.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, NamedTuple, Protocol
+
+from ezcli.config import RunConfig, resolve
+from ezcli.envs.make import make_env
+from ezcli.errors import EzError, RunError
+from ezcli.runs import checkpoint
+from ezcli.runs.compute import Compute, resolve_compute
+from ezcli.runs.evaluate import (
+    Evaluated,
+    Stopped,
+    evaluate,
+    final_protocol,
+    interim_protocol,
+    normalised,
+    summary,
+)
+from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
+from ezcli.runs.provenance import provenance
+from ezcli.runs.tracking import Tracker
+from ezcli.runs.trainer import Event, Trainer, make_network
+
+
+class Rates(NamedTuple):
+    """How fast it goes, over the last half minute or so."""
+
+    env_steps_per_second: float
+    train_steps_per_second: float
+    seconds_left: float | None
+
+
+class Reporter(Protocol):
+    """Where a run says how it is doing."""
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+
+    def progress(self, event: Event, config: RunConfig, rates: Rates) -> None:
+        """The state after a cycle."""
+
+    def quiet_while(self, what: str) -> AbstractContextManager[None]:
+        """Something long without events, such as an evaluation."""
+
+
+class StopRequest:
+    """Set by Ctrl-C or SIGTERM; the run saves and ends at the next moment that allows it."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catches the two signals; a second Ctrl-C ends the process at once."""
+
+        def request(number: int, _frame: FrameType | None) -> None:
+            self.signal = signal.Signals(number)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def train(
+    config: RunConfig,
+    folder: RunFolder,
+    reporter: Reporter,
+    wandb_mode: str | None = None,
+    origin: dict[str, str] | None = None,
+) -> signal.Signals | None:
+    """Starts or goes on with the run in `folder`; returns the signal that stopped it, if one did.
+
+    Args:
+      config: everything that decides the result.
+      folder: made if it is not there.
+      reporter: told how it goes.
+      wandb_mode: None, `offline` or `online`.
+      origin: entries for `run.json` that say where the config came from.
+
+    Raises:
+      EzError: the folder belongs to another config or process, or the run failed.
+    """
+    compute = resolve_compute(config.compute)
+    with folder.lock():
+        if folder.exists:
+            folder.require_same(config)
+            if folder.read_info().get("status") == "finished":
+                reporter.say(f"{folder.name} is finished already.")
+                return None
+        else:
+            folder.create(config)
+        if origin:
+            folder.update_info(**origin)
+        stop = StopRequest()
+        with stop.listening():
+            return _train(config, compute, folder, reporter, stop, wandb_mode)
+
+
+def _train(
+    config: RunConfig,
+    compute: Compute,
+    folder: RunFolder,
+    reporter: Reporter,
+    stop: StopRequest,
+    wandb_mode: str | None,
+) -> signal.Signals | None:
+    with reporter.quiet_while("Loading the game and compiling the search"):
+        warm_up_search()
+        trainer = Trainer(config, compute)
+    resume(trainer, folder, reporter)
+    began = folder.read_info().get("started", now())
+    folder.update_info(
+        name=folder.name,
+        identity=config.identity,
+        status="running",
+        started=began,
+        ended=None,
+        environment=trainer.envs.spec.contract,
+        actions=list(trainer.envs.spec.action_names),
+        **provenance(compute),
+    )
+    tracker = Tracker(wandb_mode, folder, config, reporter.say)
+    try:
+        finish_evaluations(trainer, folder, reporter, stop, tracker)
+        loop(trainer, folder, reporter, stop, tracker)
+    except EzError:
+        folder.update_info(status="failed", ended=now())
+        raise
+    finally:
+        tracker.close()
+    folder.update_info(status="interrupted" if stop else "finished", ended=now())
+    return stop.signal
+
+
+def loop(
+    trainer: Trainer, folder: RunFolder, reporter: Reporter, stop: StopRequest, tracker: "Tracker"
+) -> None:
+    """Drains the trainer's events; ends with a checkpoint."""
+    config, clock = trainer.config, Clock(trainer)
+    saved_at = time.monotonic()
+    for event in trainer.events():
+        rates = clock.rates(event)
+        if event.metrics is not None:
+            folder.append(METRICS, event.metrics)
+            folder.append(TIMING, clock.line(event))
+            tracker.log(event.metrics)
+        reporter.progress(event, config, rates)
+        finish_evaluations(trainer, folder, reporter, stop, tracker)
+        if stop:
+            break
+        if time.monotonic() - saved_at >= 60 * config.record.checkpoint_minutes:
+            checkpoint.save(trainer, folder)
+            saved_at = time.monotonic()
+    if stop or not finished_last(folder, trainer):
+        checkpoint.save(trainer, folder)
+
+
+def finished_last(folder: RunFolder, trainer: Trainer) -> bool:
+    """Whether the newest checkpoint holds the trainer's state already."""
+    paths = checkpoint.checkpoint_paths(folder)
+    expected = checkpoint.checkpoint_name(trainer)
+    return bool(paths) and paths[-1].name == expected
+
+
+def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
+    """Restores the newest whole checkpoint and drops the lines that came after it."""
+    found, complaints = checkpoint.newest(folder)
+    for complaint in complaints:
+        reporter.say(f"{complaint} Going back to the checkpoint before.")
+    env_steps = train_steps = -1
+    if found is not None:
+        checkpoint.restore(trainer, found, folder)
+        env_steps, train_steps = found.manifest["env_steps"], found.manifest["train_steps"]
+        reporter.say(f"Going on from env_step {env_steps:,}, train_step {train_steps:,}.")
+    for file in (METRICS, TIMING, EVALUATIONS):
+        folder.keep_lines(
+            file,
+            lambda line: (
+                line.get("kind") == "manual"
+                or (line["env_steps"] <= env_steps and line["train_steps"] <= train_steps)
+            ),
+        )
+
+
+def finish_evaluations(
+    trainer: Trainer, folder: RunFolder, reporter: Reporter, stop: StopRequest, tracker: "Tracker"
+) -> None:
+    """Plays the evaluation that is due at this train_step, unless it is there already."""
+    config, train_steps = trainer.config, trainer.learner.train_steps
+    interval = config.evaluation.interval
+    if trainer.is_finished:
+        kind, protocol = "final", final_protocol(config)
+    elif train_steps and interval and train_steps % interval == 0:
+        kind, protocol = "interim", interim_protocol(config, train_steps)
+    else:
+        return
+    if any(
+        line["train_steps"] == train_steps and line["kind"] == kind
+        for line in folder.read(EVALUATIONS)
+    ):
+        return
+    what = f"Evaluating: {protocol.episodes} episodes of up to {protocol.max_env_steps:,} env_steps"
+    try:
+        with reporter.quiet_while(what) if kind == "final" else nullcontext():
+            found = evaluate(
+                trainer.learner.network, config, trainer.compute, protocol, lambda: bool(stop)
+            )
+    except Stopped:
+        return
+    line = evaluation_line(found, kind, trainer.replay.env_steps, train_steps, config)
+    folder.append(EVALUATIONS, line)
+    tracker.log({"env_steps": line["env_steps"], f"evaluation/{kind}": line["mean"]})
+    reporter.say(describe_evaluation(line))
+
+
+def evaluation_line(
+    found: Evaluated, kind: str, env_steps: int, train_steps: int, config: RunConfig
+) -> dict[str, Any]:
+    """A line of `evaluations.jsonl`."""
+    numbers = summary(found.scores)
+    return {
+        "kind": kind,
+        "env_steps": env_steps,
+        "train_steps": train_steps,
+        **numbers,
+        "human_normalised": normalised(config, numbers["mean"]),
+        "protocol": found.protocol._asdict(),
+        "scores": found.scores,
+        "game_env_steps": found.env_steps,
+    }
+
+
+def describe_evaluation(line: dict[str, Any]) -> str:
+    """The line in one sentence."""
+    error = "" if line["standard_error"] is None else f" ± {line['standard_error']:.2f}"
+    human = line["human_normalised"]
+    return (
+        f"{line['kind']} score at env_step {line['env_steps']:,}: {line['mean']:.2f}{error} "
+        f"(median {line['median']:.2f}, {line['min']:.2f} to {line['max']:.2f}, "
+        f"{line['protocol']['episodes']} episodes)"
+        + ("" if human is None else f", human-normalised {human:.3f}")
+    )
+
+
+def evaluate_run(
+    folder: RunFolder, episodes: int | None = None, device: str | None = None
+) -> dict[str, Any]:
+    """Plays with the last weights of a run under the final protocol; adds the line to the run.
+
+    Raises:
+      EzError: there is no run or no whole checkpoint.
+    """
+    config = folder.config()
+    if device is not None:
+        config = resolve(config.model_dump(), [f"compute.device={device!r}"], source="--device")
+    compute = resolve_compute(config.compute)
+    found, _ = checkpoint.newest(folder)
+    if found is None:
+        raise RunError(f"{folder.name!r} has no checkpoint yet.", "Let it train first.")
+    spec = make_env(config.env, evaluation=True).spec
+    network = make_network(config, spec.frame_shape, len(spec.action_names))
+    checkpoint.load_weights(network, found)
+    network.to(compute.device)
+    played = evaluate(network, config, compute, final_protocol(config, episodes))
+    manifest = found.manifest
+    line = evaluation_line(
+        played, "manual", manifest["env_steps"], manifest["train_steps"], config
+    )
+    folder.append(EVALUATIONS, line)
+    return line
+
+
+class Clock:
+    """Rates of the recent past and the time that is left."""
+
+    WINDOW = 30.0  # seconds
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.schedule = trainer.config.schedule
+        self.began = time.monotonic()
+        start = (self.began, trainer.replay.env_steps, trainer.learner.train_steps)
+        self.marks = [start]
+
+    def rates(self, event: Event) -> Rates:
+        """Takes note of the event."""
+        self.marks.append((time.monotonic(), event.env_steps, event.train_steps))
+        while len(self.marks) > 2 and self.marks[-1][0] - self.marks[1][0] > self.WINDOW:
+            self.marks.pop(0)
+        (t0, env0, train0), (t1, env1, train1) = self.marks[0], self.marks[-1]
+        seconds = max(t1 - t0, 1e-9)
+        env_rate, train_rate = (env1 - env0) / seconds, (train1 - train0) / seconds
+        left = (self.schedule.train_steps - train1) / train_rate if train_rate else None
+        return Rates(env_rate, train_rate, left)
+
+    def line(self, event: Event) -> dict[str, Any]:
+        """A line of `timing.jsonl`."""
+        rates = Rates(*self.rates(event))
+        return {
+            "env_steps": event.env_steps,
+            "train_steps": event.train_steps,
+            "seconds": round(time.monotonic() - self.began, 3),
+            "env_steps_per_second": round(rates.env_steps_per_second, 3),
+            "train_steps_per_second": round(rates.train_steps_per_second, 3),
+        }
+
+
+def warm_up_search() -> None:
+    """Compiles the search's kernels, or loads them from Numba's cache."""
+    import numpy as np
+
+    from ezcli.efficientzero.search import Evaluation, search
+    from ezcli.efficientzero.tree import SearchConstants
+
+    root = Evaluation(*(np.zeros(s, np.float32) for s in (1, (1, 2), 1)))
+    constants = SearchConstants(1, 0.99, 1.25, 19652.0, 0.01, 5)
+    search(root, lambda *_: root, constants, np.zeros(1, np.int64))
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,230 @@
+"""The loop: collect, reanalyse, learn, as a generator of events.
+
+One process, synchronous, a fixed ratio of train_steps to env_steps; the same config gives the same
+result however fast the machine is. A cycle is
+
+    collect   env_steps with the acting network            (first, until the budget is spent)
+    draw      the batches of the next `sample_ahead` train_steps
+    reanalyse what those need, in threads                   ┐ side by side: neither reads what
+    learn     from the batches drawn one cycle before       ┘ the other writes
+    update    priorities and the copies of the network
+
+The state of a run between two cycles is all there is: `checkpoint` saves it and `Trainer` goes on.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ezcli.config import RunConfig
+from ezcli.efficientzero.assemble import make_batch, take
+from ezcli.efficientzero.batch import Targets, Window
+from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.frames import FrameStore
+from ezcli.efficientzero.inference import RootNoise, search_states
+from ezcli.efficientzero.learner import Copies, Learner
+from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.policy import (
+    root_noise,
+    sample_actions,
+    temperature_at,
+    tie_seeds,
+    visit_policy,
+)
+from ezcli.efficientzero.reanalyse import Reanalyser
+from ezcli.efficientzero.replay import Replay
+from ezcli.envs.make import make_env
+from ezcli.envs.vector import VectorEnv
+from ezcli.errors import RunError
+from ezcli.runs.compute import Compute, make_executor
+from ezcli.runs.frame_log import Segment
+from ezcli.runs.metrics import MetricsWindow
+from ezcli.runs.seeding import STREAMS, generator, network_seed
+
+
+class Event(NamedTuple):
+    """What the loop reports after a cycle, while it holds still."""
+
+    env_steps: int
+    train_steps: int
+    metrics: dict[str, Any] | None  # a line of metrics, when one is complete
+
+
+class Drawn(NamedTuple):
+    """Batches with their targets, drawn one cycle before they are learnt from."""
+
+    window: Window
+    targets: Targets
+
+
+class Trainer:
+    """All the state of one run."""
+
+    def __init__(self, config: RunConfig, compute: Compute) -> None:
+        self.config, self.compute = config, compute
+        self.streams = {name: generator(config.seed, name) for name in STREAMS}
+        self.envs = VectorEnv(
+            lambda: make_env(config.env, evaluation=False),
+            config.acting.num_envs,
+            self.streams["environments"],
+        )
+        self.num_actions = len(self.envs.spec.action_names)
+        self.rules = rules_for(config)
+        network = make_network(config, self.envs.spec.frame_shape, self.num_actions)
+        network.to(compute.device)
+        self.learner = Learner(network, config, self.rules, compute.precision)
+        self.copies = Copies(network, config)
+        self.replay = Replay(config, self.num_actions, config.env.frame_stack)
+        self.frames = FrameStore(self.replay.rows, self.envs.spec.frame_shape, compute.device)
+        self.reanalyser = Reanalyser(
+            config, self.rules, self.replay, self.frames, compute.precision
+        )
+        self.drawn: Drawn | None = None
+        self.drawn_steps = 0  # train_steps whose batches have been drawn
+        self.metrics = MetricsWindow()
+        self.is_started = False
+        self.segments: list[Segment] = []  # frames already on disk, for the checkpoints
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether everything has been collected and learnt."""
+        return self.learner.train_steps >= self.config.schedule.train_steps
+
+    def events(self) -> Iterator[Event]:
+        """Runs to the end from wherever the state is; yields after every cycle."""
+        schedule, interval = self.config.schedule, self.config.record.metrics_interval
+        if not self.is_started:
+            self._start()
+        with make_executor(self.compute.threads) as executor:
+            while not self.is_finished:
+                steps_before = self.learner.train_steps
+                may_learn = self.replay.env_steps >= schedule.random_env_steps
+                if self.replay.env_steps < schedule.env_steps:
+                    self._collect()
+                pending, window = None, None
+                if may_learn and self.drawn_steps < schedule.train_steps:
+                    window = self._draw()
+                    self.copies.before_targets(self.drawn_steps)
+                    pending = self.reanalyser.start(
+                        window,
+                        self.copies.target,
+                        self.copies.target_version(self.drawn_steps),
+                        self.streams["reanalysis"],
+                        executor,
+                    )
+                    self.drawn_steps += schedule.sample_ahead
+                if self.drawn is not None:
+                    self._learn(self.drawn)
+                    self.drawn = None
+                if pending is not None and window is not None:
+                    targets, work = self.reanalyser.finish(pending)
+                    self.metrics.add_work(work)
+                    self.drawn = Drawn(window, targets)
+                line = None
+                if self.learner.train_steps // interval > steps_before // interval:
+                    line = self.metrics.line(self.replay, self.learner)
+                    self.metrics = MetricsWindow()
+                yield Event(self.replay.env_steps, self.learner.train_steps, line)
+
+    def _start(self) -> None:
+        for env, frame in enumerate(self.envs.start()):
+            self.frames.write(self.replay.begin_episode(env), frame)
+        self.is_started = True
+
+    def _collect(self) -> None:
+        """Plays one cycle's env_steps, all environments in lock step."""
+        num_envs = self.config.acting.num_envs
+        for _ in range(self.config.schedule.env_steps_per_cycle // num_envs):
+            policy, actions = self._act()
+            for env, arrival in enumerate(self.envs.step(actions.tolist())):
+                reward = arrival.reward
+                if self.config.env.clip_rewards:
+                    reward = float(np.sign(reward))
+                over = arrival.is_episode_over
+                row = self.replay.add(env, int(actions[env]), reward, policy[env], over)
+                self.frames.write(row, arrival.frame)
+                if arrival.first_frame is not None:
+                    self.frames.write(self.replay.begin_episode(env), arrival.first_frame)
+                if arrival.finished is not None:
+                    self.metrics.add_game(arrival.finished)
+
+    def _act(self) -> tuple[np.ndarray, np.ndarray]:
+        """Policies [E, A] and actions [E] for the newest states."""
+        config, rng = self.config, self.streams["acting"]
+        envs, acting = config.acting.num_envs, config.acting
+        if self.replay.env_steps < config.schedule.random_env_steps:
+            uniform = np.full((envs, self.num_actions), 1 / self.num_actions, np.float32)
+            return uniform, rng.integers(self.num_actions, size=envs)
+        rows = np.array([self.replay.newest_row(env) for env in range(envs)])
+        noise = root_noise(rng, envs, self.num_actions, config.search.root_dirichlet_alpha)
+        found = search_states(
+            self.copies.acting,
+            self.frames.observations(self.replay.stack_rows(rows)),
+            self.reanalyser.constants,
+            RootNoise(noise, config.search.root_exploration_fraction),
+            tie_seeds(rng, envs),
+            self.compute.precision,
+        )
+        self.metrics.add_search(found)
+        train_steps = config.schedule.train_steps
+        temperature = temperature_at(self.learner.train_steps, train_steps, acting)
+        actions = sample_actions(visit_policy(found.visits, temperature), rng)
+        return visit_policy(found.visits), actions
+
+    def _draw(self) -> Window:
+        """Positions for the next `sample_ahead` batches."""
+        if self.replay.num_sampleable == 0:
+            raise RunError(
+                f"Nothing to learn from after {self.replay.env_steps} env_steps: no state has "
+                f"{self.replay.lookahead} env_steps or the end of an episode behind it.",
+                "Raise schedule.random_env_steps.",
+            )
+        ahead, total = self.config.schedule.sample_ahead, self.config.schedule.train_steps
+        progress = (self.drawn_steps + np.arange(ahead)) / total
+        first, last = self.config.replay.importance_exponent
+        exponents = first + (last - first) * progress
+        return self.replay.sample(self.config.loss.batch_size, exponents, self.streams["replay"])
+
+    def _learn(self, drawn: Drawn) -> None:
+        """Makes one train_step from each batch; then updates priorities and copies."""
+        results = []
+        size = self.config.loss.batch_size
+        for number in range(self.config.schedule.sample_ahead):
+            batch = make_batch(
+                take(drawn.window, number, size),
+                take(drawn.targets, number, size),
+                self.replay,
+                self.frames,
+                self.config.loss,
+                self.streams["augmentation"],
+            )
+            results.append(self.learner.step(batch))
+        numbers = torch.stack([result.metrics for result in results]).cpu().numpy()
+        if not np.isfinite(numbers).all():
+            raise RunError(
+                f"A loss or gradient is not finite near train_step {self.learner.train_steps}.",
+                "Lower optimiser.learning_rate, or look at the last lines of metrics.jsonl.",
+            )
+        errors = torch.cat([result.errors for result in results]).cpu().numpy()
+        self.replay.update_priorities(drawn.window.rows[:, 0], errors.astype(np.float64))
+        self.metrics.add_training(numbers, drawn.window.age, self.rules)
+        self.copies.after_learning(self.learner)
+
+
+def make_network(
+    config: RunConfig, frame_shape: tuple[int, int, int], num_actions: int
+) -> Network:
+    """The run's network with its first weights, on the CPU."""
+    channels, height, width = frame_shape
+    observation_shape = (channels * config.env.frame_stack, height, width)
+    return Network(
+        config.network,
+        observation_shape,
+        num_actions,
+        config.value.support,
+        network_seed(config.seed),
+    )
+
+

@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+
+from ezcli.envs.keydoor import Keydoor
+from ezcli.envs.protocol import Step
+from ezcli.envs.settings import KeydoorSettings
+
+STAY, UP, DOWN, LEFT, RIGHT = range(5)
+AGENT, KEY, DOOR = range(3)
+
+
+def make(delay: int = 3, most: int = 50, evaluation_most: int = 50, evaluation: bool = False):
+    settings = KeydoorSettings(
+        name="keydoor",
+        size=5,
+        delay=delay,
+        max_episode_steps=most,
+        evaluation_max_episode_steps=evaluation_most,
+    )
+    return Keydoor(settings, evaluation)
+
+
+def place(frame: np.ndarray, plane: int) -> tuple[int, int]:
+    ((row, column),) = np.argwhere(frame[plane])
+    return int(row), int(column)
+
+
+def walk(env: Keydoor, start: tuple[int, int], goal: tuple[int, int]) -> Step:
+    """Goes to `goal` by rows first, which must not be where it already stands."""
+    down, right = goal[0] - start[0], goal[1] - start[1]
+    moves = [DOWN if down > 0 else UP] * abs(down) + [RIGHT if right > 0 else LEFT] * abs(right)
+    return [env.step(move) for move in moves][-1]
+
+
+def seed_with_door_off_the_way(env: Keydoor) -> int:
+    for seed in range(1000):
+        frame = env.reset(seed)
+        (row, _), key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
+        if row != key[0] and door[0] != key[0] and door[1] not in (key[1], place(frame, AGENT)[1]):
+            return seed
+    raise AssertionError("no such seed")
+
+
+@pytest.mark.parametrize("delay", [0, 1, 3])
+def test_key_then_door_then_the_delay_then_the_reward(delay):
+    env = make(delay)
+    frame = env.reset(seed_with_door_off_the_way(env))
+    agent, key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
+    assert frame.shape == (3, 5, 5)
+    assert frame.dtype == np.uint8
+    assert frame[(DOOR, *door)] == 255
+
+    at_key = walk(env, agent, key)
+    assert place(at_key.frame, AGENT) == place(at_key.frame, KEY) == key
+    assert at_key.reward == 0.0
+
+    at_door = walk(env, key, door)
+    assert place(at_door.frame, KEY) == door  # carried along
+    assert at_door.frame[(DOOR, *door)] == 128
+    later = [at_door] + [env.step(STAY) for _ in range(delay)]
+    assert [step.reward for step in later] == [0.0] * delay + [1.0]
+    assert [step.is_game_over for step in later] == [False] * delay + [True]
+    assert all(step.is_episode_over == step.is_game_over for step in later)
+    # The time left to the reward cannot be seen.
+    assert all(np.array_equal(step.frame, at_door.frame) for step in later)
+
+
+def test_coming_back_to_the_open_door_does_not_start_the_delay_again():
+    env = make(delay=2)
+    frame = env.reset(seed_with_door_off_the_way(env))
+    agent, key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
+    walk(env, agent, key)
+    walk(env, key, door)
+    away, back = (UP, DOWN) if door[0] > 0 else (DOWN, UP)
+    assert env.step(away).reward == 0.0
+    assert env.step(back)[1:] == (1.0, True, True)
+
+
+def test_the_door_without_the_key_stays_shut():
+    env = make()
+    frame = env.reset(seed_with_door_off_the_way(env))
+    agent, key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
+    reached = env.step(STAY)
+    if agent[1] != door[1]:
+        reached = walk(env, agent, (agent[0], door[1]))
+    if agent[0] != door[0]:
+        reached = walk(env, (agent[0], door[1]), door)
+    assert place(reached.frame, AGENT) == door
+    assert reached.frame[(DOOR, *door)] == 255
+    assert place(reached.frame, KEY) == key
+
+
+def test_walls_hold():
+    env = make()
+    env.reset(0)
+    corner = [env.step(move) for move in [UP, LEFT] * 5][-1]
+    assert place(corner.frame, AGENT) == (0, 0)
+    corner = [env.step(move) for move in [DOWN, RIGHT] * 5][-1]
+    assert place(corner.frame, AGENT) == (4, 4)
+
+
+@pytest.mark.parametrize(("evaluation", "env_steps"), [(False, 7), (True, 9)])
+def test_the_cap_ends_the_game_without_a_reward(evaluation, env_steps):
+    env = make(most=7, evaluation_most=9, evaluation=evaluation)
+    env.reset(0)
+    steps = [env.step(STAY) for _ in range(env_steps)]
+    assert [step.is_game_over for step in steps] == [False] * (env_steps - 1) + [True]
+    assert sum(step.reward for step in steps) == 0.0
+
+
+def test_the_seed_alone_makes_the_room_and_its_things_never_share_a_cell():
+    rooms = [make().reset(seed) for seed in range(200)]
+    assert all(len({place(room, plane) for plane in range(3)}) == 3 for room in rooms)
+    assert len({room.tobytes() for room in rooms}) > 150
+    assert all(np.array_equal(room, make().reset(seed)) for seed, room in enumerate(rooms))
+
+
+def test_reset_forgets_the_game_before():
+    env, fresh = make(delay=1), make(delay=1)
+    frame = env.reset(seed_with_door_off_the_way(env))
+    agent, key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
+    walk(env, agent, key)
+    walk(env, key, door)
+    assert np.array_equal(env.reset(3), fresh.reset(3))
+    for move in [STAY, UP, LEFT, DOWN] * 12:
+        ours, theirs = env.step(move), fresh.step(move)
+        assert np.array_equal(ours.frame, theirs.frame)
+        assert ours[1:] == theirs[1:]
+
+
+def test_a_second_game_lasts_as_long_as_the_first():
+    env = make(most=7)
+    for seed in range(2):
+        env.reset(seed)
+        assert [env.step(STAY).is_game_over for _ in range(7)] == [False] * 6 + [True]

@@ -1,0 +1,243 @@
+"""The definitions, as plainly as they can be written: objects, loops and Python numbers.
+
+Nothing here imports the code it judges. Numbers are slow and obvious on purpose.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+TIE_TOLERANCE = 1e-6
+
+
+def mix(x, word):
+    """32-bit hash by multiply and xor-shift."""
+    x = (x ^ word) % 2**32
+    x = (x ^ x // 2**16) * 0x21F0AAAD % 2**32
+    x = (x ^ x // 2**15) * 0x735A2D97 % 2**32
+    return x ^ x // 2**15
+
+
+def naive_lot(seed, node, simulation, sides):
+    """A throw of a die with `sides` sides."""
+    return mix(mix(mix(seed, node), simulation), sides) % sides
+
+
+class FakeNetwork:
+    """A network of B trees whose opinion of a node depends on the actions that lead to it.
+
+    `levels` is how many different values there are: few make many exact ties.
+    """
+
+    def __init__(self, keys, num_actions, levels=1001, uniform=False):
+        self.keys, self.num_actions = keys, num_actions
+        self.levels, self.uniform = levels, uniform
+        self.paths = [[()] for _ in keys]  # of the nodes of each tree
+        self.known = {}
+
+    def opinion(self, b, path):
+        """(prefix, policy, value) in float32 of the node of tree `b` at the end of `path`."""
+        if (self.keys[b], path) not in self.known:
+            x = mix(0, self.keys[b])
+            for action in path:
+                x = mix(x, action + 1)
+            prefix, value = (
+                np.float32(2 * (mix(x, word) % self.levels) / (self.levels - 1) - 1)
+                for word in (101, 102)
+            )
+            weights = [
+                1 if self.uniform else 1 + mix(x, 200 + a) % 100 for a in range(self.num_actions)
+            ]
+            policy = np.array(weights, np.float32) / np.float32(sum(weights))
+            self.known[self.keys[b], path] = prefix, policy, value
+        return self.known[self.keys[b], path]
+
+    def root(self):
+        """Prefixes [B], policies [B, A] and values [B] of the roots."""
+        return self._stack([() for _ in self.keys])
+
+    def evaluate(self, parents, actions):
+        """The same of new nodes; each tree keeps the paths of its nodes in order of creation."""
+        found = [
+            (*paths[parent], int(action))
+            for paths, parent, action in zip(self.paths, parents, actions, strict=True)
+        ]
+        for paths, path in zip(self.paths, found, strict=True):
+            paths.append(path)
+        return self._stack(found)
+
+    def _stack(self, paths):
+        opinions = [self.opinion(b, path) for b, path in enumerate(paths)]
+        return tuple(np.array(column, np.float32) for column in zip(*opinions, strict=True))
+
+
+@dataclass
+class Node:
+    """One state of a naive search."""
+
+    number: int  # in order of creation
+    parent: "Node | None"
+    depth: int
+    prefix: float
+    policy: list
+    children: dict = field(default_factory=dict)  # action -> Node
+    returns: list = field(default_factory=list)  # every value backed up through here
+
+    @property
+    def value(self):
+        return math.fsum(self.returns) / len(self.returns)
+
+    def reward(self, horizon):
+        """The sum of rewards starts anew below every `horizon`-th node."""
+        if self.parent.depth % horizon == 0:
+            return self.prefix
+        return self.prefix - self.parent.prefix
+
+    def q(self, c):
+        return self.reward(c.prefix_horizon) + c.discount * self.value
+
+
+def naive_search(opinion, c, tie_seed):
+    """The root after a search; `opinion(path) -> (prefix, policy, value)`."""
+
+    def make(number, parent, path):
+        prefix, policy, value = opinion(path)
+        depth = 0 if parent is None else parent.depth + 1
+        return Node(number, parent, depth, float(prefix), [float(p) for p in policy]), float(value)
+
+    root, value = make(0, None, ())
+    root.prefix = 0.0
+    root.returns.append(value)
+    everyone = []  # but the root
+    for number in range(1, c.num_simulations + 1):
+        qs = [node.q(c) for node in everyone]
+        low, high = (min(qs), max(qs)) if qs else (0.0, 0.0)
+
+        def normalised(q, low=low, high=high):
+            return min(max((q - low) / max(high - low, c.min_q_range), 0.0), 1.0)
+
+        node, path, guess = root, (), 0.0
+        while True:
+            known = [child.q(c) for child in node.children.values()]
+            if node is root:
+                guess = sum(known) / len(known) if known else 0.0
+            else:
+                guess = (guess + sum(known)) / (len(known) + 1)
+            total = sum(len(child.returns) for child in node.children.values())
+            rate = c.pb_c_init + math.log((total + c.pb_c_base + 1) / c.pb_c_base)
+            scores = []
+            for action, prior in enumerate(node.policy):
+                child = node.children.get(action)
+                visits = len(child.returns) if child else 0
+                q = child.q(c) if child else guess
+                scores.append(normalised(q) + prior * rate * math.sqrt(total) / (1 + visits))
+            tied = [a for a, s in enumerate(scores) if s >= max(scores) - TIE_TOLERANCE]
+            for place, candidate in enumerate(tied, start=1):
+                if naive_lot(tie_seed, node.number, total, place) == 0:
+                    action = candidate
+            path += (action,)
+            if action not in node.children:
+                break
+            node = node.children[action]
+        leaf, value = make(number, node, path)
+        node.children[action] = leaf
+        everyone.append(leaf)
+        at = leaf
+        while at is not None:
+            at.returns.append(value)
+            if at.parent is not None:
+                value = at.reward(c.prefix_horizon) + c.discount * value
+            at = at.parent
+    return root
+
+
+def root_visits(root):
+    """How often each action of the root was tried."""
+    return [
+        len(root.children[a].returns) if a in root.children else 0
+        for a in range(len(root.policy))
+    ]
+
+
+def naive_value_target(rewards, values, t, td_steps, discount):
+    """n-step return at time `t` of one episode: `rewards` of its actions, `values` of its states.
+
+    The state after the last action is worth nothing, and so is all that follows.
+    """
+    total = 0.0
+    for step in range(td_steps):
+        if t + step < len(rewards):
+            total += discount**step * rewards[t + step]
+    if t + td_steps < len(rewards):
+        total += discount**td_steps * values[t + td_steps]
+    return total
+
+
+def naive_prefix_target(rewards, k, horizon):
+    """Sum of `rewards` up to and with the k-th, since the last multiple of `horizon`."""
+    return sum(rewards[k // horizon * horizon : k + 1])
+
+
+def naive_probabilities(priorities, exponent):
+    """Chance of each priority to be drawn (Schaul et al. 2016, equation 1)."""
+    total = sum(priority**exponent for priority in priorities)
+    return [priority**exponent / total for priority in priorities]
+
+
+def naive_importance(probabilities, drawn, exponent):
+    """Weights of the entries `drawn` in one batch (Schaul et al. 2016, section 3.4)."""
+    raw = [(1 / (len(probabilities) * probabilities[i])) ** exponent for i in drawn]
+    return [weight / max(raw) for weight in raw]
+
+
+@dataclass
+class State:
+    """One state that a naive replay was told of."""
+
+    number: int  # in its environment's stream
+    time: int  # in its episode
+    episode: list  # of the states, this one among them
+    is_terminal: bool = False
+    action: int = -1
+    reward: float = 0.0
+    collected_at: int = 0
+    weight: float | None = None  # priority ** exponent, None before it may be drawn
+
+
+class NaiveReplay:
+    """Everything that ever happened, as lists of states; nothing is overwritten."""
+
+    def __init__(self, envs, stream_rows, guard_rows, lookahead):
+        self.stream_rows, self.guard_rows, self.lookahead = stream_rows, guard_rows, lookahead
+        self.streams = [[] for _ in range(envs)]
+        self.env_steps = 0
+
+    def begin_episode(self, env):
+        self.streams[env].append(State(len(self.streams[env]), 0, []))
+        self.streams[env][-1].episode.append(self.streams[env][-1])
+
+    def add(self, env, action, reward, is_episode_over):
+        stream = self.streams[env]
+        last = stream[-1]
+        self.env_steps += 1
+        last.action, last.reward, last.collected_at = action, reward, self.env_steps
+        stream.append(State(len(stream), last.time + 1, last.episode, is_episode_over))
+        last.episode.append(stream[-1])
+        largest = max((state.weight for _, _, state in self.sampleable()), default=1.0)
+        for state in last.episode:
+            is_ready = is_episode_over or len(last.episode) - 1 - state.time >= self.lookahead
+            if state.weight is None and is_ready and not state.is_terminal:
+                state.weight = largest
+
+    def sampleable(self):
+        """(row, env, state) of all that may be drawn, in the order of their rows."""
+        found = []
+        for env, stream in enumerate(self.streams):
+            for state in stream:
+                # How many more states the stream takes before this one's row is overwritten.
+                room = state.number + self.stream_rows - (len(stream) - 1)
+                if state.weight is not None and room >= self.guard_rows:
+                    row = env * self.stream_rows + state.number % self.stream_rows
+                    found.append((row, env, state))
+        return sorted(found, key=lambda entry: entry[0])
