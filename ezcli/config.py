@@ -27,7 +27,9 @@ UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not
 class EvaluationSettings(Settings):
     """Playing greedily, without noise, for raw scores (appendix A.1)."""
 
-    episodes: int = Field(ge=1, description="episodes of the final evaluation, and of `ez evaluate`")
+    episodes: int = Field(
+        ge=1, description="episodes of the final evaluation, and of `ez evaluate`"
+    )
     interval: int = Field(ge=0, description="train_steps between evaluations on the way; 0: none")
     interval_episodes: int = Field(ge=1, description="episodes of those, under the training cap")
 
@@ -177,7 +179,6 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
             tables["env"] = {"name": name}
         else:
             raise UnknownName("environment", name, ["atari", "catch", "keydoor", "file.py:Class"])
-        tables["network"]["downsamplings"] = 0
     if game:
         tables["env"]["game"] = game
     return tables
@@ -260,7 +261,9 @@ def nearest(key: str, allowed: list[str]) -> str:
 def explain(error: ValidationError, source: str) -> ConfigError:
     """Pydantic's first complaint as one sentence."""
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("atari", "catch", "keydoor", "custom")]
+    place = [
+        str(part) for part in first["loc"] if part not in ("atari", "catch", "keydoor", "custom")
+    ]
     key = ".".join(place) or "the settings together"
     where = f" in {source}" if source else ""
     if first["type"] == "extra_forbidden":

@@ -130,11 +130,11 @@ def show_error(error: EzError) -> None:
 def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
     """A plain table; numbers stand to the right."""
     table = Table(title=escape(title) or None, box=None, pad_edge=False, header_style="bold")
-    rows = [[str(cell) for cell in row] for row in rows]
+    cells = [[str(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
-        numeric = all(is_number(row[index]) for row in rows if row[index])
+        numeric = all(is_number(row[index]) for row in cells if row[index])
         table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
+    for row in cells:
         table.add_row(*map(escape, row))
     out.print(table)
 

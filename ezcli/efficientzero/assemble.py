@@ -34,9 +34,7 @@ def make_batch(
     rows = window.rows[:, :positions].reshape(-1)
     images = frames.observations(replay.stack_rows(rows))
     if settings.augmentation:
-        noise = augmentation_noise(
-            rng, len(rows), settings.shift_pixels, settings.intensity_scale
-        )
+        noise = augmentation_noise(rng, len(rows), settings.shift_pixels, settings.intensity_scale)
         images = augment(images, *noise)
     else:
         images = to_network_input(images)

@@ -7,6 +7,7 @@ gradient step.
 """
 
 import math
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -41,7 +42,9 @@ class ValueSettings(Settings):
     discount: float = Field(gt=0, le=1, description="per env_step; 0.997 per frame to the 4th")
     support: int = Field(ge=1, description="atoms each side of 0, after the square-root squash")
     td_steps: int = Field(ge=1, description="env_steps before the bootstrap, for fresh data")
-    td_age_fraction: float = Field(gt=0, description="share of schedule.env_steps; age that costs one td_step")
+    td_age_fraction: float = Field(
+        gt=0, description="share of schedule.env_steps; age that costs one td_step"
+    )
     value_source: Literal["network", "search"] = Field(
         description="bootstrap from the target network (authors' code) or its search (4.3)"
     )
@@ -113,7 +116,7 @@ class ActingSettings(Settings):
         bounds = (0.0, *self.temperature_until, 1.0)
         if len(self.temperatures) != len(self.temperature_until) + 1:
             raise ValueError("temperatures needs one value more than temperature_until")
-        if any(low > high for low, high in zip(bounds, bounds[1:], strict=False)):
+        if any(low > high for low, high in pairwise(bounds)):
             raise ValueError("temperature_until must rise within 0 and 1")
         if min(self.temperatures) <= 0:
             raise ValueError("temperatures must be greater than 0")

@@ -95,11 +95,11 @@ def frozen(network: Network) -> Network:
 
 def make_optimiser(network: Network, settings: OptimiserSettings) -> torch.optim.Optimizer:
     """The optimiser that the settings name; `learning_rate` sets its rate at every step."""
-    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    weights, rate, decay = network.parameters(), settings.learning_rate, settings.weight_decay
     if settings.name == "adam":
         betas = (settings.momentum, 0.999)
-        return torch.optim.Adam(network.parameters(), betas=betas, **common)
-    return torch.optim.SGD(network.parameters(), momentum=settings.momentum, **common)
+        return torch.optim.Adam(weights, lr=rate, betas=betas, weight_decay=decay)
+    return torch.optim.SGD(weights, lr=rate, momentum=settings.momentum, weight_decay=decay)
 
 
 def learning_rate(train_step: int, settings: Hyperparameters) -> float:

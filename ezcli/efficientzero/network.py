@@ -1,9 +1,10 @@
 """Representation h, dynamics g, prediction f, and the projection of the consistency loss.
 
 EfficientZero appendix A.1. All 3x3 convolutions are without bias and followed by batch-norm; the
-1x1 convolutions before the heads carry a bias, as the published parameter counts show. Nothing here
-knows of searching, replay or losses.
+1x1 convolutions before the heads carry a bias, as the published parameter counts show.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -34,21 +35,23 @@ class Network(nn.Module):
         seed: int,
     ) -> None:
         super().__init__()
-        atoms = 2 * support + 1
+        atoms, shrink = 2 * support + 1, 2**settings.downsamplings
+        channels, height, width = observation_shape
+        self.latent_shape = (
+            settings.channels,
+            math.ceil(height / shrink),
+            math.ceil(width / shrink),
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.representation = Representation(settings, observation_shape[0])
-            with torch.no_grad():
-                example = self.representation(torch.zeros(2, *observation_shape))
-            self.latent_shape: tuple[int, int, int] = tuple(example.shape[1:])
-            self.representation.apply(forget_statistics)
+            self.representation = Representation(settings, channels)
             self.dynamics = Dynamics(settings, self.latent_shape, num_actions, atoms)
             self.prediction = Prediction(settings, self.latent_shape, num_actions, atoms)
             self.projector = projector(settings, self.latent_shape)
             self.predictor = predictor(settings)
         self.num_actions = num_actions
         self.prefix_units = settings.prefix_lstm
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def initial_inference(self, observations: Tensor) -> NetworkOutput:
         """f(h(observations)); observations [B, C, H, W] in [0, 1]. The prefix starts at zero."""
@@ -87,12 +90,13 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if same else convolution(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
         y = F.relu(self.first_norm(self.first(x)))
         return F.relu(self.second_norm(self.second(y)) + self.skip(x))
 
 
 class Representation(nn.Sequential):
-    """h: stacked frames to latent. Four halvings take 96 px to 6; fewer leave the later ones out."""
+    """h: stacked frames to latent. Four halvings take 96 px to 6; fewer omit the later ones."""
 
     def __init__(self, settings: NetworkSettings, inputs: int) -> None:
         channels, momentum = settings.channels, settings.batch_norm_momentum
@@ -142,6 +146,7 @@ class Dynamics(nn.Module):
     def forward(
         self, latent: Tensor, prefix_state: PrefixState, action: Tensor
     ) -> tuple[Tensor, PrefixState, Tensor]:
+        """Next latent and prefix state, and value-prefix logits [B, S]."""
         plane = (action.to(latent.dtype) / self.num_actions).view(-1, 1, 1, 1)
         plane = plane.expand(-1, 1, *latent.shape[2:])
         x = torch.cat([latent, plane], 1).contiguous(memory_format=torch.channels_last)
@@ -171,6 +176,7 @@ class Prediction(nn.Module):
         self.policy = head(settings, inputs, num_actions)
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Value logits [B, S] and policy logits [B, A]."""
         x = self.block(latent)
         value = self.value(self.reduce_value(x).flatten(1))
         return value, self.policy(self.reduce_policy(x).flatten(1))
@@ -212,9 +218,3 @@ def predictor(settings: NetworkSettings) -> nn.Sequential:
     units, narrow = settings.projection, settings.projection_bottleneck
     norm = nn.BatchNorm1d(narrow, momentum=settings.batch_norm_momentum)
     return nn.Sequential(nn.Linear(units, narrow), norm, nn.ReLU(), nn.Linear(narrow, units))
-
-
-def forget_statistics(module: nn.Module) -> None:
-    """Undoes what a forward pass left in a batch-norm."""
-    if isinstance(module, nn.BatchNorm2d):
-        module.reset_running_stats()

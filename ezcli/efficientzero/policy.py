@@ -16,7 +16,7 @@ def tie_seeds(rng: np.random.Generator, batch: int) -> np.ndarray:
 
 
 def visit_policy(visits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Visit counts [B, A] to probabilities [B, A] float32, proportional to visits^(1/temperature)."""
+    """Probabilities [B, A] float32 proportional to visits [B, A] ^ (1 / temperature)."""
     scaled = (visits / visits.max(1, keepdims=True)) ** (1 / temperature)
     policy: np.ndarray = (scaled / scaled.sum(1, keepdims=True)).astype(np.float32)
     return policy

@@ -162,9 +162,7 @@ class Reanalyser:
         at = self._bootstrap_positions(window)
         decides = window.is_state & ~window.is_terminal
         values = memo.search_value if value.value_source == "search" else memo.network_value
-        bootstraps = np.where(
-            np.take_along_axis(decides, at, 1), values[pending.bootstrap_rows], 0
-        )
+        bootstraps = np.where(np.take_along_axis(decides, at, 1), values[pending.bootstrap_rows], 0)
         positions = self.settings.loss.unroll_steps + 1
         policy = self.replay.arrays.policy[window.rows[:, :positions]]
         is_reanalysed = self._is_reanalysed(window)[:, :positions]

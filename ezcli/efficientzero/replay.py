@@ -142,16 +142,14 @@ class Replay:
             rows=following,
             is_state=is_state,
             is_terminal=is_state & is_terminal,
-            actions=np.where(
-                has_action[:, within], arrays.action[following[:, within]], filler
-            ),
+            actions=np.where(has_action[:, within], arrays.action[following[:, within]], filler),
             rewards=np.where(has_action, arrays.reward[following], 0)[:, :-1].astype(np.float32),
             age=self.env_steps - arrays.collected_at[rows],
             weights=weights,
         )
 
     def update_priorities(self, rows: np.ndarray, errors: np.ndarray) -> None:
-        """Sets the priority of `rows` [n] from |value - target| [n]; the last entry of a row wins."""
+        """Sets priorities from |value - target| [n] of `rows` [n]; a row's last entry wins."""
         priority = errors + self.settings.min_priority
         may_be_drawn = self.arrays.weight[rows] > 0  # else about to be overwritten
         scaled = priority**self.settings.priority_exponent

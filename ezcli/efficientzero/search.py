@@ -82,9 +82,7 @@ def expand_and_backup(
 ) -> None:
     """Adds `node` to each tree and its value to the path above it."""
     for b in range(parents.shape[0]):
-        expand_one(
-            tree, constants, b, node, parents[b], actions[b], evaluation.value_prefix[b]
-        )
+        expand_one(tree, constants, b, node, parents[b], actions[b], evaluation.value_prefix[b])
         for action in range(tree.prior.shape[2]):
             tree.prior[b, node, action] = evaluation.policy[b, action]
         backup_one(tree, constants, b, node, evaluation.value[b])

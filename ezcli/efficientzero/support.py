@@ -29,7 +29,7 @@ def unsquash(y: Tensor) -> Tensor:
 
 
 def to_categorical(x: Tensor, support: int) -> Tensor:
-    """Two-hot distribution [..., S] whose mean is the squashed `x` [...]; clipped to the support."""
+    """Two-hot distribution [..., S] whose mean is the squashed `x` [...], clipped to the ends."""
     squashed = squash(x).clamp(-support, support)
     low = squashed.floor()
     share = squashed - low

@@ -9,8 +9,8 @@
 
     ez train --env my_env.py:MyEnv
 
-The one rule beyond the types: **an environment is a function of its seed and its actions**. The same
-seed followed by the same actions gives the same frames and rewards, in this process and in any
+The one rule beyond the types: **an environment is a function of its seed and its actions**. The
+same seed followed by the same actions gives the same frames and rewards, in this process and in any
 other. Checkpoints rest on it: they store seed and actions of the running game and play them again,
 because an emulator's own saved state is not exact.
 
@@ -49,7 +49,7 @@ class Env(Protocol):
     spec: EnvSpec
 
     def reset(self, seed: int) -> np.ndarray:
-        """Starts a new game, wholly determined by `seed` (0 to 2**31 - 1). Returns its first frame."""
+        """Starts a new game, determined by `seed` (0 to 2**31 - 1). Returns its first frame."""
         ...
 
     def step(self, action: int) -> Step:

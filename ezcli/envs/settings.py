@@ -1,4 +1,4 @@
-"""Settings of the environments: which game, and the rules of its episodes. No emulator is loaded."""
+"""Settings of the environments: which game, and the rules of its episodes."""
 
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ class EnvSettings(Settings):
 
 
 class AtariSettings(EnvSettings):
-    """An ALE game under the Atari 100k protocol (EfficientZero, appendix A.1; CURL, Kaiser et al.)."""
+    """An ALE game under the Atari 100k protocol (EfficientZero appendix A.1)."""
 
     name: Literal["atari"]
     game: str = Field(description="rom name, such as 'ms_pacman'")

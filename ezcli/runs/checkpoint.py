@@ -118,7 +118,7 @@ def newest(folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
     Raises:
       CheckpointError: there are checkpoints, and none is whole.
     """
-    complaints = []
+    complaints: list[str] = []
     paths = checkpoint_paths(folder)
     for path in reversed(paths):
         try:
@@ -163,7 +163,9 @@ def load_weights(trained: torch.nn.Module, checkpoint: Checkpoint) -> None:
     try:
         trained.load_state_dict(load_tensors(checkpoint.path / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{str(checkpoint.path)!r} does not fit the run's network.") from error
+        raise CheckpointError(
+            f"{str(checkpoint.path)!r} does not fit the run's network."
+        ) from error
 
 
 def checkpoint_paths(folder: RunFolder) -> list[Path]:
@@ -269,5 +271,3 @@ def state(trainer: Trainer) -> dict[str, Any]:
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies on the CPU, as safetensors wants them."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-

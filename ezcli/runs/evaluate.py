@@ -18,6 +18,8 @@ from ezcli.envs.settings import AtariSettings
 from ezcli.runs.compute import Compute
 from ezcli.runs.seeding import generator
 
+BENCHMARK_CAP = 27_000  # env_steps of a game: 108,000 frames (EfficientZero appendix A.1)
+
 
 class Protocol(NamedTuple):
     """How an evaluation is played; stands beside its scores."""
@@ -36,7 +38,7 @@ class Evaluated(NamedTuple):
     env_steps: list[int]
 
 
-class Stopped(Exception):  # noqa: N818 - a request, not an error
+class Stopped(Exception):
     """The caller asked to stop before the end."""
 
 
@@ -62,9 +64,7 @@ def evaluate(
     rng = generator(config.seed, "evaluation", protocol.seed)
     constants = search_constants(config, rules_for(config).prefix_horizon)
     games = [make_env(config.env, evaluation=True) for _ in range(protocol.episodes)]
-    stacks = [
-        [game.reset(int(rng.integers(2**31)))] * config.env.frame_stack for game in games
-    ]
+    stacks = [[game.reset(int(rng.integers(2**31)))] * config.env.frame_stack for game in games]
     scores, lengths = np.zeros(len(games)), np.zeros(len(games), int)
     playing = list(range(len(games)))
     was_training = network.training
@@ -127,11 +127,16 @@ def summary(scores: list[float]) -> dict[str, Any]:
     }
 
 
+def normalised(config: RunConfig, found: Evaluated) -> float | None:
+    """The human-normalised mean score.
 
-
-def normalised(config: RunConfig, score: float) -> float | None:
-    """The human-normalised score; None where no human score is known."""
+    None where no human score is known, and where a game was cut off before the benchmark's cap: a
+    score of half a game says nothing on that scale.
+    """
     env = config.env
-    if isinstance(env, AtariSettings) and env.game in reference_scores():
-        return human_normalised(env.game, score)
-    return None
+    if not isinstance(env, AtariSettings) or env.game not in reference_scores():
+        return None
+    cap = min(found.protocol.max_env_steps, env.evaluation_max_episode_steps)
+    if cap < BENCHMARK_CAP and max(found.env_steps) >= cap:
+        return None
+    return human_normalised(env.game, float(np.mean(found.scores)))

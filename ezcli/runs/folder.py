@@ -85,7 +85,9 @@ class RunFolder:
         """
         differing = differences(self.config(), config)
         if differing:
-            shown = "; ".join(f"{k}: {old!r} there, {new!r} now" for k, (old, new) in differing.items())
+            shown = "; ".join(
+                f"{k}: {old!r} there, {new!r} now" for k, (old, new) in differing.items()
+            )
             raise ConfigError(
                 f"The run {self.name!r} exists with another config ({shown}).",
                 "Choose another --name, or repeat its settings.",

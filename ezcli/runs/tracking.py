@@ -1,15 +1,17 @@
 """Weights & Biases, if asked for: never blocks a run, never fails it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from ezcli.config import RunConfig
 from ezcli.runs.folder import RunFolder
 
-
 # A full disk or a lost connection, wandb's own checks, a missing or broken installation. Its own
 # error class joins them once wandb is there.
 TROUBLE: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError, ImportError)
+
+
+WandbMode = Literal["offline", "online"]
 
 
 class Tracker:
@@ -23,7 +25,11 @@ class Tracker:
     """
 
     def __init__(
-        self, mode: str | None, folder: RunFolder, config: RunConfig, say: Callable[[str], None]
+        self,
+        mode: WandbMode | None,
+        folder: RunFolder,
+        config: RunConfig,
+        say: Callable[[str], None],
     ) -> None:
         self.run: Any = None
         self.trouble = TROUBLE

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
-from ezcli.config import RunConfig, resolve
+from ezcli.config import RunConfig
 from ezcli.envs.make import make_env
 from ezcli.errors import EzError, RunError
 from ezcli.runs import checkpoint
@@ -27,7 +27,7 @@ from ezcli.runs.evaluate import (
 )
 from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
 from ezcli.runs.provenance import provenance
-from ezcli.runs.tracking import Tracker
+from ezcli.runs.tracking import Tracker, WandbMode
 from ezcli.runs.trainer import Event, Trainer, make_network
 
 
@@ -69,7 +69,9 @@ class StopRequest:
             self.signal = signal.Signals(number)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             yield
         finally:
@@ -81,7 +83,7 @@ def train(
     config: RunConfig,
     folder: RunFolder,
     reporter: Reporter,
-    wandb_mode: str | None = None,
+    wandb_mode: WandbMode | None = None,
     origin: dict[str, str] | None = None,
 ) -> signal.Signals | None:
     """Starts or goes on with the run in `folder`; returns the signal that stopped it, if one did.
@@ -118,7 +120,7 @@ def _train(
     folder: RunFolder,
     reporter: Reporter,
     stop: StopRequest,
-    wandb_mode: str | None,
+    wandb_mode: WandbMode | None,
 ) -> signal.Signals | None:
     with reporter.quiet_while("Loading the game and compiling the search"):
         warm_up_search()
@@ -149,7 +151,7 @@ def _train(
 
 
 def loop(
-    trainer: Trainer, folder: RunFolder, reporter: Reporter, stop: StopRequest, tracker: "Tracker"
+    trainer: Trainer, folder: RunFolder, reporter: Reporter, stop: StopRequest, tracker: Tracker
 ) -> None:
     """Drains the trainer's events; ends with a checkpoint."""
     config, clock = trainer.config, Clock(trainer)
@@ -199,7 +201,7 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
 
 
 def finish_evaluations(
-    trainer: Trainer, folder: RunFolder, reporter: Reporter, stop: StopRequest, tracker: "Tracker"
+    trainer: Trainer, folder: RunFolder, reporter: Reporter, stop: StopRequest, tracker: Tracker
 ) -> None:
     """Plays the evaluation that is due at this train_step, unless it is there already."""
     config, train_steps = trainer.config, trainer.learner.train_steps
@@ -239,7 +241,7 @@ def evaluation_line(
         "env_steps": env_steps,
         "train_steps": train_steps,
         **numbers,
-        "human_normalised": normalised(config, numbers["mean"]),
+        "human_normalised": normalised(config, found),
         "protocol": found.protocol._asdict(),
         "scores": found.scores,
         "game_env_steps": found.env_steps,
@@ -259,16 +261,13 @@ def describe_evaluation(line: dict[str, Any]) -> str:
 
 
 def evaluate_run(
-    folder: RunFolder, episodes: int | None = None, device: str | None = None
+    folder: RunFolder, config: RunConfig, episodes: int | None = None
 ) -> dict[str, Any]:
     """Plays with the last weights of a run under the final protocol; adds the line to the run.
 
     Raises:
-      EzError: there is no run or no whole checkpoint.
+      EzError: there is no whole checkpoint.
     """
-    config = folder.config()
-    if device is not None:
-        config = resolve(config.model_dump(), [f"compute.device={device!r}"], source="--device")
     compute = resolve_compute(config.compute)
     found, _ = checkpoint.newest(folder)
     if found is None:
@@ -279,9 +278,7 @@ def evaluate_run(
     network.to(compute.device)
     played = evaluate(network, config, compute, final_protocol(config, episodes))
     manifest = found.manifest
-    line = evaluation_line(
-        played, "manual", manifest["env_steps"], manifest["train_steps"], config
-    )
+    line = evaluation_line(played, "manual", manifest["env_steps"], manifest["train_steps"], config)
     folder.append(EVALUATIONS, line)
     return line
 

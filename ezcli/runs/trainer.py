@@ -213,9 +213,7 @@ class Trainer:
         self.copies.after_learning(self.learner)
 
 
-def make_network(
-    config: RunConfig, frame_shape: tuple[int, int, int], num_actions: int
-) -> Network:
+def make_network(config: RunConfig, frame_shape: tuple[int, int, int], num_actions: int) -> Network:
     """The run's network with its first weights, on the CPU."""
     channels, height, width = frame_shape
     observation_shape = (channels * config.env.frame_stack, height, width)
@@ -226,5 +224,3 @@ def make_network(
         config.value.support,
         network_seed(config.seed),
     )
-
-

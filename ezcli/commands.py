@@ -1,0 +1,220 @@
+"""What each command of `ez` does; its options and help are in `ezcli.cli`.
+
+PyTorch, Numba and the emulator are imported inside the functions that need them. A function that
+returns an integer returns the exit code.
+"""
+
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ezcli import console
+from ezcli.config import (
+    RunConfig,
+    preset_names,
+    preset_path,
+    read_toml,
+    resolve,
+    to_toml,
+    use_env,
+)
+from ezcli.errors import ConfigError, UnknownName
+
+if TYPE_CHECKING:
+    from ezcli.runs.tracking import WandbMode
+
+
+def train(
+    game: str | None,
+    env: str | None,
+    preset: str | None,
+    seed: int | None,
+    device: str | None,
+    name: str | None,
+    runs_dir: Path,
+    overrides: list[str] | None,
+    wandb: str | None,
+    quiet: bool,
+) -> int:
+    """`ez train`."""
+    because = "asked for"
+    if preset is None:
+        preset, because = default_preset(env, device)
+        if not quiet:
+            console.show(f"Preset {preset}: {because}. Choose another with --preset.")
+    config = build_config(preset, env, game, seed, device, overrides)
+    from ezcli.runs.folder import run_path
+
+    path = run_path(runs_dir, name or default_name(config, preset, overrides))
+    origin = {"preset": preset, "preset_because": because}
+    return run_training(config, path, quiet, wandb, origin)
+
+
+def resume(run: str, runs_dir: Path, device: str | None, wandb: str | None, quiet: bool) -> int:
+    """`ez resume`."""
+    from ezcli.runs.folder import RunFolder
+
+    path = find_run(run, runs_dir)
+    config = on_device(RunFolder(path).config(), device)
+    return run_training(config, path, quiet, wandb, {})
+
+
+def evaluate(
+    run: str, episodes: int | None, runs_dir: Path, device: str | None, as_json: bool
+) -> None:
+    """`ez evaluate`."""
+    from ezcli.runs.folder import RunFolder
+    from ezcli.runs.train import describe_evaluation, evaluate_run
+
+    folder = RunFolder(find_run(run, runs_dir))
+    line = evaluate_run(folder, on_device(folder.config(), device), episodes)
+    if as_json:
+        console.write(json.dumps(line, indent=2) + "\n")
+    else:
+        console.show(describe_evaluation(line))
+
+
+def presets(as_json: bool) -> None:
+    """`ez presets`."""
+    fields = ("preset", "what for", "env_steps", "train_steps")
+    rows = [(name, *preset_facts(name)) for name in preset_names()]
+    if as_json:
+        found = [dict(zip(("name", "about", *fields[2:]), row, strict=True)) for row in rows]
+        console.write(json.dumps(found, indent=2) + "\n")
+    else:
+        console.show_table(fields, [(*row[:2], f"{row[2]:,}", f"{row[3]:,}") for row in rows])
+
+
+def config_show(
+    preset: str,
+    game: str | None,
+    env: str | None,
+    seed: int | None,
+    overrides: list[str] | None,
+    as_json: bool,
+) -> None:
+    """`ez config show`."""
+    config = build_config(preset, env, game, seed, None, overrides)
+    if as_json:
+        console.write(config.model_dump_json(indent=2) + "\n")
+    else:
+        console.write(f"# identity {config.identity}\n{to_toml(config)}")
+
+
+def doctor(preset: str, runs_dir: Path) -> int:
+    """`ez doctor`."""
+    from ezcli import doctor as examination
+
+    needs = examination.needs(resolve(read_toml(preset_path(preset)), source=preset))
+    is_fit = True
+    for check in examination.checks(preset, runs_dir, *needs):
+        console.show_check(check.name, check.ok, check.detail, check.remedy)
+        is_fit = is_fit and check.ok
+    return 0 if is_fit else 1
+
+
+def on_device(config: RunConfig, device: str | None) -> RunConfig:
+    """The config with another device, if one is given."""
+    if device is None:
+        return config
+    return resolve(config.model_dump(), [f"compute.device={device!r}"], source="--device")
+
+
+def build_config(
+    preset: str,
+    env: str | None,
+    game: str | None,
+    seed: int | None,
+    device: str | None,
+    overrides: list[str] | None,
+) -> RunConfig:
+    """The preset with the options laid over it, in the order of the parameters."""
+    tables = use_env(read_toml(preset_path(preset)), env, game)
+    options = [f"seed={seed}"] if seed is not None else []
+    options += [f"compute.device={device!r}"] if device is not None else []
+    config = resolve(tables, [*options, *(overrides or [])], source=f"preset {preset!r}")
+    check_env(config)
+    return config
+
+
+def check_env(config: RunConfig) -> None:
+    """Refuses a game that the emulator does not have."""
+    if config.env.name == "atari":
+        from ezcli.envs.games import check_game
+
+        check_game(config.env.game)
+
+
+def default_preset(env: str | None, device: str | None) -> tuple[str, str]:
+    """The preset for who names none, and why."""
+    if env not in (None, "atari"):
+        return "catch", f"it fits small games such as {env!r}"
+    if device == "cpu":
+        return "atari-cpu", "it fits a CPU, as --device asks for"
+    import torch
+
+    if torch.cuda.is_available():
+        return "atari100k", f"there is a GPU, {torch.cuda.get_device_name()}"
+    return "atari-cpu", "there is no GPU, and atari100k would take weeks"
+
+
+def default_name(config: RunConfig, preset: str, overrides: list[str] | None) -> str:
+    """Such as `pong-atari-cpu-seed0`; changed settings add the start of the config's identity."""
+    env = config.env
+    what = env.game if env.name == "atari" else env.name
+    if env.name == "custom":
+        what = env.target.rpartition(":")[2].lower()
+    changed = f"-{config.identity[:6]}" if overrides else ""
+    return f"{what}-{Path(preset).stem}-seed{config.seed}{changed}"
+
+
+def run_training(
+    config: RunConfig,
+    path: Path,
+    quiet: bool,
+    wandb: str | None,
+    origin: dict[str, str],
+) -> int:
+    """Trains, and turns a stop into words and an exit code."""
+    if wandb not in (None, "offline", "online"):
+        raise ConfigError(f"--wandb {wandb!r} is not allowed.", "Use offline or online.")
+    from ezcli.runs.folder import RunFolder
+    from ezcli.runs.train import train as train_run
+
+    reporter = console.QuietReporter() if quiet else console.TerminalReporter()
+    reporter.say(f"Run {path} (identity {config.identity}).")
+    with reporter.running():
+        stopped_by = train_run(
+            config, RunFolder(path), reporter, cast("WandbMode | None", wandb), origin
+        )
+    if stopped_by is None:
+        reporter.say(f"Done: {path}")
+        return 0
+    console.show(f"Stopped by {stopped_by.name} and saved. Go on with: ez resume {path}")
+    return 130 if stopped_by is signal.SIGINT else 75
+
+
+def find_run(run: str, runs_dir: Path) -> Path:
+    """The folder of a run given by name or by path."""
+    named, direct = runs_dir / run, Path(run)
+    for path in (named, direct):
+        if (path / "config.toml").is_file():
+            return path
+    known = sorted(path.parent.name for path in runs_dir.glob("*/config.toml"))
+    if not known:
+        raise ConfigError(f"There is no run {run!r}.", f"{str(runs_dir)!r} holds none yet.")
+    raise UnknownName("run", run, known)
+
+
+def preset_facts(name: str) -> tuple[str, int, int]:
+    """What a preset is for, from the first comment of its file; env_steps and train_steps."""
+    path = preset_path(name)
+    config = resolve(read_toml(path), source=name)
+    about = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        about.append(line.removeprefix("#").strip())
+    sentence = " ".join(about).partition(". ")[0].rstrip(".")
+    return sentence, config.schedule.env_steps, config.schedule.train_steps
