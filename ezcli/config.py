@@ -37,7 +37,7 @@ class EvaluationSettings(Settings):
 class ComputeSettings(Settings):
     """Where and how fast; not part of a run's identity."""
 
-    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1")
+    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:1")
     threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"
@@ -133,9 +133,10 @@ def parse_override(override: str) -> tuple[str, Any]:
     if not (equals and key and text):
         raise ConfigError(f"--set {override!r} is not of the form section.key=value.")
     try:
-        return key, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # not TOML, or beyond what Python reads
         return key, text
+    return key, parsed["value"] if len(parsed) == 1 else text
 
 
 def set_value(tables: dict[str, Any], key: str, value: Any) -> None:
@@ -164,7 +165,10 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
       ConfigError: the options do not fit together or with the preset.
     """
     tables = json_copy(tables)
-    name = env or ("atari" if game else tables["env"]["name"])
+    own = tables.get("env")
+    if not isinstance(own, dict) or not isinstance(own.get("name"), str):
+        raise ConfigError("The preset names no environment.", "Give it a section env with a name.")
+    name = env or ("atari" if game else own["name"])
     if game and name != "atari":
         raise ConfigError(f"--game names an Atari game, but the environment is {name!r}.")
     if name != tables["env"]["name"] or ":" in name:
@@ -226,7 +230,8 @@ def describe(key: str) -> str:
         if section == "env":
             return env_descriptions().get(name, "")
         model = model.model_fields[section].annotation
-    return model.model_fields[name].description or ""
+    field = getattr(model, "model_fields", {}).get(name)  # none: `key` is within a list
+    return field.description or "" if field else ""
 
 
 def env_descriptions() -> dict[str, str]:

@@ -1,0 +1,69 @@
+"""The README says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from ezcli.cli import app
+from ezcli.config import preset_names, preset_path, read_toml, resolve
+from ezcli.runs.metrics import COLUMNS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Every command with its group, such as `config show`."""
+    click = typer.main.get_command(app)
+    found = []
+    for name, command in click.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found += [f"{name} {sub}" for sub in inner] if inner else [name]
+    return found
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_in_the_readme(command: str) -> None:
+    assert f"ez {command}" in README
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_presets_table_has_the_presets_numbers(preset: str) -> None:
+    schedule = resolve(read_toml(preset_path(preset))).schedule
+    row = re.search(rf"^\| `{preset}` \|.*$", README, re.MULTILINE)
+    assert row, f"{preset} is not in the README"
+    cells = [cell.strip() for cell in row.group().strip("|").split("|")]
+    assert cells[2:] == [f"{schedule.env_steps:,}", f"{schedule.train_steps:,}"]
+
+
+def test_columns_table_is_that_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", README, re.MULTILINE)
+    assert {name: text for name, text in rows if name in COLUMNS} == COLUMNS
+
+
+def test_the_example_environment_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The class in the README keeps the contract: a game of it can be played through the door."""
+    import numpy as np
+
+    from ezcli.config import use_env
+    from ezcli.envs.make import make_env
+    from ezcli.envs.vector import VectorEnv
+
+    code = re.search(r"```python\n(import numpy.*?)```", README, re.DOTALL)
+    assert code
+    (tmp_path / "corridor.py").write_text(code.group(1))
+    monkeypatch.chdir(tmp_path)
+    tables = use_env(read_toml(preset_path("catch")), "corridor.py:Corridor", None)
+    settings = resolve(tables).env
+    envs = VectorEnv(lambda: make_env(settings, False), 2, np.random.default_rng(0))
+    envs.start()
+    arrivals = [arrival for _ in range(8) for arrival in envs.step([2, 2])]
+    assert {arrival.reward for arrival in arrivals if arrival.is_episode_over} == {1.0}
+
+
+def test_relative_links_lead_somewhere() -> None:
+    for file in ROOT.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
+            assert (ROOT / target).exists(), f"{file.name} links to {target}"
