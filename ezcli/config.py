@@ -37,7 +37,9 @@ class EvaluationSettings(Settings):
 class ComputeSettings(Settings):
     """Where and how fast; not part of a run's identity."""
 
-    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:1")
+    device: str = Field(
+        pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:1"
+    )
     threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"
@@ -266,13 +268,14 @@ def nearest(key: str, allowed: list[str]) -> str:
 def explain(error: ValidationError, source: str) -> ConfigError:
     """Pydantic's first complaint as one sentence."""
     first = error.errors()[0]
-    place = [
-        str(part) for part in first["loc"] if part not in ("atari", "catch", "keydoor", "custom")
-    ]
+    place = [str(part) for part in first["loc"]]
+    if place[:1] == ["env"]:
+        del place[1:2]  # which of the environments it is
     key = ".".join(place) or "the settings together"
     where = f" in {source}" if source else ""
     if first["type"] == "extra_forbidden":
-        return ConfigError(f"Unknown setting {key!r}{where}.", nearest(key, all_keys()))
+        near = nearest(key, [*RunConfig.model_fields, *all_keys()])
+        return ConfigError(f"Unknown setting {key!r}{where}.", near)
     if first["type"] == "missing":
         return ConfigError(f"{key!r} is missing{where}.", describe(key))
     message = first["msg"].removeprefix("Value error, ")

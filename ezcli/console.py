@@ -15,8 +15,8 @@ from rich.text import Text
 from ezcli.config import RunConfig
 from ezcli.errors import EzError
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 class TerminalReporter:

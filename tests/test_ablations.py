@@ -24,5 +24,5 @@ def test_changes_what_it_says_and_nothing_else(file: Path, preset: str) -> None:
     full = resolve(read_toml(preset_path(preset)))
     overrides = [f"{key}={str(value).lower()}" for key, value in changes.items()]
     arm = resolve(read_toml(preset_path(preset)), overrides)
-    assert differences(full, arm) == {key: (True, False) for key in changes}
+    assert differences(full, arm) == dict.fromkeys(changes, (True, False))
     assert arm.identity != full.identity

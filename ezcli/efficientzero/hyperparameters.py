@@ -34,6 +34,7 @@ class NetworkSettings(Settings):
     projection: int = Field(ge=1, description="units of the projector's layers")
     projection_bottleneck: int = Field(ge=1, description="units of the predictor's hidden layer")
     batch_norm_momentum: float = Field(gt=0, le=1, description="weight of the newest batch")
+    latent_scaling: bool = Field(description="latents to [0, 1] by min-max (MuZero appendix G)")
 
 
 class ValueSettings(Settings):

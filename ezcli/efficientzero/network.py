@@ -1,7 +1,6 @@
 """Representation h, dynamics g, prediction f, and the projection of the consistency loss.
 
-EfficientZero appendix A.1. All 3x3 convolutions are without bias and followed by batch-norm; the
-1x1 convolutions before the heads carry a bias, as the published parameter counts show.
+EfficientZero appendix A.1; the layers are in `layers`.
 """
 
 import math
@@ -12,6 +11,15 @@ from torch import Tensor, nn
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.hyperparameters import NetworkSettings
+from ezcli.efficientzero.layers import (
+    ResidualBlock,
+    convolution,
+    head,
+    predictor,
+    projector,
+    reduction,
+    scaling,
+)
 
 
 class Network(nn.Module):
@@ -77,24 +85,6 @@ class Network(nn.Module):
         return self.predictor(self.project(latent))
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions with batch-norm and a skip; a stride makes the skip a convolution too."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, momentum: float) -> None:
-        super().__init__()
-        self.first = convolution(inputs, outputs, stride)
-        self.first_norm = nn.BatchNorm2d(outputs, momentum=momentum)
-        self.second = convolution(outputs, outputs)
-        self.second_norm = nn.BatchNorm2d(outputs, momentum=momentum)
-        same = inputs == outputs and stride == 1
-        self.skip = nn.Identity() if same else convolution(inputs, outputs, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        y = F.relu(self.first_norm(self.first(x)))
-        return F.relu(self.second_norm(self.second(y)) + self.skip(x))
-
-
 class Representation(nn.Sequential):
     """h: stacked frames to latent. Four halvings take 96 px to 6; fewer omit the later ones."""
 
@@ -118,7 +108,7 @@ class Representation(nn.Sequential):
                 nn.AvgPool2d(3, stride=2, padding=1),
                 ResidualBlock(channels, channels, 1, momentum),
             ]
-        super().__init__(*layers)
+        super().__init__(*layers, scaling(settings))
 
 
 class Dynamics(nn.Module):
@@ -138,6 +128,7 @@ class Dynamics(nn.Module):
         self.convolution = convolution(channels + 1, channels)
         self.norm = nn.BatchNorm2d(channels, momentum=momentum)
         self.block = ResidualBlock(channels, channels, 1, momentum)
+        self.scale = scaling(settings)
         self.reduce = reduction(settings, channels)
         self.lstm = nn.LSTMCell(settings.head_channels * height * width, settings.prefix_lstm)
         self.lstm_norm = nn.BatchNorm1d(settings.prefix_lstm, momentum=momentum)
@@ -150,7 +141,7 @@ class Dynamics(nn.Module):
         plane = (action.to(latent.dtype) / self.num_actions).view(-1, 1, 1, 1)
         plane = plane.expand(-1, 1, *latent.shape[2:])
         x = torch.cat([latent, plane], 1).contiguous(memory_format=torch.channels_last)
-        following = self.block(F.relu(self.norm(self.convolution(x)) + latent))
+        following = self.scale(self.block(F.relu(self.norm(self.convolution(x)) + latent)))
         hidden, cell = self.lstm(self.reduce(following).flatten(1), tuple(prefix_state))
         value_prefix = self.value_prefix(F.relu(self.lstm_norm(hidden)))
         return following, PrefixState(hidden, cell), value_prefix
@@ -180,41 +171,3 @@ class Prediction(nn.Module):
         x = self.block(latent)
         value = self.value(self.reduce_value(x).flatten(1))
         return value, self.policy(self.reduce_policy(x).flatten(1))
-
-
-def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """3x3, same padding, no bias."""
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-
-
-def reduction(settings: NetworkSettings, channels: int) -> nn.Sequential:
-    """1x1 convolution to the few channels that a head reads."""
-    outputs = settings.head_channels
-    norm = nn.BatchNorm2d(outputs, momentum=settings.batch_norm_momentum)
-    return nn.Sequential(nn.Conv2d(channels, outputs, 1), norm, nn.ReLU())
-
-
-def head(settings: NetworkSettings, inputs: int, outputs: int) -> nn.Sequential:
-    """One hidden layer; the last layer starts at zero, so that all outputs start uniform."""
-    last = nn.Linear(settings.head_hidden, outputs)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    norm = nn.BatchNorm1d(settings.head_hidden, momentum=settings.batch_norm_momentum)
-    return nn.Sequential(nn.Linear(inputs, settings.head_hidden), norm, nn.ReLU(), last)
-
-
-def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> nn.Sequential:
-    """Three layers, each with batch-norm; no ReLU after the last."""
-    inputs, units = latent_shape[0] * latent_shape[1] * latent_shape[2], settings.projection
-    momentum = settings.batch_norm_momentum
-    layers: list[nn.Module] = []
-    for width in (inputs, units, units):
-        layers += [nn.Linear(width, units), nn.BatchNorm1d(units, momentum=momentum), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
-def predictor(settings: NetworkSettings) -> nn.Sequential:
-    """A bottleneck of two layers."""
-    units, narrow = settings.projection, settings.projection_bottleneck
-    norm = nn.BatchNorm1d(narrow, momentum=settings.batch_norm_momentum)
-    return nn.Sequential(nn.Linear(units, narrow), norm, nn.ReLU(), nn.Linear(narrow, units))

@@ -150,8 +150,16 @@ def verified(path: Path, folder: RunFolder) -> Checkpoint:
             if sha256(file) != digest:
                 raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{str(path)!r} is not whole: {error!r}.") from error
+        what = f"{type(error).__name__}: {error}"  # its `repr` would not name the file
+        raise CheckpointError(f"{str(path)!r} is not whole: {what}.") from error
     return Checkpoint(path, manifest)
+
+
+def drop_after(checkpoint: Checkpoint, folder: RunFolder) -> None:
+    """Removes the damaged checkpoints after `checkpoint`: one of the last two must be whole."""
+    for path in checkpoint_paths(folder):
+        if path.name > checkpoint.path.name:
+            shutil.rmtree(path)
 
 
 def load_weights(trained: torch.nn.Module, checkpoint: Checkpoint) -> None:
@@ -177,7 +185,9 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
 
 
 def prune(folder: RunFolder) -> None:
-    """Removes all but the last checkpoints, and the frames that none of them needs."""
+    """Removes all but the last checkpoints, the frames that none of them needs, and drafts."""
+    for draft in folder.checkpoints.glob(".tmp-*"):
+        shutil.rmtree(draft)
     paths = checkpoint_paths(folder)
     for path in paths[:-KEPT]:
         shutil.rmtree(path)

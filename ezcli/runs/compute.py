@@ -42,7 +42,13 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "float32"
     torch.set_num_threads(1)
-    return Compute(device, precision, settings.threads or len(os.sched_getaffinity(0)))
+    return Compute(device, precision, settings.threads or num_cores())
+
+
+def num_cores() -> int:
+    """CPU cores that this process may use; all of them where the system does not say."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def make_executor(threads: int) -> Executor:

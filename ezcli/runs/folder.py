@@ -16,11 +16,10 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ezcli.config import RunConfig, differences, read_toml, resolve, to_toml
 from ezcli.errors import ConfigError, RunError
@@ -135,9 +134,12 @@ class RunFolder:
         write_atomically(self.path / "run.json", text.encode())
 
     def append(self, file: str, line: dict[str, Any]) -> None:
-        """Adds a line to one of the JSON-lines files."""
-        with (self.path / file).open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(line) + "\n")
+        """Adds a line to one of the JSON-lines files, in place of a torn last one."""
+        with (self.path / file).open("ab+") as handle:
+            if handle.seek(0, os.SEEK_END) and not ends_line(handle):
+                handle.seek(0)
+                handle.truncate(handle.read().rfind(b"\n") + 1)
+            handle.write(json.dumps(line).encode() + b"\n")
 
     def read(self, file: str) -> list[dict[str, Any]]:
         """The lines of one of the JSON-lines files, without a torn last one.
@@ -148,16 +150,12 @@ class RunFolder:
         path = self.path / file
         if not path.is_file():
             return []
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
         parsed = []
         for number, line in enumerate(lines):
-            if not line:
-                continue
             try:
                 parsed.append(json.loads(line))
             except json.JSONDecodeError as error:
-                if number == len(lines) - 1:  # no newline after it: torn by a crash
-                    break
                 raise RunError(f"Line {number + 1} of {str(path)!r} is damaged.") from error
         return parsed
 
@@ -179,13 +177,20 @@ def run_path(runs_dir: Path, name: str) -> Path:
     return runs_dir / name
 
 
+def ends_line(handle: BinaryIO) -> bool:
+    """Whether the last byte of a file that is not empty ends a line."""
+    handle.seek(-1, os.SEEK_END)
+    return handle.read(1) == b"\n"
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that a crash leaves the old one or the new one, never half of either."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as handle:
+    draft = path.with_name(f".tmp-{path.name}")
+    with draft.open("wb") as handle:
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(handle.name, path)
+    os.replace(draft, path)
     sync_folder(path.parent)
 
 

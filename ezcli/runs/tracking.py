@@ -6,11 +6,6 @@ from typing import Any, Literal
 from ezcli.config import RunConfig
 from ezcli.runs.folder import RunFolder
 
-# A full disk or a lost connection, wandb's own checks, a missing or broken installation. Its own
-# error class joins them once wandb is there.
-TROUBLE: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError, ImportError)
-
-
 WandbMode = Literal["offline", "online"]
 
 
@@ -32,14 +27,12 @@ class Tracker:
         say: Callable[[str], None],
     ) -> None:
         self.run: Any = None
-        self.trouble = TROUBLE
         self.say = say
         if mode is None:
             return
         try:
             import wandb
 
-            self.trouble = (*TROUBLE, wandb.Error)
             self.run = wandb.init(
                 project="ezcli",
                 name=folder.name,
@@ -51,7 +44,7 @@ class Tracker:
                 settings=wandb.Settings(silent=True, init_timeout=30),
             )
             self.run.define_metric("*", step_metric="env_steps")
-        except self.trouble as error:
+        except Exception as error:  # whatever it is, the run goes on
             self._give_up(error)
 
     def log(self, line: dict[str, Any]) -> None:
@@ -61,7 +54,7 @@ class Tracker:
         numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
         try:
             self.run.log(numbers)
-        except self.trouble as error:
+        except Exception as error:  # whatever it is, the run goes on
             self._give_up(error)
 
     def close(self) -> None:
@@ -70,7 +63,7 @@ class Tracker:
             return
         try:
             self.run.finish()
-        except self.trouble as error:
+        except Exception as error:  # whatever it is, the run goes on
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

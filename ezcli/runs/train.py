@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ezcli.config import RunConfig
 from ezcli.envs.make import make_env
-from ezcli.errors import EzError, RunError
+from ezcli.errors import RunError
 from ezcli.runs import checkpoint
 from ezcli.runs.compute import Compute, resolve_compute
 from ezcli.runs.evaluate import (
@@ -106,6 +106,7 @@ def train(
                 reporter.say(f"{folder.name} is finished already.")
                 return None
         else:
+            make_env(config.env, evaluation=False)  # what cannot be played leaves no run behind
             folder.create(config)
         if origin:
             folder.update_info(**origin)
@@ -138,15 +139,14 @@ def _train(
         **provenance(compute),
     )
     tracker = Tracker(wandb_mode, folder, config, reporter.say)
+    status = "failed"
     try:
         finish_evaluations(trainer, folder, reporter, stop, tracker)
         loop(trainer, folder, reporter, stop, tracker)
-    except EzError:
-        folder.update_info(status="failed", ended=now())
-        raise
+        status = "interrupted" if stop else "finished"
     finally:
+        folder.update_info(status=status, ended=now())
         tracker.close()
-    folder.update_info(status="interrupted" if stop else "finished", ended=now())
     return stop.signal
 
 
@@ -154,9 +154,9 @@ def loop(
     trainer: Trainer, folder: RunFolder, reporter: Reporter, stop: StopRequest, tracker: Tracker
 ) -> None:
     """Drains the trainer's events; ends with a checkpoint."""
-    config, clock = trainer.config, Clock(trainer)
+    config, clock = trainer.config, Clock(trainer, folder)
     saved_at = time.monotonic()
-    for event in trainer.events():
+    for event in trainer.events() if not stop else ():
         rates = clock.rates(event)
         if event.metrics is not None:
             folder.append(METRICS, event.metrics)
@@ -169,11 +169,11 @@ def loop(
         if time.monotonic() - saved_at >= 60 * config.record.checkpoint_minutes:
             checkpoint.save(trainer, folder)
             saved_at = time.monotonic()
-    if stop or not finished_last(folder, trainer):
+    if trainer.is_started and not is_saved(trainer, folder):
         checkpoint.save(trainer, folder)
 
 
-def finished_last(folder: RunFolder, trainer: Trainer) -> bool:
+def is_saved(trainer: Trainer, folder: RunFolder) -> bool:
     """Whether the newest checkpoint holds the trainer's state already."""
     paths = checkpoint.checkpoint_paths(folder)
     expected = checkpoint.checkpoint_name(trainer)
@@ -188,6 +188,7 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
     env_steps = train_steps = -1
     if found is not None:
         checkpoint.restore(trainer, found, folder)
+        checkpoint.drop_after(found, folder)
         env_steps, train_steps = found.manifest["env_steps"], found.manifest["train_steps"]
         reporter.say(f"Going on from env_step {env_steps:,}, train_step {train_steps:,}.")
     for file in (METRICS, TIMING, EVALUATIONS):
@@ -288,9 +289,11 @@ class Clock:
 
     WINDOW = 30.0  # seconds
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, folder: RunFolder) -> None:
         self.schedule = trainer.config.schedule
         self.began = time.monotonic()
+        lines = folder.read(TIMING)
+        self.before = lines[-1]["seconds"] if lines else 0.0  # of the sessions before this one
         start = (self.began, trainer.replay.env_steps, trainer.learner.train_steps)
         self.marks = [start]
 
@@ -307,11 +310,11 @@ class Clock:
 
     def line(self, event: Event) -> dict[str, Any]:
         """A line of `timing.jsonl`."""
-        rates = Rates(*self.rates(event))
+        rates = self.rates(event)
         return {
             "env_steps": event.env_steps,
             "train_steps": event.train_steps,
-            "seconds": round(time.monotonic() - self.began, 3),
+            "seconds": round(self.before + time.monotonic() - self.began, 3),
             "env_steps_per_second": round(rates.env_steps_per_second, 3),
             "train_steps_per_second": round(rates.train_steps_per_second, 3),
         }

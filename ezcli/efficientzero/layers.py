@@ -1,0 +1,86 @@
+"""The layers that the network is built from (EfficientZero appendix A.1).
+
+All 3x3 convolutions are without bias and followed by batch-norm; the 1x1 convolutions before the
+heads carry a bias, as the published parameter counts show.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ezcli.efficientzero.hyperparameters import NetworkSettings
+
+SMALLEST_RANGE = 1e-5  # of a latent that is scaled
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with batch-norm and a skip; a stride makes the skip a convolution too."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, momentum: float) -> None:
+        super().__init__()
+        self.first = convolution(inputs, outputs, stride)
+        self.first_norm = nn.BatchNorm2d(outputs, momentum=momentum)
+        self.second = convolution(outputs, outputs)
+        self.second_norm = nn.BatchNorm2d(outputs, momentum=momentum)
+        same = inputs == outputs and stride == 1
+        self.skip = nn.Identity() if same else convolution(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
+        y = F.relu(self.first_norm(self.first(x)))
+        return F.relu(self.second_norm(self.second(y)) + self.skip(x))
+
+
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """3x3, same padding, no bias."""
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+def reduction(settings: NetworkSettings, channels: int) -> nn.Sequential:
+    """1x1 convolution to the few channels that a head reads."""
+    outputs = settings.head_channels
+    norm = nn.BatchNorm2d(outputs, momentum=settings.batch_norm_momentum)
+    return nn.Sequential(nn.Conv2d(channels, outputs, 1), norm, nn.ReLU())
+
+
+def head(settings: NetworkSettings, inputs: int, outputs: int) -> nn.Sequential:
+    """One hidden layer; the last layer starts at zero, so that all outputs start uniform."""
+    last = nn.Linear(settings.head_hidden, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    norm = nn.BatchNorm1d(settings.head_hidden, momentum=settings.batch_norm_momentum)
+    return nn.Sequential(nn.Linear(inputs, settings.head_hidden), norm, nn.ReLU(), last)
+
+
+def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> nn.Sequential:
+    """Three layers, each with batch-norm; no ReLU after the last."""
+    inputs, units = latent_shape[0] * latent_shape[1] * latent_shape[2], settings.projection
+    momentum = settings.batch_norm_momentum
+    layers: list[nn.Module] = []
+    for width in (inputs, units, units):
+        layers += [nn.Linear(width, units), nn.BatchNorm1d(units, momentum=momentum), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def predictor(settings: NetworkSettings) -> nn.Sequential:
+    """A bottleneck of two layers."""
+    units, narrow = settings.projection, settings.projection_bottleneck
+    norm = nn.BatchNorm1d(narrow, momentum=settings.batch_norm_momentum)
+    return nn.Sequential(nn.Linear(units, narrow), norm, nn.ReLU(), nn.Linear(narrow, units))
+
+
+def scaling(settings: NetworkSettings) -> nn.Module:
+    """What is done to every latent: nothing, or `MinMax`."""
+    return MinMax() if settings.latent_scaling else nn.Identity()
+
+
+class MinMax(nn.Module):
+    """Scales each latent to [0, 1] (MuZero appendix G).
+
+    Latents are sums of rectified terms and grow from step to step of an unroll. One batch-norm
+    serves all steps, so its running statistics then fit none of them.
+    """
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """[B, c, h, w] to the same."""
+        low, high = latent.amin((1, 2, 3), keepdim=True), latent.amax((1, 2, 3), keepdim=True)
+        return (latent - low) / (high - low).clamp(min=SMALLEST_RANGE)
