@@ -35,7 +35,9 @@ Overrides = Annotated[
 ]
 RunsDir = Annotated[Path, typer.Option(help="Folder of all runs.")]
 Wandb = Annotated[str | None, typer.Option(help="offline or online: log to Weights & Biases too.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing; the run folder says it all.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Print nothing but how to go on after a stop.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[
     str, typer.Argument(help="Name of a run in the runs folder, or path of its folder.")

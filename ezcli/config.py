@@ -10,10 +10,10 @@ import json
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.envs.settings import AnyEnvSettings
@@ -61,6 +61,23 @@ class RunConfig(Hyperparameters):
     evaluation: EvaluationSettings
     compute: ComputeSettings
     record: RecordSettings
+
+    @model_validator(mode="after")
+    def _replay_holds_enough(self) -> Self:
+        per_stream = self.guard_rows(self.env.frame_stack) + self.lookahead + 1
+        least = per_stream * self.acting.num_envs
+        if self.replay.capacity < least:
+            raise ValueError(f"replay.capacity must be at least {least} with these settings")
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations_fall_between_cycles(self) -> Self:
+        if self.evaluation.interval % self.schedule.sample_ahead:
+            ahead = self.schedule.sample_ahead
+            raise ValueError(
+                f"evaluation.interval must be a multiple of schedule.sample_ahead = {ahead}"
+            )
+        return self
 
     @property
     def identity(self) -> str:
@@ -121,6 +138,8 @@ def resolve(tables: dict[str, Any], overrides: Iterable[str] = (), source: str =
     merged = json_copy(tables)
     for override in overrides:
         key, value = parse_override(override)
+        if key == "env.name":
+            raise ConfigError("--set cannot change env.name.", "Use --env or --game.")
         set_value(merged, key, value)
     try:
         return RunConfig.model_validate(merged)

@@ -155,8 +155,7 @@ def naive_search(opinion, c, tie_seed):
 def root_visits(root):
     """How often each action of the root was tried."""
     return [
-        len(root.children[a].returns) if a in root.children else 0
-        for a in range(len(root.policy))
+        len(root.children[a].returns) if a in root.children else 0 for a in range(len(root.policy))
     ]
 
 

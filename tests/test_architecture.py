@@ -139,3 +139,11 @@ def test_commands_and_configs_load_nothing_heavy() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not HEAVY & set(done.stdout.split())
+
+
+def test_kernels_use_no_other_file() -> None:
+    """Numba's cache on disk would not notice a change there."""
+    kernels = PACKAGE / "efficientzero" / "kernels.py"
+    assert "ezcli" not in heads(imports(ast.walk(ast.parse(kernels.read_text()))))
+    users = [path.name for path in ALGORITHM if "njit" in path.read_text(encoding="utf-8")]
+    assert users == ["kernels.py"]

@@ -1,6 +1,6 @@
 """EfficientZero (Ye et al., NeurIPS 2021): the whole algorithm, and nothing else.
 
 Reading order: `components` (what is special), `hyperparameters` (every number), `batch` (what
-travels), `layers`, `network` (h, g, f), `value_prefix`, `tree`, `search`, `inference`, `policy`,
-`frames`, `replay`, `targets`, `reanalyse`, `assemble`, `support`, `loss`, `learner`.
+travels), `layers`, `network` (h, g, f), `value_prefix`, `tree`, `kernels`, `search`, `inference`,
+`policy`, `frames`, `replay`, `targets`, `reanalyse`, `assemble`, `support`, `loss`, `learner`.
 """

@@ -184,6 +184,19 @@ class Hyperparameters(Settings):
     loss: LossSettings
     optimiser: OptimiserSettings
 
+    @property
+    def lookahead(self) -> int:
+        """env_steps that the targets of a state look ahead, K + L."""
+        return self.loss.unroll_steps + self.value.td_steps
+
+    def guard_rows(self, frame_stack: int) -> int:
+        """States of a stream that are about to be overwritten and so must not be drawn.
+
+        Batches are drawn up to two cycles before they are learnt from, an env_step writes at most
+        two states, and what loses the frames of its stack is of no use either.
+        """
+        return 4 * (self.schedule.env_steps_per_cycle // self.acting.num_envs) + frame_stack
+
     @model_validator(mode="after")
     def _environments_fill_a_cycle(self) -> Self:
         if self.schedule.env_steps_per_cycle % self.acting.num_envs:

@@ -15,6 +15,7 @@ from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.search import Evaluation, search
 from ezcli.efficientzero.support import to_scalar
 from ezcli.efficientzero.tree import SearchConstants, Tree
+from ezcli.efficientzero.value_prefix import restarts_after
 
 
 class RootNoise(NamedTuple):
@@ -122,7 +123,7 @@ class Latents:
     def gather(self, nodes: Tensor) -> tuple[Tensor, PrefixState]:
         """Latent and prefix state of one node [B] of each tree, zero where the sum restarts."""
         latent = self.latent[nodes, self.row].permute(0, 3, 1, 2)
-        goes_on = (self.depth[nodes, self.row] % self.horizon != 0).unsqueeze(1)
+        goes_on = ~restarts_after(self.depth[nodes, self.row], self.horizon).unsqueeze(1)
         hidden, cell = self.hidden[nodes, self.row], self.cell[nodes, self.row]
         return latent, PrefixState(hidden * goes_on, cell * goes_on)
 

@@ -25,8 +25,10 @@ def visit_policy(visits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 def sample_actions(policy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One action [B] int64 for each row of probabilities [B, A]."""
     cumulative = policy.astype(np.float64).cumsum(1)
-    throws = rng.random((len(policy), 1)) * cumulative[:, -1:]
-    actions: np.ndarray = (cumulative <= throws).sum(1)
+    total = cumulative[:, -1:]
+    throws = rng.random((len(policy), 1)) * total
+    last = (cumulative < total).sum(1)  # a throw may round up to the total
+    actions: np.ndarray = np.minimum((cumulative <= throws).sum(1), last)
     return actions
 
 

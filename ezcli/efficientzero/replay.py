@@ -37,11 +37,8 @@ class Replay:
         self.settings = settings.replay
         self.frame_stack = frame_stack
         self.unroll_steps = settings.loss.unroll_steps
-        self.lookahead = settings.loss.unroll_steps + settings.value.td_steps
-        # Batches are drawn up to two cycles before they are learnt from. What may be overwritten
-        # within that time, and what would lose the frames of its stack, is no longer drawn.
-        per_env = settings.schedule.env_steps_per_cycle // envs
-        self.guard_rows = 4 * per_env + frame_stack
+        self.lookahead = settings.lookahead
+        self.guard_rows = settings.guard_rows(frame_stack)
         self.arrays = ReplayArrays(
             action=np.zeros(rows, np.int64),
             reward=np.zeros(rows, np.float32),

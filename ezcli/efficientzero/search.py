@@ -1,25 +1,17 @@
 """Monte Carlo tree search over a batch of roots: select, evaluate, expand, backup.
 
-The network is called once per simulation for the whole batch. The loops over trees are plain, not
-parallel: searches run side by side in threads (the kernels release the GIL), each on a batch of
-fixed size, so that a result never depends on the number of threads.
+The network is called once per simulation, for the whole batch.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from ezcli.efficientzero.hyperparameters import Hyperparameters
-from ezcli.efficientzero.tree import (
-    SearchConstants,
-    Tree,
-    backup_one,
-    expand_one,
-    new_tree,
-    select_one,
-)
+from ezcli.efficientzero.kernels import expand_and_backup, select
+from ezcli.efficientzero.tree import SearchConstants, Tree, new_tree
+from ezcli.efficientzero.value_prefix import rewards_between
 
 
 class Evaluation(NamedTuple):
@@ -60,29 +52,19 @@ def search(
         those of the first simulation, where the exploration term is 0 by design.
     """
     tree = new_tree(root.policy, root.value, constants.num_simulations, tie_seed)
-    parents = np.zeros(len(root.value), np.int64)
-    actions = np.zeros(len(root.value), np.int64)
+    trees = np.arange(len(root.value))
+    parents, actions = np.zeros_like(trees), np.zeros_like(trees)
     for node in range(1, constants.num_simulations + 1):
         select(tree, constants, parents, actions)
-        evaluation = evaluate(node, parents, actions)
-        expand_and_backup(tree, constants, node, parents, actions, evaluation)
+        found = evaluate(node, parents, actions)
+        tree.value_prefix[:, node] = found.value_prefix
+        rewards = rewards_between(
+            tree.value_prefix[trees, parents],
+            found.value_prefix,
+            tree.depth[trees, parents],
+            constants.prefix_horizon,
+        )
+        expand_and_backup(
+            tree, constants, node, parents, actions, rewards, found.policy, found.value
+        )
     return tree
-
-
-@njit(cache=True, nogil=True)
-def select(tree: Any, constants: Any, parents: Any, actions: Any) -> None:
-    """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
-    for b in range(parents.shape[0]):
-        parents[b], actions[b] = select_one(tree, constants, b)
-
-
-@njit(cache=True, nogil=True)
-def expand_and_backup(
-    tree: Any, constants: Any, node: int, parents: Any, actions: Any, evaluation: Any
-) -> None:
-    """Adds `node` to each tree and its value to the path above it."""
-    for b in range(parents.shape[0]):
-        expand_one(tree, constants, b, node, parents[b], actions[b], evaluation.value_prefix[b])
-        for action in range(tree.prior.shape[2]):
-            tree.prior[b, node, action] = evaluation.policy[b, action]
-        backup_one(tree, constants, b, node, evaluation.value[b])

@@ -6,22 +6,24 @@ reward: that is the whole ablation. Nothing outside this file knows how a prefix
 related.
 """
 
+from typing import Any
+
 import numpy as np
-from numba import njit
 
 
-@njit(cache=True, nogil=True)
-def restarts_after(depth: int, horizon: int) -> bool:
-    """Whether the sum starts again below a node at `depth`, in steps from the root at 0."""
+def restarts_after(depth: Any, horizon: int) -> Any:
+    """Whether the sum starts again below a node at `depth`, in steps from the root at 0.
+
+    `depth` is a number, an array or a tensor, and so is the answer.
+    """
     return depth % horizon == 0
 
 
-@njit(cache=True, nogil=True)
-def reward_between(parent_prefix: float, prefix: float, parent_depth: int, horizon: int) -> float:
-    """Reward on the edge from a parent to its child, from their predicted prefixes."""
-    if restarts_after(parent_depth, horizon):
-        return prefix
-    return prefix - parent_prefix
+def rewards_between(
+    parent_prefix: np.ndarray, prefix: np.ndarray, parent_depth: np.ndarray, horizon: int
+) -> np.ndarray:
+    """Rewards [B] on the edges from parents to children, from their predicted prefixes [B]."""
+    return prefix - np.where(restarts_after(parent_depth, horizon), 0, parent_prefix)
 
 
 def prefix_targets(rewards: np.ndarray, horizon: int) -> np.ndarray:

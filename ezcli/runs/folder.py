@@ -59,7 +59,8 @@ class RunFolder:
         Raises:
           RunError: something else is there, or it cannot be written.
         """
-        if self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+        own = {".lock", "checkpoints", "frames", ".tmp-config.toml"}  # of a start cut short
+        if self.path.exists() and any(entry.name not in own for entry in self.path.iterdir()):
             raise RunError(f"{str(self.path)!r} exists and is not a run.", "Choose another --name.")
         for folder in (self.checkpoints, self.frames):
             folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 Everything that looks at a clock, a signal or the disk while training is here.
 """
 
+import errno
 import signal
 import time
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
 from ezcli.runs.provenance import provenance
 from ezcli.runs.tracking import Tracker, WandbMode
 from ezcli.runs.trainer import Event, Trainer, make_network
+
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
 
 class Rates(NamedTuple):
@@ -112,7 +115,15 @@ def train(
             folder.update_info(**origin)
         stop = StopRequest()
         with stop.listening():
-            return _train(config, compute, folder, reporter, stop, wandb_mode)
+            try:
+                return _train(config, compute, folder, reporter, stop, wandb_mode)
+            except OSError as error:
+                if error.errno not in CANNOT_WRITE:
+                    raise
+                raise RunError(
+                    f"{str(folder.path)!r} cannot be written: {error.strerror}.",
+                    f"Make room, then go on with: ez resume {folder.path}",
+                ) from error
 
 
 def _train(
@@ -145,8 +156,8 @@ def _train(
         loop(trainer, folder, reporter, stop, tracker)
         status = "interrupted" if stop else "finished"
     finally:
-        folder.update_info(status=status, ended=now())
         tracker.close()
+        folder.update_info(status=status, ended=now())
     return stop.signal
 
 

@@ -17,7 +17,13 @@ ACTIONS = 3
 
 def tiny(*overrides):
     """The preset `smoke` with a still smaller frame and network."""
-    small = ["env.frame_size=8", "network.downsamplings=1", "network.channels=4", "value.support=5"]
+    small = [
+        "env.frame_size=16",
+        "network.downsamplings=2",
+        "network.channels=4",
+        "network.latent_scaling=false",  # as published; its own tests are in test_network.py
+        "value.support=5",
+    ]
     return resolve(read_toml(preset_path("smoke")), [*small, *overrides])
 
 
@@ -40,6 +46,7 @@ def opinionated(config, num_actions=ACTIONS, seed=0):
         for head in heads:
             head[-1].weight.normal_(0, 0.7, generator=generator)
             head[-1].bias.normal_(0, 0.3, generator=generator)
+        network.dynamics.lstm.weight_hh.mul_(8)  # so that it matters what the LSTM remembers
     return network
 
 

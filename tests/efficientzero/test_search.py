@@ -7,17 +7,10 @@ import pytest
 import torch
 
 from ezcli.efficientzero.inference import RootNoise, as_evaluation, search_states, search_tree
+from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, UNVISITED, best_action, lot
 from ezcli.efficientzero.search import Evaluation, search, search_constants
 from ezcli.efficientzero.support import to_scalar
-from ezcli.efficientzero.tree import (
-    ROOT,
-    TIE_TOLERANCE,
-    UNVISITED,
-    SearchConstants,
-    best_action,
-    lot,
-    new_tree,
-)
+from ezcli.efficientzero.tree import SearchConstants, new_tree
 from tests import oracles
 from tests.efficientzero.helpers import chi_square, opinionated, tiny
 from tests.oracles import FakeNetwork, naive_lot, naive_search, root_visits
@@ -55,7 +48,7 @@ def assert_same_tree(tree, b, node, constants):
     i = node.number
     assert tree.visits[b, i] == len(node.returns)
     assert tree.depth[b, i] == node.depth
-    assert tree.value_sum[b, i] == pytest.approx(sum(node.returns), rel=1e-6, abs=1e-6)
+    assert tree.value_sum[b, i] == pytest.approx(sum(node.returns), rel=1e-5, abs=1e-5)
     assert tree.prior[b, i].tolist() == node.policy
     if node.parent is None:
         assert tree.parent[b, i] == UNVISITED
@@ -173,7 +166,7 @@ def test_scores_within_the_tolerance_tie_and_others_do_not(largest_first):
 
 def test_nodes_and_simulations_break_ties_independently():
     """One vector of noise per root would make every node of a tree choose alike."""
-    seeds = range(4000)
+    seeds = np.random.default_rng(1).integers(2**32, size=4000).tolist()
     for one, other in (((0, 1), (1, 1)), ((0, 1), (0, 2)), ((3, 0), (4, 0))):
         table = np.zeros((3, 3), int)
         for seed in seeds:
@@ -200,6 +193,11 @@ def test_the_range_of_q_is_that_of_all_edges_now():
 # With a real network: latents and prefix states.
 
 
+def random_images(count):
+    generator = torch.Generator().manual_seed(count)
+    return torch.randint(256, (count, 4, 16, 16), dtype=torch.uint8, generator=generator)
+
+
 def action_path(tree, b, node):
     path = []
     while node != ROOT:
@@ -223,29 +221,32 @@ def unrolled(network, observation, path, horizon):
 @pytest.mark.parametrize("horizon", [1, 2, 3])
 @torch.inference_mode()
 def test_every_node_is_what_unrolling_its_actions_gives(horizon):
-    config = tiny("search.num_simulations=30")
+    config = tiny("search.num_simulations=20")
     network = opinionated(config, num_actions=2)
-    observations = torch.randint(256, (3, 4, 8, 8), dtype=torch.uint8)
+    observations = random_images(3)
     constants = search_constants(config, horizon)
     seeds = np.array([1, 2, 3])
     tree, root = search_tree(network, observations, constants, None, seeds, "float32")
     assert tree.depth.max() > horizon + 1
     for b in range(3):
         seen = observations[b : b + 1].float() / 255
+        known = {}
         assert root.value[b] == pytest.approx(
             to_scalar(network.initial_inference(seen).value).item(), abs=1e-4
         )
-        for node in range(31):
+        for node in range(21):
             path = action_path(tree, b, node)
-            output = unrolled(network, seen, path, horizon)
-            expected = as_evaluation(output)
+            expected = as_evaluation(unrolled(network, seen, path, horizon))
+            known[tuple(path)] = expected
             np.testing.assert_allclose(tree.prior[b, node], expected.policy[0], atol=1e-4)
-            np.testing.assert_allclose(tree.value_prefix[b, node], expected.value_prefix[0], atol=1e-3)
+            np.testing.assert_allclose(
+                tree.value_prefix[b, node], expected.value_prefix[0], atol=1e-3
+            )
             if tree.visits[b, node] == 1:
                 assert tree.value_sum[b, node] == pytest.approx(expected.value[0], abs=1e-3)
             if node == ROOT:
                 continue
-            before = as_evaluation(unrolled(network, seen, path[:-1], horizon)).value_prefix[0]
+            before = known[tuple(path[:-1])].value_prefix[0]
             restarts = (len(path) - 1) % horizon == 0
             reward = expected.value_prefix[0] - (0 if restarts else before)
             assert tree.reward[b, node] == pytest.approx(reward, abs=2e-3)
@@ -256,7 +257,7 @@ def test_the_prefix_state_matters_to_the_test_above():
     """The network of the test above says different things with and without a restart."""
     config = tiny()
     network = opinionated(config, num_actions=2)
-    seen = torch.rand(1, 4, 8, 8)
+    seen = torch.rand(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     one, other = (
         to_scalar(unrolled(network, seen, [0, 1, 1], horizon).value_prefix).item()
         for horizon in (1, 3)
@@ -267,7 +268,7 @@ def test_the_prefix_state_matters_to_the_test_above():
 def test_search_states_summarises_the_tree():
     config = tiny("search.num_simulations=12")
     network = opinionated(config)
-    observations = torch.randint(256, (4, 4, 8, 8), dtype=torch.uint8)
+    observations = random_images(4)
     constants, seeds = search_constants(config, 5), np.arange(4)
     found = search_states(network, observations, constants, None, seeds, "float32")
     with torch.inference_mode():
@@ -284,7 +285,7 @@ def test_search_states_summarises_the_tree():
 def test_root_noise_is_mixed_into_the_priors_of_the_root_alone(fraction):
     config = tiny()
     network = opinionated(config)
-    observations = torch.randint(256, (2, 4, 8, 8), dtype=torch.uint8)
+    observations = random_images(2)
     noise = np.array([[1, 0, 0], [0.2, 0.3, 0.5]], np.float32)
     constants, seeds = search_constants(config, 5), np.arange(2)
     given = RootNoise(noise, fraction)

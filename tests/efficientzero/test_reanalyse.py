@@ -1,0 +1,301 @@
+"""Targets against searches and inferences of one state at a time."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from ezcli.efficientzero import reanalyse
+from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.inference import evaluate_states, search_states
+from ezcli.efficientzero.reanalyse import Reanalyser, mean_entropy
+from tests.efficientzero.helpers import Inline, filled_replay, opinionated, tiny
+from tests.oracles import naive_prefix_target, naive_value_target
+
+QUIET = (
+    "search.root_exploration_fraction=0.0",
+    "search.num_simulations=6",
+    "loss.batch_size=10",
+    "reanalyse.roots_per_search=7",
+    "value.discount=0.9",
+)
+TIE = 12345
+SEARCHED = {}  # what `Bench.search` found: every bench holds the same states and target network
+
+
+@pytest.fixture(autouse=True)
+def same_ties(monkeypatch):
+    """Every search breaks its ties alike, so that a state's search is a function of the state."""
+    monkeypatch.setattr(reanalyse, "tie_seeds", lambda rng, batch: np.full(batch, TIE, np.int64))
+
+
+class Bench:
+    """A reanalyser over a filled replay, and the definitions over the same."""
+
+    def __init__(self, *overrides, env_steps=160):
+        self.config = tiny(*QUIET, *overrides)
+        self.rules = rules_for(self.config)
+        self.replay, self.frames = filled_replay(self.config, env_steps)
+        self.reanalyser = Reanalyser(self.config, self.rules, self.replay, self.frames, "float32")
+        self.target = opinionated(self.config)
+        self.executor = Inline()
+
+    def sample(self, batches=2, seed=0):
+        rng = np.random.default_rng(seed)
+        return self.replay.sample(self.config.loss.batch_size, np.full(batches, 0.4), rng)
+
+    def targets(self, window, version=0, target=None, executor=None, seed=0):
+        target = self.target if target is None else target
+        executor = self.executor if executor is None else executor
+        rng = np.random.default_rng(seed)
+        pending = self.reanalyser.start(window, target, version, rng, executor)
+        return self.reanalyser.finish(pending)
+
+    def observation(self, row):
+        return self.frames.observations(self.replay.stack_rows(np.array([row])))
+
+    def search(self, row):
+        """(policy, value) of one state, searched alone."""
+        key = row, self.replay.arrays.state_id[row], self.reanalyser.constants
+        if key not in SEARCHED:
+            found = search_states(
+                self.target,
+                self.observation(row),
+                self.reanalyser.constants,
+                None,
+                np.array([TIE]),
+                "float32",
+            )
+            SEARCHED[key] = found.visits[0] / found.visits[0].sum(), found.value[0]
+        return SEARCHED[key]
+
+    def value(self, row):
+        return evaluate_states(self.target, self.observation(row), "float32")[0]
+
+
+def is_decision(window):
+    return window.is_state & ~window.is_terminal
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.33, 0.99, 1.0])
+@pytest.mark.parametrize("memoise", ["true", "false"])
+def test_policies_come_from_a_search_for_the_first_rows_of_each_batch(ratio, memoise):
+    bench = Bench(f"reanalyse.ratio={ratio}", f"reanalyse.memoise={memoise}")
+    window = bench.sample()
+    targets, work = bench.targets(window)
+    share = round(ratio * 10)
+    known, asked = {}, 0
+    np.testing.assert_array_equal(targets.has_policy, is_decision(window)[:, :6])
+    assert not targets.has_policy.all()
+    for n, row_policies in enumerate(targets.policy):
+        for k, policy in enumerate(row_policies):
+            row = window.rows[n, k]
+            if not targets.has_policy[n, k]:
+                continue
+            if n % 10 < share:
+                asked += 1
+                known[row] = bench.search(row)[0] if row not in known else known[row]
+                np.testing.assert_allclose(policy, known[row], atol=1e-6)
+            else:
+                np.testing.assert_array_equal(policy, bench.replay.arrays.policy[row])
+    assert work.asked == asked
+    assert work.searched == (len(known) if memoise == "true" else asked)
+
+
+@pytest.mark.parametrize("source", ["network", "search"])
+@pytest.mark.parametrize("memoise", ["true", "false"])
+@pytest.mark.parametrize("correction", ["true", "false"])
+def test_values_are_bootstrapped_as_defined(source, memoise, correction):
+    bench = Bench(
+        f"value.value_source={source}",
+        f"reanalyse.memoise={memoise}",
+        f"components.off_policy_correction={correction}",
+    )
+    window = bench.sample()
+    steps = bench.rules.td_steps(window.age)
+    assert len(set(steps.tolist())) == (5 if correction == "true" else 1) or steps.min() < 5
+    targets, _ = bench.targets(window)
+    known = {}
+
+    def value_of(row):
+        if row not in known:
+            known[row] = bench.value(row) if source == "network" else bench.search(row)[1]
+        return known[row]
+
+    for n in range(len(window.rows)):
+        length = int(is_decision(window)[n].sum())  # actions left in the window
+        values = [value_of(row) for row in window.rows[n, :length]]
+        rewards = [*window.rewards[n].tolist(), 0.0][:length]  # the last is never looked at
+        for k in range(6):
+            expected = 0.0
+            if k < length:
+                expected = naive_value_target(rewards, values, k, int(steps[n]), 0.9)
+            assert targets.value[n, k] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_a_terminal_position_is_worth_nothing_and_has_no_policy():
+    bench = Bench()
+    window = bench.sample(batches=6)
+    targets, _ = bench.targets(window)
+    past = ~window.is_state[:, :6] | window.is_terminal[:, :6]
+    assert window.is_terminal[:, :6].any()
+    assert not targets.value[past].any()
+    assert not targets.has_policy[past].any()
+    assert targets.has_policy[~past].all()
+
+
+@pytest.mark.parametrize("prefix", ["true", "false"])
+def test_prefixes_are_sums_of_the_windows_rewards(prefix):
+    bench = Bench(f"components.value_prefix={prefix}", "search.prefix_horizon=3")
+    window = bench.sample()
+    targets, _ = bench.targets(window)
+    assert targets.value_prefix.shape == (20, 5)
+    for n, rewards in enumerate(window.rewards.tolist()):
+        for k in range(5):
+            expected = naive_prefix_target(rewards, k, 3 if prefix == "true" else 1)
+            assert targets.value_prefix[n, k] == expected
+
+
+def assert_same(one, other):
+    for name, a, b in zip(one._fields, one, other, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+@pytest.mark.parametrize("source", ["network", "search"])
+def test_nothing_is_searched_twice_with_the_same_network(source):
+    bench = Bench(f"value.value_source={source}")
+    window = bench.sample()
+    first, work = bench.targets(window, version=3)
+    rows = set(window.rows[:, :6][is_decision(window)[:, :6]].tolist())
+    assert work.searched == len(rows) if source == "network" else work.searched >= len(rows)
+    bench.executor = Inline()
+    again, work = bench.targets(window, version=3, seed=99)
+    assert (work.searched, work.evaluated, bench.executor.tasks) == (0, 0, 0)
+    assert np.isnan(work.depth)
+    assert_same(first, again)
+
+
+@pytest.mark.parametrize("source", ["network", "search"])
+def test_a_new_version_forgets_all(source):
+    bench = Bench(f"value.value_source={source}")
+    window = bench.sample()
+    before, first = bench.targets(window, version=0)
+    target = opinionated(bench.config, seed=1)
+    after, second = bench.targets(window, version=1, target=target)
+    assert (second.searched, second.evaluated) == (first.searched, first.evaluated)
+    fresh = Bench(f"value.value_source={source}")
+    assert_same(after, fresh.targets(window, version=1, target=target)[0])
+    assert not np.array_equal(before.policy, after.policy)
+    assert not np.array_equal(before.value, after.value)
+
+
+@pytest.mark.parametrize("source", ["network", "search"])
+def test_a_row_with_a_new_state_is_searched_again(source):
+    bench = Bench(f"value.value_source={source}")
+    window = bench.sample()
+    bench.targets(window)
+    used = np.unique(window.rows[:, :6][is_decision(window)[:, :6]])
+    changed = used[:3]
+    bench.replay.arrays.state_id[changed] += 10**6  # as if the stream had come round
+    bench.frames.frames[changed] = 255 - bench.frames.frames[changed]
+    targets, work = bench.targets(window)
+    assert work.searched == 3
+    for n, k in zip(*np.nonzero(np.isin(window.rows[:, :6], changed)), strict=True):
+        if targets.has_policy[n, k]:
+            expected, _ = bench.search(window.rows[n, k])
+            np.testing.assert_allclose(targets.policy[n, k], expected, atol=1e-6)
+
+
+def test_a_state_that_was_evaluated_is_searched_when_its_policy_is_asked_for():
+    """A network value in the memo is no search."""
+    bench = Bench("reanalyse.ratio=0.0")
+    window = bench.sample()
+    _, work = bench.targets(window)
+    assert (work.asked, work.searched) == (0, 0)
+    assert work.evaluated > 0
+    bench.reanalyser.settings = tiny(*QUIET, "reanalyse.ratio=1.0")
+    targets, work = bench.targets(window)
+    n, k = np.argwhere(targets.has_policy)[0]
+    expected, _ = bench.search(window.rows[n, k])
+    np.testing.assert_allclose(targets.policy[n, k], expected, atol=1e-6)
+    assert work.searched == len(np.unique(window.rows[:, :6][is_decision(window)[:, :6]]))
+    assert work.evaluated == 0
+
+
+@pytest.mark.parametrize("source", ["network", "search"])
+def test_the_memo_changes_no_target_where_nothing_is_random(source):
+    """Searched in other batches and at other times, a state gives the same."""
+    on = Bench(f"value.value_source={source}", "reanalyse.memoise=true")
+    off = Bench(f"value.value_source={source}", "reanalyse.memoise=false")
+    on.targets(on.sample(seed=7), version=4)
+    for seed in range(3):
+        window = on.sample(seed=seed)
+        one, work = on.targets(window, version=4)
+        other, more = off.targets(window, version=4)
+        assert work.searched < more.searched
+        for name, a, b in zip(one._fields, one, other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_root_noise_reaches_the_searches():
+    loud = Bench("search.root_exploration_fraction=1.0", "search.num_simulations=16")
+    window = loud.sample()
+    one, _ = loud.targets(window, version=0, seed=1)
+    other, _ = loud.targets(window, version=1, seed=2)
+    assert not np.array_equal(one.policy, other.policy)
+    quiet = Bench("search.num_simulations=16")
+    one, _ = quiet.targets(window, version=0, seed=1)
+    other, _ = quiet.targets(window, version=1, seed=2)
+    assert np.array_equal(one.policy, other.policy)
+
+
+@pytest.mark.parametrize("source", ["network", "search"])
+@pytest.mark.parametrize("memoise", ["true", "false"])
+def test_threads_change_nothing(source, memoise, monkeypatch):
+    monkeypatch.undo()  # ties and noise as in a run
+    found = []
+    for threads in (0, 2):
+        bench = Bench(
+            f"value.value_source={source}",
+            f"reanalyse.memoise={memoise}",
+            "search.root_exploration_fraction=0.25",
+        )
+        if threads:
+            with ThreadPoolExecutor(threads) as executor:
+                found.append(bench.targets(bench.sample(), executor=executor))
+        else:
+            found.append(bench.targets(bench.sample()))
+    (one, work), (other, same_work) = found
+    assert_same(one, other)
+    assert work == same_work
+
+
+def test_searches_are_cut_into_batches_of_fixed_size():
+    bench = Bench()
+    window = bench.sample()
+    pending = bench.reanalyser.start(
+        window, bench.target, 0, np.random.default_rng(0), bench.executor
+    )
+    sizes = [len(search.result().visits) for search in pending.searches]
+    assert sizes[:-1] == [7] * (len(sizes) - 1)
+    assert 0 < sizes[-1] <= 7
+    assert sum(sizes) == len(pending.search_rows)
+    bench.reanalyser.finish(pending)
+
+
+def test_a_version_must_fit_its_tag():
+    bench = Bench()
+    with pytest.raises(ValueError, match="million"):
+        bench.targets(bench.sample(), version=2**20)
+
+
+def test_mean_entropy():
+    policy = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]])
+    assert mean_entropy(policy) == pytest.approx((np.log(2) + 0 + np.log(3)) / 3)
+
+
+def test_work_reports_depth_and_entropy():
+    bench = Bench()
+    targets, work = bench.targets(bench.sample())
+    assert 1 <= work.depth <= 6
+    assert work.entropy == pytest.approx(mean_entropy(targets.policy[targets.has_policy]))

@@ -1,0 +1,101 @@
+"""A whole run in a fraction of a second, and what the tests of runs do with it."""
+
+import signal
+from contextlib import nullcontext
+
+from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.train import train
+
+# 7 cycles of 8 env_steps, 2 of them random play, each of the others drawing 2 train_steps; then 2
+# cycles that only learn, and 1 for the batches drawn ahead: 14 train_steps in all.
+TINY = (
+    "compute.device='cpu'",
+    "compute.threads=1",
+    "network.downsamplings=0",
+    "schedule.env_steps=56",
+    "schedule.random_env_steps=16",
+    "schedule.train_steps_per_env_step=0.25",
+    "schedule.final_train_steps=4",
+    "schedule.acting_update_interval=2",
+    "schedule.target_update_interval=4",
+    "schedule.sample_ahead=2",
+    "optimiser.decayed_train_steps=4",
+    "search.num_simulations=2",
+    "network.channels=4",
+    "acting.num_envs=2",
+    "reanalyse.roots_per_search=4",
+    "loss.batch_size=4",
+    "loss.unroll_steps=2",
+    "value.td_steps=2",
+    "evaluation.episodes=2",
+    "evaluation.interval=6",
+    "evaluation.interval_episodes=2",
+    "record.metrics_interval=3",
+)
+ROOM = {"catch": ("env.rows=4", "env.columns=3"), "keydoor": ("env.size=4",)}
+EVENTS = 10  # cycles of a tiny run
+RESULTS = ("metrics.jsonl", "evaluations.jsonl")
+
+
+class Watcher:
+    """A reporter that keeps what it was told, and stops the run after `stop_after` events."""
+
+    def __init__(self, stop_after=None, number=signal.SIGINT, during=None):
+        self.said, self.events = [], []
+        self.stop_after, self.number, self.during = stop_after, number, during
+
+    def say(self, text):
+        self.said.append(text)
+
+    def progress(self, event, config, rates):
+        self.events.append(event)
+        if len(self.events) == self.stop_after:
+            signal.raise_signal(self.number)
+
+    def quiet_while(self, what):
+        if self.during is not None and what.startswith(self.during):
+            signal.raise_signal(self.number)
+        return nullcontext()
+
+
+def tiny(env="catch", *overrides):
+    """The preset `smoke` on a small game, made smaller still."""
+    tables = use_env(read_toml(preset_path("smoke")), env, None)
+    return resolve(tables, [*TINY, *ROOM[env], *overrides])
+
+
+def atari(game, *overrides):
+    """The preset `smoke` with every env_step's lives and frames, on the CPU."""
+    tables = use_env(read_toml(preset_path("smoke")), None, game)
+    return resolve(tables, ["compute.device='cpu'", *overrides])
+
+
+def run(path, config, watcher=None, **options):
+    """Trains in the folder `path` until the end or until the watcher stops it."""
+    folder = RunFolder(path)
+    train(config, folder, watcher or Watcher(), **options)
+    return folder
+
+
+def weights(folder):
+    """Bytes of the newest weights."""
+    return (
+        sorted(folder.checkpoints.glob("step-*"))[-1].joinpath("weights.safetensors").read_bytes()
+    )
+
+
+def outcome(folder):
+    """Everything that a run's config decides, as bytes."""
+    return {file: (folder.path / file).read_bytes() for file in RESULTS} | {
+        "weights": weights(folder)
+    }
+
+
+def contents(path):
+    """Every file below `path` with its bytes."""
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }

@@ -1,0 +1,85 @@
+"""Settings resolved against the machine."""
+
+import os
+import threading
+
+import pytest
+import torch
+
+from ezcli.config import ComputeSettings
+from ezcli.errors import ConfigError
+from ezcli.runs.compute import Immediate, make_executor, resolve_compute
+
+
+def settings(device="cpu", threads=1, precision="auto"):
+    return ComputeSettings(device=device, threads=threads, precision=precision)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Makes PyTorch believe in a number of GPUs."""
+
+    def set_number(number):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+
+    return set_number
+
+
+@pytest.mark.parametrize(
+    ("number", "device", "precision", "expected"),
+    [
+        (0, "auto", "auto", ("cpu", "float32")),
+        (0, "cpu", "bfloat16", ("cpu", "bfloat16")),
+        (2, "auto", "auto", ("cuda", "bfloat16")),
+        (2, "cpu", "auto", ("cpu", "float32")),
+        (2, "cuda:1", "float32", ("cuda:1", "float32")),
+    ],
+)
+def test_device_and_precision(number, device, precision, expected, gpus):
+    gpus(number)
+    found = resolve_compute(settings(device, 1, precision))
+    assert (str(found.device), found.precision) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "device", "message"),
+    [
+        (0, "cuda", "PyTorch sees no GPU"),
+        (0, "cuda:1", "sees no GPU"),
+        (1, "cuda:1", "there are 1"),
+    ],
+)
+def test_a_device_that_is_not_there(number, device, message, gpus):
+    gpus(number)
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolve_compute(settings(device))
+    assert repr(device) in caught.value.message
+
+
+def test_pytorch_uses_one_thread_and_searches_the_rest():
+    torch.set_num_threads(2)
+    assert resolve_compute(settings(threads=0)).threads == len(os.sched_getaffinity(0))
+    assert torch.get_num_threads() == 1
+    assert resolve_compute(settings(threads=3)).threads == 3
+
+
+def test_threads_where_the_system_does_not_say(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert resolve_compute(settings(threads=0)).threads == 6
+
+
+def test_one_thread_is_the_callers():
+    with make_executor(1) as executor:
+        assert isinstance(executor, Immediate)
+        assert executor.submit(threading.get_ident).result() == threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            executor.submit(lambda: 1 / 0)
+
+
+def test_more_threads_work_side_by_side():
+    barrier = threading.Barrier(2, timeout=30)
+    with make_executor(2) as executor:
+        for future in [executor.submit(barrier.wait) for _ in range(2)]:
+            assert future.result() in (0, 1)

@@ -1,0 +1,54 @@
+"""The same config gives the same run, to the last bit."""
+
+import pytest
+
+from tests.runs.helpers import atari, outcome, run, tiny
+
+
+def test_the_same_seed_twice_gives_the_same_bytes(undisturbed, finished):
+    assert outcome(finished) == undisturbed
+
+
+def test_another_seed_gives_another_run(undisturbed, tmp_path):
+    other = outcome(run(tmp_path / "run", tiny("catch", "seed=1", "compute.threads=2")))
+    assert all(other[part] != undisturbed[part] for part in undisturbed)
+
+
+def test_threads_do_not_matter(undisturbed, tmp_path):
+    assert outcome(run(tmp_path / "run", tiny("catch", "compute.threads=2"))) == undisturbed
+
+
+@pytest.mark.slow
+def test_how_often_it_is_saved_does_not_matter(undisturbed, tmp_path):
+    config = tiny("catch", "record.checkpoint_minutes=0")
+    assert outcome(run(tmp_path / "run", config)) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_without_a_memo_too(threads, tmp_path):
+    options = "reanalyse.memoise=false", f"compute.threads={threads}"
+    outcomes = [outcome(run(tmp_path / name, tiny("catch", *options))) for name in "ab"]
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.slow
+def test_threads_do_not_matter_without_a_memo(tmp_path):
+    one, two = (
+        outcome(
+            run(
+                tmp_path / f"{threads}",
+                tiny("catch", "reanalyse.memoise=false", f"compute.threads={threads}"),
+            )
+        )
+        for threads in (1, 2)
+    )
+    assert one == two
+
+
+@pytest.mark.slow
+def test_atari(tmp_path):
+    config = atari("pong", "compute.threads=1")
+    assert outcome(run(tmp_path / "a", config)) == outcome(run(tmp_path / "b", config))
+    other = outcome(run(tmp_path / "c", atari("pong", "seed=1")))
+    assert other["weights"] != outcome(run(tmp_path / "a", config))["weights"]

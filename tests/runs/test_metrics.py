@@ -1,0 +1,136 @@
+"""Lines of metrics: all columns, right sums, no clocks."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.inference import SearchResult
+from ezcli.efficientzero.learner import METRICS
+from ezcli.efficientzero.reanalyse import Work
+from ezcli.envs.vector import FinishedGame
+from ezcli.runs.metrics import COLUMNS, MetricsWindow
+from tests.runs.helpers import tiny
+
+
+@pytest.fixture
+def lines(finished):
+    return finished.read("metrics.jsonl")
+
+
+def test_every_line_has_exactly_the_columns(lines):
+    assert all(list(line) == list(COLUMNS) for line in lines)
+    assert all(COLUMNS.values())
+
+
+def test_lines_come_at_their_interval(lines):
+    """Every 3 train_steps, at the end of the cycle of 2 that passes them."""
+    assert [line["train_steps"] for line in lines] == [4, 6, 10, 12]
+    assert [line["env_steps"] for line in lines] == [40, 48, 56, 56]
+
+
+def test_no_clock_is_among_the_metrics(finished, lines):
+    timing = finished.read("timing.jsonl")
+    clocks = set(timing[0]) - {"env_steps", "train_steps"}
+    assert clocks >= {"seconds", "env_steps_per_second", "train_steps_per_second"}
+    assert not clocks & set(COLUMNS)
+    assert [line["train_steps"] for line in timing] == [line["train_steps"] for line in lines]
+
+
+def test_numbers_are_finite_json(finished):
+    text = (finished.path / "metrics.jsonl").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+
+
+def test_the_memo_saves_work(lines):
+    assert all(line["reanalyse_asked"] >= line["reanalyse_searched"] > 0 for line in lines)
+    # 7 draws of 2 batches of 4 windows with 3 positions, terminal states among them.
+    assert sum(line["reanalyse_asked"] for line in lines) < 7 * 2 * 4 * 3
+    assert sum(line["reanalyse_asked"] for line in lines) > sum(
+        line["reanalyse_searched"] for line in lines
+    )
+
+
+def test_games_and_scores(lines):
+    """Every game of 4 rows is 3 env_steps long, and pays 1 or -1 at its end."""
+    assert sum(line["games"] for line in lines) == 2 * (28 // 3)
+    for line in lines:
+        if line["games"] == 0:
+            assert line["score"] is line["score_min"] is line["game_env_steps"] is None
+        else:
+            assert -1 <= line["score_min"] <= line["score"] <= line["score_max"] <= 1
+            assert line["game_env_steps"] == 3
+
+
+def test_what_does_not_happen_is_null(lines):
+    assert lines[0]["search_depth"] >= 1
+    assert lines[-1]["search_depth"] is None  # nobody acts any more
+    assert lines[-1]["loss"] is not None
+
+
+def filled(window):
+    """The window after two games, two searches, two draws and two train_steps."""
+    window.add_game(FinishedGame(3.0, 10))
+    window.add_game(FinishedGame(-1.0, 20))
+    for visits, value, depth in [([[2, 2]], 1.0, 3), ([[4, 0]], 2.0, 1)]:
+        window.add_search(
+            SearchResult(
+                np.array(visits, np.int32),
+                np.array([value], np.float32),
+                np.zeros(1, np.float32),
+                np.array([depth], np.int32),
+            )
+        )
+    window.add_work(Work(asked=9, searched=5, evaluated=2, depth=4.0, entropy=0.5))
+    window.add_work(Work(asked=9, searched=0, evaluated=1, depth=float("nan"), entropy=1.0))
+    numbers = np.arange(2 * len(METRICS), dtype=np.float32).reshape(2, -1)
+    window.add_training(numbers, np.zeros(4, np.int64), rules_for(tiny()))
+    return window
+
+
+def line_of(window):
+    replay = SimpleNamespace(env_steps=8, num_sampleable=5)
+    return window.line(replay, SimpleNamespace(train_steps=2, settings=tiny()))
+
+
+def test_a_line_by_hand():
+    line = line_of(filled(MetricsWindow()))
+    expected = {
+        "env_steps": 8,
+        "train_steps": 2,
+        "games": 2,
+        "score": 1.0,
+        "score_min": -1.0,
+        "score_max": 3.0,
+        "game_env_steps": 15.0,
+        "loss": 3.0,  # the mean of 0 and 6
+        "gradient_norm": 8.0,
+        "td_steps": 2.0,
+        "search_depth": 2.0,
+        "search_entropy": pytest.approx(np.log(2) / 2),
+        "root_value": 1.5,
+        "target_depth": 4.0,  # of the draw that searched
+        "target_entropy": 0.75,
+        "reanalyse_asked": 18,
+        "reanalyse_searched": 5,
+        "reanalyse_evaluated": 3,
+        "replay_sampleable": 5,
+    }
+    assert {key: line[key] for key in expected} == expected
+
+
+def test_an_empty_line():
+    line = line_of(MetricsWindow())
+    assert list(line) == list(COLUMNS)
+    assert line["games"] == line["reanalyse_asked"] == 0
+    assert line["loss"] is line["score"] is line["search_depth"] is None
+
+
+def test_a_window_survives_json():
+    window = filled(MetricsWindow())
+    again = MetricsWindow()
+    vars(again).update(json.loads(json.dumps(vars(window))))
+    assert line_of(again) == line_of(window)

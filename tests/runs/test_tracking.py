@@ -1,0 +1,158 @@
+"""Weights & Biases gets what the files get, and can break nothing."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.tracking import Tracker
+from tests.runs.helpers import Watcher, outcome, run, tiny
+
+
+class FakeError(Exception):
+    """What `wandb.Error` is: of no class that Python knows."""
+
+
+class FakeWandb:
+    """A module `wandb` that notes what it is asked, and raises where it is told to."""
+
+    Error = FakeError
+
+    def __init__(self, broken="", error=None):
+        self.broken, self.error = broken, error
+        self.calls, self.options, self.logged = [], {}, []
+
+    def Settings(self, **options):  # noqa: N802 - wandb's name
+        return options
+
+    def _do(self, what):
+        self.calls.append(what)
+        if what == self.broken:
+            raise self.error
+
+    def init(self, **options):
+        self.options = options
+        self._do("init")
+        return SimpleNamespace(
+            define_metric=self.define_metric,
+            log=self.log,
+            finish=lambda: self._do("finish"),
+        )
+
+    def define_metric(self, pattern, step_metric):
+        self._do("define_metric")
+        self.metric = (pattern, step_metric)
+
+    def log(self, numbers):
+        self._do("log")
+        self.logged.append(numbers)
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    """Installs a fake."""
+
+    def install(*arguments):
+        fake = FakeWandb(*arguments)
+        monkeypatch.setitem(sys.modules, "wandb", fake)
+        return fake
+
+    return install
+
+
+@pytest.mark.slow
+def test_it_is_not_imported_unless_asked_for(tmp_path):
+    program = (
+        "import sys, pathlib\n"
+        "import ezcli.runs.train, ezcli.commands\n"
+        "from ezcli.runs.tracking import Tracker\n"
+        "Tracker(None, None, None, print).log({})\n"
+        "assert 'wandb' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_without_a_mode_nothing_happens(wandb):
+    fake = wandb("init", AssertionError())
+    tracker = Tracker(None, RunFolder(None), tiny(), pytest.fail)
+    tracker.log({"loss": 1.0})
+    tracker.close()
+    assert fake.calls == []
+
+
+def test_a_run_is_logged_against_env_steps(wandb, undisturbed, tmp_path):
+    fake, watcher = wandb(), Watcher()
+    folder = run(tmp_path / "run", tiny(), watcher, wandb_mode="offline")
+    assert outcome(folder) == undisturbed
+    assert fake.metric == ("*", "env_steps")
+    assert fake.options["mode"] == "offline"
+    assert fake.options["dir"] == str(folder.path)
+    assert fake.options["config"] == tiny().model_dump(mode="json")
+    assert fake.options["resume"] == "allow"
+    assert fake.options["id"] == f"run-{tiny().identity}"
+    metrics = [
+        {key: value for key, value in line.items() if value is not None}
+        for line in folder.read("metrics.jsonl")
+    ]
+    evaluations = [line for line in fake.logged if any(key.startswith("eval") for key in line)]
+    assert [line for line in fake.logged if line not in evaluations] == metrics
+    assert evaluations == [
+        {"env_steps": line["env_steps"], f"evaluation/{line['kind']}": line["mean"]}
+        for line in folder.read("evaluations.jsonl")
+    ]
+    assert fake.calls[-1] == "finish"
+    assert not any("Weights" in text for text in watcher.said)
+
+
+@pytest.mark.parametrize("broken", ["init", "define_metric", "log", "finish"])
+@pytest.mark.parametrize(
+    "error",
+    [FakeError("lost"), OSError("lost"), RuntimeError("lost"), TypeError("lost")],
+    ids=lambda error: type(error).__name__,
+)
+def test_trouble_is_said_once_and_then_it_is_off(broken, error, wandb, tmp_path):
+    fake, said = wandb(broken, error), []
+    tracker = Tracker("online", RunFolder(tmp_path), tiny(), said.append)
+    for step in range(3):
+        tracker.log({"env_steps": step, "score": None, "loss": 1.0})
+    tracker.close()
+    assert said == ["Weights & Biases is off from here on: lost"]
+    assert fake.calls.count(broken) == 1
+
+
+@pytest.mark.parametrize("missing", [None, SimpleNamespace()], ids=["absent", "empty folder"])
+def test_an_installation_that_is_not_one(missing, monkeypatch, tmp_path):
+    """None in `sys.modules` is how Python marks what cannot be imported."""
+    monkeypatch.setitem(sys.modules, "wandb", missing)
+    said = []
+    tracker = Tracker("offline", RunFolder(tmp_path), tiny(), said.append)
+    tracker.log({"loss": 1.0})
+    tracker.close()
+    assert len(said) == 1
+    assert said[0].startswith("Weights & Biases is off")
+
+
+@pytest.mark.slow
+def test_a_run_survives_it(wandb, undisturbed, tmp_path):
+    wandb("log", FakeError("lost"))
+    watcher = Watcher()
+    folder = run(tmp_path / "run", tiny(), watcher, wandb_mode="online")
+    assert outcome(folder) == undisturbed
+    assert sum("Weights & Biases is off" in text for text in watcher.said) == 1
+
+
+@pytest.mark.slow
+def test_the_real_one_offline(tmp_path, monkeypatch, undisturbed):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = RunFolder(tmp_path / "run")
+    folder.create(tiny())
+    command = [sys.executable, "-m", "ezcli", "resume", str(folder.path), "--wandb", "offline"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert "Weights & Biases is off" not in done.stdout
+    assert list(folder.path.glob("wandb/offline-run-*"))
+    assert outcome(folder) == undisturbed

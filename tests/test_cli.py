@@ -1,0 +1,492 @@
+"""The commands, from their arguments to their exit codes."""
+
+import json
+import os
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+
+import ezcli
+from ezcli import cli, commands, console
+from ezcli.config import preset_names
+from ezcli.errors import EnvError
+from ezcli.runs.folder import RunFolder, run_path
+from tests.runs.helpers import ROOM, TINY, tiny
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = {
+    "train": ["train"],
+    "resume": ["resume"],
+    "evaluate": ["evaluate"],
+    "presets": ["presets"],
+    "config show": ["config", "show"],
+    "doctor": ["doctor"],
+}
+SETS = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
+TRAIN = ["train", "--preset", "smoke", "--env", "catch", "--name", "mine", *SETS]
+
+MY_ENV = '''
+import numpy as np
+from ezcli.envs.protocol import EnvSpec, Step
+
+class Corridor:
+    """Three cells; the door at the right end pays 1."""
+
+    def __init__(self, settings, evaluation):
+        self.spec = EnvSpec((1, 3, 3), ("left", "right"), {"name": "corridor"})
+
+    def reset(self, seed):
+        self.at, self.steps = seed % 2, 0
+        return self.frame()
+
+    def step(self, action):
+        self.at, self.steps = max(0, self.at + 2 * action - 1), self.steps + 1
+        is_there = self.at == 2
+        is_over = is_there or self.steps == 5
+        return Step(self.frame(), float(is_there), is_over, is_over)
+
+    def frame(self):
+        frame = np.zeros((1, 3, 3), np.uint8)
+        frame[0, :, self.at] = 255
+        return frame
+'''
+
+
+@pytest.fixture
+def ez(monkeypatch, capsys, tmp_path):
+    """Runs a command in this process, in an empty folder: (exit code, output, errors)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ez", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        streams = capsys.readouterr()
+        return caught.value.code or 0, streams.out, streams.err
+
+    return call
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Notes what would be trained instead of training it."""
+    noted = []
+    monkeypatch.setattr(
+        "ezcli.runs.train.train", lambda config, folder, *rest: noted.append((config, folder))
+    )
+    return noted
+
+
+def group(*path):
+    """The click command at a path of names."""
+    command = typer.main.get_command(cli.app)
+    for name in path:
+        command = command.commands[name]
+    return command
+
+
+# ------------------------------------------------------------------ help
+
+
+def test_these_are_all_commands():
+    def leaves(command, path=()):
+        if not hasattr(command, "commands"):
+            return [" ".join(path)]
+        return [x for name, sub in command.commands.items() for x in leaves(sub, (*path, name))]
+
+    assert sorted(leaves(group())) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example_that_works(command, ez, monkeypatch):
+    code, out, _ = ez(*COMMANDS[command], "--help")
+    assert code == 0
+    (example,) = re.findall(rf"Example: ez ({command}\b.*(?:\n +.*)?)", out)
+    called = []
+    function = command.replace(" ", "_")
+    monkeypatch.setattr(commands, function, lambda *given: called.append(given) or 0)
+    code, _, err = ez(*shlex.split(example))
+    assert (code, err) == (0, "")
+    assert len(called) == 1
+
+
+def test_train_has_few_options():
+    options = {option for param in group("train").params for option in param.opts}
+    assert options == {
+        "--game",
+        "--env",
+        "--preset",
+        "--seed",
+        "--device",
+        "--name",
+        "--runs-dir",
+        "--set",
+        "--wandb",
+        "--quiet",
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command):
+    for param in group(*COMMANDS[command]).params:
+        assert param.help, param.name
+
+
+def test_help_loads_nothing_heavy():
+    program = (
+        "import sys; sys.argv = ['ez', '--help']\n"
+        "from ezcli.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "Train EfficientZero on Atari 100k" in done.stdout
+    loaded = set(done.stdout.split())
+    assert "ezcli.cli" in loaded
+    assert not loaded & {
+        "torch",
+        "numba",
+        "numpy",
+        "pydantic",
+        "ale_py",
+        "cv2",
+        "wandb",
+        "ezcli.runs",
+    }
+
+
+@pytest.mark.slow
+def test_help_answers_at_once():
+    times = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "ezcli", "--help"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 1.0
+
+
+def test_version(ez):
+    assert ez("--version") == (0, f"{ezcli.__version__}\n", "")
+
+
+def test_no_command_shows_the_help(ez):
+    code, out, err = ez()
+    assert "Usage" in out + err
+    assert code in (0, 2)
+
+
+# ------------------------------------------------------------------ mistakes
+
+
+def label(value):
+    return " ".join(value) if isinstance(value, list) else "-"
+
+
+MISTAKES = [
+    (["train", "--game", "nosuch"], "Unknown game 'nosuch'."),
+    (["train", "--game", "pongg"], "Did you mean 'pong'?"),
+    (["train", "--game", "pong", "--env", "catch"], "--game names an Atari game"),
+    (["train", "--env", "keydor"], "Did you mean 'keydoor'?"),
+    (["train", "--env", "nofile.py:Room"], "There is no file 'nofile.py'."),
+    (["train", "--preset", "smoek"], "Did you mean 'smoke'?"),
+    (["train", "--preset", "mine.toml"], "There is no file 'mine.toml'."),
+    (["train", "--preset", "smoke", "--set", "seed"], "is not of the form section.key=value."),
+    (["train", "--preset", "smoke", "--set", "serch.num_simulations=3"], "Did you mean 'search."),
+    (["train", "--preset", "smoke", "--set", "search.num_simulations=x"], "a valid integer"),
+    (["train", "--preset", "smoke", "--seed", "-1"], "seed = -1"),
+    (["train", "--preset", "smoke", "--device", "gpu"], "compute.device = 'gpu'"),
+    (["train", "--preset", "smoke", "--device", "cuda:0"], "PyTorch sees no GPU."),
+    (["train", "--preset", "smoke", "--name", "../x"], "'../x' cannot name a run."),
+    (["train", "--preset", "smoke", "--wandb", "maybe"], "--wandb 'maybe' is not allowed."),
+    (["train", "--preset", "catch", "--game", "pong"], "This preset is for 'catch'"),
+    (["config", "show", "--preset", "smoke", "--game", "nosuch"], "Unknown game"),
+    (["config", "show", "--preset", "smoke", "--set", "a=1"], "Unknown setting 'a'."),
+    (["resume", "nothing"], "There is no run 'nothing'. 'runs' holds none yet."),
+    (["evaluate", "nothing"], "There is no run 'nothing'."),
+    (["doctor", "--preset", "nothing"], "Unknown preset 'nothing'."),
+    (["train", "--nonsense"], "No such option: --nonsense"),
+    (["train", "--seed", "x"], "Invalid value for '--seed'"),
+    (["nonsense"], "No such command 'nonsense'"),
+    (["evaluate"], "Missing argument"),
+    (["evaluate", "x", "--episodes", "0"], "Invalid value for '--episodes'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=label)
+def test_a_mistake_is_a_sentence_and_exit_code_2(arguments, message, ez, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, out, err = ez(*arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert "Traceback" not in out + err
+    assert not list(tmp_path.rglob("*.toml"))  # it can be mended under the same name
+
+
+def test_an_unknown_run_suggests(ez, tmp_path):
+    RunFolder(run_path(tmp_path, "run")).create(tiny())
+    code, _, err = ez("resume", "rum", "--runs-dir", tmp_path)
+    assert (code, "Did you mean 'run'?" in err) == (2, True)
+
+
+def test_a_failure_is_exit_code_1(ez, monkeypatch):
+    def fail(*_):
+        raise EnvError("It broke [here].", "Mend it.")
+
+    monkeypatch.setattr(commands, "train", fail)
+    assert ez("train") == (1, "", "error: It broke [here].\nMend it.\n")
+
+
+def test_debug_shows_the_traceback(monkeypatch, capsys):
+    def fail(*_):
+        raise EnvError("It broke.")
+
+    monkeypatch.setattr(commands, "train", fail)
+    monkeypatch.setattr(sys, "argv", ["ez", "--debug", "train"])
+    with pytest.raises(EnvError):
+        cli.main()
+
+
+def test_a_defect_of_ours_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(commands, "train", lambda *_: 1 / 0)
+    monkeypatch.setattr(sys, "argv", ["ez", "train"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+# ------------------------------------------------------------------ configs and presets
+
+
+@pytest.mark.parametrize("options", [[], ["--game", "breakout"], ["--set", "seed=4"]], ids=str)
+def test_config_show_is_the_same_in_both_forms(options, ez):
+    code, text, _ = ez("config", "show", "--preset", "atari100k", *options)
+    assert code == 0
+    code, as_json, _ = ez("config", "show", "--preset", "atari100k", *options, "--json")
+    assert code == 0
+    assert tomllib.loads(text) == json.loads(as_json)
+    assert re.match(r"# identity [0-9a-f]{12}\n", text)
+
+
+def test_options_and_overrides_are_in_the_config(ez):
+    _, out, _ = ez(
+        *("config", "show", "--preset", "smoke", "--game", "ms_pacman", "--seed", "7"),
+        *("--set", "search.num_simulations=25", "--json"),
+    )
+    shown = json.loads(out)
+    assert shown["env"]["game"] == "ms_pacman"
+    assert (shown["seed"], shown["search"]["num_simulations"]) == (7, 25)
+
+
+def test_a_preset_of_ones_own(ez, tmp_path):
+    _, text, _ = ez("config", "show", "--preset", "smoke", "--seed", "9")
+    (tmp_path / "mine.toml").write_text(text)
+    assert ez("config", "show", "--preset", "mine.toml") == (0, text, "")
+
+
+def test_presets(ez):
+    code, out, _ = ez("presets")
+    assert code == 0
+    for name in preset_names():
+        assert re.search(rf"^{name} ", out, re.MULTILINE)
+    assert "120,000" in out
+    code, out, _ = ez("presets", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows.keys() == set(preset_names())
+    assert rows["atari100k"]["train_steps"] == 120_000
+    assert rows["atari100k"]["env_steps"] == 100_000
+    assert all(row["about"] for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "has_gpu", "preset", "why"),
+    [
+        (["--game", "pong"], False, "atari-cpu", "there is no GPU"),
+        (["--game", "pong"], True, "atari100k", "there is a GPU, Big One"),
+        (["--game", "pong", "--device", "cpu"], True, "atari-cpu", "as --device asks for"),
+        (["--env", "atari"], False, "atari-cpu", "there is no GPU"),
+        (["--env", "catch"], True, "catch", "it fits small games such as 'catch'"),
+        (["--env", "keydoor"], False, "catch", "it fits small games such as 'keydoor'"),
+    ],
+)
+def test_without_a_preset_it_chooses_and_says_so(
+    options, has_gpu, preset, why, ez, untrained, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Big One")
+    code, out, _ = ez("train", *options)
+    line = out.splitlines()[0]
+    assert code == 0
+    assert line.startswith(f"Preset {preset}: ")
+    assert why in line
+    assert line.endswith("Choose another with --preset.")
+    assert preset in untrained[0][1].name
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--preset", "smoke", "--game", "breakout"], "breakout-smoke-seed0"),
+        (["--preset", "smoke", "--seed", "3"], "pong-smoke-seed3"),
+        (["--env", "keydoor"], "keydoor-catch-seed0"),
+        (["--env", "rooms.py:Room", "--preset", "catch"], "room-catch-seed0"),
+        (["--preset", "smoke", "--name", "mine"], "mine"),
+    ],
+)
+def test_name_of_a_run(options, name, ez, untrained):
+    ez("train", *options)
+    assert str(untrained[0][1].path) == f"runs/{name}"
+
+
+def test_changed_settings_are_in_the_name(ez, untrained):
+    for simulations in (3, 5):
+        ez("train", "--preset", "smoke", "--set", f"search.num_simulations={simulations}")
+    (one, first), (two, second) = untrained
+    assert first.name == f"pong-smoke-seed0-{one.identity[:6]}"
+    assert second.name == f"pong-smoke-seed0-{two.identity[:6]}"
+    assert first.name != second.name
+
+
+# ------------------------------------------------------------------ whole runs
+
+
+def interrupt(monkeypatch, number, after=4):
+    """Sends a signal to this process after some events."""
+    events = []
+
+    def progress(self, event, config, rates):
+        events.append(event)
+        if len(events) == after:
+            signal.raise_signal(number)
+
+    for reporter in (console.TerminalReporter, console.QuietReporter):
+        monkeypatch.setattr(reporter, "progress", progress)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_stop_says_how_to_go_on(number, code, ez, monkeypatch):
+    interrupt(monkeypatch, number, after=1)
+    found, out, err = ez(*TRAIN)
+    assert found == code
+    assert f"Stopped by {number.name} and saved. Go on with: ez resume runs/mine" in out
+    assert err == ""
+    assert RunFolder(Path("runs/mine")).read_info()["status"] == "interrupted"
+    assert list(Path("runs/mine/checkpoints").iterdir())
+
+
+def test_train_resume_evaluate(ez, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, signal.SIGINT)
+        out = ez(*TRAIN)[1]
+    command = re.search(r"Go on with: ez (.*)", out).group(1)
+    code, out, err = ez(*shlex.split(command))
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert re.match(r"Run runs/mine \(identity [0-9a-f]{12}\)\.", lines[0])
+    assert "Going on from env_step 32, train_step 2." in lines
+    assert any(line.startswith("env ") for line in lines)  # progress, plain
+    assert any(line.startswith("final score at env_step 56: ") for line in lines)
+    assert lines[-1] == "Done: runs/mine"
+    assert "\x1b" not in out
+
+    info = RunFolder(Path("runs/mine")).read_info()
+    assert (info["status"], info["preset"], info["preset_because"]) == (
+        "finished",
+        "smoke",
+        "asked for",
+    )
+    assert info["environment"]["name"] == "catch"
+    assert info["actions"] == ["stay", "left", "right"]
+    assert info["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert not {"host", "hostname", "user"} & info.keys()
+
+    code, out, _ = ez(*TRAIN)  # the same command again
+    assert (code, "mine is finished already." in out) == (0, True)
+    code, out, err = ez(*TRAIN, "--seed", "1")
+    assert (code, "seed: 0 there, 1 now" in err) == (2, True)
+
+    code, out, _ = ez("evaluate", "mine", "--episodes", "3", "--json")
+    line = json.loads(out)
+    assert (code, line["kind"], len(line["scores"])) == (0, "manual", 3)
+    assert RunFolder(Path("runs/mine")).read("evaluations.jsonl")[-1] == line
+    code, out, _ = ez("evaluate", "runs/mine")
+    assert (code, out.startswith("manual score at env_step 56: ")) == (0, True)
+
+
+def test_a_users_own_environment_and_quiet(ez, tmp_path):
+    (tmp_path / "rooms.py").write_text(MY_ENV)
+    sets = [part for setting in TINY for part in ("--set", setting)]
+    code, out, err = ez("train", "--env", "rooms.py:Corridor", "--quiet", "--name", "x", *sets)
+    assert (code, out, err) == (0, "", "")
+    folder = RunFolder(tmp_path / "runs" / "x")
+    assert folder.read_info()["status"] == "finished"
+    assert folder.read_info()["environment"] == {"name": "corridor"}
+    assert folder.read("evaluations.jsonl")[-1]["max"] <= 1
+
+
+def test_a_broken_environment_is_named(ez, tmp_path):
+    (tmp_path / "rooms.py").write_text(MY_ENV.replace("np.uint8", "np.float32"))
+    code, out, err = ez("train", "--env", "rooms.py:Corridor", "--name", "x", *SETS[:4])
+    assert code == 1
+    assert "Environment 'Corridor' returned a frame of float32; it must be uint8." in err
+    assert "Traceback" not in out + err
+
+
+def test_doctor(ez, monkeypatch):
+    code, out, err = ez("doctor", "--preset", "smoke")
+    assert (code, err) == (0, "")
+    assert out.startswith("ok   Python: ")
+    monkeypatch.setattr("ezcli.doctor.needs", lambda config: (2**60, 0))
+    code, out, _ = ez("doctor", "--preset", "smoke")
+    assert code == 1
+    assert re.search(r"^not  Memory: ", out, re.MULTILINE)
+
+
+# ------------------------------------------------------------------ as a process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_process_that_is_told_to_stop(number, code, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "ezcli", *TRAIN, "--set", "schedule.env_steps=8000"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    metrics = tmp_path / "runs/mine/metrics.jsonl"
+    while not metrics.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Go on with: ez resume runs/mine" in out
+    assert err == b""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["train", "--game", "nosuch"], ["resume", "nosuch"]])
+def test_a_process_without_a_traceback(arguments, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "ezcli", *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,162 @@
+"""What is drawn: plain where it is piped, short enough for a terminal, and never markup."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from ezcli import console
+from ezcli.config import preset_path, read_toml, resolve
+from ezcli.errors import EzError
+
+CONFIG = resolve(read_toml(preset_path("atari100k")))
+METRICS = {
+    "score": -123456.7,
+    "loss": 12.345,
+    "value": 1.5,
+    "policy": 1.79,
+    "search_depth": 12.34,
+    "search_entropy": 1.234,
+    "game_env_steps": None,
+}
+
+
+def event(metrics=None, env_steps=100_000, train_steps=120_000):
+    return SimpleNamespace(env_steps=env_steps, train_steps=train_steps, metrics=metrics)
+
+
+def rates(left=359_000.0):
+    return SimpleNamespace(
+        env_steps_per_second=123.4, train_steps_per_second=123.4, seconds_left=left
+    )
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal 80 columns wide, as text."""
+    stream = io.StringIO()
+    screen = Console(file=stream, force_terminal=True, width=80, highlight=False)
+    monkeypatch.setattr(console, "out", screen)
+    return stream
+
+
+def test_progress_fits_80_columns_at_its_longest():
+    lines = console.progress_lines(event(), CONFIG, rates(), METRICS)
+    assert len(lines) == 2
+    assert all(len(line) <= 80 for line in lines), lines
+
+
+def test_progress():
+    assert console.progress_lines(event(None, 2_500, 1_000), CONFIG, rates(75.0), METRICS) == (
+        "env 2,500/100,000  train 1,000/120,000  123.4+123.4/s  1 min 15 s left",
+        "score -123456.7  loss 12.35  value 1.50  policy 1.79  depth 12.3  entropy 1.23",
+    )
+    assert console.progress_lines(event(None, 8, 0), CONFIG, rates(None), {}) == (
+        "env 8/100,000  train 0/120,000  123.4+123.4/s",
+        "first metrics soon",
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (12.4, "12 s"),
+        (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3_599.6, "1 h 00 min"),
+        (3_900, "1 h 05 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
+def test_duration(seconds, text):
+    assert console.duration(seconds) == text
+
+
+def test_plain_progress_comes_now_and_then(capsys, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    reporter = console.TerminalReporter()
+    with reporter.running():
+        for _ in range(120):
+            reporter.progress(event(METRICS), CONFIG, rates())
+            clock[0] += 1.0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4  # at 0, 30, 60 and 90 seconds
+    assert all(line.startswith("env 100,000/100,000") for line in lines)
+    assert all("score -123456.7" in line for line in lines)
+
+
+def test_the_last_known_number_stays(capsys):
+    reporter = console.TerminalReporter()
+    reporter.progress(event(METRICS), CONFIG, rates())
+    reporter.said_at = -1e9
+    reporter.progress(event({"score": None, "loss": 1.0}), CONFIG, rates())
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "score -123456.7  loss 1.00" in last
+
+
+def test_a_terminal_has_one_live_line(terminal):
+    reporter = console.TerminalReporter()
+    with reporter.running():
+        assert reporter.live is not None
+        reporter.progress(event(METRICS), CONFIG, rates())
+        reporter.say("a line that stays")
+        with reporter.quiet_while("Evaluating"):
+            pass
+    assert reporter.live is None
+    assert "a line that stays" in terminal.getvalue()
+
+
+def test_quiet_prints_nothing(terminal, capsys):
+    reporter = console.QuietReporter()
+    with reporter.running(), reporter.quiet_while("Loading"):
+        reporter.say("x")
+        reporter.progress(event(METRICS), CONFIG, rates())
+    assert terminal.getvalue() == ""
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_takes_long_is_said(capsys, monkeypatch):
+    clock = iter([0.0, 4.0, 10.0, 10.5])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    reporter = console.TerminalReporter()
+    with reporter.quiet_while("Compiling"):
+        assert capsys.readouterr().out == "Compiling ...\n"
+    assert capsys.readouterr().out == "... 4 s\n"
+    with reporter.quiet_while("Compiling"):
+        pass
+    assert capsys.readouterr().out == "Compiling ...\n"
+
+
+@pytest.mark.parametrize("text", ["[bold]x[/bold]", "a [red] b", "x" * 200, "[/]", ":smile:"])
+def test_text_is_not_markup(text, capsys):
+    console.show(text)
+    console.TerminalReporter().say(text)
+    console.write(f"{text}\n")
+    assert capsys.readouterr().out == f"{text}\n" * 3
+
+
+def test_an_error_goes_to_standard_error(capsys):
+    console.show_error(EzError("No [file] here.", "Make [one]."))
+    console.show_error(EzError("No hint."))
+    assert capsys.readouterr() == ("", "error: No [file] here.\nMake [one].\nerror: No hint.\n")
+
+
+def test_a_table(capsys):
+    rows = [("a", "x [y]", "1,000"), ("bb", "z", "-5%")]
+    console.show_table(("name", "what", "steps"), rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["name", "what", "steps"],
+        ["a", "x", "[y]", "1,000"],
+        ["bb", "z", "-5%"],
+    ]
+    assert len({len(line.rstrip()) for line in lines}) == 1  # numbers stand to the right
+
+
+def test_a_check(capsys):
+    console.show_check("Disk", True, "1 GiB", "")
+    console.show_check("Memory", False, "[few]", "Buy some.")
+    assert capsys.readouterr().out == ("ok   Disk: 1 GiB\nnot  Memory: [few]\n     Buy some.\n")
