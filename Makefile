@@ -52,7 +52,7 @@ check:  ## everything that CI runs
 
 clean:  ## remove .venv and every cache; runs stay
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find ezcli tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find ezcli tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

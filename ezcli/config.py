@@ -81,7 +81,7 @@ class RunConfig(Hyperparameters):
 
     @property
     def identity(self) -> str:
-        """12 hexadecimal digits that are equal when, and only when, the result should be."""
+        """12 hexadecimal digits; equal where configs differ in `compute` and `record` at most."""
         decisive = self.model_dump(mode="json", exclude=UNIDENTIFIED)
         canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
@@ -207,11 +207,6 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
     if game:
         tables["env"]["game"] = game
     return tables
-
-
-def write_config(config: RunConfig, path: Path) -> None:
-    """Writes every value, so that the file alone defines the run."""
-    path.write_text(to_toml(config), encoding="utf-8")
 
 
 def to_toml(config: RunConfig) -> str:

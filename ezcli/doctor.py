@@ -65,15 +65,16 @@ def checks(
 def needs(config: RunConfig) -> tuple[int, int]:
     """Bytes of memory and of disk that a whole run with this config takes, about.
 
-    Memory is the replay's frames and 2 GiB for PyTorch, the network and a batch; disk is 500 bytes
-    a compressed frame, the largest seen on Atari, and room for two checkpoints.
+    Memory is the replay's frames, four copies of a batch's images in float32, and 1 GiB for the
+    rest; disk is 500 bytes a compressed frame, the largest seen on Atari, and two checkpoints.
     """
-    env = config.env
+    env, loss = config.env, config.loss
     frame = 1024
     if isinstance(env, AtariSettings):
         frame = (1 if env.grayscale else 3) * env.frame_size**2
     states = config.replay.capacity
-    return states * frame + 2 * GIB, states * min(frame, 500) + GIB // 2
+    images = 4 * 4 * loss.batch_size * (loss.unroll_steps + 1) * env.frame_stack * frame
+    return states * frame + images + GIB, states * min(frame, 500) + GIB // 2
 
 
 def python() -> Check:

@@ -409,7 +409,10 @@ def test_train_resume_evaluate(ez, monkeypatch):
     )
     assert info["environment"]["name"] == "catch"
     assert info["actions"] == ["stay", "left", "right"]
-    assert info["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert (
+        info["sessions"][0]["packages"]["torch"].partition("+")[0]
+        == torch.__version__.partition("+")[0]
+    )
     assert not {"host", "hostname", "user"} & info.keys()
 
     code, out, _ = ez(*TRAIN)  # the same command again

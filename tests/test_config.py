@@ -22,7 +22,6 @@ from ezcli.config import (
     resolve,
     to_toml,
     use_env,
-    write_config,
 )
 from ezcli.errors import ConfigError, UnknownName
 
@@ -55,7 +54,7 @@ CONFIGS += [("catch", "mine.py:Mine")]
 def test_round_trip(name, env, tmp_path):
     config = resolve(tables_of(name, env))
     assert resolve(tomllib.loads(to_toml(config))) == config
-    write_config(config, tmp_path / "config.toml")
+    (tmp_path / "config.toml").write_text(to_toml(config))
     again = resolve(read_toml(tmp_path / "config.toml"))
     assert again == config
     assert again.identity == config.identity

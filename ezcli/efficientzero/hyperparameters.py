@@ -80,11 +80,16 @@ class ScheduleSettings(Settings):
         return round(self.sample_ahead / self.train_steps_per_env_step)
 
     @property
+    def collecting_train_steps(self) -> int:
+        """train_steps made while experience is collected."""
+        per_cycle = self.env_steps_per_cycle
+        cycles = self.env_steps // per_cycle - math.ceil(self.random_env_steps / per_cycle)
+        return cycles * self.sample_ahead
+
+    @property
     def train_steps(self) -> int:
         """train_steps of the whole run: those while collecting, then the final ones."""
-        per_cycle = self.env_steps_per_cycle
-        learning = self.env_steps // per_cycle - math.ceil(self.random_env_steps / per_cycle)
-        return (learning + self.final_train_steps // self.sample_ahead) * self.sample_ahead
+        return self.collecting_train_steps + self.final_train_steps
 
     @model_validator(mode="after")
     def _intervals_align(self) -> Self:
@@ -109,7 +114,8 @@ class ActingSettings(Settings):
         min_length=1, strict=False, description="of the visit counts, one for each phase"
     )
     temperature_until: tuple[float, ...] = Field(
-        strict=False, description="where each phase but the last ends, in shares of train_steps"
+        strict=False,
+        description="where each phase but the last ends, in shares of collecting train_steps",
     )
 
     @model_validator(mode="after")

@@ -99,10 +99,12 @@ def cosine_consistency(network: Network, latents: list[Tensor], observations: Te
       observations: [B, K, C, H, W], what was seen where the latents should be.
     """
     batch, steps = observations.shape[:2]
+    # First the branch with gradients: autocast keeps its cast of a weight, and one made without
+    # gradients would cut the projector off in some releases of PyTorch (pytorch #112583).
+    online = network.predict_projection(torch.stack(latents, 1).flatten(0, 1))
     with torch.no_grad():
         seen = observations.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         target = network.project(network.representation(seen))
-    online = network.predict_projection(torch.stack(latents, 1).flatten(0, 1))
     similarity = F.cosine_similarity(online.float(), target.float(), dim=1)
     return -similarity.view(batch, steps)
 

@@ -38,7 +38,7 @@ def greedy_actions(visits: np.ndarray) -> np.ndarray:
     return actions
 
 
-def temperature_at(train_step: int, train_steps: int, settings: ActingSettings) -> float:
-    """Temperature of the phase that `train_step` falls into."""
-    phase = sum(train_step >= until * train_steps for until in settings.temperature_until)
+def temperature_at(train_step: int, while_collecting: int, settings: ActingSettings) -> float:
+    """Temperature of the phase that `train_step` of those `while_collecting` falls into."""
+    phase = sum(train_step >= until * while_collecting for until in settings.temperature_until)
     return settings.temperatures[phase]

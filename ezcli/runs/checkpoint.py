@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
-from safetensors.numpy import save_file as save_arrays
+from safetensors.numpy import save as arrays_to_bytes
 from safetensors.torch import load_file as load_tensors
-from safetensors.torch import save_file as save_tensors
+from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from ezcli.efficientzero.batch import Targets, Window
@@ -56,9 +56,10 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
     final, draft = folder.checkpoints / name, folder.checkpoints / f".tmp-{name}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    save_tensors(plain(trainer.learner.network.state_dict()), draft / WEIGHTS)
-    save_tensors(plain(network_tensors(trainer)), draft / NETWORKS)
-    save_arrays(replay_arrays(trainer), draft / REPLAY)
+    weights = plain(trainer.learner.network.state_dict())
+    (draft / WEIGHTS).write_bytes(tensors_to_bytes(weights))
+    (draft / NETWORKS).write_bytes(tensors_to_bytes(plain(network_tensors(trainer))))
+    (draft / REPLAY).write_bytes(arrays_to_bytes(replay_arrays(trainer)))
     (draft / STATE).write_text(json.dumps(state(trainer)), encoding="utf-8")
     manifest = {
         "format": FORMAT,
@@ -95,9 +96,8 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None
     manifest = checkpoint.manifest
     if manifest["identity"] != trainer.config.identity:
         raise CheckpointError(f"{str(checkpoint.path)!r} belongs to another config.")
-    device = str(trainer.compute.device)
-    trainer.learner.network.load_state_dict(load_tensors(checkpoint.path / WEIGHTS, device))
-    restore_networks(trainer, load_tensors(checkpoint.path / NETWORKS, device))
+    trainer.learner.network.load_state_dict(load_tensors(checkpoint.path / WEIGHTS))
+    restore_networks(trainer, load_tensors(checkpoint.path / NETWORKS))
     restore_arrays(trainer, load_arrays(checkpoint.path / REPLAY))
     numbers = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
     trainer.learner.train_steps = manifest["train_steps"]

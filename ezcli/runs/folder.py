@@ -2,8 +2,8 @@
 
     runs/<name>/
     ├── config.toml         every setting of the run, resolved
-    ├── run.json            identity, versions, device, environment contract, times, status
-    ├── metrics.jsonl       what was learnt; a function of config and seed (columns: `ez runs`)
+    ├── run.json            identity, environment contract, status; versions and device by session
+    ├── metrics.jsonl       what was learnt; a function of config and seed (columns: README)
     ├── timing.jsonl        clocks: env_steps, train_steps, seconds, and rates
     ├── evaluations.jsonl   raw scores, each with the protocol it was played under
     ├── frames/             every frame seen, compressed without loss, append-only
@@ -141,6 +141,8 @@ class RunFolder:
                 handle.seek(0)
                 handle.truncate(handle.read().rfind(b"\n") + 1)
             handle.write(json.dumps(line).encode() + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())  # before a checkpoint that says the line is there
 
     def read(self, file: str) -> list[dict[str, Any]]:
         """The lines of one of the JSON-lines files, without a torn last one.

@@ -1,4 +1,4 @@
-"""Weights & Biases, if asked for: never blocks a run, never fails it."""
+"""Weights & Biases, if asked for: whatever goes wrong with it, the run goes on."""
 
 from collections.abc import Callable
 from typing import Any, Literal

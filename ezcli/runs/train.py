@@ -31,7 +31,7 @@ from ezcli.runs.provenance import provenance
 from ezcli.runs.tracking import Tracker, WandbMode
 from ezcli.runs.trainer import Event, Trainer, make_network
 
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG}
 
 
 class Rates(NamedTuple):
@@ -102,6 +102,7 @@ def train(
       EzError: the folder belongs to another config or process, or the run failed.
     """
     compute = resolve_compute(config.compute)
+    make_env(config.env, evaluation=False)  # what cannot be played leaves no run behind
     with folder.lock():
         if folder.exists:
             folder.require_same(config)
@@ -109,7 +110,6 @@ def train(
                 reporter.say(f"{folder.name} is finished already.")
                 return None
         else:
-            make_env(config.env, evaluation=False)  # what cannot be played leaves no run behind
             folder.create(config)
         if origin:
             folder.update_info(**origin)
@@ -138,16 +138,17 @@ def _train(
         warm_up_search()
         trainer = Trainer(config, compute)
     resume(trainer, folder, reporter)
-    began = folder.read_info().get("started", now())
+    info, began = folder.read_info(), now()
+    session = {"started": began, "env_steps": trainer.replay.env_steps, **provenance(compute)}
     folder.update_info(
         name=folder.name,
         identity=config.identity,
         status="running",
-        started=began,
+        started=info.get("started", began),
         ended=None,
         environment=trainer.envs.spec.contract,
         actions=list(trainer.envs.spec.action_names),
-        **provenance(compute),
+        sessions=[*info.get("sessions", []), session],
     )
     tracker = Tracker(wandb_mode, folder, config, reporter.say)
     status = "failed"
@@ -171,7 +172,7 @@ def loop(
         rates = clock.rates(event)
         if event.metrics is not None:
             folder.append(METRICS, event.metrics)
-            folder.append(TIMING, clock.line(event))
+            folder.append(TIMING, clock.line(event, rates))
             tracker.log(event.metrics)
         reporter.progress(event, config, rates)
         finish_evaluations(trainer, folder, reporter, stop, tracker)
@@ -278,8 +279,13 @@ def evaluate_run(
     """Plays with the last weights of a run under the final protocol; adds the line to the run.
 
     Raises:
-      EzError: there is no whole checkpoint.
+      EzError: there is no whole checkpoint, or the run is being trained.
     """
+    with folder.lock():
+        return _evaluate_run(folder, config, episodes)
+
+
+def _evaluate_run(folder: RunFolder, config: RunConfig, episodes: int | None) -> dict[str, Any]:
     compute = resolve_compute(config.compute)
     found, _ = checkpoint.newest(folder)
     if found is None:
@@ -319,9 +325,8 @@ class Clock:
         left = (self.schedule.train_steps - train1) / train_rate if train_rate else None
         return Rates(env_rate, train_rate, left)
 
-    def line(self, event: Event) -> dict[str, Any]:
+    def line(self, event: Event, rates: Rates) -> dict[str, Any]:
         """A line of `timing.jsonl`."""
-        rates = self.rates(event)
         return {
             "env_steps": event.env_steps,
             "train_steps": event.train_steps,

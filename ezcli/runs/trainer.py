@@ -168,8 +168,8 @@ class Trainer:
             self.compute.precision,
         )
         self.metrics.add_search(found)
-        train_steps = config.schedule.train_steps
-        temperature = temperature_at(self.learner.train_steps, train_steps, acting)
+        while_collecting = config.schedule.collecting_train_steps
+        temperature = temperature_at(self.learner.train_steps, while_collecting, acting)
         actions = sample_actions(visit_policy(found.visits, temperature), rng)
         return visit_policy(found.visits), actions
 

@@ -273,7 +273,7 @@ def test_a_failed_save_leaves_the_last_ones(copied, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_arrays", full)
+    monkeypatch.setattr(checkpoint, "arrays_to_bytes", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(trainer, copied)
     assert checkpoint.newest(copied)[0].path == found.path
