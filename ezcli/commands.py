@@ -156,7 +156,7 @@ def default_preset(env: str | None, device: str | None) -> tuple[str, str]:
 
     if torch.cuda.is_available():
         return "atari100k", f"there is a GPU, {torch.cuda.get_device_name()}"
-    return "atari-cpu", "there is no GPU, and atari100k would take weeks"
+    return "atari-cpu", "there is no GPU, for which atari100k is made"
 
 
 def default_name(config: RunConfig, preset: str, overrides: list[str] | None) -> str:
