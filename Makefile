@@ -6,6 +6,8 @@ CONSTRAINTS ?= constraints.txt
 # The game of `make train`, and more options of `ez train`: make train GAME=breakout ARGS="--seed 1"
 GAME ?= pong
 ARGS ?=
+# Processes that the fast tests are shared among.
+WORKERS ?= auto
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +27,7 @@ train: setup  ## train EfficientZero on GAME (pong), with more options in ARGS
 	$(BIN)/ez train --game $(GAME) $(ARGS)
 
 test: setup-dev  ## the fast tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-slow: setup-dev  ## the slow tests: learning, real games, whole runs
 	$(BIN)/python -m pytest -m slow --timeout 900 --durations 5 $(ARGS)
