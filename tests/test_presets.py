@@ -29,6 +29,7 @@ PUBLISHED = {
     "network.channels": 64,
     "network.downsamplings": 4,
     "network.latent_scaling": False,  # MuZero scales its latents; EfficientZero does not
+    "network.action_encoding": "scalar",
     "network.head_channels": 16,
     "network.head_hidden": 32,
     "network.prefix_lstm": 512,

@@ -35,6 +35,9 @@ class NetworkSettings(Settings):
     projection_bottleneck: int = Field(ge=1, description="units of the predictor's hidden layer")
     batch_norm_momentum: float = Field(gt=0, le=1, description="weight of the newest batch")
     latent_scaling: bool = Field(description="latents to [0, 1] by min-max (MuZero appendix G)")
+    action_encoding: Literal["scalar", "one-hot"] = Field(
+        description="one plane of action / A (authors' code) or A planes (MuZero appendix E)"
+    )
 
 
 class ValueSettings(Settings):

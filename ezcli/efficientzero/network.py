@@ -125,7 +125,9 @@ class Dynamics(nn.Module):
         channels, height, width = latent_shape
         momentum = settings.batch_norm_momentum
         self.num_actions = num_actions
-        self.convolution = convolution(channels + 1, channels)
+        self.one_hot = settings.action_encoding == "one-hot"
+        planes = num_actions if self.one_hot else 1
+        self.convolution = convolution(channels + planes, channels)
         self.norm = nn.BatchNorm2d(channels, momentum=momentum)
         self.block = ResidualBlock(channels, channels, 1, momentum)
         self.scale = scaling(settings)
@@ -138,9 +140,12 @@ class Dynamics(nn.Module):
         self, latent: Tensor, prefix_state: PrefixState, action: Tensor
     ) -> tuple[Tensor, PrefixState, Tensor]:
         """Next latent and prefix state, and value-prefix logits [B, S]."""
-        plane = (action.to(latent.dtype) / self.num_actions).view(-1, 1, 1, 1)
-        plane = plane.expand(-1, 1, *latent.shape[2:])
-        x = torch.cat([latent, plane], 1).contiguous(memory_format=torch.channels_last)
+        if self.one_hot:
+            code = F.one_hot(action, self.num_actions).to(latent.dtype)
+        else:
+            code = (action.to(latent.dtype) / self.num_actions).unsqueeze(1)
+        planes = code[:, :, None, None].expand(-1, -1, *latent.shape[2:])
+        x = torch.cat([latent, planes], 1).contiguous(memory_format=torch.channels_last)
         following = self.scale(self.block(F.relu(self.norm(self.convolution(x)) + latent)))
         hidden, cell = self.lstm(self.reduce(following).flatten(1), tuple(prefix_state))
         value_prefix = self.value_prefix(F.relu(self.lstm_norm(hidden)))

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ezcli.config import preset_path, read_toml, resolve
+from ezcli.efficientzero.batch import PrefixState
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.support import to_scalar
 from tests.efficientzero.helpers import make_network, tiny
@@ -258,6 +259,29 @@ def test_latents_are_scaled_to_0_and_1_one_by_one_where_the_settings_say_so():
         for b in range(3):
             low, high = raw[b].min(), raw[b].max()
             torch.testing.assert_close(following[b], (raw[b] - low) / (high - low))
+
+
+def dynamics_input(encoding: str, actions: list[int]) -> torch.Tensor:
+    """What the first convolution of g sees behind the latent: [B, planes, 2, 2]."""
+    dynamics = make_network(tiny(f"network.action_encoding={encoding}")).eval().dynamics
+    seen: list[torch.Tensor] = []
+    dynamics.convolution.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    channels, height, width = make_network(tiny()).latent_shape
+    latents = torch.rand(len(actions), channels, height, width)
+    units = torch.zeros(len(actions), dynamics.lstm.hidden_size)
+    with torch.no_grad():
+        dynamics(latents, PrefixState(units, units), torch.tensor(actions))
+    torch.testing.assert_close(seen[0][:, :channels], latents)
+    return seen[0][:, channels:, :2, :2]
+
+
+def test_an_action_is_one_plane_of_its_share_or_a_plane_of_its_own():
+    ones = torch.ones(2, 2)
+    scalar = dynamics_input("scalar", [0, 2])
+    torch.testing.assert_close(scalar, torch.stack([0 * ones, ones * 2 / 3]).unsqueeze(1))
+    one_hot = dynamics_input("one-hot", [0, 2])
+    code = torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])
+    torch.testing.assert_close(one_hot, code[:, :, None, None] * ones)
 
 
 def test_a_constant_latent_is_scaled_to_zero():
