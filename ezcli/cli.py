@@ -74,10 +74,10 @@ def train(
 
     Example: ez train --game pong
     """
-    from ezcli import commands
+    from ezcli.commands import training
 
     raise typer.Exit(
-        commands.train(game, env, preset, seed, device, name, runs_dir, overrides, wandb, quiet)
+        training.train(game, env, preset, seed, device, name, runs_dir, overrides, wandb, quiet)
     )
 
 
@@ -93,9 +93,9 @@ def resume(
 
     Example: ez resume pong-atari-cpu-seed0
     """
-    from ezcli import commands
+    from ezcli.commands import training
 
-    raise typer.Exit(commands.resume(run, runs_dir, device, wandb, quiet))
+    raise typer.Exit(training.resume(run, runs_dir, device, wandb, quiet))
 
 
 @app.command()
@@ -112,9 +112,9 @@ def evaluate(
 
     Example: ez evaluate pong-atari-cpu-seed0 --episodes 32
     """
-    from ezcli import commands
+    from ezcli.commands import training
 
-    commands.evaluate(run, episodes, runs_dir, device, as_json)
+    training.evaluate(run, episodes, runs_dir, device, as_json)
 
 
 @app.command()
@@ -123,9 +123,9 @@ def presets(as_json: Json = False) -> None:
 
     Example: ez presets
     """
-    from ezcli import commands
+    from ezcli.commands import training
 
-    commands.presets(as_json)
+    training.presets(as_json)
 
 
 @config_app.command("show")
@@ -141,9 +141,9 @@ def config_show(
 
     Example: ez config show --preset atari100k --game breakout --set search.num_simulations=25
     """
-    from ezcli import commands
+    from ezcli.commands import training
 
-    commands.config_show(preset, game, env, seed, overrides, as_json)
+    training.config_show(preset, game, env, seed, overrides, as_json)
 
 
 @app.command()
@@ -155,9 +155,9 @@ def doctor(
 
     Example: ez doctor --preset atari100k
     """
-    from ezcli import commands
+    from ezcli.commands import training
 
-    raise typer.Exit(commands.doctor(preset, runs_dir))
+    raise typer.Exit(training.doctor(preset, runs_dir))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -80,6 +80,15 @@ class RunConfig(Hyperparameters):
         return self
 
     @property
+    def env_label(self) -> str:
+        """What is played, for names and tables: the game, the environment, or the user's class."""
+        if self.env.name == "atari":
+            return self.env.game
+        if self.env.name == "custom":
+            return self.env.target.rpartition(":")[2].lower()
+        return self.env.name
+
+    @property
     def identity(self) -> str:
         """12 hexadecimal digits; equal where configs differ in `compute` and `record` at most."""
         decisive = self.model_dump(mode="json", exclude=UNIDENTIFIED)
@@ -123,7 +132,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{str(path)!r} is not valid TOML: {error}.") from error
 
 
-def resolve(tables: dict[str, Any], overrides: Iterable[str] = (), source: str = "") -> RunConfig:
+def resolve(
+    tables: dict[str, Any],
+    overrides: Iterable[str] = (),
+    source: str = "",
+    changes: Mapping[str, Any] | None = None,
+) -> RunConfig:
     """Validates `tables` with `key=value` overrides laid over them.
 
     Args:
@@ -131,6 +145,7 @@ def resolve(tables: dict[str, Any], overrides: Iterable[str] = (), source: str =
       overrides: such as `search.num_simulations=25`; values are written as in TOML, and a bare
         word is a string.
       source: file or option to name in an error.
+      changes: values by dotted key, laid over everything else.
 
     Raises:
       ConfigError: a key, type or range is wrong; the sentence names the nearest valid key.
@@ -140,6 +155,8 @@ def resolve(tables: dict[str, Any], overrides: Iterable[str] = (), source: str =
         key, value = parse_override(override)
         if key == "env.name":
             raise ConfigError("--set cannot change env.name.", "Use --env or --game.")
+        set_value(merged, key, value)
+    for key, value in (changes or {}).items():
         set_value(merged, key, value)
     try:
         return RunConfig.model_validate(merged)

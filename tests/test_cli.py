@@ -17,7 +17,8 @@ import torch
 import typer
 
 import ezcli
-from ezcli import cli, commands, console
+from ezcli import cli, console
+from ezcli.commands import training
 from ezcli.config import preset_names
 from ezcli.errors import EnvError
 from ezcli.runs.folder import RunFolder, run_path
@@ -114,7 +115,7 @@ def test_every_command_has_an_example_that_works(command, ez, monkeypatch):
     (example,) = re.findall(rf"Example: ez ({command}\b.*(?:\n +.*)?)", out)
     called = []
     function = command.replace(" ", "_")
-    monkeypatch.setattr(commands, function, lambda *given: called.append(given) or 0)
+    monkeypatch.setattr(training, function, lambda *given: called.append(given) or 0)
     code, _, err = ez(*shlex.split(example))
     assert (code, err) == (0, "")
     assert len(called) == 1
@@ -246,7 +247,7 @@ def test_a_failure_is_exit_code_1(ez, monkeypatch):
     def fail(*_):
         raise EnvError("It broke [here].", "Mend it.")
 
-    monkeypatch.setattr(commands, "train", fail)
+    monkeypatch.setattr(training, "train", fail)
     assert ez("train") == (1, "", "error: It broke [here].\nMend it.\n")
 
 
@@ -254,14 +255,14 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
     def fail(*_):
         raise EnvError("It broke.")
 
-    monkeypatch.setattr(commands, "train", fail)
+    monkeypatch.setattr(training, "train", fail)
     monkeypatch.setattr(sys, "argv", ["ez", "--debug", "train"])
     with pytest.raises(EnvError):
         cli.main()
 
 
 def test_a_defect_of_ours_is_not_hidden(monkeypatch):
-    monkeypatch.setattr(commands, "train", lambda *_: 1 / 0)
+    monkeypatch.setattr(training, "train", lambda *_: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["ez", "train"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

@@ -16,10 +16,11 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from ezcli.config import RunConfig, differences, read_toml, resolve, to_toml
 from ezcli.errors import ConfigError, RunError
@@ -108,14 +109,17 @@ class RunFolder:
                 f"{str(self.path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir."
             ) from error
         with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not acquire(handle):
                 raise RunError(
                     f"Another process is working on the run {self.name!r}.",
                     "Wait for it, stop it, or choose another --name.",
-                ) from error
+                )
             yield
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process is working on this run now."""
+        return is_locked(self.path / ".lock")
 
     def read_info(self) -> dict[str, Any]:
         """The contents of `run.json`; empty before it is written."""
@@ -178,6 +182,35 @@ def run_path(runs_dir: Path, name: str) -> Path:
     if name in ("", ".", "..") or any(c in name for c in "/\\\0\n") or name.startswith("."):
         raise ConfigError(f"{name!r} cannot name a run.", "Use letters, digits, '-', '_' and '.'.")
     return runs_dir / name
+
+
+def acquire(handle: IO[Any], patience: float = 1.0) -> bool:
+    """Takes the lock on an open file; False if another process holds it.
+
+    `is_locked` holds a lock for an instant; the patience, in seconds, outlasts it.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on this file; asking holds it for an instant."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def ends_line(handle: BinaryIO) -> bool:

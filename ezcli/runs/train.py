@@ -4,7 +4,9 @@ Everything that looks at a clock, a signal or the disk while training is here.
 """
 
 import errno
+import resource
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -134,6 +136,7 @@ def _train(
     stop: StopRequest,
     wandb_mode: WandbMode | None,
 ) -> signal.Signals | None:
+    clock = time.monotonic()
     with reporter.quiet_while("Loading the game and compiling the search"):
         warm_up_search()
         trainer = Trainer(config, compute)
@@ -158,7 +161,10 @@ def _train(
         status = "interrupted" if stop else "finished"
     finally:
         tracker.close()
-        folder.update_info(status=status, ended=now())
+        session |= {"seconds": round(time.monotonic() - clock, 1), "peak_memory_bytes": peak_memory()}
+        folder.update_info(
+            status=status, ended=now(), sessions=[*info.get("sessions", []), session]
+        )
     return stop.signal
 
 
@@ -346,6 +352,12 @@ def warm_up_search() -> None:
     root = Evaluation(*(np.zeros(s, np.float32) for s in (1, (1, 2), 1)))
     constants = SearchConstants(1, 0.99, 1.25, 19652.0, 0.01, 5)
     search(root, lambda *_: root, constants, np.zeros(1, np.int64))
+
+
+def peak_memory() -> int:
+    """The most main memory that this process has held, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def now() -> str:

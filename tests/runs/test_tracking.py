@@ -66,7 +66,7 @@ def wandb(monkeypatch):
 def test_it_is_not_imported_unless_asked_for(tmp_path):
     program = (
         "import sys, pathlib\n"
-        "import ezcli.runs.train, ezcli.commands\n"
+        "import ezcli.runs.train, ezcli.commands.training\n"
         "from ezcli.runs.tracking import Tracker\n"
         "Tracker(None, None, None, print).log({})\n"
         "assert 'wandb' not in sys.modules\n"

@@ -1,4 +1,4 @@
-"""What each command of `ez` does; its options and help are in `ezcli.cli`.
+"""The commands about one run at a time, and about this machine.
 
 PyTorch, Numba and the emulator are imported inside the functions that need them. A function that
 returns an integer returns the exit code.
@@ -161,12 +161,8 @@ def default_preset(env: str | None, device: str | None) -> tuple[str, str]:
 
 def default_name(config: RunConfig, preset: str, overrides: list[str] | None) -> str:
     """Such as `pong-atari-cpu-seed0`; changed settings add the start of the config's identity."""
-    env = config.env
-    what = env.game if env.name == "atari" else env.name
-    if env.name == "custom":
-        what = env.target.rpartition(":")[2].lower()
     changed = f"-{config.identity[:6]}" if overrides else ""
-    return f"{what}-{Path(preset).stem}-seed{config.seed}{changed}"
+    return f"{config.env_label}-{Path(preset).stem}-seed{config.seed}{changed}"
 
 
 def run_training(

@@ -1,0 +1,1 @@
+"""What each command of `ez` does; their options and help are in `ezcli.cli`."""
