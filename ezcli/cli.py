@@ -21,6 +21,12 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at run configs.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+ablations_app = typer.Typer()
+app.add_typer(ablations_app, name="ablations")
+study_app = typer.Typer(help="Look at studies.", no_args_is_help=True)
+app.add_typer(study_app, name="study")
+runs_app = typer.Typer()
+app.add_typer(runs_app, name="runs")
 
 Game = Annotated[str | None, typer.Option(help="Atari game, by rom name: pong, ms_pacman, ...")]
 Environment = Annotated[
@@ -29,6 +35,9 @@ Environment = Annotated[
 Preset = Annotated[str | None, typer.Option(help="Name of a preset, or path of a TOML file.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Games = Annotated[
+    list[str] | None, typer.Option("--game", help="Atari game, by rom name. Repeatable.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting: --set search.num_simulations=25. Repeatable."),
@@ -40,7 +49,7 @@ Quiet = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[
-    str, typer.Argument(help="Name of a run in the runs folder, or path of its folder.")
+    str, typer.Argument(help="Name or id (as `ez runs` shows it) of a run, or path of its folder.")
 ]
 
 RUNS = Path("runs")
@@ -115,6 +124,167 @@ def evaluate(
     from ezcli.commands import training
 
     training.evaluate(run, episodes, runs_dir, device, as_json)
+
+
+@app.command()
+def ablate(
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(help="Ablation to drop, by name or path; a+b drops both. Repeatable."),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="Setting to sweep: search.num_simulations=8,16,50. Repeatable."),
+    ] = None,
+    factorial: Annotated[
+        bool, typer.Option("--factorial", help="Take every subset of the drops.")
+    ] = False,
+    game: Games = None,
+    games: Annotated[str | None, typer.Option(help="Set of games: atari26.")] = None,
+    env: Environment = None,
+    seeds: Annotated[str | None, typer.Option(help="5 for seeds 0 to 4, or 0,3,7.")] = None,
+    preset: Preset = None,
+    overrides: Overrides = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study's folder.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side.")] = None,
+    devices: Annotated[str | None, typer.Option(help="Handed out to runs: cuda:0,cuda:1.")] = None,
+    runs_dir: RunsDir = RUNS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
+    print_commands: Annotated[
+        bool, typer.Option("--print-commands", help="Print one command a run, for your scheduler.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON only.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train an agent with and without some of its parts, with the same seeds.
+
+    The full agent is always trained too; runs that exist already are not trained again. The same
+    command goes on with a study, and so does: ez ablate --study NAME
+
+    Example: ez ablate --drop value-prefix --drop consistency --env catch --seeds 5
+    """
+    from ezcli.commands import studies
+
+    options = studies.Options(
+        drop or [],
+        vary or [],
+        factorial,
+        game or [],
+        games,
+        env,
+        seeds,
+        preset,
+        overrides or [],
+        study,
+    )
+    execution = studies.Execution(jobs, devices)
+    raise typer.Exit(
+        studies.ablate(options, runs_dir, execution, dry_run, print_commands, as_json, quiet)
+    )
+
+
+@study_app.command("status")
+def study_status(
+    study: Annotated[str | None, typer.Argument(help="Name of a study; all if not given.")] = None,
+    runs_dir: RunsDir = RUNS,
+    as_json: Json = False,
+) -> None:
+    """What is missing in a study.
+
+    Example: ez study status catch-value-prefix
+    """
+    from ezcli.commands import studies
+
+    studies.study_status(study, runs_dir, as_json)
+
+
+@ablations_app.callback(invoke_without_command=True)
+def ablations(context: typer.Context, as_json: Json = False) -> None:
+    """List the ablations.
+
+    Example: ez ablations
+    """
+    if context.invoked_subcommand is None:
+        from ezcli.commands import ablations
+
+        ablations.list_ablations(as_json)
+
+
+@ablations_app.command("show")
+def ablations_show(
+    name: Annotated[str, typer.Argument(help="Name of an ablation, path of a file, or a+b.")],
+    preset: Preset = None,
+    as_json: Json = False,
+) -> None:
+    """Print what an ablation changes in a preset, and its published effect.
+
+    Example: ez ablations show value-prefix --preset atari100k
+    """
+    from ezcli.commands import ablations
+
+    ablations.show(name, preset, as_json)
+
+
+@runs_app.callback(invoke_without_command=True)
+def runs(
+    context: typer.Context,
+    study: Annotated[str | None, typer.Option(help="Runs of this study only.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Runs of this arm only.")] = None,
+    game: Annotated[str | None, typer.Option(help="Runs on this game only.")] = None,
+    state: Annotated[str | None, typer.Option(help="finished, running, failed, ...")] = None,
+    runs_dir: RunsDir = RUNS,
+    as_json: Json = False,
+) -> None:
+    """List the runs.
+
+    Example: ez runs --state finished
+    """
+    if context.invoked_subcommand is None:
+        from ezcli.commands import runs
+
+        runs.list_runs(runs_dir, study, arm, game, state, as_json)
+
+
+@runs_app.command("show")
+def runs_show(run: Run, runs_dir: RunsDir = RUNS, as_json: Json = False) -> None:
+    """Print everything about a run.
+
+    Example: ez runs show pong-atari-cpu-seed0
+    """
+    from ezcli.commands import runs
+
+    runs.show(run, runs_dir, as_json)
+
+
+@runs_app.command("diff")
+def runs_diff(
+    one: Run,
+    other: Annotated[str, typer.Argument(help="The run to compare with.")],
+    runs_dir: RunsDir = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Print the settings in which two runs differ.
+
+    Example: ez runs diff pong-atari-cpu-seed0 pong-atari-cpu-seed1
+    """
+    from ezcli.commands import runs
+
+    runs.diff(one, other, runs_dir, as_json)
+
+
+@runs_app.command("rm")
+def runs_rm(
+    names: Annotated[list[str], typer.Argument(help="Names of runs in the runs folder.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Delete runs, after asking.
+
+    Example: ez runs rm pong-smoke-seed0
+    """
+    from ezcli.commands import runs
+
+    raise typer.Exit(runs.remove(names, runs_dir, yes))
 
 
 @app.command()

@@ -21,6 +21,7 @@ from ezcli.errors import ConfigError, UnknownName
 from ezcli.settings import Settings
 
 PRESET_FOLDERS = (Path(__file__).parent / "presets", Path(__file__).parents[1] / "presets")
+ANY_ENV: TypeAdapter[AnyEnvSettings] = TypeAdapter(AnyEnvSettings)
 UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
 
 
@@ -226,6 +227,12 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
     return tables
 
 
+def name_start(label: str, preset: str) -> str:
+    """How the names of runs and studies start: what is played and the preset, once if equal."""
+    stem = Path(preset).stem
+    return label if label == stem else f"{label}-{stem}"
+
+
 def to_toml(config: RunConfig) -> str:
     """The config as TOML, top-level values first."""
     return tomli_w.dumps(config.model_dump(mode="json"))
@@ -280,7 +287,7 @@ def env_descriptions() -> dict[str, str]:
 def optional_env_keys(tables: dict[str, Any]) -> list[str]:
     """Keys of the environment that have a default and so may be missing from the tables."""
     try:
-        env = TypeAdapter(AnyEnvSettings).validate_python(tables.get("env"))
+        env = ANY_ENV.validate_python(tables.get("env"))
     except ValidationError:
         return []
     return [f"env.{name}" for name in type(env).model_fields]

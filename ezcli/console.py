@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from ezcli.config import RunConfig
 from ezcli.errors import EzError
+from ezcli.experiments import catalogue
 
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -88,6 +90,73 @@ class QuietReporter(TerminalReporter):
         yield
 
 
+class StudyReporter:
+    """Lines that stay and, where the output is a terminal, a table of the runs under way."""
+
+    def __init__(self, runs_dir: Path, quiet: bool) -> None:
+        self.runs_dir, self.quiet = runs_dir, quiet
+        self.live: Live | None = None
+        self.drawn_at = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Shows the table for as long as it is held."""
+        if self.quiet or not out.is_terminal:
+            yield
+            return
+        with Live(Text(""), console=out, auto_refresh=False, transient=True) as self.live:
+            yield
+        self.live = None
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        if not self.quiet:
+            out.print(escape(text), soft_wrap=True)
+
+    def progress(self, progress: Any) -> None:
+        """The state of the study, at most once a second."""
+        if self.live is None or time.monotonic() - self.drawn_at < 1:
+            return
+        self.drawn_at = time.monotonic()
+        self.live.update(study_table(self.runs_dir, progress), refresh=True)
+
+
+def study_table(runs_dir: Path, progress: Any) -> Table:
+    """The runs under way, and a line on the others."""
+    left = (
+        "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} left"
+    )
+    title = (
+        f"{progress.finished} finished, {len(progress.active)} running, "
+        f"{progress.waiting} waiting, {progress.failed} failed{left}"
+    )
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in ("arm", "game", "seed"):
+        table.add_column(column, overflow="fold")
+    for column in ("done", "score", "steps/s", "left"):
+        table.add_column(column, justify="right")
+    table.add_column("state")
+    for state, runs in (("running", progress.active), ("elsewhere", progress.elsewhere)):
+        for run in runs:
+            table.add_row(*study_row(runs_dir, run), state)
+    return table
+
+
+def study_row(runs_dir: Path, run: Any) -> tuple[str, ...]:
+    """Arm, game, seed, share done, score, train_steps per second and time left of a run."""
+    far, total = catalogue.progress(runs_dir / run.name), run.config.schedule.train_steps
+    done, rate = far.train_steps or 0, far.train_steps_per_second
+    return (
+        escape(run.arms),
+        run.config.env_label,
+        str(run.config.seed),
+        f"{done / total:.0%}",
+        "" if far.score is None else f"{far.score:.2f}",
+        f"{rate:.1f}" if rate else "",
+        duration((total - done) / rate) if rate else "",
+    )
+
+
 def progress_lines(
     event: Any, config: RunConfig, rates: Any, metrics: dict[str, Any]
 ) -> tuple[str, str]:
@@ -120,6 +189,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def size(count: int) -> str:
+    """Bytes, such as `3.7 MiB`, `2.0 GiB`."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
 def show_error(error: EzError) -> None:
     """The message and the way out, on standard error."""
     err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
@@ -147,6 +221,12 @@ def show(text: str) -> None:
 def write(text: str) -> None:
     """Raw text on standard output, for files and pipes."""
     sys.stdout.write(text)
+
+
+def ask(question: str) -> bool:
+    """Whether the user says yes; anything else, and no answer, is no."""
+    out.print(f"{escape(question)} [y/N] ".replace("[", "\\["), end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def show_check(name: str, ok: bool, detail: str, remedy: str) -> None:

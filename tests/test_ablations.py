@@ -1,28 +1,369 @@
-"""Every file in `ablations/` is a delta that changes what it names, in every preset."""
+"""The files in `ablations/`: each changes what it names and no more, and training shows it."""
 
-import tomllib
+import itertools
+import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from ezcli.config import differences, flat_items, preset_names, preset_path, read_toml, resolve
+from ezcli.commands import ablations as commands
+from ezcli.config import (
+    RunConfig,
+    differences,
+    flat_items,
+    preset_names,
+    preset_path,
+    read_toml,
+    resolve,
+)
+from ezcli.efficientzero.network import Network
+from ezcli.errors import ConfigError
+from ezcli.experiments.ablations import (
+    PUBLISHED_FULL,
+    ablation_names,
+    combine,
+    load_ablation,
+    load_sum,
+    require_effect,
+)
+from ezcli.runs.compute import resolve_compute
+from ezcli.runs.trainer import Trainer, make_network
+from tests.runs.helpers import run, tiny
 
-FILES = sorted((Path(__file__).parents[1] / "ablations").glob("*.toml"))
-HEADER = {"title", "why", "section"}
+FOLDER = Path(__file__).parents[1] / "ablations"
+CHANGES: dict[str, dict[str, Any]] = {
+    "augmentation": {"loss.augmentation": False},
+    "consistency": {"components.consistency": False},
+    "consistency-authors": {"components.consistency": False, "loss.augmentation": False},
+    "muzero": {
+        "components.consistency": False,
+        "components.value_prefix": False,
+        "components.off_policy_correction": False,
+    },
+    "off-policy-correction": {"components.off_policy_correction": False},
+    "prioritised-replay": {"replay.priority_exponent": 0.0},
+    "reanalysis": {"reanalyse.ratio": 0.0},
+    "root-noise": {"search.root_exploration_fraction": 0.0},
+    "value-prefix": {"components.value_prefix": False},
+}
+PUBLISHED = {  # mean, median: EfficientZero's table 3; MuZero's column of table 1
+    "consistency-authors": (0.881, 0.340),
+    "muzero": (0.562, 0.227),
+    "off-policy-correction": (1.475, 0.836),
+    "value-prefix": (1.482, 0.552),
+}
+# What a run without it must show, in columns of metrics.jsonl.
+SHOWS = {
+    "augmentation": {"loss", "consistency"},
+    "consistency": {"loss", "consistency"},
+    "consistency-authors": {"loss", "consistency"},
+    "muzero": {"consistency", "td_steps", "value_prefix"},
+    "off-policy-correction": {"td_steps", "value"},
+    "prioritised-replay": {"td_steps", "loss"},
+    "reanalysis": {"reanalyse_asked", "policy"},
+    "root-noise": {"search_entropy", "target_entropy"},
+    "value-prefix": {"value_prefix", "loss"},
+}
+OF_NO_EFFECT = {("catch", "augmentation")}  # has none as it is
+
+every_ablation = pytest.mark.parametrize("name", CHANGES)
+Write = Callable[[str], str]
 
 
-def test_there_is_one_for_each_component_of_the_paper() -> None:
-    assert {"consistency", "value-prefix", "off-policy-correction"} <= {f.stem for f in FILES}
+def of_preset(preset: str) -> RunConfig:
+    return resolve(read_toml(preset_path(preset)))
+
+
+def without(base: RunConfig, *names: str) -> RunConfig:
+    """The config without these ablations' parts."""
+    changes = combine(load_ablation(name) for name in names)
+    return resolve(base.model_dump(mode="json"), changes=changes)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes an ablation file; returns its path."""
+
+    def to_file(text: str) -> str:
+        (tmp_path / "mine.toml").write_text(text)
+        return str(tmp_path / "mine.toml")
+
+    return to_file
+
+
+def test_there_are_exactly_the_nine() -> None:
+    assert ablation_names() == sorted(CHANGES) == sorted(f.stem for f in FOLDER.glob("*"))
+
+
+@every_ablation
+def test_each_says_what_it_drops(name: str) -> None:
+    ablation = load_ablation(name)
+    assert ablation.name == name
+    assert ablation.changes == CHANGES[name]
+    assert ablation.title.startswith("No ")
+    assert len(ablation.title) <= 30  # the table of `ez ablations` is 80 columns wide
+    assert ablation.why.endswith(".")
+    assert ". " not in ablation.why
+    assert ablation.section
+    published = ablation.published
+    assert (published and (published.mean, published.median)) == PUBLISHED.get(name)
+
+
+def test_the_full_agents_published_scores() -> None:
+    assert (PUBLISHED_FULL.mean, PUBLISHED_FULL.median) == (1.943, 1.090)
 
 
 @pytest.mark.parametrize("preset", preset_names())
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_changes_what_it_says_and_nothing_else(file: Path, preset: str) -> None:
-    tables = tomllib.loads(file.read_text())
-    assert tables.keys() >= HEADER
-    changes = dict(flat_items({k: v for k, v in tables.items() if k not in HEADER}))
-    full = resolve(read_toml(preset_path(preset)))
-    overrides = [f"{key}={str(value).lower()}" for key, value in changes.items()]
-    arm = resolve(read_toml(preset_path(preset)), overrides)
-    assert differences(full, arm) == dict.fromkeys(changes, (True, False))
-    assert arm.identity != full.identity
+@every_ablation
+def test_differs_where_it_says_and_nowhere_else(name: str, preset: str) -> None:
+    full = of_preset(preset)
+    arm = without(full, name)
+    own = dict(flat_items(full.model_dump(mode="json")))
+    expected = {k: (own[k], v) for k, v in CHANGES[name].items() if own[k] != v}
+    assert differences(full, arm) == expected
+    assert bool(expected) == ((preset, name) not in OF_NO_EFFECT)
+    assert (arm.identity != full.identity) == bool(expected)
+
+
+def test_what_has_no_effect_is_refused() -> None:
+    full = of_preset("catch")
+    with pytest.raises(ConfigError, match=r"changes nothing here: loss\.augmentation is False"):
+        require_effect("It", full, without(full, "augmentation"), CHANGES["augmentation"])
+    require_effect("It", full, without(full, "consistency"), CHANGES["consistency"])
+
+
+def is_same(one: Network, other: Network) -> bool:
+    """Whether all weights and statistics are equal, and all of h, g and f is there."""
+    left, right = one.state_dict(), other.state_dict()
+    assert {"representation", "dynamics", "prediction"} <= {key.split(".")[0] for key in left}
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_every_arm_and_every_sum_starts_with_the_same_weights() -> None:
+    base = tiny("catch")
+    full = make_network(base, (1, 4, 3), 3)
+    sums = [*itertools.combinations(CHANGES, 1), *itertools.combinations(CHANGES, 2)]
+    for names in (*sums, tuple(CHANGES)):
+        assert is_same(make_network(without(base, *names), (1, 4, 3), 3), full), names
+    assert not is_same(make_network(tiny("catch", "seed=1"), (1, 4, 3), 3), full)
+
+
+def test_that_network_is_the_one_that_learns() -> None:
+    base = tiny("catch")
+    trainer = Trainer(without(base, *CHANGES), resolve_compute(base.compute))
+    assert is_same(trainer.learner.network, make_network(base, (1, 4, 3), 3))
+
+
+@cache
+def metrics_without(path: Path, *names: str) -> list[dict[str, Any]]:
+    """Lines of a tiny run of the preset `smoke`."""
+    folder = run(path / ("+".join(names) or "full"), without(tiny("catch"), *names))
+    return folder.read("metrics.jsonl")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("arms")
+
+
+@pytest.mark.slow
+@every_ablation
+def test_each_trains_and_shows(name: str, runs: Path) -> None:
+    full, arm = metrics_without(runs), metrics_without(runs, name)
+    assert len(arm) == len(full)
+    differing = {key for a, b in zip(full, arm, strict=True) for key in a if a[key] != b[key]}
+    assert differing >= SHOWS[name]
+
+
+@pytest.mark.slow
+def test_no_two_train_the_same(runs: Path) -> None:
+    arms = [metrics_without(runs), *(metrics_without(runs, name) for name in CHANGES)]
+    assert len({json.dumps(arm) for arm in arms}) == len(CHANGES) + 1
+
+
+@pytest.mark.slow
+def test_what_is_dropped_is_not_there(runs: Path) -> None:
+    def column(key: str, *names: str) -> list[Any]:
+        return [line[key] for line in metrics_without(runs, *names)]
+
+    for name in ("consistency", "consistency-authors", "muzero"):
+        assert not any(column("consistency", name))
+    for name in ("off-policy-correction", "muzero"):
+        assert set(column("td_steps", name)) == {tiny("catch").value.td_steps}
+    assert not any(column("reanalyse_asked", "reanalysis"))
+    assert any(column("reanalyse_evaluated", "reanalysis"))  # values are still seen anew
+
+
+GOOD = 'title = "No thing"\nwhy = "Because."\n'
+BAD = {
+    "no title": ('why = "Because."\n[loss]\naugmentation = false', "'title' is missing in"),
+    "no why": ('title = "No"\n[loss]\naugmentation = false', "'why' is missing in"),
+    "a title that is no text": (
+        'title = 3\nwhy = "Because."\n[loss]\naugmentation = false',
+        r"title in .*mine\.toml' is not allowed: .*string",
+    ),
+    "an unknown header": (
+        'titel = "No"\nwhy = "Because."\n[loss]\naugmentation = false',
+        r"Unknown setting 'titel' in .* Did you mean 'title'\?",
+    ),
+    "an unknown header beside the others": (
+        f'{GOOD}sektion = "4"\n[loss]\naugmentation = false',
+        r"Unknown setting 'sektion' in .* Did you mean 'section'\?",
+    ),
+    "an unknown score": (
+        f"{GOOD}[published]\nmean = 1.0\nmedain = 1.0\n[loss]\naugmentation = false",
+        r"Unknown setting 'published\.medain' in .* Did you mean 'published\.median'\?",
+    ),
+    "half of the scores": (
+        f"{GOOD}[published]\nmean = 1.0\n[loss]\naugmentation = false",
+        r"'published\.median' is missing in",
+    ),
+    "a score that is no number": (
+        f'{GOOD}[published]\nmean = 1.0\nmedian = "1"\n[loss]\naugmentation = false',
+        r"published\.median in .* is not allowed: .*number",
+    ),
+    "an unknown setting": (
+        f"{GOOD}[loss]\naugmentaton = false",
+        r"Unknown setting 'loss\.augmentaton' in .* Did you mean 'loss\.augmentation'\?",
+    ),
+    "a section that is a value": (f"{GOOD}loss = false", r"Unknown setting 'loss'"),
+    "nothing changed": (GOOD, "changes no setting"),
+    "nothing in a section": (f"{GOOD}[components]", "changes no setting"),
+    "the seed": (f"{GOOD}seed = 1", "seed in .* cannot differ between arms"),
+    "the environment": (f'{GOOD}[env]\nname = "catch"', r"env\.name in .* cannot differ"),
+    "the game": (f'{GOOD}[env]\ngame = "pong"', r"env\.game in .* cannot differ"),
+    "the device": (f'{GOOD}[compute]\ndevice = "cpu"', r"compute\.device in .* nothing to ablate"),
+    "the record": (
+        f"{GOOD}[record]\nmetrics_interval = 1",
+        r"record\.metrics_interval in .* nothing to ablate",
+    ),
+    "no TOML": ("No consistency", "is not valid TOML"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
+def test_malformed_files_are_explained(text: str, message: str, write: Write) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_ablation(write(text))
+    assert caught.match(message)
+    assert "pydantic" not in str(caught.value)
+
+
+def test_a_users_own_file(write: Write) -> None:
+    path = write(f"{GOOD}[search]\nnum_simulations = 2\n[acting]\ntemperatures = [1.0, 0.5, 0.5]")
+    ablation = load_ablation(path)
+    assert (ablation.name, ablation.section, ablation.published) == ("mine", "", None)
+    assert ablation.changes == {
+        "search.num_simulations": 2,
+        "acting.temperatures": [1.0, 0.5, 0.5],
+    }
+    assert [a.name for a in load_sum(f"{path}+consistency")] == ["mine", "consistency"]
+
+
+def test_a_users_file_may_have_a_plus_in_its_path(tmp_path: Path) -> None:
+    (tmp_path / "c++").mkdir()
+    path = tmp_path / "c++" / "mine.toml"
+    path.write_text(f"{GOOD}[loss]\naugmentation = false")
+    assert [a.name for a in load_sum(str(path))] == ["mine"]
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"There is no file 'nowhere\.toml'"):
+        load_ablation("nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("consistancy", "consistency"),
+        ("value_prefix", "value-prefix"),
+        ("prioritized-replay", "prioritised-replay"),
+        ("reanalyse", "reanalysis"),
+        ("Augmentation", "augmentation"),
+    ],
+)
+def test_typos_are_answered_with_the_nearest_name(typed: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"Unknown ablation '{typed}'. Did you mean '{meant}'"):
+        load_ablation(typed)
+
+
+def test_two_that_contradict_each_other_cannot_be_summed(write: Write) -> None:
+    path = write(f"{GOOD}[reanalyse]\nratio = 0.5")
+    with pytest.raises(ConfigError, match=r"'reanalysis' and 'mine' want .* 0\.0 and 0\.5"):
+        combine([load_ablation("reanalysis"), load_ablation(path)])
+
+
+def test_the_list_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    commands.list_ablations(as_json=False)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split() == ["full", "Nothing", "dropped", "1.090", "1.943"]
+    assert [line.split()[0] for line in lines[2:11]] == sorted(CHANGES)
+    assert "1.16" in "\n".join(lines)
+
+
+def test_the_list_as_json_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    commands.list_ablations(as_json=True)
+    listing = json.loads(capsys.readouterr().out)
+    assert listing["full"]["published"] == {"mean": 1.943, "median": 1.090}
+    assert {a["name"]: a["changes"] for a in listing["ablations"]} == CHANGES
+    assert all(a["title"] and a["why"] and a["section"] for a in listing["ablations"])
+
+
+def shown(capsys: pytest.CaptureFixture[str], name: str, preset: str | None = None) -> str:
+    commands.show(name, preset, as_json=False)
+    return capsys.readouterr().out
+
+
+def test_show_prints_the_difference_and_the_published_effect(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = shown(capsys, "value-prefix")
+    assert "median 0.552, mean 1.482; the full agent's 1.090 and 1.943" in text
+    assert "In the preset atari100k this changes:\n  components.value_prefix: true -> false" in text
+    assert "predict sums of rewards" in text
+    assert "The effect is not published." in shown(capsys, "consistency")
+
+
+def test_show_says_when_nothing_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "augmentation", "catch")
+    assert "In the preset catch this changes nothing." in text
+    assert "It has loss.augmentation = false already." in text
+    part = shown(capsys, "consistency-authors", "catch")
+    assert "components.consistency: true -> false" in part
+    assert "It has loss.augmentation = false already." in part
+
+
+def test_show_knows_sums(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "consistency+augmentation", "smoke")
+    assert "which is the ablation consistency-authors" in text
+    assert "median 0.340, mean 0.881" in text
+    other = shown(capsys, "root-noise+value-prefix", "smoke")
+    assert "search.root_exploration_fraction: 0.25 -> 0.0" in other
+    assert other.index("Together") < other.rindex("not published")
+
+
+def test_show_as_json(capsys: pytest.CaptureFixture[str], write: Write) -> None:
+    path = write(f"{GOOD}[search]\nnum_simulations = 2")
+    commands.show(path, "smoke", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["ablations"][0]["why"] == "Because."
+    assert found["differences"] == [
+        {
+            "setting": "search.num_simulations",
+            "full": 4,
+            "ablated": 2,
+            "meaning": "network calls per root",
+        }
+    ]
+
+
+def test_show_refuses_what_the_preset_does_not_have(write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"Unknown setting 'env\.rows'"):
+        commands.show(write(f"{GOOD}[env]\nrows = 5"), "smoke", as_json=False)
+    with pytest.raises(ConfigError, match="Did you mean 'smoke'"):
+        commands.show("consistency", "smok", as_json=False)

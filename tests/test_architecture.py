@@ -33,6 +33,7 @@ MAY: dict[str, set[str]] = {
     },
     "presets": {"settings", "errors"},
     "runs": {"runs", "efficientzero", "envs", "config", "settings", "errors"},
+    "experiments": {"experiments", "runs.folder", "config", "settings", "errors"},
     "doctor": {"envs", "config", "errors"},
     "console": EVERYTHING,
     "commands": EVERYTHING,
@@ -47,6 +48,7 @@ NEVER: dict[str, set[str]] = {
     "envs": {"torch", "numba", "wandb"},
     "config": HEAVY,
     "runs": {"ale_py", "cv2"},
+    "experiments": HEAVY,
 }
 
 # part -> what it must not import when it is loaded; inside a function it may

@@ -18,20 +18,29 @@ import typer
 
 import ezcli
 from ezcli import cli, console
-from ezcli.commands import training
+from ezcli.commands import ablations, runs, studies, training
 from ezcli.config import preset_names
 from ezcli.errors import EnvError
 from ezcli.runs.folder import RunFolder, run_path
 from tests.runs.helpers import ROOM, TINY, tiny
 
 ROOT = Path(__file__).parents[1]
+# command -> the function that does it
 COMMANDS = {
-    "train": ["train"],
-    "resume": ["resume"],
-    "evaluate": ["evaluate"],
-    "presets": ["presets"],
-    "config show": ["config", "show"],
-    "doctor": ["doctor"],
+    "train": training.train,
+    "resume": training.resume,
+    "evaluate": training.evaluate,
+    "ablate": studies.ablate,
+    "ablations": ablations.list_ablations,
+    "ablations show": ablations.show,
+    "study status": studies.study_status,
+    "runs": runs.list_runs,
+    "runs show": runs.show,
+    "runs diff": runs.diff,
+    "runs rm": runs.remove,
+    "presets": training.presets,
+    "config show": training.config_show,
+    "doctor": training.doctor,
 }
 SETS = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
 TRAIN = ["train", "--preset", "smoke", "--env", "catch", "--name", "mine", *SETS]
@@ -64,21 +73,6 @@ class Corridor:
 
 
 @pytest.fixture
-def ez(monkeypatch, capsys, tmp_path):
-    """Runs a command in this process, in an empty folder: (exit code, output, errors)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ez", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        streams = capsys.readouterr()
-        return caught.value.code or 0, streams.out, streams.err
-
-    return call
-
-
-@pytest.fixture
 def untrained(monkeypatch):
     """Notes what would be trained instead of training it."""
     noted = []
@@ -100,22 +94,23 @@ def group(*path):
 
 
 def test_these_are_all_commands():
-    def leaves(command, path=()):
-        if not hasattr(command, "commands"):
-            return [" ".join(path)]
-        return [x for name, sub in command.commands.items() for x in leaves(sub, (*path, name))]
+    def callable_ones(command, path=()):
+        inner = getattr(command, "commands", {})
+        own = [" ".join(path)] if path and (not inner or command.invoke_without_command) else []
+        return own + [x for name, sub in inner.items() for x in callable_ones(sub, (*path, name))]
 
-    assert sorted(leaves(group())) == sorted(COMMANDS)
+    assert sorted(callable_ones(group())) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_an_example_that_works(command, ez, monkeypatch):
-    code, out, _ = ez(*COMMANDS[command], "--help")
+    code, out, _ = ez(*command.split(), "--help")
     assert code == 0
     (example,) = re.findall(rf"Example: ez ({command}\b.*(?:\n +.*)?)", out)
     called = []
-    function = command.replace(" ", "_")
-    monkeypatch.setattr(training, function, lambda *given: called.append(given) or 0)
+    done_by = COMMANDS[command]
+    module = sys.modules[done_by.__module__]
+    monkeypatch.setattr(module, done_by.__name__, lambda *given: called.append(given) or 0)
     code, _, err = ez(*shlex.split(example))
     assert (code, err) == (0, "")
     assert len(called) == 1
@@ -139,7 +134,7 @@ def test_train_has_few_options():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained(command):
-    for param in group(*COMMANDS[command]).params:
+    for param in group(*command.split()).params:
         assert param.help, param.name
 
 
@@ -221,6 +216,30 @@ MISTAKES = [
     (["doctor", "--preset", "nothing"], "Unknown preset 'nothing'."),
     (["train", "--nonsense"], "No such option: --nonsense"),
     (["train", "--seed", "x"], "Invalid value for '--seed'"),
+    (["ablate"], "Nothing to ablate was named. Try --drop value-prefix"),
+    (["ablate", "--drop", "consistancy"], "Did you mean 'consistency'?"),
+    (["ablate", "--drop", "consistency+valueprefix"], "Did you mean 'value-prefix'?"),
+    (["ablate", "--drop", "mine.toml"], "There is no file 'mine.toml'."),
+    (["ablate", "--drop", "augmentation", "--env", "catch"], "loss.augmentation is False already"),
+    (["ablate", "--drop", "consistency", "--games", "atari27"], "Did you mean 'atari26'?"),
+    (["ablate", "--drop", "consistency", "--game", "pongg"], "Did you mean 'pong'?"),
+    (["ablate", "--drop", "consistency", "--seeds", "0"], "--seeds '0' is not allowed."),
+    (["ablate", "--drop", "consistency", "--seeds", "1,x"], "Use 5 for 0 to 4, or 0,3,7."),
+    (["ablate", "--drop", "consistency", "--set", "seed=3"], "Use --seeds 0,3,7."),
+    (["ablate", "--drop", "consistency", "--study", "../x"], "'../x' cannot name a study."),
+    (["ablate", "--drop", "consistency", "--jobs", "0"], "Invalid value for '--jobs'"),
+    (["ablate", "--drop", "consistency", "--devices", "gpu"], "compute.device = 'gpu'"),
+    (["ablate", "--drop", "consistency", "--devices", "cuda:0"], "PyTorch sees no GPU."),
+    (["ablate", "--study", "nothing"], "Unknown study 'nothing'."),
+    (["ablate", "--factorial", "--env", "catch"], "--factorial needs ablations to combine."),
+    (["ablate", "--vary", "search.simulations=3"], "Did you mean 'search.num_simulations'?"),
+    (["ablate", "--vary", "search.num_simulations"], "is not of the form"),
+    (["ablate", "--vary", "search.num_simulations=0"], "greater than or equal to 1"),
+    (["ablate", "--vary", "compute.threads=1,2"], "changes no result"),
+    (["ablations", "show", "consistancy"], "Did you mean 'consistency'?"),
+    (["study", "status", "nothing"], "Unknown study 'nothing'."),
+    (["runs", "show", "nothing"], "There is no run 'nothing'."),
+    (["runs", "diff", "nothing", "more"], "There is no run 'nothing'."),
     (["nonsense"], "No such command 'nonsense'"),
     (["evaluate"], "Missing argument"),
     (["evaluate", "x", "--episodes", "0"], "Invalid value for '--episodes'"),

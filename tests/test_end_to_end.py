@@ -1,4 +1,4 @@
-"""The commands on real input: Atari from reset to score, every ablation, and learning itself."""
+"""The commands on real input: Atari from reset to score, and learning itself."""
 
 import json
 import subprocess
@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 
 from ezcli.config import preset_names
-
-ROOT = Path(__file__).parents[1]
-ABLATIONS = sorted((ROOT / "ablations").glob("*.toml"))
 
 pytestmark = pytest.mark.slow
 
@@ -44,17 +41,6 @@ def test_smoke_runs_on_real_atari(game: str, tmp_path: Path) -> None:
     assert final["kind"] == "final"
     assert len(final["scores"]) == 4  # type: ignore[arg-type]
     assert final["human_normalised"] is None  # its games are cut off after 100 env_steps
-
-
-@pytest.mark.parametrize("file", ABLATIONS, ids=lambda file: file.stem)
-def test_every_ablation_trains(file: Path, tmp_path: Path) -> None:
-    switch = file.stem.replace("-", "_")
-    ez(
-        *("train", "--env", "keydoor", "--preset", "smoke", "--name", "run"),
-        *("--set", f"components.{switch}=false"),
-        cwd=tmp_path,
-    )
-    assert len(lines(tmp_path / "runs" / "run" / "metrics.jsonl")) == 8
 
 
 @pytest.mark.parametrize("preset", preset_names())

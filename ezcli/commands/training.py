@@ -5,6 +5,7 @@ returns an integer returns the exit code.
 """
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from ezcli import console
 from ezcli.config import (
     RunConfig,
+    name_start,
     preset_names,
     preset_path,
     read_toml,
@@ -20,6 +22,7 @@ from ezcli.config import (
     use_env,
 )
 from ezcli.errors import ConfigError, UnknownName
+from ezcli.experiments import catalogue
 
 if TYPE_CHECKING:
     from ezcli.runs.tracking import WandbMode
@@ -162,7 +165,7 @@ def default_preset(env: str | None, device: str | None) -> tuple[str, str]:
 def default_name(config: RunConfig, preset: str, overrides: list[str] | None) -> str:
     """Such as `pong-atari-cpu-seed0`; changed settings add the start of the config's identity."""
     changed = f"-{config.identity[:6]}" if overrides else ""
-    return f"{config.env_label}-{Path(preset).stem}-seed{config.seed}{changed}"
+    return f"{name_start(config.env_label, preset)}-seed{config.seed}{changed}"
 
 
 def run_training(
@@ -192,11 +195,22 @@ def run_training(
 
 
 def find_run(run: str, runs_dir: Path) -> Path:
-    """The folder of a run given by name or by path."""
+    """The folder of a run given by name, by path, or by the start of its identity.
+
+    Raises:
+      ConfigError: no run is that, or several are.
+    """
     named, direct = runs_dir / run, Path(run)
     for path in (named, direct):
         if (path / "config.toml").is_file():
             return path
+    if re.fullmatch(r"[0-9a-f]{4,12}", run):
+        found = [e for e in catalogue.scan(runs_dir) if (e.identity or "").startswith(run)]
+        if len(found) == 1:
+            return found[0].path
+        if found:
+            names = ", ".join(entry.name for entry in found)
+            raise ConfigError(f"Several runs start with {run!r}: {names}.", "Give a name.")
     known = sorted(path.parent.name for path in runs_dir.glob("*/config.toml"))
     if not known:
         raise ConfigError(f"There is no run {run!r}.", f"{str(runs_dir)!r} holds none yet.")

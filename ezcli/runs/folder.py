@@ -130,6 +130,8 @@ class RunFolder:
             info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{str(path)!r} is damaged: {error}.") from error
+        if not isinstance(info, dict):
+            raise RunError(f"{str(path)!r} is damaged: it holds no table.")
         return info
 
     def update_info(self, **entries: Any) -> None:
@@ -140,13 +142,7 @@ class RunFolder:
 
     def append(self, file: str, line: dict[str, Any]) -> None:
         """Adds a line to one of the JSON-lines files, in place of a torn last one."""
-        with (self.path / file).open("ab+") as handle:
-            if handle.seek(0, os.SEEK_END) and not ends_line(handle):
-                handle.seek(0)
-                handle.truncate(handle.read().rfind(b"\n") + 1)
-            handle.write(json.dumps(line).encode() + b"\n")
-            handle.flush()
-            os.fsync(handle.fileno())  # before a checkpoint that says the line is there
+        append_line(self.path / file, line)
 
     def read(self, file: str) -> list[dict[str, Any]]:
         """The lines of one of the JSON-lines files, without a torn last one.
@@ -154,17 +150,7 @@ class RunFolder:
         Raises:
           RunError: a line before the last is damaged.
         """
-        path = self.path / file
-        if not path.is_file():
-            return []
-        *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        parsed = []
-        for number, line in enumerate(lines):
-            try:
-                parsed.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise RunError(f"Line {number + 1} of {str(path)!r} is damaged.") from error
-        return parsed
+        return read_lines(self.path / file)
 
     def keep_lines(self, file: str, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Rewrites one of the JSON-lines files with the lines that `keep` accepts."""
@@ -179,9 +165,18 @@ def run_path(runs_dir: Path, name: str) -> Path:
     Raises:
       ConfigError: it is not.
     """
-    if name in ("", ".", "..") or any(c in name for c in "/\\\0\n") or name.startswith("."):
+    if not is_plain_name(name):
         raise ConfigError(f"{name!r} cannot name a run.", "Use letters, digits, '-', '_' and '.'.")
     return runs_dir / name
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name is one path component that is not hidden; `studies` is a folder of its own."""
+    return (
+        name not in ("", "studies")
+        and not name.startswith(".")
+        and not any(c in name for c in "/\\\0\n")
+    )
 
 
 def acquire(handle: IO[Any], patience: float = 1.0) -> bool:
@@ -211,6 +206,35 @@ def is_locked(path: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Adds a line to a JSON-lines file, in place of a torn last one."""
+    with path.open("ab+") as handle:
+        if handle.seek(0, os.SEEK_END) and not ends_line(handle):
+            handle.seek(0)
+            handle.truncate(handle.read().rfind(b"\n") + 1)
+        handle.write(json.dumps(line).encode() + b"\n")
+        handle.flush()
+        os.fsync(handle.fileno())  # before a checkpoint that says the line is there
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON-lines file, without a torn last one; none if there is no file.
+
+    Raises:
+      RunError: a line before the last is damaged.
+    """
+    if not path.is_file():
+        return []
+    *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    parsed = []
+    for number, line in enumerate(lines):
+        try:
+            parsed.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise RunError(f"Line {number + 1} of {str(path)!r} is damaged.") from error
+    return parsed
 
 
 def ends_line(handle: BinaryIO) -> bool:

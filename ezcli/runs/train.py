@@ -161,10 +161,10 @@ def _train(
         status = "interrupted" if stop else "finished"
     finally:
         tracker.close()
-        session |= {"seconds": round(time.monotonic() - clock, 1), "peak_memory_bytes": peak_memory()}
-        folder.update_info(
-            status=status, ended=now(), sessions=[*info.get("sessions", []), session]
-        )
+        session["seconds"] = round(time.monotonic() - clock, 1)
+        session["peak_memory_bytes"] = peak_memory()
+        sessions = [*info.get("sessions", []), session]
+        folder.update_info(status=status, ended=now(), sessions=sessions)
     return stop.signal
 
 

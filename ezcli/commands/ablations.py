@@ -1,0 +1,123 @@
+"""`ez ablations`: what can be dropped, what that changes, and what the paper measured."""
+
+import json
+from typing import Any
+
+from ezcli import console
+from ezcli.config import describe, differences, preset_path, read_toml, resolve
+from ezcli.experiments.ablations import (
+    PUBLISHED_FULL,
+    Ablation,
+    Published,
+    ablation_names,
+    combine,
+    load_ablation,
+    load_sum,
+)
+from ezcli.experiments.design import FULL
+
+DEFAULT_PRESET = "atari100k"  # what the published scores are of
+FIRST_MEDIAN = 1.16  # of the full agent, in the first version of the paper
+PROTOCOL = "human-normalised, 26 games of Atari 100k"
+
+
+def list_ablations(as_json: bool) -> None:
+    """`ez ablations`."""
+    found = [load_ablation(name) for name in ablation_names()]
+    if as_json:
+        full = {
+            "name": FULL,
+            "published": PUBLISHED_FULL.model_dump(),
+            "published_first_median": FIRST_MEDIAN,
+        }
+        listing = {"full": full, "ablations": [as_data(ablation) for ablation in found]}
+        console.write(json.dumps(listing, indent=2) + "\n")
+        return
+    rows = [(FULL, "Nothing dropped", "", *scores(PUBLISHED_FULL))]
+    rows += [(a.name, a.title, a.section, *scores(a.published)) for a in found]
+    console.show_table(("ablation", "title", "section", "median", "mean"), rows)
+    console.show(
+        f"\nPublished scores: {PROTOCOL}. The first version of\n"
+        f"the paper, arXiv:2111.00210, printed a median of {FIRST_MEDIAN} for the full agent.\n"
+        "More on one of them: ez ablations show value-prefix"
+    )
+
+
+def show(name: str, preset: str | None, as_json: bool) -> None:
+    """`ez ablations show`."""
+    preset = preset or DEFAULT_PRESET
+    ablations = load_sum(name)
+    changes = combine(ablations)
+    full = resolve(read_toml(preset_path(preset)), source=f"preset {preset!r}")
+    arm = resolve(full.model_dump(mode="json"), source=f"ablation {name!r}", changes=changes)
+    differing = differences(full, arm)
+    if as_json:
+        shown = {
+            "name": name,
+            "ablations": [as_data(ablation) for ablation in ablations],
+            "full": {"name": FULL, "published": PUBLISHED_FULL.model_dump()},
+            "preset": preset,
+            "differences": [
+                {"setting": key, "full": old, "ablated": new, "meaning": describe(key)}
+                for key, (old, new) in differing.items()
+            ],
+        }
+        console.write(json.dumps(shown, indent=2) + "\n")
+        return
+    for ablation in ablations:
+        show_about(ablation)
+    if len(ablations) > 1:
+        show_sum(name, changes)
+    show_differences(preset, changes, differing)
+
+
+def show_about(ablation: Ablation) -> None:
+    """Title, reason, section and published effect."""
+    console.show(f"{ablation.title} ({ablation.name})\n{ablation.why}")
+    if ablation.section:
+        console.show(f"Section {ablation.section} of EfficientZero, arXiv:2111.00210.")
+    show_published(ablation.published)
+
+
+def show_sum(name: str, changes: dict[str, Any]) -> None:
+    """What is published of a sum: that of an ablation with the same changes, if there is one."""
+    known = map(load_ablation, ablation_names())
+    twin = next((ablation for ablation in known if ablation.changes == changes), None)
+    console.show(f"Together ({name})" + (f", which is the ablation {twin.name}:" if twin else ":"))
+    show_published(twin.published if twin else None)
+
+
+def show_published(published: Published | None) -> None:
+    """Scores beside the full agent's, and an empty line."""
+    if published is None:
+        console.show("The effect is not published.\n")
+        return
+    (median, mean), (full_median, full_mean) = scores(published), scores(PUBLISHED_FULL)
+    console.show(
+        f"Published ({PROTOCOL}):\n"
+        f"  median {median}, mean {mean}; the full agent's {full_median} and {full_mean}\n"
+    )
+
+
+def show_differences(
+    preset: str, changes: dict[str, Any], differing: dict[str, tuple[Any, Any]]
+) -> None:
+    """Each setting with its value in the full agent and without; what it has already."""
+    console.show(f"In the preset {preset} this changes{':' if differing else ' nothing.'}")
+    for key, (old, new) in differing.items():
+        console.show(f"  {key}: {json.dumps(old)} -> {json.dumps(new)}")
+        if describe(key):
+            console.show(f"    {describe(key)}")
+    for key in sorted(changes.keys() - differing.keys()):
+        console.show(f"It has {key} = {json.dumps(changes[key])} already.")
+
+
+def as_data(ablation: Ablation) -> dict[str, Any]:
+    """All that an ablation's file says."""
+    published = ablation.published
+    return ablation._asdict() | {"published": published and published.model_dump()}
+
+
+def scores(published: Published | None) -> tuple[str, str]:
+    """Median and mean as printed; empty where there are none."""
+    return (f"{published.median:.3f}", f"{published.mean:.3f}") if published else ("", "")

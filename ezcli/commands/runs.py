@@ -1,0 +1,282 @@
+"""`ez runs`: which runs there are, what each is, how two differ, and deleting them."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from ezcli import console
+from ezcli.commands.training import find_run
+from ezcli.config import RunConfig, differences
+from ezcli.errors import ConfigError, RunError, UnknownName
+from ezcli.experiments import catalogue
+from ezcli.experiments.catalogue import Entry, Progress, State
+from ezcli.experiments.estimate import disk_bytes
+from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
+
+ID_DIGITS = 6
+WIDE = 120  # columns of a terminal that has room for names
+
+
+class Row(NamedTuple):
+    """A run with everything that the listing says of it."""
+
+    entry: Entry
+    config: RunConfig | None
+    far: Progress
+    places: list[tuple[str, str]]  # study and arm
+
+    @property
+    def game(self) -> str:
+        """What is played, if that can be told."""
+        return self.config.env_label if self.config else ""
+
+    @property
+    def studies(self) -> list[str]:
+        """The studies that the run belongs to."""
+        return list(dict.fromkeys(study for study, _ in self.places))
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms that it is."""
+        return list(dict.fromkeys(arm for _, arm in self.places))
+
+
+def list_runs(
+    runs_dir: Path,
+    study: str | None,
+    arm: str | None,
+    game: str | None,
+    state: str | None,
+    as_json: bool,
+) -> None:
+    """`ez runs`."""
+    places = catalogue.studies_of(runs_dir)
+    rows = [
+        Row(
+            entry,
+            catalogue.read_config(entry.path),
+            catalogue.progress(entry.path),
+            places.get(entry.name, []),
+        )
+        for entry in catalogue.scan(runs_dir)
+    ]
+    rows = keep(rows, "study", study, lambda row: row.studies)
+    rows = keep(rows, "arm", arm, lambda row: row.arms)
+    rows = keep(rows, "game", game, lambda row: [row.game])
+    if state is not None and state not in get_args(State):
+        raise UnknownName("state", state, get_args(State))
+    rows = [row for row in rows if state in (None, row.entry.state)]
+    if as_json:
+        console.write(json.dumps([as_data(row) for row in rows], indent=2) + "\n")
+    elif not rows:
+        filtered = any(given is not None for given in (study, arm, game, state))
+        none = "No run is like that." if filtered else f"No run in {runs_dir} yet."
+        console.show(f"{none} Start one: ez train --game pong")
+    else:
+        show_rows(rows)
+
+
+def keep(rows: list[Row], what: str, wanted: str | None, of: Any) -> list[Row]:
+    """The rows that have `wanted` among what `of` gives for them.
+
+    Raises:
+      UnknownName: no row has it.
+    """
+    if wanted is None:
+        return rows
+    known = {value for row in rows for value in of(row) if value}
+    if known and wanted not in known:
+        raise UnknownName(what, wanted, known)
+    return [row for row in rows if wanted in of(row)]
+
+
+def show_rows(rows: list[Row]) -> None:
+    """The table, with the columns that tell runs apart; names where there is room for them.
+
+    The id is the start of the identity, and does wherever a run's name does.
+    """
+    columns: dict[str, list[str]] = {
+        "id": [(row.entry.identity or "")[:ID_DIGITS] for row in rows],
+        "study": [", ".join(row.studies) for row in rows],
+        "arm": [" = ".join(row.arms) for row in rows],
+        "game": [row.game for row in rows],
+        "seed": [str(row.config.seed) if row.config else "" for row in rows],
+        "state": [row.entry.state for row in rows],
+        "done": [done(row) for row in rows],
+        "score": ["" if row.far.score is None else f"{row.far.score:.2f}" for row in rows],
+        "when": [f"{row.entry.updated:%m-%d %H:%M}" if row.entry.updated else "" for row in rows],
+    }
+    if console.out.width >= WIDE:
+        columns["name"] = [row.entry.name for row in rows]
+    for name in ("study", "arm", "game"):  # the same everywhere: said once, or not at all
+        values = set(columns[name])
+        if len(values) == 1:
+            del columns[name]
+            value = values.pop()
+            if value:
+                console.show(f"{name}: {value}")
+    console.show_table(columns, zip(*columns.values(), strict=True))
+
+
+def done(row: Row) -> str:
+    """The share of train_steps that is made."""
+    if row.config is None:
+        return ""
+    if row.entry.state == "finished":
+        return "100%"  # the last line of metrics may come before the last train_step
+    return f"{(row.far.train_steps or 0) / row.config.schedule.train_steps:.0%}"
+
+
+def as_data(row: Row) -> dict[str, Any]:
+    """A run for programs."""
+    entry, far = row.entry, row.far
+    return {
+        "name": entry.name,
+        "path": str(entry.path),
+        "studies": [{"study": study, "arm": arm} for study, arm in row.places],
+        "game": row.game or None,
+        "seed": row.config.seed if row.config else None,
+        "state": entry.state,
+        "env_steps": far.env_steps,
+        "train_steps": far.train_steps,
+        "total_train_steps": row.config.schedule.train_steps if row.config else None,
+        "train_steps_per_second": far.train_steps_per_second,
+        "score": far.score,
+        "score_kind": far.score_kind,
+        "updated": entry.updated.isoformat(timespec="seconds") if entry.updated else None,
+        "identity": entry.identity,
+    }
+
+
+def show(run: str, runs_dir: Path, as_json: bool) -> None:
+    """`ez runs show`."""
+    path = find_run(run, runs_dir)
+    folder, entry = RunFolder(path), catalogue.entry(path)
+    places = catalogue.studies_of(path.parent).get(path.name, [])
+    row = Row(entry, folder.config(), catalogue.progress(path), places)
+    info = folder.read_info()
+    sessions = info.get("sessions", [])
+    known = [s["seconds"] for s in sessions if "seconds" in s]
+    facts = as_data(row) | {
+        "started": info.get("started"),
+        "ended": info.get("ended"),
+        "sessions": len(sessions),
+        "seconds": sum(known) if len(known) == len(sessions) and sessions else None,
+        "peak_memory_bytes": max((s.get("peak_memory_bytes", 0) for s in sessions), default=0),
+        "disk_bytes": disk_bytes(path),
+        "device": sessions[-1].get("device_name") if sessions else None,
+        "versions": sessions[-1].get("packages") if sessions else None,
+        "evaluations": [
+            {k: line.get(k) for k in ("kind", "env_steps", "mean", "standard_error")}
+            for line in folder.read(EVALUATIONS)
+        ],
+    }
+    if as_json:
+        console.write(json.dumps(facts, indent=2) + "\n")
+        return
+    console.show_table(("", ""), fact_rows(row, facts))
+    if facts["evaluations"]:
+        console.show_table(
+            ("evaluation", "env_steps", "mean", "standard error"),
+            [
+                (e["kind"], f"{e['env_steps']:,}", number(e["mean"]), number(e["standard_error"]))
+                for e in facts["evaluations"]
+            ],
+        )
+    if entry.state not in ("finished", "running"):
+        console.show(f"Go on with: ez resume {path}")
+
+
+def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is known of a run, a line each."""
+    places = ", ".join(f"{arm} in {study}" for study, arm in row.places)
+    total, seconds = facts["total_train_steps"], facts["seconds"]
+    versions = facts["versions"] or {}
+    rows = [
+        ("run", facts["path"]),
+        ("state", facts["state"]),
+        ("arm", places),
+        ("game", facts["game"] or ""),
+        ("seed", str(facts["seed"])),
+        ("identity", facts["identity"] or ""),
+        ("train_steps", f"{facts['train_steps'] or 0:,} of {total:,}"),
+        ("started", facts["started"] or ""),
+        ("ended", facts["ended"] or ""),
+        ("training took", "" if seconds is None else console.duration(seconds)),
+        ("most memory", console.size(facts["peak_memory_bytes"])),
+        ("on disk", console.size(facts["disk_bytes"])),
+        ("device", facts["device"] or ""),
+        ("versions", ", ".join(f"{k} {v}" for k, v in versions.items() if v)),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def number(value: float | None) -> str:
+    """A score in a cell."""
+    return "" if value is None else f"{value:.2f}"
+
+
+def diff(one: str, other: str, runs_dir: Path, as_json: bool) -> None:
+    """`ez runs diff`."""
+    paths = [find_run(name, runs_dir) for name in (one, other)]
+    differing = differences(*(RunFolder(path).config() for path in paths))
+    if as_json:
+        shown = {key: {"one": a, "other": b} for key, (a, b) in differing.items()}
+        console.write(json.dumps(shown, indent=2) + "\n")
+    elif not differing:
+        console.show("The two configs are the same: equal results on the same machine.")
+    else:
+        rows = [(key, json.dumps(a), json.dumps(b)) for key, (a, b) in differing.items()]
+        console.show_table(("setting", paths[0].name, paths[1].name), rows)
+
+
+def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
+    """`ez runs rm`; returns 1 if the user said no."""
+    paths = [removable(name, runs_dir) for name in dict.fromkeys(names)]
+    places = catalogue.studies_of(runs_dir)
+    for path in paths:
+        needed = sorted({study for study, _ in places.get(path.name, [])})
+        by = f", needed by {', '.join(needed)}" if needed else ""
+        console.show(f"{path} ({console.size(disk_bytes(path))}{by})")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("Nobody can be asked here.", "Add --yes to delete these runs.")
+        if not console.ask(f"Delete {counted(paths)}?"):
+            console.show("Nothing was deleted.")
+            return 1
+    for path in paths:
+        with RunFolder(path).lock():
+            shutil.rmtree(path)
+    console.show(f"Deleted {counted(paths)}.")
+    return 0
+
+
+def counted(paths: list[Path]) -> str:
+    """How many runs."""
+    return f"{len(paths)} run{'s' if len(paths) != 1 else ''}"
+
+
+def removable(name: str, runs_dir: Path) -> Path:
+    """The folder of a run that may be deleted.
+
+    Raises:
+      EzError: it is not the plain name of a run in the runs folder, or a process works on it.
+    """
+    path = runs_dir / name
+    if not is_plain_name(name):
+        raise ConfigError(f"{name!r} is not the name of a run.", "Names are those of `ez runs`.")
+    if path.is_symlink():
+        raise ConfigError(f"{str(path)!r} is a link.", "Delete it and what it leads to by hand.")
+    if not (path / "config.toml").is_file():
+        raise UnknownName("run", name, run_names(runs_dir))
+    if RunFolder(path).is_locked:
+        raise RunError(f"A process is working on {name!r}.", "Stop it first.")
+    return path
+
+
+def run_names(runs_dir: Path) -> Iterable[str]:
+    """Names of the runs in a runs folder."""
+    return [entry.name for entry in catalogue.scan(runs_dir)]

@@ -1,0 +1,420 @@
+"""`ez ablate` and `ez study`: from options to a plan, and from the plan to trained runs."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ezcli import console, doctor
+from ezcli.commands.training import build_config, default_preset, on_device
+from ezcli.config import RunConfig
+from ezcli.envs.games import ATARI_100K
+from ezcli.errors import ConfigError, UnknownName
+from ezcli.experiments import catalogue, estimate
+from ezcli.experiments.design import FULL, Arm, arms_of
+from ezcli.experiments.study import (
+    PlannedRun,
+    Study,
+    StudyFolder,
+    default_name,
+    plan,
+    shell_line,
+    study_names,
+)
+from ezcli.runs.folder import RunFolder
+
+GAME_SETS = {"atari26": ATARI_100K}
+SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
+BEGUN = ("running", "interrupted", "killed", "failed", "damaged")
+
+
+class Options(NamedTuple):
+    """What `ez ablate` was asked for; None and empty stand for what was not given."""
+
+    drop: list[str]
+    vary: list[str]
+    factorial: bool
+    game: list[str]
+    games: str | None
+    env: str | None
+    seeds: str | None
+    preset: str | None
+    overrides: list[str]
+    study: str | None
+
+    @property
+    def names_arms(self) -> bool:
+        """Whether any arm but the full agent was asked for."""
+        return bool(self.drop or self.vary or self.factorial)
+
+    @property
+    def names_base(self) -> bool:
+        """Whether the full agent was described."""
+        return bool(self.game or self.games or self.env or self.preset or self.overrides)
+
+
+class Execution(NamedTuple):
+    """How the runs are to be made."""
+
+    jobs: int | None
+    devices: str | None
+
+
+def ablate(
+    options: Options,
+    runs_dir: Path,
+    execution: Execution,
+    dry_run: bool,
+    print_commands: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """`ez ablate`."""
+    study, folder, said = design(options, runs_dir)
+    plan_only = dry_run or print_commands or as_json
+    check_devices(study, execution, must_be_here=not plan_only)
+    existing = catalogue.by_identity(runs_dir)
+    runs = plan(study, existing)
+    states = {run.name: run_state(runs_dir, run) for run in runs}
+    left = [run for run in runs if states[run.name] != "finished"]
+    jobs, why_jobs = number_of_jobs(execution, study.base, len(left))
+    if as_json:
+        cost = cost_of(study, left, runs_dir, existing, jobs)
+        console.write(json.dumps(plan_as_json(study, folder, runs, states, cost), indent=2) + "\n")
+    elif print_commands:
+        folder.save(study, runs)
+        console.write("".join(shell_line(folder.command(run)) + "\n" for run in left))
+    elif not quiet:
+        for sentence in said:
+            console.show(sentence)
+        cost = cost_of(study, left, runs_dir, existing, jobs)
+        show_plan(study, runs, states, cost, f"{jobs} ({why_jobs})")
+    if plan_only:
+        return 0
+    folder.save(study, runs)
+    return execute(study, folder, runs, jobs, execution, quiet)
+
+
+def design(options: Options, runs_dir: Path) -> tuple[Study, StudyFolder, list[str]]:
+    """The study asked for, joined with what was saved under its name, and sentences about it."""
+    saved = None
+    if options.study is not None:
+        folder = StudyFolder(runs_dir, options.study)
+        if folder.exists:
+            saved = folder.study()
+    if saved is None and not (options.names_arms or options.names_base or options.seeds):
+        if options.study is not None:
+            raise UnknownName("study", options.study, study_names(runs_dir))
+        raise ConfigError(
+            "Nothing to ablate was named.",
+            "Try --drop value-prefix; `ez ablations` lists what can be dropped.",
+        )
+    said: list[str] = []
+    if saved is not None and not options.names_base:
+        preset, base, games = saved.preset, saved.base, saved.games
+    else:
+        preset, base, games = base_of(options, said)
+    if saved is not None and not options.names_arms:
+        arms: tuple[Arm, ...] = saved.arms
+    else:
+        found, same = arms_of(base, options.drop, options.vary, options.factorial)
+        arms = tuple(found)
+        said += same
+    if saved is not None and options.seeds is None:
+        seeds = saved.seeds
+    else:
+        seeds = seeds_of(options.seeds, base)
+    name = options.study or default_name(base, preset, games, arms)
+    if options.overrides and options.study is None:
+        name += f"-{base.identity[:6]}"
+    folder = StudyFolder(runs_dir, name)
+    study, added = folder.merge(Study(name, preset, base, arms, games, seeds))
+    said += [f"Added to the study: {new}." for new in added]
+    return study, folder, said
+
+
+def base_of(options: Options, said: list[str]) -> tuple[str, RunConfig, tuple[str, ...]]:
+    """The preset's name, the full agent's config and the games."""
+    if any(override.partition("=")[0].strip() == "seed" for override in options.overrides):
+        raise ConfigError("--set seed means nothing here.", "Use --seeds 0,3,7.")
+    games = games_of(options)
+    preset, env = options.preset, options.env
+    if preset is None:
+        preset, because = default_preset(env, None)
+        if not games and env is None and preset == "atari-cpu":
+            preset, because = "catch", "there is no GPU, and it learns in minutes"
+        said.append(f"Preset {preset}: {because}. Choose another with --preset.")
+    base = build_config(preset, env, games[0] if games else None, None, None, options.overrides)
+    for game in games[1:]:
+        build_config(preset, env, game, None, None, options.overrides)
+    if base.env.name == "atari" and not games:
+        games = (base.env.game,)
+        said.append(f"Game {games[0]}: the preset's. Choose others with --game or --games atari26.")
+    return preset, base, games
+
+
+def games_of(options: Options) -> tuple[str, ...]:
+    """The roms that were named, each once."""
+    named = list(options.game)
+    if options.games is not None:
+        if options.games not in GAME_SETS:
+            raise UnknownName("set of games", options.games, GAME_SETS)
+        named += GAME_SETS[options.games]
+    return tuple(dict.fromkeys(named))
+
+
+def seeds_of(text: str | None, base: RunConfig) -> tuple[int, ...]:
+    """`5` is 0 to 4; `0,3,7` are those.
+
+    Raises:
+      ConfigError: it is neither.
+    """
+    if text is None:
+        return tuple(range(ATARI_SEEDS if base.env.name == "atari" else SMALL_SEEDS))
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and parts[-1] == "":
+        parts.pop()
+    if not all(part.isdecimal() and int(part) < 2**31 for part in parts):
+        raise ConfigError(f"--seeds {text!r} is not allowed.", "Use 5 for 0 to 4, or 0,3,7.")
+    if "," not in text:
+        if not 1 <= int(text) <= 1000:
+            raise ConfigError(f"--seeds {text!r} is not allowed.", "Use 1 to 1000 of them.")
+        return tuple(range(int(text)))
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def number_of_jobs(execution: Execution, base: RunConfig, left: int) -> tuple[int, str]:
+    """Runs side by side, and why so many."""
+    if execution.jobs is not None:
+        return execution.jobs, "as asked"
+    devices = devices_of(execution)
+    if devices:
+        return len(devices), "one for each device"
+    if base.compute.device != "cpu":
+        import torch
+
+        if torch.cuda.is_available():
+            return 1, "one for the GPU; --devices names more"
+    from ezcli.runs.compute import num_cores
+
+    memory, _ = doctor.needs(base)
+    free = doctor.free_memory()
+    fit = max(1, free // memory) if free is not None else num_cores()
+    jobs = max(1, min(num_cores(), fit, left))
+    return jobs, "what cores and free memory hold" if left else "nothing is left to run"
+
+
+def devices_of(execution: Execution) -> list[str]:
+    """The devices that were named."""
+    return [device.strip() for device in (execution.devices or "").split(",") if device.strip()]
+
+
+def check_devices(study: Study, execution: Execution, must_be_here: bool) -> None:
+    """Refuses devices that are none, and those that this machine lacks.
+
+    Raises:
+      ConfigError: it names the device.
+    """
+    for device in devices_of(execution) or [study.base.compute.device]:
+        config = on_device(study.base, device)
+        if must_be_here:
+            from ezcli.runs.compute import resolve_compute
+
+            resolve_compute(config.compute)
+
+
+def run_state(runs_dir: Path, run: PlannedRun) -> str:
+    """How a planned run stands; `new` before it has a folder."""
+    folder = RunFolder(runs_dir / run.name)
+    return catalogue.state(folder) if folder.exists else "new"
+
+
+def cost_of(
+    study: Study, left: list[PlannedRun], runs_dir: Path, existing: dict[str, str], jobs: int
+) -> estimate.Total:
+    """What the runs that are left will cost; measures for some seconds if no run here tells."""
+    evidence = estimate.measured(runs_dir, existing.values())
+    source = f"From {len(evidence)} finished runs here"
+    if left and not any(estimate.is_alike(run.config, study.base) for run in evidence):
+        from ezcli.runs.measure import PATIENCE, measure
+
+        found = measure(study.base)
+        if found is None:
+            slow = f"The first steps took more than {PATIENCE:.0f} s here, or were killed."
+            return estimate.total(left, [], jobs, slow)
+        evidence = [estimate.Measured(study.base, *found[:3])]
+        source = f"From {found.cycles} cycles of training just now, evaluations not counted"
+    return estimate.total(left, evidence, jobs, f"{source}; runs side by side slow each other.")
+
+
+def show_plan(
+    study: Study,
+    runs: list[PlannedRun],
+    states: dict[str, str],
+    cost: estimate.Total,
+    jobs: str,
+) -> None:
+    """The plan, as it is shown before anything runs."""
+    games = f" x {len(study.games)} games" if len(study.games) > 1 else ""
+    console.show(
+        f"Study {study.name}: {len(study.arms)} arms{games} x {len(study.seeds)} seeds, "
+        f"{len(runs)} runs."
+    )
+    rows = []
+    for arm in study.arms:
+        own = [states[run.name] for run in runs if any(c.arm == arm.name for c in run.cells)]
+        counts = (own.count("finished"), sum(s in BEGUN for s in own), own.count("new"))
+        rows.append((arm.name, differences_text(arm), *counts))
+    console.show_table(("arm", "differs from the full agent in", "finished", "begun", "new"), rows)
+    console.show(f"Seeds {', '.join(map(str, study.seeds))}; runs side by side: {jobs}.")
+    console.show(cost_text(cost))
+
+
+def differences_text(arm: Arm) -> str:
+    """What an arm changes, in a cell of a table."""
+    changes = ", ".join(f"{key} = {json.dumps(value)}" for key, value in arm.changes.items())
+    return changes or "nothing"
+
+
+def cost_text(cost: estimate.Total) -> str:
+    """What is left, in a sentence."""
+    if cost.run_hours is None:
+        return f"Hours, memory and disk are not known. {cost.source}"
+    if not cost.run_hours:
+        return "Nothing is left to run."
+    scaled = f" ({cost.num_scaled} scaled from other settings)" if cost.num_scaled else ""
+    alone, together = (console.duration(3600 * (h or 0)) for h in (cost.run_hours, cost.hours))
+    memory, disk = (console.size(size or 0) for size in (cost.memory_bytes, cost.disk_bytes))
+    return (
+        f"Left: at most {alone} of training{scaled}, about {together} side by side; {memory} of "
+        f"memory, {disk} of disk. {cost.source}"
+    )
+
+
+def plan_as_json(
+    study: Study,
+    folder: StudyFolder,
+    runs: list[PlannedRun],
+    states: dict[str, str],
+    cost: estimate.Total,
+) -> dict[str, Any]:
+    """The plan for programs."""
+    return {
+        "study": study.name,
+        "preset": study.preset,
+        "games": list(study.games),
+        "seeds": list(study.seeds),
+        "arms": [arm._asdict() for arm in study.arms],
+        "runs": [
+            {
+                "name": run.name,
+                "identity": run.config.identity,
+                "state": states[run.name],
+                "cells": [{"arm": c.arm, "env": c.env, "seed": c.seed} for c in run.cells],
+                "command": shell_line(folder.command(run)),
+            }
+            for run in runs
+        ],
+        "estimate": cost._asdict(),
+    }
+
+
+def execute(
+    study: Study,
+    folder: StudyFolder,
+    runs: list[PlannedRun],
+    jobs: int,
+    execution: Execution,
+    quiet: bool,
+) -> int:
+    """Trains what is left, and says how the study stands."""
+    from ezcli.experiments.launch import Launcher
+    from ezcli.runs.compute import num_cores
+
+    threads = study.base.compute.threads or max(1, num_cores() // jobs)
+    reporter = console.StudyReporter(folder.runs_dir, quiet)
+    launcher = Launcher(folder, runs, jobs, devices_of(execution), threads, reporter)
+    with reporter.running():
+        outcome = launcher.run()
+    go_on = f"Go on with: ez ablate --study {study.name}"
+    if folder.runs_dir != Path("runs"):
+        go_on += f" --runs-dir {folder.runs_dir}"
+    if outcome.stopped_by is not None:
+        console.show(
+            f"Stopped by {outcome.stopped_by.name}: {len(outcome.finished)} of {len(runs)} runs "
+            f"are finished, the others saved what they had. {go_on}"
+        )
+    elif outcome.failed:
+        names = ", ".join(run.name for run in outcome.failed)
+        console.show(
+            f"{len(outcome.failed)} of {len(runs)} runs failed: {names}. What they printed is in "
+            f"{folder.logs}. {go_on}"
+        )
+    elif not quiet:
+        console.show(f"Done: all {len(runs)} runs of the study {study.name} are finished.")
+    return outcome.exit_code
+
+
+def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
+    """`ez study status`."""
+    if name is None:
+        list_studies(runs_dir, as_json)
+        return
+    if name not in study_names(runs_dir):
+        raise UnknownName("study", name, study_names(runs_dir))
+    folder = StudyFolder(runs_dir, name)
+    study = folder.study()
+    runs = plan(study, catalogue.by_identity(runs_dir))
+    rows = []
+    for run in runs:
+        progress = catalogue.progress(runs_dir / run.name)
+        cell = run.cells[0]
+        row: dict[str, Any] = {
+            "run": run.name,
+            "arms": [c.arm for c in run.cells],
+            "env": cell.env,
+            "seed": cell.seed,
+            "state": run_state(runs_dir, run),
+            "train_steps": progress.train_steps,
+            "total_train_steps": run.config.schedule.train_steps,
+            "score": progress.score,
+        }
+        rows.append(row)
+    if as_json:
+        console.write(json.dumps({"study": name, "runs": rows}, indent=2) + "\n")
+        return
+    missing = [row for row in rows if row["state"] != "finished"]
+    console.show(f"Study {name}: {len(rows) - len(missing)} of {len(rows)} runs are finished.")
+    if missing:
+        console.show_table(
+            ("arm", "game", "seed", "state", "done", "score"),
+            [
+                (
+                    " = ".join(row["arms"]),
+                    row["env"],
+                    row["seed"],
+                    row["state"],
+                    f"{(row['train_steps'] or 0) / row['total_train_steps']:.0%}",
+                    "" if row["score"] is None else f"{row['score']:.2f}",
+                )
+                for row in missing
+            ],
+        )
+        console.show(f"Go on with: ez ablate --study {name}")
+
+
+def list_studies(runs_dir: Path, as_json: bool) -> None:
+    """Every study, and how far it is."""
+    rows = []
+    for name in study_names(runs_dir):
+        record = StudyFolder(runs_dir, name).record()
+        names = {cell.run for cell in record.cells}
+        states = [catalogue.state(RunFolder(runs_dir / run)) for run in names]
+        arms = [arm.name for arm in record.arms if arm.name != FULL]
+        rows.append((name, ", ".join(arms), len(names), states.count("finished")))
+    if as_json:
+        keys = ("study", "arms", "runs", "finished")
+        console.write(json.dumps([dict(zip(keys, r, strict=True)) for r in rows], indent=2) + "\n")
+    elif rows:
+        console.show_table(("study", "arms beside full", "runs", "finished"), rows)
+    else:
+        console.show(f"No study in {runs_dir} yet. Start one: ez ablate --drop value-prefix")

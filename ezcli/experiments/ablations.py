@@ -1,0 +1,187 @@
+"""Ablations: TOML files that say what is dropped, why, and which settings that changes.
+
+title = "No value prefix"
+why = "..."                 # one sentence
+section = "4.2"             # of EfficientZero, arXiv:2111.00210
+[published]                 # where the paper measured it: human-normalised, 26 games
+mean = 1.482
+median = 0.552
+[components]                # the settings that differ, as in a preset
+value_prefix = false
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from ezcli.config import (
+    UNIDENTIFIED,
+    RunConfig,
+    all_keys,
+    differences,
+    flat_items,
+    nearest,
+    read_toml,
+)
+from ezcli.errors import ConfigError, UnknownName
+from ezcli.settings import Settings
+
+ABLATION_FOLDERS = tuple(
+    folder / "ablations" for folder in (Path(__file__).parents[1], Path(__file__).parents[2])
+)
+
+
+class Published(Settings):
+    """Human-normalised scores over the 26 games of Atari 100k, as printed."""
+
+    mean: float
+    median: float
+
+
+class Header(Settings):
+    """What an ablation file says beside the settings."""
+
+    title: str
+    why: str
+    section: str = ""
+    published: Published | None = None
+
+
+HEADER_KEYS = (*Header.model_fields, *(f"published.{key}" for key in Published.model_fields))
+
+# Ye et al., NeurIPS 2021, table 3; the first version of the paper printed a median of 1.16.
+PUBLISHED_FULL = Published(mean=1.943, median=1.090)
+
+
+class Ablation(NamedTuple):
+    """One file, read."""
+
+    name: str
+    title: str
+    why: str
+    section: str
+    published: Published | None
+    changes: dict[str, Any]  # by dotted key
+
+
+def ablation_names() -> list[str]:
+    """Names of the ablations that came with the package."""
+    return sorted({path.stem for folder in ABLATION_FOLDERS for path in folder.glob("*.toml")})
+
+
+def ablation_path(name: str) -> Path:
+    """The file of an ablation: one of ours by name, or a user's by path.
+
+    Raises:
+      UnknownName: there is no such ablation.
+    """
+    if name.endswith(".toml"):
+        if not Path(name).is_file():
+            raise ConfigError(f"There is no file {name!r}.", "Give an ablation's name or its path.")
+        return Path(name)
+    for folder in ABLATION_FOLDERS:
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+    raise UnknownName("ablation", name, ablation_names())
+
+
+def load_ablation(name: str) -> Ablation:
+    """Reads an ablation by name or path.
+
+    Raises:
+      ConfigError: the file says nothing that an ablation can say.
+    """
+    path = ablation_path(name)
+    tables = read_toml(path)
+    header = {key: tables.pop(key) for key in Header.model_fields if key in tables}
+    changes = dict(flat_items(tables))
+    for key in changes:
+        require_ablatable(key, str(path), HEADER_KEYS)
+    try:
+        about = Header.model_validate(header)
+    except ValidationError as error:
+        found = error.errors()
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise unknown(key, str(path), HEADER_KEYS) from error
+        if first["type"] == "missing":
+            raise ConfigError(f"{key!r} is missing in {str(path)!r}.") from error
+        raise ConfigError(f"{key} in {str(path)!r} is not allowed: {first['msg']}.") from error
+    if not changes:
+        raise ConfigError(f"{str(path)!r} changes no setting.", "Add one, as in a preset.")
+    return Ablation(path.stem, about.title, about.why, about.section, about.published, changes)
+
+
+def load_sum(text: str) -> list[Ablation]:
+    """Reads what one `--drop` names: an ablation, or several joined by `+`."""
+    return [load_ablation(name) for name in parts(text)]
+
+
+def parts(text: str) -> tuple[str, ...]:
+    """The ablations of a sum, by name or path; a file that is there may have a `+` in its path."""
+    if text.endswith(".toml") and Path(text).is_file():
+        return (text,)
+    return tuple(text.split("+"))
+
+
+def unknown(key: str, source: str, header: tuple[str, ...]) -> ConfigError:
+    """The error about a key that does not exist, with the one that looks most like it."""
+    return ConfigError(
+        f"Unknown setting {key!r} in {source}.", nearest(key, [*header, *all_keys()])
+    )
+
+
+def require_ablatable(key: str, source: str, header: tuple[str, ...] = ()) -> None:
+    """Refuses a key that no arm may differ in.
+
+    Args:
+      key: of a setting.
+      source: file or option to name in the error.
+      header: keys beside settings that may stand there, for a guess at what was meant.
+
+    Raises:
+      ConfigError: it is unknown, or changes no result, or is what the arms are paired by.
+    """
+    if key not in all_keys():
+        raise unknown(key, source, header)
+    if key.partition(".")[0] in UNIDENTIFIED:
+        raise ConfigError(f"{key} in {source} changes no result, so it is nothing to ablate.")
+    if key in ("seed", "env.name", "env.game", "env.target"):
+        raise ConfigError(
+            f"{key} in {source} cannot differ between arms.", "Use --seeds, --game or --env."
+        )
+
+
+def combine(ablations: Iterable[Ablation]) -> dict[str, Any]:
+    """The changes of several ablations together.
+
+    Raises:
+      ConfigError: two of them want different values for one setting.
+    """
+    changes: dict[str, Any] = {}
+    owner: dict[str, str] = {}
+    for ablation in ablations:
+        for key, value in ablation.changes.items():
+            if changes.setdefault(key, value) != value:
+                raise ConfigError(
+                    f"{owner[key]!r} and {ablation.name!r} want different values for {key}: "
+                    f"{changes[key]!r} and {value!r}."
+                )
+            owner.setdefault(key, ablation.name)
+    return changes
+
+
+def require_effect(what: str, base: RunConfig, arm: RunConfig, changes: Mapping[str, Any]) -> None:
+    """Refuses an arm that is the full agent under another name.
+
+    Raises:
+      ConfigError: every changed setting has that value in `base` already.
+    """
+    if not differences(base, arm):
+        already = ", ".join(f"{key} is {value!r}" for key, value in changes.items())
+        raise ConfigError(
+            f"{what} changes nothing here: {already} already.", "Leave it out, or change --preset."
+        )

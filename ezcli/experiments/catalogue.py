@@ -1,0 +1,140 @@
+"""The runs in a runs folder: what each is, how far it got, and whether a process works on it."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ezcli.config import RunConfig
+from ezcli.errors import EzError
+from ezcli.experiments.study import StudyFolder, study_names
+from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
+
+State = Literal["new", "running", "interrupted", "killed", "failed", "finished", "damaged"]
+TAIL_BYTES = 65536  # enough for several lines of any of the files
+
+
+class Progress(NamedTuple):
+    """How far a run got; None where it has not said."""
+
+    env_steps: int | None
+    train_steps: int | None
+    train_steps_per_second: float | None
+    score: float | None  # of the newest evaluation or, before the first, of the newest games
+    score_kind: str | None  # final, interim, manual, or training
+
+
+class Entry(NamedTuple):
+    """A run folder."""
+
+    name: str
+    path: Path
+    state: State
+    identity: str | None  # None if it cannot be told
+    updated: datetime | None  # when its files last changed, local time
+
+
+def scan(runs_dir: Path) -> Iterator[Entry]:
+    """Every run in a runs folder, by name."""
+    for config in sorted(runs_dir.glob("*/config.toml")):
+        yield entry(config.parent)
+
+
+def entry(path: Path) -> Entry:
+    """What one run folder holds."""
+    folder = RunFolder(path)
+    return Entry(path.name, path, state(folder), identity(folder), updated(path))
+
+
+def state(folder: RunFolder) -> State:
+    """How the run stands. `killed`: it said that it runs, and no process works on it."""
+    if folder.is_locked:
+        return "running"
+    try:
+        said = folder.read_info().get("status", "new")
+    except EzError:
+        return "damaged"
+    if said == "running":
+        return "killed"
+    return said if said in ("new", "interrupted", "failed", "finished") else "damaged"
+
+
+def identity(folder: RunFolder) -> str | None:
+    """Hash of the run's config; the config itself is read only where `run.json` does not say."""
+    try:
+        said = folder.read_info().get("identity")
+        return said if isinstance(said, str) else folder.config().identity
+    except EzError:
+        return None
+
+
+def by_identity(runs_dir: Path) -> dict[str, str]:
+    """Names of the runs by identity; of two with the same, the finished one."""
+    found: dict[str, str] = {}
+    for run in sorted(scan(runs_dir), key=lambda run: run.state != "finished"):
+        if run.identity is not None and run.state != "damaged":
+            found.setdefault(run.identity, run.name)
+    return found
+
+
+def progress(path: Path) -> Progress:
+    """How far a run got, from the ends of its files."""
+    timing, metrics = last_line(path / TIMING), last_line(path / METRICS)
+    evaluation = last_line(path / EVALUATIONS)
+    score, kind = evaluation.get("mean"), evaluation.get("kind")
+    if score is None and metrics.get("score") is not None:
+        score, kind = metrics["score"], "training"
+    return Progress(
+        metrics.get("env_steps"),
+        metrics.get("train_steps"),
+        timing.get("train_steps_per_second"),
+        score,
+        kind,
+    )
+
+
+def last_line(path: Path) -> dict[str, Any]:
+    """The last whole line of a JSON-lines file; empty if there is none that can be read."""
+    if not path.is_file():
+        return {}
+    with path.open("rb") as handle:
+        handle.seek(0, 2)
+        handle.seek(max(0, handle.tell() - TAIL_BYTES))
+        *lines, _torn = handle.read().split(b"\n")
+    try:
+        line = json.loads(lines[-1]) if lines else {}
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+def updated(path: Path) -> datetime | None:
+    """When the run's files last changed, local time."""
+    files = [path / name for name in ("run.json", TIMING, EVALUATIONS, "config.toml")]
+    times = [file.stat().st_mtime for file in files if file.is_file()]
+    return datetime.fromtimestamp(max(times)).astimezone() if times else None
+
+
+def studies_of(runs_dir: Path) -> dict[str, list[tuple[str, str]]]:
+    """(study, arm) of every run that a study names, by the run's name; damaged studies are left."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name in study_names(runs_dir):
+        try:
+            record = StudyFolder(runs_dir, name).record()
+        except EzError:
+            continue
+        for cell in record.cells:
+            place = (name, cell.arm)
+            places = found.setdefault(cell.run, [])
+            if place not in places:
+                places.append(place)
+    return found
+
+
+def read_config(path: Path) -> RunConfig | None:
+    """A run's config, or None if it cannot be read."""
+    try:
+        return RunFolder(path).config()
+    except EzError:
+        return None

@@ -1,0 +1,141 @@
+"""From the options of `ez ablate` to arms: every subset, sum and sweep of what is dropped."""
+
+import itertools
+import json
+import re
+import tomllib
+from typing import Any, NamedTuple
+
+from ezcli.config import RunConfig, differences, parse_override, resolve
+from ezcli.errors import ConfigError
+from ezcli.experiments.ablations import (
+    combine,
+    load_ablation,
+    parts,
+    require_ablatable,
+    require_effect,
+)
+
+FULL = "full"
+MOST_DROPS = 6  # of a factorial design: 64 arms
+
+
+class Arm(NamedTuple):
+    """One side of a comparison: what differs from the full agent."""
+
+    name: str
+    drops: tuple[str, ...]  # ablations, as given to --drop; empty for the full agent
+    changes: dict[str, Any]  # by dotted key; only what differs from the full agent
+
+
+def arms_of(
+    base: RunConfig, drops: list[str], vary: list[str], factorial: bool
+) -> tuple[list[Arm], list[str]]:
+    """The arms, the full agent first, and sentences about arms that are the same as another.
+
+    Every combination in `drops` is crossed with every combination of the values in `vary`; the full
+    agent is added where that does not give it.
+
+    Args:
+      base: the full agent, of any seed and game.
+      drops: each an ablation's name or path, or several joined by `+`.
+      vary: each `key=value,value,...`.
+      factorial: take every subset of the drops instead.
+
+    Raises:
+      ConfigError: a name, key or value is wrong, a drop changes nothing, or two clash.
+    """
+    combinations = subsets(drops) if factorial else [(), *map(parts, drops)]
+    tables = base.model_dump(mode="json")
+    arms: dict[str, Arm] = {}
+    same: list[str] = []
+    for names in combinations:
+        ablations = [load_ablation(name) for name in names]
+        dropped = tuple(sorted({ablation.name for ablation in ablations}))
+        asked = combine(ablations)
+        source = f"--drop {'+'.join(names)}" if names else "--vary"
+        if asked:
+            require_effect(source, base, resolve(tables, source=source, changes=asked), asked)
+        for values in values_of(vary):
+            for key in asked.keys() & values.keys():
+                raise ConfigError(f"--vary {key} is a setting that {source} changes already.")
+            arm = resolve(tables, source=source, changes=asked | values)
+            changes = {key: value for key, (_, value) in differences(base, arm).items()}
+            varied = {key: changes[key] for key in values if key in changes}
+            add(arms, same, Arm(arm_name(dropped, varied), dropped, changes))
+    if all(arm.changes for arm in arms.values()):
+        add(arms, same, Arm(FULL, (), {}))
+    return sorted(arms.values(), key=lambda arm: bool(arm.changes)), list(dict.fromkeys(same))
+
+
+def add(arms: dict[str, Arm], same: list[str], arm: Arm) -> None:
+    """Adds an arm by what it changes; one that changes the same as another is only noted.
+
+    Raises:
+      ConfigError: another arm has the name, such as that of a user's file of the same name.
+    """
+    key = json.dumps(arm.changes, sort_keys=True)
+    if key not in arms and any(other.name == arm.name for other in arms.values()):
+        raise ConfigError(f"Two arms would be called {arm.name!r}.", "Rename a file of --drop.")
+    if arms.setdefault(key, arm).name != arm.name:
+        same.append(f"The arm {arm.name!r} is the same as {arms[key].name!r}: trained once.")
+
+
+def subsets(drops: list[str]) -> list[tuple[str, ...]]:
+    """Every subset of the drops, the empty one first.
+
+    Raises:
+      ConfigError: they are no set of single ablations.
+    """
+    for drop in drops:
+        if len(parts(drop)) > 1:
+            raise ConfigError(f"--factorial takes single ablations, not {drop!r}.")
+    if not drops:
+        raise ConfigError("--factorial needs ablations to combine.", "Name them with --drop.")
+    if len(set(drops)) != len(drops):
+        raise ConfigError("--factorial got the same --drop twice.")
+    if len(drops) > MOST_DROPS:
+        raise ConfigError(f"--factorial of {len(drops)} drops would be {2 ** len(drops)} arms.")
+    return [s for n in range(len(drops) + 1) for s in itertools.combinations(drops, n)]
+
+
+def values_of(vary: list[str]) -> list[dict[str, Any]]:
+    """Every combination of the values to sweep, each by dotted key; one empty one without any."""
+    sweeps: dict[str, list[Any]] = {}
+    for text in vary:
+        key, _, values = (part.strip() for part in text.partition("="))
+        require_ablatable(key, f"--vary {text!r}")
+        if key in sweeps:
+            raise ConfigError(f"--vary got {key} twice.", "Join its values with commas.")
+        sweeps[key] = parse_values(text, values)
+    return [
+        dict(zip(sweeps, chosen, strict=True)) for chosen in itertools.product(*sweeps.values())
+    ]
+
+
+def parse_values(text: str, values: str) -> list[Any]:
+    """The values of one sweep, written as in TOML; bare words are strings.
+
+    Raises:
+      ConfigError: there are none.
+    """
+    try:
+        parsed = tomllib.loads(f"values = [{values}]")["values"]
+    except (ValueError, RecursionError):  # not TOML, or beyond what Python reads
+        words = [word.strip() for word in values.split(",")]
+        parsed = [parse_override(f"value={word}")[1] if word else "" for word in words]
+    if not parsed or "" in parsed:
+        raise ConfigError(f"--vary {text!r} is not of the form section.key=value,value.")
+    return list(parsed)
+
+
+def arm_name(drops: tuple[str, ...], varied: dict[str, Any]) -> str:
+    """Such as `full`, `consistency+value-prefix`, `search.num_simulations=8`."""
+    parts = ["+".join(drops)] if drops else []
+    parts += [f"{key}={json.dumps(value)}" for key, value in sorted(varied.items())]
+    return ",".join(parts).replace('"', "") or FULL
+
+
+def slug(name: str) -> str:
+    """An arm's name as part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9.+=_-]+", "-", name)[:60]

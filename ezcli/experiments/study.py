@@ -1,0 +1,289 @@
+"""A study: arms x games x seeds, written down so that the same command goes on with it.
+
+    runs/studies/<name>/
+    ├── study.json       arms, games, seeds, and which run each cell of the three is
+    ├── preset.toml      the full agent's config, frozen when the study began
+    ├── attempts.jsonl   every process started for it: when, how long, how it ended
+    └── logs/            what those processes printed, a file for each run
+
+A run is what its config says (`RunConfig.identity`), wherever its folder came from: cells with
+equal configs are one run, in one study or in several.
+"""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from ezcli import __version__
+from ezcli.config import RunConfig, differences, name_start, read_toml, resolve, to_toml, use_env
+from ezcli.errors import ConfigError, RunError
+from ezcli.experiments.design import Arm, slug
+from ezcli.runs.folder import is_plain_name, write_atomically
+from ezcli.settings import Settings
+
+STUDIES = "studies"  # folder within the runs folder
+
+
+class ArmRecord(Settings):
+    """An arm as `study.json` has it."""
+
+    name: str
+    drops: tuple[str, ...] = Field(strict=False)
+    changes: dict[str, Any]
+
+
+class CellRecord(Settings):
+    """One arm on one game with one seed, and the run that is."""
+
+    arm: str
+    env: str
+    seed: int
+    identity: str
+    run: str  # name of its folder in the runs folder
+
+
+class StudyRecord(Settings):
+    """All of `study.json`."""
+
+    name: str
+    ezcli: str
+    preset: str
+    games: tuple[str, ...] = Field(strict=False)  # roms; empty unless the environment is atari
+    seeds: tuple[int, ...] = Field(strict=False)
+    arms: tuple[ArmRecord, ...] = Field(strict=False)
+    cells: tuple[CellRecord, ...] = Field(strict=False)
+
+
+class Study(NamedTuple):
+    """What is compared, before any run is named."""
+
+    name: str
+    preset: str  # as the user named it
+    base: RunConfig  # the full agent; its seed and game are those of the first cell
+    arms: tuple[Arm, ...]
+    games: tuple[str, ...]  # roms; empty unless the environment is atari
+    seeds: tuple[int, ...]
+
+
+class Cell(NamedTuple):
+    """One arm on one game with one seed."""
+
+    arm: str
+    env: str
+    seed: int
+    changes: dict[str, Any]
+    config: RunConfig
+
+
+class PlannedRun(NamedTuple):
+    """A run that a study needs, and the cells it stands for."""
+
+    name: str
+    config: RunConfig
+    cells: tuple[Cell, ...]
+
+    @property
+    def arms(self) -> str:
+        """The arms it is, for tables."""
+        return " = ".join(dict.fromkeys(cell.arm for cell in self.cells))
+
+
+def cells_of(study: Study) -> list[Cell]:
+    """Every cell, interleaved so that a study is balanced whenever it is stopped.
+
+    The order is by seed, then by game, then by arm: each round holds every arm once.
+    """
+    tables = study.base.model_dump(mode="json")
+    cells = []
+    for seed in study.seeds:
+        for game in study.games or (None,):
+            own = use_env(tables, None, game)
+            for arm in study.arms:
+                source = f"arm {arm.name!r}"
+                config = resolve(own, [f"seed={seed}"], source=source, changes=arm.changes)
+                cells.append(Cell(arm.name, config.env_label, seed, arm.changes, config))
+    return cells
+
+
+def plan(study: Study, existing: Mapping[str, str]) -> list[PlannedRun]:
+    """The runs that the study needs, in the order in which to start them.
+
+    Args:
+      study: what is compared.
+      existing: names of the runs there are, by identity.
+    """
+    by_identity: dict[str, list[Cell]] = {}
+    for cell in cells_of(study):
+        by_identity.setdefault(cell.config.identity, []).append(cell)
+    return [
+        PlannedRun(existing.get(identity) or run_name(study, cells[0]), cells[0].config, (*cells,))
+        for identity, cells in by_identity.items()
+    ]
+
+
+def run_name(study: Study, cell: Cell) -> str:
+    """Such as `pong-atari-cpu-value-prefix-seed0-1a2b3c`."""
+    parts = (slug(name_start(cell.env, study.preset)), slug(cell.arm), f"seed{cell.seed}")
+    return "-".join((*parts, cell.config.identity[:6]))
+
+
+def default_name(base: RunConfig, preset: str, games: tuple[str, ...], arms: Iterable[Arm]) -> str:
+    """A study's name for who gives none; seeds are not in it, so that more of them can be added."""
+    what = base.env_label if len(games) < 2 else f"{len(games)}-games"
+    changed = [slug(arm.name) for arm in arms if arm.changes]
+    name = "-".join((slug(name_start(what, preset)), *changed))
+    return name if len(name) <= 100 else f"{name[:80]}-and-more"
+
+
+class StudyFolder:
+    """The files of one study. Nothing is created before `save`."""
+
+    def __init__(self, runs_dir: Path, name: str) -> None:
+        if not is_plain_name(name):
+            raise ConfigError(f"{name!r} cannot name a study.", "Use letters, digits, '-' and '_'.")
+        self.runs_dir, self.name = runs_dir, name
+        self.path = runs_dir / STUDIES / name
+        self.preset_file = self.path / "preset.toml"
+        self.attempts = self.path / "attempts.jsonl"
+        self.logs = self.path / "logs"
+        self.lock_file = self.path / ".lock"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a study was ever saved here."""
+        return (self.path / "study.json").is_file()
+
+    def record(self) -> StudyRecord:
+        """What `study.json` says.
+
+        Raises:
+          RunError: it is missing or damaged.
+        """
+        path = self.path / "study.json"
+        if not self.exists:
+            raise RunError(f"There is no study {self.name!r}.", "`ez study status` lists them.")
+        try:
+            return StudyRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise RunError(
+                f"{str(path)!r} is damaged: {str(error).splitlines()[0]}.",
+                "Delete the folder and repeat the command of the study: its runs are kept.",
+            ) from error
+
+    def study(self) -> Study:
+        """The study as it was saved."""
+        record = self.record()
+        base = resolve(read_toml(self.preset_file), source=str(self.preset_file))
+        arms = tuple(Arm(arm.name, arm.drops, arm.changes) for arm in record.arms)
+        return Study(self.name, record.preset, base, arms, record.games, record.seeds)
+
+    def merge(self, asked: Study) -> tuple[Study, list[str]]:
+        """The saved study with what is asked for added to it, and sentences on what was added.
+
+        Raises:
+          ConfigError: the full agent or an arm of that name was another one.
+        """
+        if not self.exists:
+            return asked, []
+        saved = self.study()
+        first: dict[str, Any] = {"seed": saved.base.seed}
+        if saved.games and asked.games:
+            first["env.game"] = saved.games[0]
+        self.require_same("full agent", saved.base, moved(asked.base, first))
+        known = {arm.name: arm for arm in saved.arms}
+        for arm in asked.arms:
+            old = known.setdefault(arm.name, arm)
+            if old.changes != arm.changes:
+                raise ConfigError(
+                    f"The study {self.name!r} has another arm {arm.name!r}: {old.changes} there, "
+                    f"{arm.changes} now.",
+                    "Choose another --study.",
+                )
+        merged = saved._replace(
+            arms=tuple(known.values()),
+            games=tuple(dict.fromkeys((*saved.games, *asked.games))),
+            seeds=tuple(dict.fromkeys((*saved.seeds, *asked.seeds))),
+        )
+        added = [
+            f"{name} {', '.join(map(str, new))}"
+            for name, new in (
+                ("arms", [arm.name for arm in merged.arms[len(saved.arms) :]]),
+                ("games", merged.games[len(saved.games) :]),
+                ("seeds", merged.seeds[len(saved.seeds) :]),
+            )
+            if new
+        ]
+        return merged, added
+
+    def require_same(self, what: str, saved: RunConfig, asked: RunConfig) -> None:
+        """Refuses another config under the same name.
+
+        Raises:
+          ConfigError: with the settings that differ.
+        """
+        differing = differences(saved, asked)
+        if differing:
+            shown = "; ".join(f"{k}: {a!r} there, {b!r} now" for k, (a, b) in differing.items())
+            raise ConfigError(
+                f"The study {self.name!r} exists with another {what} ({shown}).",
+                f"Go on with it as it is (ez ablate --study {self.name}), or choose another "
+                "--study.",
+            )
+
+    def save(self, study: Study, runs: Iterable[PlannedRun]) -> None:
+        """Writes the study; the frozen preset is written once."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        if not self.preset_file.is_file():
+            write_atomically(self.preset_file, to_toml(study.base).encode())
+        record = StudyRecord(
+            name=study.name,
+            ezcli=__version__,
+            preset=study.preset,
+            games=study.games,
+            seeds=study.seeds,
+            arms=tuple(ArmRecord(**arm._asdict()) for arm in study.arms),
+            cells=tuple(
+                CellRecord(
+                    arm=cell.arm,
+                    env=cell.env,
+                    seed=cell.seed,
+                    identity=run.config.identity,
+                    run=run.name,
+                )
+                for run in runs
+                for cell in run.cells
+            ),
+        )
+        write_atomically(
+            self.path / "study.json", (record.model_dump_json(indent=2) + "\n").encode()
+        )
+
+    def command(self, run: PlannedRun, *more: str) -> list[str]:
+        """Arguments of `ez` that train or go on with one of the study's runs, and nothing else."""
+        cell = run.cells[0]
+        arguments = ["train", "--preset", str(self.preset_file), "--seed", str(cell.seed)]
+        if run.config.env.name == "atari":
+            arguments += ["--game", run.config.env.game]
+        arguments += ["--name", run.name, "--runs-dir", str(self.runs_dir)]
+        for key, value in cell.changes.items():
+            arguments += ["--set", f"{key}={json.dumps(value)}"]
+        return [*arguments, *more]
+
+
+def moved(base: RunConfig, changes: dict[str, Any]) -> RunConfig:
+    """The config with other values."""
+    return resolve(base.model_dump(mode="json"), changes=changes)
+
+
+def study_names(runs_dir: Path) -> list[str]:
+    """Names of the studies in a runs folder."""
+    return sorted(path.parent.name for path in (runs_dir / STUDIES).glob("*/study.json"))
+
+
+def shell_line(arguments: Iterable[str]) -> str:
+    """A command of `ez` to paste into a shell."""
+    return shlex.join(["ez", *arguments])

@@ -1,0 +1,70 @@
+"""Stands in for `ez train` where a test is about the launcher: leaves a run folder, trains nothing.
+
+FAKE_EZ in the environment holds JSON: for each run, what its first, second, ... process does
+(`ok` after the last of them). One of
+
+    ok      finishes
+    slow    holds the run until it is stopped or a file `release` is in the runs folder
+    fail    says something and exits 1
+    crash   kills itself
+    stop    exits 75, as after a SIGTERM from outside
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from ezcli.config import read_toml, resolve
+from ezcli.errors import EzError
+from ezcli.runs.folder import RunFolder
+
+parser = argparse.ArgumentParser()
+parser.add_argument("command")
+for option in ("--preset", "--seed", "--name", "--runs-dir", "--game", "--device"):
+    parser.add_argument(option)
+parser.add_argument("--set", action="append", default=[])
+parser.add_argument("--quiet", action="store_true")
+given = parser.parse_args()
+
+runs_dir = Path(given.runs_dir)
+folder = RunFolder(runs_dir / given.name)
+config = resolve(read_toml(Path(given.preset)), [f"seed={given.seed}", *given.set])
+stopped = []
+signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+
+
+def note(line):
+    with (runs_dir / "noted.jsonl").open("a") as handle:
+        handle.write(json.dumps(line) + "\n")
+
+
+def act(action):
+    if action == "fail":
+        sys.exit("the fan is on fire")
+    if action == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    while action == "slow" and not stopped and not (runs_dir / "release").exists():
+        time.sleep(0.01)
+    if action == "stop" or stopped:
+        folder.update_info(status="interrupted")
+        sys.exit(75)
+    folder.update_info(status="finished")
+
+
+try:
+    with folder.lock():
+        if not folder.exists:
+            folder.create(config)
+        folder.require_same(config)
+        info = folder.read_info()
+        number = info.get("processes", 0)
+        folder.update_info(status="running", identity=config.identity, processes=number + 1)
+        note({"run": given.name, "device": given.device, "threads": config.compute.threads})
+        actions = json.loads(os.environ.get("FAKE_EZ", "{}")).get(given.name, [])
+        act(actions[number] if number < len(actions) else "ok")
+except EzError as error:
+    sys.exit(str(error))

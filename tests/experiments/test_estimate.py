@@ -1,0 +1,106 @@
+"""What a study will cost: from which runs it is told, and that nothing is told from nothing."""
+
+import pytest
+
+from ezcli.experiments.estimate import Measured, is_alike, measured, total
+from ezcli.experiments.study import plan
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.measure import first_cycles, measure
+from tests.experiments.helpers import make_study
+from tests.runs.helpers import run, tiny
+
+HOUR = 3600.0
+
+
+def runs(drops=("value-prefix",), seeds=(0,), vary=()):
+    return plan(make_study(drops, seeds, vary), {})
+
+
+def evidence(*overrides, seconds=HOUR, memory=100, disk=10):
+    return Measured(tiny("catch", *overrides), seconds, memory, disk)
+
+
+def test_runs_of_the_same_settings_tell_whatever_their_seed():
+    full = [r for r in runs(seeds=(0, 1, 2)) if r.arms == "full"]
+    told = [evidence("seed=7", seconds=HOUR), evidence("seed=8", seconds=3 * HOUR, memory=300)]
+    cost = total(full, told, 1, "here")
+    assert (cost.run_hours, cost.hours, cost.memory_bytes) == (6.0, 6.0, 300)
+    assert (cost.disk_bytes, cost.num_scaled, cost.source) == (30, 0, "here")
+
+
+def test_side_by_side_is_shorter_but_not_shorter_than_one_run():
+    full = [r for r in runs(seeds=(0, 1, 2)) if r.arms == "full"]
+    told = [evidence()]
+    assert total(full, told, 2, "").hours == 1.5
+    assert total(full, told, 2, "").memory_bytes == 200
+    assert total(full, told, 9, "").hours == 1.0
+
+
+def test_an_arm_that_was_not_measured_is_scaled_by_its_train_steps():
+    varied = [r for r in runs((), vary=["schedule.final_train_steps=34"]) if r.arms != "full"]
+    (arm,) = varied
+    cost = total(varied, [evidence()], 1, "")
+    full = tiny().schedule.train_steps
+    assert cost.run_hours == pytest.approx(arm.config.schedule.train_steps / full)
+    assert cost.num_scaled == 1
+
+
+def test_the_nearest_run_stands_in():
+    arm = [r for r in runs(["value-prefix+consistency"]) if r.arms != "full"]
+    near = evidence("components.value_prefix=false", seconds=2 * HOUR)
+    assert total(arm, [evidence(), near], 1, "").run_hours == 2.0
+
+
+def test_a_smaller_network_does_not_stand_in_for_one_that_is_alike():
+    arm = [r for r in runs() if r.arms != "full"]
+    small = evidence("components.value_prefix=false", "network.channels=2", seconds=1.0)
+    assert total(arm, [small, evidence()], 1, "").run_hours == 1.0
+    assert is_alike(tiny(), tiny("catch", "seed=3", "components.consistency=false"))
+    assert not is_alike(tiny(), tiny("catch", "network.channels=2"))
+    assert not is_alike(tiny(), tiny("keydoor"))
+
+
+def test_nothing_measured_nothing_claimed():
+    cost = total(runs(), [], 2, "because")
+    assert cost == (None, None, None, None, 0, "because")
+
+
+def test_nothing_left_costs_nothing():
+    assert total([], [], 2, "").run_hours == 0
+
+
+def test_finished_runs_are_evidence_and_no_others(tmp_path):
+    folder = run(tmp_path / "done", tiny())
+    (found,) = measured(tmp_path, ["done"])
+    session = folder.read_info()["sessions"][0]
+    assert found.config == tiny()
+    assert found.seconds == session["seconds"] > 0
+    assert found.memory_bytes == session["peak_memory_bytes"] > 2**27
+    assert found.disk_bytes > 1000
+    folder.update_info(sessions=[session, {k: session[k] for k in ("started",)}])
+    assert measured(tmp_path, ["done"]) == []  # one of the sessions was killed
+    folder.update_info(sessions=[session], status="interrupted")
+    assert measured(tmp_path, ["done"]) == []
+    (tmp_path / "done" / "run.json").write_text("{")
+    assert measured(tmp_path, ["done", "not-there"]) == []
+    assert RunFolder(tmp_path / "not-there").exists is False
+
+
+def test_the_first_cycles_tell_the_whole():
+    """A run so short that all of it is measured: the estimate is near the sum of its cycles."""
+    found = first_cycles(tiny(), budget=60)
+    assert found.cycles == 7 - 1 - 2  # of those that learn, but the first two and their start
+    assert 0 < found.seconds < 60
+    assert found.memory_bytes > 2**27
+    assert found.disk_bytes > 1000
+
+
+def test_a_budget_ends_the_measurement():
+    assert first_cycles(tiny("catch", "schedule.env_steps=8000"), budget=0.0).cycles == 1
+
+
+@pytest.mark.slow
+def test_a_measurement_is_a_process_of_its_own(monkeypatch):
+    assert measure(tiny()).seconds > 0
+    monkeypatch.setattr("ezcli.runs.measure.PATIENCE", 0.01)
+    assert measure(tiny()) is None

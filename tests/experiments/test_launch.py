@@ -1,0 +1,348 @@
+"""Running a study: what is started, tried again, waited for and left.
+
+A stand-in trains; that real runs come out the same whatever happens is in `test_chaos.py`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ezcli.errors import RunError
+from ezcli.experiments import launch
+from ezcli.experiments.launch import Launcher
+from ezcli.runs.folder import RunFolder, read_lines
+from tests.experiments.helpers import make_study, noted, save
+from tests.runs.helpers import tiny
+
+FAKE = (sys.executable, str(Path(__file__).parent / "fake_ez.py"))
+ROOT = Path(__file__).parents[2]
+
+
+class Listener:
+    """A reporter that keeps what it is told and may act on it."""
+
+    def __init__(self, on_progress=lambda progress: None):
+        self.said, self.most, self.on_progress = [], 0, on_progress
+
+    def say(self, text):
+        self.said.append(text)
+
+    def progress(self, progress):
+        self.most = max(self.most, len(progress.active))
+        self.on_progress(progress)
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    monkeypatch.setattr(launch, "PROGRAM", FAKE)
+    monkeypatch.setattr(launch, "POLL_SECONDS", 0.01)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Says what the processes of runs do, by the run's place in the plan."""
+
+    def write(saved, **actions):
+        by_name = {saved.runs[int(k[1:])].name: done for k, done in actions.items()}
+        monkeypatch.setenv("FAKE_EZ", json.dumps(by_name))
+
+    return write
+
+
+def go(saved, jobs=2, devices=(), listener=None, threads=3):
+    return Launcher(saved.folder, saved.runs, jobs, devices, threads, listener or Listener()).run()
+
+
+def started(saved):
+    return [line["run"] for line in noted(saved.folder.runs_dir)]
+
+
+def attempts(saved):
+    return [(a["run"], a["result"], a["exit_code"]) for a in read_lines(saved.folder.attempts)]
+
+
+def test_all_are_trained_in_order_and_noted(tmp_path):
+    saved = save(tmp_path, make_study())
+    listener = Listener()
+    outcome = go(saved, jobs=1, listener=listener)
+    assert started(saved) == [run.name for run in saved.runs]
+    assert (outcome.finished, outcome.failed, outcome.left) == (saved.runs, [], [])
+    assert outcome.exit_code == 0
+    assert attempts(saved) == [(run.name, "finished", 0) for run in saved.runs]
+    assert {line["threads"] for line in noted(tmp_path)} == {3}
+    assert listener.most == 1
+
+
+def test_jobs_run_side_by_side_and_never_more(tmp_path, script):
+    saved = save(tmp_path, make_study(seeds=(0, 1, 2)))
+    script(saved, **{f"r{i}": ["slow"] for i in range(6)})
+
+    def release(progress):
+        if len(progress.active) == 3:
+            (tmp_path / "release").touch()
+
+    listener = Listener(release)
+    assert go(saved, jobs=3, listener=listener).exit_code == 0
+    assert listener.most == 3
+
+
+def test_nothing_is_trained_twice(tmp_path):
+    saved = save(tmp_path, make_study())
+    go(saved)
+    again = go(saved)
+    assert again.exit_code == 0
+    assert len(started(saved)) == len(saved.runs) == len(again.finished)
+
+
+def test_a_failure_is_tried_once_more(tmp_path, script):
+    saved = save(tmp_path, make_study())
+    script(saved, r0=["fail"], r1=["crash"])
+    listener = Listener()
+    outcome = go(saved, listener=listener)
+    assert outcome.exit_code == 0
+    assert len(started(saved)) == 6
+    assert (saved.runs[0].name, "failed", 1) in attempts(saved)
+    assert (saved.runs[1].name, "failed", -9) in attempts(saved)
+    assert any("exit code 1; trying once more. the fan is on fire" in s for s in listener.said)
+    assert any("killed by SIGKILL" in said for said in listener.said)
+
+
+def test_a_run_that_fails_twice_is_left_and_the_others_go_on(tmp_path, script):
+    saved = save(tmp_path, make_study())
+    script(saved, r1=["fail", "fail", "fail"])
+    outcome = go(saved, jobs=1)
+    assert outcome.exit_code == 1
+    assert outcome.failed == [saved.runs[1]]
+    assert len(outcome.finished) == 3
+    lines = read_lines(saved.folder.attempts)
+    assert [x["last_lines"] for x in lines if x["result"] == "failed"] == [
+        ["the fan is on fire"]
+    ] * 2
+    assert "the fan is on fire" in (saved.folder.logs / f"{saved.runs[1].name}.log").read_text()
+
+
+def test_the_same_command_tries_what_failed_again(tmp_path, script):
+    saved = save(tmp_path, make_study())
+    script(saved, r1=["fail", "fail", "ok"])
+    assert go(saved).exit_code == 1
+    assert go(saved).exit_code == 0
+    assert started(saved).count(saved.runs[1].name) == 3
+
+
+def test_a_run_stopped_from_outside_goes_on(tmp_path, script):
+    saved = save(tmp_path, make_study())
+    script(saved, r2=["stop"])
+    assert go(saved).exit_code == 0
+    assert (saved.runs[2].name, "stopped", 75) in attempts(saved)
+
+
+def test_an_exit_without_error_is_no_proof(tmp_path, monkeypatch):
+    """A process that ends with 0 and leaves no finished run has failed."""
+    saved = save(tmp_path, make_study(drops=(), seeds=(0,)))
+    monkeypatch.setattr(launch, "PROGRAM", (sys.executable, "-c", "pass"))
+    assert go(saved).exit_code == 1
+
+
+def test_devices_are_handed_out(tmp_path, script):
+    saved = save(tmp_path, make_study())
+    script(saved, r0=["slow"])
+
+    def release(progress):
+        if progress.finished == 3:
+            (tmp_path / "release").touch()
+
+    go(saved, devices=("cuda:0", "cuda:1"), listener=Listener(release))
+    devices = {line["run"]: line["device"] for line in noted(tmp_path)}
+    assert [devices[run.name] for run in saved.runs] == ["cuda:0"] + ["cuda:1"] * 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_lets_the_runs_save(tmp_path, script, number, code):
+    saved = save(tmp_path, make_study())
+    script(saved, r0=["slow"], r1=["slow"])
+    sent = []
+
+    def stop(progress):
+        if len(noted(tmp_path)) == 2 and not sent:
+            sent.append(number)
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    listener = Listener(stop)
+    outcome = go(saved, listener=listener)
+    assert outcome.exit_code == code
+    assert {run.name for run in outcome.left} == {run.name for run in saved.runs}
+    assert sorted(attempts(saved)) == sorted((r.name, "stopped", 75) for r in saved.runs[:2])
+    assert any("2 runs save first" in said for said in listener.said)
+    assert signal.getsignal(number) is before
+    (tmp_path / "release").touch()
+    assert go(saved).exit_code == 0
+
+
+def test_a_second_signal_kills(tmp_path, script, monkeypatch):
+    saved = save(tmp_path, make_study(drops=(), seeds=(0,)))
+    stubborn = "import signal, time; signal.signal(15, 1); print('up', flush=True); time.sleep(60)"
+    monkeypatch.setattr(launch, "PROGRAM", (sys.executable, "-c", stubborn))
+    log = saved.folder.logs / f"{saved.runs[0].name}.log"
+    sent = []
+
+    def stop(progress):
+        if len(sent) < 2 and log.is_file() and log.read_text().startswith("up"):
+            sent.append(1)
+            signal.raise_signal(signal.SIGINT)
+
+    outcome = go(saved, listener=Listener(stop))
+    assert outcome.exit_code == 130
+    assert attempts(saved) == [(saved.runs[0].name, "stopped", -9)]
+
+
+def test_no_process_is_left_behind_by_a_defect_of_ours(tmp_path, script):
+    saved = save(tmp_path, make_study())
+    script(saved, r0=["slow"], r1=["slow"])
+
+    def fail(progress):
+        if len(noted(tmp_path)) == 2:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        go(saved, listener=Listener(fail))
+    assert not any(RunFolder(tmp_path / run.name).is_locked for run in saved.runs)
+
+
+def test_two_processes_on_one_study(tmp_path, script):
+    """The second is refused while the first works, and nothing runs twice."""
+    saved = save(tmp_path, make_study())
+    script(saved, r0=["slow"])
+    refused = []
+
+    def second(progress):
+        if noted(tmp_path) and not refused:
+            with pytest.raises(RunError, match="Another process works on the study 'mine'"):
+                go(saved)
+            refused.append(1)
+            (tmp_path / "release").touch()
+
+    assert go(saved, listener=Listener(second)).exit_code == 0
+    assert refused
+    assert sorted(started(saved)) == sorted(run.name for run in saved.runs)
+
+
+def test_a_run_that_another_study_trains_is_waited_for(tmp_path, script):
+    one = save(tmp_path, make_study(seeds=(0,), name="one"))
+    other = save(tmp_path, make_study(["consistency"], (0,), name="other"))
+    script(one, r0=["slow"])
+    outcomes = []
+    listener = Listener(
+        lambda progress: (tmp_path / "release").touch() if progress.elsewhere else None
+    )
+
+    def second():
+        launcher = Launcher(other.folder, other.runs, 2, (), 1, listener)
+        launcher._listening = no_signals  # those belong to the main thread
+        outcomes.append(launcher.run())
+
+    def start_second(progress):
+        if noted(tmp_path) and not threads:
+            threads.append(threading.Thread(target=second))
+            threads[0].start()
+
+    threads = []
+    assert go(one, listener=Listener(start_second)).exit_code == 0
+    threads[0].join()
+    assert outcomes[0].exit_code == 0
+    assert sorted(started(one)) == sorted(
+        {*(r.name for r in one.runs), *(r.name for r in other.runs)}
+    )
+    assert any("another process trains it" in said for said in listener.said)
+
+
+def no_signals():
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def test_orphans_are_waited_for_and_count_as_jobs(tmp_path, script):
+    """After a SIGKILL of the launcher its processes go on; the same command neither doubles them
+    nor runs more than `jobs` beside them."""
+    saved = save(tmp_path, make_study())
+    script(saved, r0=["slow"])
+    orphan = subprocess.Popen([*FAKE, *saved.folder.command(saved.runs[0])], start_new_session=True)
+    try:
+        wait_for(lambda: RunFolder(tmp_path / saved.runs[0].name).is_locked)
+        together = []
+
+        def watch(progress):
+            together.append(len(progress.active) + len(progress.elsewhere))
+            if progress.finished == 3:
+                (tmp_path / "release").touch()
+
+        assert go(saved, jobs=2, listener=Listener(watch)).exit_code == 0
+        assert orphan.wait(10) == 0
+        assert max(together) == 2
+        assert started(saved).count(saved.runs[0].name) == 1
+    finally:
+        orphan.kill()
+        orphan.wait()
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_damaged_run_costs_one_cell(tmp_path):
+    saved = save(tmp_path, make_study())
+    path = tmp_path / saved.runs[0].name
+    path.mkdir()
+    (path / "config.toml").write_text("seed = ")
+    outcome = go(saved)
+    assert outcome.exit_code == 1
+    assert outcome.failed == [saved.runs[0]]
+    assert len(outcome.finished) == 3
+    assert "not valid TOML" in attempts_text(saved)
+
+
+def attempts_text(saved):
+    return saved.folder.attempts.read_text()
+
+
+def test_another_config_under_a_runs_name_is_not_touched(tmp_path):
+    saved = save(tmp_path, make_study())
+    path = tmp_path / saved.runs[0].name
+    RunFolder(path).create(tiny("catch", "value.discount=0.5"))
+    before = (path / "config.toml").read_bytes()
+    assert go(saved).failed == [saved.runs[0]]
+    assert (path / "config.toml").read_bytes() == before
+    assert "another config" in attempts_text(saved)
+
+
+def test_children_do_not_hold_the_studys_lock(tmp_path, script):
+    """A launcher that is killed lets go of the study although its runs go on."""
+    saved = save(tmp_path, make_study())
+    script(saved, r0=["slow"], r1=["slow"])
+    program = (
+        "import sys; from pathlib import Path; from ezcli.experiments import launch, study\n"
+        "from ezcli.experiments.launch import Launcher\n"
+        "from tests.experiments.test_launch import FAKE, Listener\n"
+        "launch.PROGRAM = FAKE\n"
+        "folder = study.StudyFolder(Path(sys.argv[1]), 'mine')\n"
+        "Launcher(folder, study.plan(folder.study(), {}), 2, (), 1, Listener()).run()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT)
+    wait_for(lambda: len(noted(tmp_path)) == 2)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    (tmp_path / "release").touch()
+    assert go(saved).exit_code == 0
+    assert sorted(started(saved)) == sorted(run.name for run in saved.runs)

@@ -1,0 +1,189 @@
+"""A study and its plan: what is a run, which are shared, in which order, and what may change."""
+
+import json
+import shlex
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ezcli import cli
+from ezcli.commands.training import build_config
+from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.errors import ConfigError, RunError
+from ezcli.experiments.design import Arm
+from ezcli.experiments.study import StudyFolder, cells_of, default_name, plan, shell_line
+from tests.experiments.helpers import make_study, save
+from tests.runs.helpers import tiny
+
+
+def names(runs):
+    return [run.name for run in runs]
+
+
+def atari(**changes):
+    tables = use_env(read_toml(preset_path("smoke")), None, "pong")
+    return resolve(tables, changes=changes)
+
+
+def test_every_cell_is_its_arm_on_its_game_with_its_seed():
+    study = make_study(base=atari())._replace(games=("pong", "breakout"))
+    cells = cells_of(study)
+    assert len(cells) == 2 * 2 * 2
+    for cell in cells:
+        assert cell.config.seed == cell.seed
+        assert cell.config.env.game == cell.env
+        assert cell.config.components.value_prefix == (cell.arm == "full")
+
+
+def test_a_study_is_balanced_whenever_it_is_stopped():
+    """Every prefix of the order holds each arm as often as the others, give or take one."""
+    study = make_study(["value-prefix", "consistency"], (5, 3, 9), base=atari())
+    order = [(cell.seed, cell.env, cell.arm) for cell in cells_of(study)]
+    assert [seed for seed, _, _ in order] == [5] * 3 + [3] * 3 + [9] * 3
+    for end in range(len(order)):
+        counts = [sum(o[2] == arm.name for o in order[:end]) for arm in study.arms]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_the_plan_is_stable():
+    study = make_study(["value-prefix", "consistency"])
+    assert plan(study, {}) == plan(study, {})
+    assert len(set(names(plan(study, {})))) == 6
+
+
+def test_a_name_tells_arm_and_seed_and_ends_in_the_identity():
+    for run in plan(make_study(), {}):
+        cell = run.cells[0]
+        assert run.name == f"catch-smoke-{cell.arm}-seed{cell.seed}-{run.config.identity[:6]}"
+
+
+def test_a_run_that_is_there_already_is_used_under_its_own_name():
+    study = make_study()
+    full = tiny("catch", "seed=1")
+    runs = plan(study, {full.identity: "by-hand"})
+    assert [r.name for r in runs if r.config.identity == full.identity] == ["by-hand"]
+    assert len(runs) == 4
+
+
+def test_the_full_agent_is_shared_by_every_study_that_needs_it():
+    one, other = (plan(make_study([drop]), {}) for drop in ("value-prefix", "consistency"))
+    shared = set(names(one)) & set(names(other))
+    assert shared == {run.name for run in one if run.arms == "full"}
+    assert len(shared) == 2
+
+
+def test_arms_with_equal_configs_are_one_run():
+    study = make_study()
+    twin = Arm("twin", (), study.arms[1].changes)
+    runs = plan(study._replace(arms=(*study.arms, twin)), {})
+    assert len(runs) == 4
+    assert {run.arms for run in runs} == {"full", "value-prefix = twin"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=6, unique=True), st.randoms())
+def test_the_order_of_seeds_changes_the_order_only(seeds, rng):
+    shuffled = list(seeds)
+    rng.shuffle(shuffled)
+    one, other = (plan(make_study(seeds=s), {}) for s in (seeds, shuffled))
+    assert sorted(names(one)) == sorted(names(other))
+
+
+# ------------------------------------------------------------------ on disk
+
+
+def test_a_saved_study_comes_back(tmp_path):
+    study = make_study(["value-prefix+consistency"], vary=["search.num_simulations=3,4"])
+    folder, runs = save(tmp_path, study)
+    again = folder.study()
+    assert again == study
+    assert names(plan(again, {})) == names(runs)
+    cells = json.loads((folder.path / "study.json").read_text())["cells"]
+    assert {(c["arm"], c["seed"]): c["run"] for c in cells} == {
+        (cell.arm, cell.seed): run.name for run in runs for cell in run.cells
+    }
+
+
+def test_a_command_makes_exactly_its_run(tmp_path, monkeypatch):
+    """What is printed for a shell resolves to the config of the plan, for every arm."""
+    study = make_study(
+        ["value-prefix", "augmentation"], vary=["acting.temperatures=[1.0,0.5,0.125]"], base=atari()
+    )._replace(games=("pong", "breakout"))
+    folder, runs = save(tmp_path / "runs with a space", study)
+    asked = []
+    monkeypatch.setattr("ezcli.commands.training.train", lambda *given: asked.append(given) or 0)
+    for run in runs:
+        line = shell_line(folder.command(run))
+        with pytest.raises(SystemExit) as done:
+            cli.app(shlex.split(line)[1:])
+        assert done.value.code == 0
+        game, env, preset, seed, device, name, runs_dir, overrides, *_ = asked.pop()
+        config = build_config(preset, env, game, seed, device, overrides)
+        assert config.identity == run.config.identity
+        assert (name, runs_dir) == (run.name, folder.runs_dir)
+
+
+def test_a_study_grows(tmp_path):
+    folder, _ = save(tmp_path, make_study(seeds=(0, 1)))
+    merged, added = folder.merge(make_study(["consistency"], seeds=(1, 7)))
+    assert [arm.name for arm in merged.arms] == ["full", "value-prefix", "consistency"]
+    assert merged.seeds == (0, 1, 7)
+    assert added == ["arms consistency", "seeds 7"]
+
+
+def test_games_are_added_too(tmp_path):
+    folder, _ = save(tmp_path, make_study(base=atari())._replace(games=("pong",)))
+    other = make_study(base=resolve(use_env(atari().model_dump(mode="json"), None, "breakout")))
+    merged, added = folder.merge(other._replace(games=("breakout",)))
+    assert merged.games == ("pong", "breakout")
+    assert added == ["games breakout"]
+
+
+def test_the_same_again_adds_nothing(tmp_path):
+    study = make_study()
+    folder, _ = save(tmp_path, study)
+    assert folder.merge(study) == (study, [])
+
+
+def test_a_changed_preset_is_refused_with_the_difference(tmp_path):
+    folder, _ = save(tmp_path, make_study())
+    before = (folder.path / "study.json").read_bytes()
+    changed = make_study(base=tiny("catch", "value.discount=0.5"))
+    with pytest.raises(ConfigError, match=r"value\.discount: 0\.9\d* there, 0\.5 now") as caught:
+        folder.merge(changed)
+    assert "ez ablate --study mine" in caught.value.hint
+    assert (folder.path / "study.json").read_bytes() == before
+
+
+def test_another_arm_of_the_same_name_is_refused(tmp_path):
+    study = make_study()
+    folder, _ = save(tmp_path, study)
+    other = study._replace(arms=(study.arms[0], Arm("value-prefix", (), {"search.pb_c_init": 2.0})))
+    with pytest.raises(ConfigError, match="another arm 'value-prefix'"):
+        folder.merge(other)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"name": "mine", "extra": 1}', "\xff"])
+def test_a_damaged_study_is_named(tmp_path, content):
+    folder, _ = save(tmp_path, make_study())
+    (folder.path / "study.json").write_text(content, encoding="latin-1")
+    with pytest.raises(RunError, match=r"study\.json' is damaged"):
+        folder.study()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", ".hidden", "a\nb", "studies"])
+def test_a_study_cannot_leave_its_folder(tmp_path, name):
+    with pytest.raises(ConfigError, match="cannot name a study"):
+        StudyFolder(tmp_path, name)
+
+
+def test_a_name_for_who_gives_none():
+    base, arms = tiny(), make_study(["value-prefix", "consistency"]).arms
+    assert default_name(base, "smoke", (), arms) == "catch-smoke-value-prefix-consistency"
+    assert default_name(base, "catch", (), arms) == "catch-value-prefix-consistency"
+    assert default_name(atari(), "smoke", ("pong", "qbert"), arms[:2]) == (
+        "2-games-smoke-value-prefix"
+    )
+    many = tuple(Arm(f"arm-number-{i}", (), {"seed": i}) for i in range(20))
+    assert len(default_name(base, "smoke", (), many)) <= 100

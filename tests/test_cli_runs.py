@@ -1,0 +1,209 @@
+"""`ez runs`: listing, showing, comparing and deleting runs."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from ezcli import console
+from ezcli.runs.folder import RunFolder
+from tests.experiments.helpers import make_study, save
+from tests.runs.helpers import run, tiny
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("runs") / "trained", tiny()).path
+
+
+@pytest.fixture
+def runs_dir(tmp_path, trained):
+    """A study with one finished run and one broken, and a run of no study."""
+    folder = tmp_path / "runs"
+    _, runs = save(folder, make_study(seeds=(0,)))
+    shutil.copytree(trained, folder / runs[0].name)
+    failed = RunFolder(folder / runs[1].name)
+    failed.create(runs[1].config)
+    failed.update_info(status="failed", identity=runs[1].config.identity)
+    other = RunFolder(folder / "by-hand")
+    other.create(tiny("keydoor", "seed=3"))
+    return folder
+
+
+def squeezed(text):
+    return " ".join(text.split())
+
+
+def test_none_yet(ez):
+    code, out, _ = ez("runs")
+    assert (code, squeezed(out)) == (0, "No run in runs yet. Start one: ez train --game pong")
+
+
+def test_the_list(ez, runs_dir):
+    code, out, err = ez("runs")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["id", "study", "arm", "game", "seed", "state", "done", "score", "when"]
+    by_id = {line[0]: line for line in lines[1:]}
+    assert by_id[tiny().identity[:6]][1:7] == ["mine", "full", "catch", "0", "finished", "100%"]
+    arm = tiny("catch", "components.value_prefix=false").identity[:6]
+    assert by_id[arm][1:7] == ["mine", "value-prefix", "catch", "0", "failed", "0%"]
+    assert by_id[tiny("keydoor", "seed=3").identity[:6]][1:4] == ["keydoor", "3", "new"]
+
+
+def test_the_list_fits_80_columns(ez, runs_dir):
+    assert max(map(len, ez("runs")[1].splitlines())) <= 80
+
+
+def test_what_is_the_same_everywhere_is_said_once(ez, runs_dir):
+    lines = ez("runs", "--study", "mine")[1].splitlines()
+    assert lines[:2] == ["study: mine", "game: catch"]
+    assert lines[2].split() == ["id", "arm", "seed", "state", "done", "score", "when"]
+
+
+def test_names_where_there_is_room(ez, runs_dir, monkeypatch):
+    monkeypatch.setattr(console.out, "width", 140)
+    assert "by-hand" in ez("runs")[1]
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        (["--study", "mine"], 2),
+        (["--arm", "full"], 1),
+        (["--game", "keydoor"], 1),
+        (["--state", "failed"], 1),
+        (["--state", "running"], 0),
+        (["--study", "mine", "--state", "failed", "--arm", "value-prefix"], 1),
+    ],
+)
+def test_filters(ez, runs_dir, filters, found):
+    listed = json.loads(ez("runs", *filters, "--json")[1])
+    assert len(listed) == found
+    code, out, _ = ez("runs", *filters)
+    assert code == 0
+    assert ("No run is like that." in out) == (found == 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "near"),
+    [
+        ("--study", "mone", "mine"),
+        ("--arm", "ful", "full"),
+        ("--game", "keydor", "keydoor"),
+        ("--state", "finish", "finished"),
+    ],
+)
+def test_a_filter_that_fits_nothing_suggests(ez, runs_dir, option, value, near):
+    code, _, err = ez("runs", option, value)
+    assert (code, f"Did you mean '{near}'?" in err) == (2, True)
+
+
+def test_json_says_all(ez, runs_dir):
+    listed = {line["name"]: line for line in json.loads(ez("runs", "--json")[1])}
+    (done,) = [line for line in listed.values() if line["state"] == "finished"]
+    assert done["studies"] == [{"study": "mine", "arm": "full"}]
+    assert done["identity"] == tiny().identity
+    assert done["train_steps"] <= done["total_train_steps"] == tiny().schedule.train_steps
+    assert done["score_kind"] == "final"
+    assert listed["by-hand"]["score"] is None
+
+
+@pytest.mark.parametrize(("file", "text"), [("config.toml", "seed ="), ("run.json", "{")])
+def test_a_damaged_run_is_listed(ez, runs_dir, trained, file, text):
+    folder = shutil.copytree(trained, runs_dir / "zz")
+    (folder / file).write_text(text)
+    if file == "config.toml":
+        (folder / "run.json").unlink()
+    (line,) = [x for x in json.loads(ez("runs", "--json")[1]) if x["name"] == "zz"]
+    assert line["state"] == ("damaged" if file == "run.json" else "new")
+    assert ez("runs")[0] == 0
+
+
+def test_show(ez, runs_dir):
+    code, out, _ = ez("runs", "show", tiny().identity[:6])
+    assert code == 0
+    out = squeezed(out)
+    for part in ("state finished", "arm full in mine", "train_steps 1", "final 56", "torch "):
+        assert part in out
+    assert "Go on with" not in out
+    assert "Go on with: ez resume runs/by-hand" in ez("runs", "show", "by-hand")[1]
+    facts = json.loads(ez("runs", "show", tiny().identity, "--json")[1])
+    assert facts["evaluations"][-1]["kind"] == "final"
+    assert facts["disk_bytes"] > 1000
+
+
+def test_an_id_of_several_runs_is_refused(ez, runs_dir, trained):
+    shutil.copytree(trained, runs_dir / "twin")
+    code, _, err = ez("runs", "show", tiny().identity[:6])
+    assert (code, "twin" in err) == (2, True)
+
+
+def test_diff(ez, runs_dir):
+    full, arm = (tiny("catch", *s).identity for s in ((), ("components.value_prefix=false",)))
+    code, out, _ = ez("runs", "diff", full, arm)
+    assert (code, "components.value_prefix true false" in squeezed(out)) == (0, True)
+    shown = json.loads(ez("runs", "diff", full, "by-hand", "--json")[1])
+    assert shown["seed"] == {"one": 0, "other": 3}
+    assert shown["env.name"] == {"one": "catch", "other": "keydoor"}
+    assert "are the same" in ez("runs", "diff", full, full)[1]
+
+
+# ------------------------------------------------------------------ deleting
+
+
+def test_rm_asks_where_somebody_can_answer(ez, runs_dir, monkeypatch):
+    answers = iter(["n\n", "", "y\n"])
+    monkeypatch.setattr(sys, "stdin", Terminal(answers))
+    for left in (True, True, False):
+        code, out, _ = ez("runs", "rm", "by-hand")
+        assert "Delete 1 run? [y/N]" in out
+        assert (runs_dir / "by-hand").exists() == left
+        assert code == (1 if left else 0)
+
+
+class Terminal:
+    """Standard input with somebody at it."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def isatty(self):
+        return True
+
+    def readline(self):
+        return next(self.answers)
+
+
+def test_rm_does_not_ask_nobody(ez, runs_dir, monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    code, _, err = ez("runs", "rm", "by-hand")
+    assert (code, "Add --yes" in err) == (2, True)
+    assert (runs_dir / "by-hand").exists()
+
+
+def test_rm_says_which_study_needs_it(ez, runs_dir):
+    name = next(p.name for p in runs_dir.glob("catch-smoke-full-*"))
+    code, out, _ = ez("runs", "rm", name, "by-hand", "--yes")
+    assert (code, "needed by mine" in out, "Deleted 2 runs." in out) == (0, True, True)
+    assert not (runs_dir / name).exists()
+    assert not (runs_dir / "by-hand").exists()
+
+
+@pytest.mark.parametrize("name", ["../outside", "studies", ".", "..", "", "/etc", "link", "notes"])
+def test_rm_never_leaves_the_runs_folder(ez, runs_dir, trained, name):
+    outside = shutil.copytree(trained, runs_dir.parent / "outside")
+    (runs_dir / "link").symlink_to(outside)
+    (runs_dir / "notes").mkdir()
+    code, _, err = ez("runs", "rm", "by-hand", name, "--yes")
+    assert (code, "Traceback" in err) == (2, False)
+    assert outside.joinpath("config.toml").exists()
+    assert (runs_dir / "by-hand").exists()  # nothing is deleted if any name is wrong
+
+
+def test_rm_leaves_a_run_that_is_being_trained(ez, runs_dir):
+    with RunFolder(runs_dir / "by-hand").lock():
+        code, _, err = ez("runs", "rm", "by-hand", "--yes")
+    assert (code, "A process is working on 'by-hand'" in err) == (1, True)
+    assert (runs_dir / "by-hand" / "config.toml").exists()

@@ -1,0 +1,235 @@
+"""`ez ablate` and `ez study`, from their arguments to what they print and leave."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ezcli.commands import studies
+from ezcli.experiments.launch import Launcher, Outcome
+from ezcli.experiments.study import StudyFolder
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.measure import Measurement
+from tests.runs.helpers import ROOM, TINY, run, tiny
+
+SETS = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
+SMALL = ["--env", "catch", "--preset", "smoke", "--study", "mine", *SETS]
+ABLATE = ["ablate", "--drop", "value-prefix", "--seeds", "2", *SMALL]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """No measuring, no training; the machine has no GPU."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    measured = Measurement(1800.0, 2**30, 2**20, 6)
+    monkeypatch.setattr("ezcli.runs.measure.measure", lambda config: measured)
+    monkeypatch.setattr(Launcher, "run", finish)
+
+
+def finish(launcher):
+    """As if every run had been trained."""
+    for planned in launcher.runs:
+        folder = RunFolder(launcher.folder.runs_dir / planned.name)
+        if not folder.exists:
+            folder.create(planned.config)
+        folder.update_info(status="finished", identity=planned.config.identity)
+    return Outcome(list(launcher.runs), [], [], None)
+
+
+def squeezed(text):
+    return " ".join(text.split())
+
+
+def test_the_plan_is_shown_before_anything_runs(ez):
+    code, out, err = ez(*ABLATE)
+    assert (code, err) == (0, "")
+    out = squeezed(out)
+    assert "Study mine: 2 arms x 2 seeds, 4 runs." in out
+    assert "full nothing 0 0 2 value-prefix components.value_prefix = false 0 0 2" in out
+    assert "Left: at most 2 h 00 min of training (2 scaled from other settings)" in out
+    assert "6 cycles of training just now" in out
+    assert out.index("Left:") < out.index("Done: all 4 runs")
+
+
+def test_a_dry_run_leaves_nothing(ez, tmp_path):
+    code, out, _ = ez(*ABLATE, "--dry-run")
+    assert (code, "4 runs" in out, list(tmp_path.iterdir())) == (0, True, [])
+
+
+def test_json_is_the_plan_and_nothing_else(ez, tmp_path):
+    code, out, _ = ez(*ABLATE, "--json")
+    plan = json.loads(out)
+    assert (code, list(tmp_path.iterdir())) == (0, [])
+    assert [arm["name"] for arm in plan["arms"]] == ["full", "value-prefix"]
+    assert [(r["state"], r["cells"][0]["seed"]) for r in plan["runs"]] == [
+        ("new", 0),
+        ("new", 0),
+        ("new", 1),
+        ("new", 1),
+    ]
+    assert plan["estimate"]["run_hours"] == 2.0
+    assert all(r["command"].startswith("ez train --preset ") for r in plan["runs"])
+
+
+def test_commands_for_a_scheduler(ez, tmp_path):
+    """One line for each run that is left; the study is saved, so that its status can be asked."""
+    code, out, _ = ez(*ABLATE, "--print-commands")
+    lines = out.splitlines()
+    assert (code, len(lines)) == (0, 4)
+    assert all(line.startswith("ez train --preset runs/studies/mine/preset.toml") for line in lines)
+    assert StudyFolder(tmp_path / "runs", "mine").exists
+    ez(*ABLATE, "--quiet")
+    assert ez(*ABLATE, "--print-commands")[1] == ""
+
+
+def test_what_is_finished_is_counted_and_not_run_again(ez):
+    ez(*ABLATE)
+    code, out, _ = ez(*ABLATE)
+    assert code == 0
+    assert "full nothing 2 0 0 value-prefix components.value_prefix = false 2 0 0" in squeezed(out)
+    assert "Nothing is left to run." in out
+
+
+def test_a_run_of_ez_train_is_used(ez, tmp_path):
+    run(tmp_path / "runs" / "by-hand", tiny("catch", "seed=1"))
+    plan = json.loads(ez(*ABLATE, "--json")[1])
+    assert [r["name"] for r in plan["runs"] if r["state"] == "finished"] == ["by-hand"]
+
+
+def test_two_studies_share_the_full_agent(ez, tmp_path):
+    ez(*ABLATE, "--quiet")
+    ez("ablate", "--drop", "consistency", "--seeds", "2", *SMALL, "--study", "other", "--quiet")
+    assert len(list((tmp_path / "runs").glob("catch-*"))) == 6
+
+
+def test_it_goes_on_by_name_alone(ez):
+    ez(*ABLATE, "--print-commands")
+    code, out, _ = ez("ablate", "--study", "mine")
+    assert (code, "4 runs" in out) == (0, True)
+    code, out, _ = ez("ablate", "--study", "mine", "--seeds", "3")
+    assert "Added to the study: seeds 2." in out
+    assert "6 runs" in out
+
+
+def test_it_goes_on_by_name_although_the_preset_changed(ez, tmp_path):
+    preset = tmp_path / "own.toml"
+    text = (Path(__file__).parents[1] / "presets" / "smoke.toml").read_text()
+    preset.write_text(text)
+    asked = ["ablate", "--drop", "value-prefix", "--env", "catch", "--preset", "own.toml"]
+    assert ez(*asked, "--quiet")[0] == 0
+    preset.write_text(text.replace("num_simulations = ", "num_simulations = 1"))
+    code, _, err = ez(*asked)
+    assert code == 2
+    assert "search.num_simulations: " in err
+    assert "Go on with it as it is (ez ablate --study catch-own-value-prefix)" in squeezed(err)
+    assert ez("ablate", "--study", "catch-own-value-prefix")[0] == 0
+
+
+def test_defaults_are_said_in_one_line(ez):
+    code, out, _ = ez("ablate", "--drop", "value-prefix", "--dry-run")
+    assert code == 0
+    first, second, *_ = out.splitlines()
+    assert first.startswith("Preset catch: there is no GPU")
+    assert second == "Study catch-value-prefix: 2 arms x 5 seeds, 10 runs."
+
+
+def test_on_a_gpu_it_is_the_papers_setting(ez, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
+    _, out, _ = ez("ablate", "--drop", "value-prefix", "--dry-run")
+    assert "Preset atari100k: there is a GPU, a GPU." in out
+    assert "Game pong: the preset's." in out
+    assert "2 arms x 3 seeds, 6 runs." in out
+    assert "runs side by side: 1 (one for the GPU" in out
+
+
+def test_games_seeds_and_sweeps(ez):
+    asked = ["ablate", "--drop", "consistency", "--preset", "smoke", "--games", "atari26"]
+    plan = json.loads(ez(*asked, "--game", "pong", "--seeds", "0,3,7", "--json")[1])
+    assert len(plan["games"]) == 26
+    assert plan["seeds"] == [0, 3, 7]
+    assert len(plan["runs"]) == 26 * 3 * 2
+    sweep = ["ablate", "--vary", "search.num_simulations=2,3", "--seeds", "4,", *SMALL]
+    plan = json.loads(ez(*sweep, "--json")[1])
+    assert [arm["name"] for arm in plan["arms"]] == ["full", "search.num_simulations=3"]
+    assert plan["seeds"] == [4]
+
+
+def test_what_equals_another_arm_is_said(ez):
+    drops = ["--drop", "muzero", "--drop", "consistency+off-policy-correction+value-prefix"]
+    _, out, _ = ez("ablate", *drops, *SMALL, "--dry-run")
+    assert "is the same as 'muzero': trained once." in squeezed(out)
+    assert "2 arms" in out
+
+
+def test_jobs_are_what_cores_and_memory_hold(ez, monkeypatch):
+    monkeypatch.setattr("ezcli.runs.compute.num_cores", lambda: 8)
+    monkeypatch.setattr(studies.doctor, "needs", lambda config: (2**30, 0))
+    monkeypatch.setattr(studies.doctor, "free_memory", lambda: 3 * 2**30)
+    assert "side by side: 3 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
+    monkeypatch.setattr(studies.doctor, "free_memory", lambda: None)
+    assert "side by side: 4 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
+    monkeypatch.setattr(studies.doctor, "free_memory", lambda: 1)
+    assert "side by side: 1 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
+    assert "side by side: 7 (as asked)" in squeezed(ez(*ABLATE, "--jobs", 7, "--dry-run")[1])
+    devices = ["--devices", "cuda:0, cuda:1"]
+    assert "side by side: 2 (one for each" in squeezed(ez(*ABLATE, *devices, "--dry-run")[1])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "says"),
+    [
+        (lambda runs: Outcome(runs[1:], runs[:1], [], None), 1, "1 of 4 runs failed: catch-"),
+        (lambda runs: Outcome(runs[:3], [], runs[3:], 2), 130, "SIGINT: 3 of 4 runs are finished"),
+        (
+            lambda runs: Outcome(runs[:3], [], runs[3:], 15),
+            75,
+            "Go on with: ez ablate --study mine",
+        ),
+    ],
+)
+def test_how_it_ends_is_said(ez, monkeypatch, outcome, code, says):
+    import signal
+
+    def end(launcher):
+        found = outcome(list(launcher.runs))
+        number = found.stopped_by
+        return found._replace(stopped_by=None if number is None else signal.Signals(number))
+
+    monkeypatch.setattr(Launcher, "run", end)
+    found, out, _ = ez(*ABLATE, "--quiet")
+    assert (found, says in squeezed(out)) == (code, True)
+
+
+def test_status_tells_what_is_missing(ez, tmp_path):
+    assert "Start one: ez ablate --drop value-prefix" in squeezed(ez("study", "status")[1])
+    ez(*ABLATE, "--print-commands")
+    plan = json.loads(ez(*ABLATE, "--json")[1])
+    one = plan["runs"][0]
+    run(tmp_path / "runs" / one["name"], tiny())
+    code, out, _ = ez("study", "status", "mine")
+    assert code == 0
+    assert "Study mine: 1 of 4 runs are finished." in out
+    assert "Go on with: ez ablate --study mine" in out
+    listed = json.loads(ez("study", "status", "mine", "--json")[1])["runs"]
+    assert [r["state"] for r in listed] == ["finished", "new", "new", "new"]
+    assert listed[0]["train_steps"] > 0
+    assert "mine value-prefix 4 1" in squeezed(ez("study", "status")[1])
+    assert json.loads(ez("study", "status", "--json")[1]) == [
+        {"study": "mine", "arms": "value-prefix", "runs": 4, "finished": 1}
+    ]
+
+
+@pytest.mark.slow
+def test_a_study_of_real_runs(tmp_path):
+    """Nothing is replaced: two arms, trained by the command that a user types, twice."""
+    command = [sys.executable, "-m", "ezcli", *ABLATE, "--runs-dir", str(tmp_path), "--jobs", "2"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Done: all 4 runs of the study mine are finished." in first.stdout
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Nothing is left to run." in second.stdout
+    folders = [RunFolder(path.parent) for path in tmp_path.glob("*/config.toml")]
+    assert len(folders) == 4
+    assert all(len(folder.read_info()["sessions"]) == 1 for folder in folders)
