@@ -218,6 +218,11 @@ def show(text: str) -> None:
     out.print(escape(text), soft_wrap=True)
 
 
+def tell(text: str) -> None:
+    """Prose on standard output: broken between words on a terminal, one line anywhere else."""
+    out.print(escape(text), soft_wrap=not out.is_terminal)
+
+
 def write(text: str) -> None:
     """Raw text on standard output, for files and pipes."""
     sys.stdout.write(text)

@@ -113,6 +113,19 @@ def test_it_goes_on_by_name_alone(ez):
     assert "6 runs" in out
 
 
+def test_games_are_added_by_the_studys_name(ez):
+    own = ["--drop", "value-prefix", "--preset", "smoke", "--game", "pong", "--study", "s"]
+    ez("ablate", *own, "--seeds", "1", "--print-commands")
+    plan = json.loads(ez("ablate", "--study", "s", "--game", "breakout", "--json")[1])
+    assert (plan["preset"], plan["games"]) == ("smoke", ["pong", "breakout"])
+    assert len(plan["runs"]) == 4
+    code, _, err = ez("ablate", "--study", "s", "--game", "breakot")
+    assert (code, "Did you mean 'breakout'?" in err) == (2, True)
+    ez(*ABLATE, "--print-commands")
+    code, _, err = ez("ablate", "--study", "mine", "--game", "pong")
+    assert (code, "This preset is for 'catch'" in err) == (2, True)
+
+
 def test_it_goes_on_by_name_although_the_preset_changed(ez, tmp_path):
     preset = tmp_path / "own.toml"
     text = (Path(__file__).parents[1] / "presets" / "smoke.toml").read_text()

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from ezcli import console, doctor
 from ezcli.commands.training import build_config, default_preset, on_device
-from ezcli.config import RunConfig
-from ezcli.envs.games import ATARI_100K
+from ezcli.config import RunConfig, use_env
+from ezcli.envs.games import ATARI_100K, check_game
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.experiments import catalogue, estimate
 from ezcli.experiments.design import FULL, Arm, arms_of
@@ -49,7 +49,12 @@ class Options(NamedTuple):
     @property
     def names_base(self) -> bool:
         """Whether the full agent was described."""
-        return bool(self.game or self.games or self.env or self.preset or self.overrides)
+        return bool(self.env or self.preset or self.overrides)
+
+    @property
+    def names_games(self) -> bool:
+        """Whether games were named."""
+        return bool(self.game or self.games)
 
 
 class Execution(NamedTuple):
@@ -85,7 +90,7 @@ def ablate(
         console.write("".join(shell_line(folder.command(run)) + "\n" for run in left))
     elif not quiet:
         for sentence in said:
-            console.show(sentence)
+            console.tell(sentence)
         cost = cost_of(study, left, runs_dir, existing, jobs)
         show_plan(study, runs, states, cost, f"{jobs} ({why_jobs})")
     if plan_only:
@@ -101,7 +106,8 @@ def design(options: Options, runs_dir: Path) -> tuple[Study, StudyFolder, list[s
         folder = StudyFolder(runs_dir, options.study)
         if folder.exists:
             saved = folder.study()
-    if saved is None and not (options.names_arms or options.names_base or options.seeds):
+    names_any = options.names_arms or options.names_base or options.names_games or options.seeds
+    if saved is None and not names_any:
         if options.study is not None:
             raise UnknownName("study", options.study, study_names(runs_dir))
         raise ConfigError(
@@ -111,6 +117,11 @@ def design(options: Options, runs_dir: Path) -> tuple[Study, StudyFolder, list[s
     said: list[str] = []
     if saved is not None and not options.names_base:
         preset, base, games = saved.preset, saved.base, saved.games
+        if options.names_games:
+            games = games_of(options)
+            for game in games:
+                use_env(base.model_dump(mode="json"), None, game)
+                check_game(game)
     else:
         preset, base, games = base_of(options, said)
     if saved is not None and not options.names_arms:
@@ -255,7 +266,7 @@ def show_plan(
 ) -> None:
     """The plan, as it is shown before anything runs."""
     games = f" x {len(study.games)} games" if len(study.games) > 1 else ""
-    console.show(
+    console.tell(
         f"Study {study.name}: {len(study.arms)} arms{games} x {len(study.seeds)} seeds, "
         f"{len(runs)} runs."
     )
@@ -265,8 +276,8 @@ def show_plan(
         counts = (own.count("finished"), sum(s in BEGUN for s in own), own.count("new"))
         rows.append((arm.name, differences_text(arm), *counts))
     console.show_table(("arm", "differs from the full agent in", "finished", "begun", "new"), rows)
-    console.show(f"Seeds {', '.join(map(str, study.seeds))}; runs side by side: {jobs}.")
-    console.show(cost_text(cost))
+    console.tell(f"Seeds {', '.join(map(str, study.seeds))}; runs side by side: {jobs}.")
+    console.tell(cost_text(cost))
 
 
 def differences_text(arm: Arm) -> str:
