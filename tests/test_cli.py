@@ -229,6 +229,7 @@ MISTAKES = [
     (["ablate", "--drop", "consistency", "--study", "../x"], "'../x' cannot name a study."),
     (["ablate", "--drop", "consistency", "--jobs", "0"], "Invalid value for '--jobs'"),
     (["ablate", "--drop", "consistency", "--devices", "gpu"], "compute.device = 'gpu'"),
+    (["ablate", "--drop", "consistency", "--devices", "cpu,"], "--devices 'cpu,' is not allowed"),
     (["ablate", "--drop", "consistency", "--devices", "cuda:0"], "PyTorch sees no GPU."),
     (["ablate", "--study", "nothing"], "Unknown study 'nothing'."),
     (["ablate", "--factorial", "--env", "catch"], "--factorial needs ablations to combine."),

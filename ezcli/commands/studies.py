@@ -215,8 +215,17 @@ def number_of_jobs(execution: Execution, base: RunConfig, left: int) -> tuple[in
 
 
 def devices_of(execution: Execution) -> list[str]:
-    """The devices that were named."""
-    return [device.strip() for device in (execution.devices or "").split(",") if device.strip()]
+    """The devices that were named.
+
+    Raises:
+      ConfigError: none was, between the commas.
+    """
+    if execution.devices is None:
+        return []
+    devices = [device.strip() for device in execution.devices.split(",")]
+    if "" in devices:
+        raise ConfigError(f"--devices {execution.devices!r} is not allowed.", "Use cuda:0,cuda:1.")
+    return devices
 
 
 def check_devices(study: Study, execution: Execution, must_be_here: bool) -> None:

@@ -10,6 +10,7 @@ A run is what its config says (`RunConfig.identity`), wherever its folder came f
 equal configs are one run, in one study or in several.
 """
 
+import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,7 @@ from ezcli.runs.folder import is_plain_name, write_atomically
 from ezcli.settings import Settings
 
 STUDIES = "studies"  # folder within the runs folder
+LONGEST_NAME = 100  # characters of a study's name that nobody gave
 
 
 class ArmRecord(Settings):
@@ -136,7 +138,9 @@ def default_name(base: RunConfig, preset: str, games: tuple[str, ...], arms: Ite
     what = base.env_label if len(games) < 2 else f"{len(games)}-games"
     changed = [slug(arm.name) for arm in arms if arm.changes]
     name = "-".join((slug(name_start(what, preset)), *changed))
-    return name if len(name) <= 100 else f"{name[:80]}-and-more"
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 7]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 class StudyFolder:
@@ -235,10 +239,11 @@ class StudyFolder:
             )
 
     def save(self, study: Study, runs: Iterable[PlannedRun]) -> None:
-        """Writes the study; the frozen preset is written once."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        if not self.preset_file.is_file():
-            write_atomically(self.preset_file, to_toml(study.base).encode())
+        """Writes the study; the frozen preset is written once.
+
+        Raises:
+          RunError: the folder cannot be written.
+        """
         record = StudyRecord(
             name=study.name,
             ezcli=__version__,
@@ -258,9 +263,16 @@ class StudyFolder:
                 for cell in run.cells
             ),
         )
-        write_atomically(
-            self.path / "study.json", (record.model_dump_json(indent=2) + "\n").encode()
-        )
+        content = (record.model_dump_json(indent=2) + "\n").encode()
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            if not self.preset_file.is_file():
+                write_atomically(self.preset_file, to_toml(study.base).encode())
+            write_atomically(self.path / "study.json", content)
+        except OSError as error:
+            raise RunError(
+                f"{str(self.path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir."
+            ) from error
 
     def command(self, run: PlannedRun, *more: str) -> list[str]:
         """Arguments of `ez` that train or go on with one of the study's runs, and nothing else."""

@@ -186,4 +186,12 @@ def test_a_name_for_who_gives_none():
         "2-games-smoke-value-prefix"
     )
     many = tuple(Arm(f"arm-number-{i}", (), {"seed": i}) for i in range(20))
-    assert len(default_name(base, "smoke", (), many)) <= 100
+    long = default_name(base, "smoke", (), many)
+    assert len(long) <= 100
+    assert long != default_name(base, "smoke", (), many[:19])  # not somebody else's study
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "studies").write_text("a file")
+    with pytest.raises(RunError, match=r"studies/mine' cannot be written: Not a directory"):
+        save(tmp_path, make_study())
