@@ -222,6 +222,7 @@ def test_a_state_that_was_evaluated_is_searched_when_its_policy_is_asked_for():
     assert work.evaluated == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["network", "search"])
 def test_the_memo_changes_no_target_where_nothing_is_random(source):
     """Searched in other batches and at other times, a state gives the same."""
@@ -237,6 +238,7 @@ def test_the_memo_changes_no_target_where_nothing_is_random(source):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_root_noise_reaches_the_searches():
     loud = Bench("search.root_exploration_fraction=1.0", "search.num_simulations=16")
     window = loud.sample()

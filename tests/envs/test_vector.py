@@ -128,6 +128,7 @@ def play(vector: VectorEnv, actions: np.ndarray) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "num_envs", "before", "after"),
     [

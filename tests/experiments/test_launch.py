@@ -129,6 +129,7 @@ def test_a_run_that_fails_twice_is_left_and_the_others_go_on(tmp_path, script):
     assert "the fan is on fire" in (saved.folder.logs / f"{saved.runs[1].name}.log").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_command_tries_what_failed_again(tmp_path, script):
     saved = save(tmp_path, make_study())
     script(saved, r1=["fail", "fail", "ok"])
@@ -151,6 +152,7 @@ def test_an_exit_without_error_is_no_proof(tmp_path, monkeypatch):
     assert go(saved).exit_code == 1
 
 
+@pytest.mark.slow
 def test_devices_are_handed_out(tmp_path, script):
     saved = save(tmp_path, make_study())
     script(saved, r0=["slow"])
@@ -217,6 +219,7 @@ def test_no_process_is_left_behind_by_a_defect_of_ours(tmp_path, script):
     assert not any(RunFolder(tmp_path / run.name).is_locked for run in saved.runs)
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_study(tmp_path, script):
     """The second is refused while the first works, and nothing runs twice."""
     saved = save(tmp_path, make_study())
@@ -301,6 +304,7 @@ def wait_for(condition, seconds=20):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_damaged_run_costs_one_cell(tmp_path):
     saved = save(tmp_path, make_study())
     path = tmp_path / saved.runs[0].name
@@ -317,6 +321,7 @@ def attempts_text(saved):
     return saved.folder.attempts.read_text()
 
 
+@pytest.mark.slow
 def test_another_config_under_a_runs_name_is_not_touched(tmp_path):
     saved = save(tmp_path, make_study())
     path = tmp_path / saved.runs[0].name
@@ -327,6 +332,7 @@ def test_another_config_under_a_runs_name_is_not_touched(tmp_path):
     assert "another config" in attempts_text(saved)
 
 
+@pytest.mark.slow
 def test_children_do_not_hold_the_studys_lock(tmp_path, script):
     """A launcher that is killed lets go of the study although its runs go on."""
     saved = save(tmp_path, make_study())

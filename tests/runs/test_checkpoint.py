@@ -125,6 +125,7 @@ def latest(path):
     return checkpoint.checkpoint_paths(RunFolder(path))[-1]
 
 
+@pytest.mark.slow
 def test_frames_that_were_overwritten_are_dropped(tmp_path):
     """Each stream keeps 26 states, and more than 36 come: the first two of seven segments go."""
     folder = run(tmp_path / "run", tiny("catch", "replay.capacity=52", SAVING))

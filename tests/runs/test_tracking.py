@@ -83,6 +83,7 @@ def test_without_a_mode_nothing_happens(wandb):
     assert fake.calls == []
 
 
+@pytest.mark.slow
 def test_a_run_is_logged_against_env_steps(wandb, undisturbed, tmp_path):
     fake, watcher = wandb(), Watcher()
     folder = run(tmp_path / "run", tiny(), watcher, wandb_mode="offline")
