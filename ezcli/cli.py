@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ezcli import __version__
-from ezcli.errors import EzError
+from ezcli.errors import ConfigError, EzError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -165,6 +165,11 @@ def ablate(
     """
     from ezcli.commands import studies
 
+    if dry_run + print_commands + as_json > 1:
+        raise ConfigError("Use only one of --dry-run, --print-commands and --json.")
+    output: studies.Output = (
+        "plan" if dry_run else "commands" if print_commands else "json" if as_json else "train"
+    )
     options = studies.Options(
         drop or [],
         vary or [],
@@ -178,9 +183,7 @@ def ablate(
         study,
     )
     execution = studies.Execution(jobs, devices)
-    raise typer.Exit(
-        studies.ablate(options, runs_dir, execution, dry_run, print_commands, as_json, quiet)
-    )
+    raise typer.Exit(studies.ablate(options, runs_dir, execution, output, quiet))
 
 
 @study_app.command("status")

@@ -20,7 +20,7 @@ from ezcli.envs.settings import AnyEnvSettings
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.settings import Settings
 
-PRESET_FOLDERS = (Path(__file__).parent / "presets", Path(__file__).parents[1] / "presets")
+SHIPPED = (Path(__file__).parent, Path(__file__).parents[1])  # installed; in a checkout
 ANY_ENV: TypeAdapter[AnyEnvSettings] = TypeAdapter(AnyEnvSettings)
 UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
 
@@ -99,24 +99,38 @@ class RunConfig(Hyperparameters):
 
 def preset_names() -> list[str]:
     """Names of the presets that came with the package."""
-    return sorted({path.stem for folder in PRESET_FOLDERS for path in folder.glob("*.toml")})
+    return shipped_names("preset")
 
 
 def preset_path(preset: str) -> Path:
     """The file of a preset: one of ours by name, or a user's by path.
 
     Raises:
-      UnknownName: there is no such preset.
+      ConfigError: there is no such preset.
     """
-    if preset.endswith(".toml"):
-        if not Path(preset).is_file():
-            raise ConfigError(f"There is no file {preset!r}.", "Give a preset's name or its path.")
-        return Path(preset)
-    for folder in PRESET_FOLDERS:
-        path = folder / f"{preset}.toml"
+    return shipped_path("preset", preset)
+
+
+def shipped_names(kind: str) -> list[str]:
+    """Names of the presets or ablations that came with the package; `kind` is the singular."""
+    return sorted({path.stem for root in SHIPPED for path in (root / f"{kind}s").glob("*.toml")})
+
+
+def shipped_path(kind: str, name: str) -> Path:
+    """The file of a preset or an ablation: one of ours by name, or a user's by path.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    if name.endswith(".toml"):
+        if not Path(name).is_file():
+            raise ConfigError(f"There is no file {name!r}.", f"Give the {kind}'s name or its path.")
+        return Path(name)
+    for root in SHIPPED:
+        path = root / f"{kind}s" / f"{name}.toml"
         if path.is_file():
             return path
-    raise UnknownName("preset", preset, preset_names())
+    raise UnknownName(kind, name, shipped_names(kind))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -238,6 +252,11 @@ def to_toml(config: RunConfig) -> str:
     return tomli_w.dumps(config.model_dump(mode="json"))
 
 
+def with_changes(config: RunConfig, changes: Mapping[str, Any], source: str = "") -> RunConfig:
+    """The config with other values, by dotted key; errors as of `resolve`."""
+    return resolve(config.model_dump(mode="json"), source=source, changes=changes)
+
+
 def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Settings whose values differ, by dotted key; `compute` and `record` are left out."""
     left, right = (
@@ -246,6 +265,12 @@ def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
     )
     keys = sorted(left.keys() | right.keys())
     return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}
+
+
+def differences_text(there: RunConfig, now: RunConfig) -> str:
+    """The settings that differ, with both values; empty if none does."""
+    found = differences(there, now).items()
+    return "; ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in found)
 
 
 def flat_items(tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

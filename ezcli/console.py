@@ -194,6 +194,11 @@ def size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
+def counted(count: int, noun: str) -> str:
+    """Such as `1 run`, `20 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def show_error(error: EzError) -> None:
     """The message and the way out, on standard error."""
     err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
@@ -230,7 +235,7 @@ def write(text: str) -> None:
 
 def ask(question: str) -> bool:
     """Whether the user says yes; anything else, and no answer, is no."""
-    out.print(f"{escape(question)} [y/N] ".replace("[", "\\["), end="")
+    out.print(escape(f"{question} [y/N] "), end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -136,7 +136,7 @@ def test_it_goes_on_by_name_although_the_preset_changed(ez, tmp_path):
     code, _, err = ez(*asked)
     assert code == 2
     assert "search.num_simulations: " in err
-    assert "Go on with it as it is (ez ablate --study catch-own-value-prefix)" in squeezed(err)
+    assert "go on with it as it is: ez ablate --study catch-own-value-prefix" in squeezed(err)
     assert ez("ablate", "--study", "catch-own-value-prefix")[0] == 0
 
 
@@ -154,7 +154,7 @@ def test_on_a_gpu_it_is_the_papers_setting(ez, monkeypatch):
     _, out, _ = ez("ablate", "--drop", "value-prefix", "--dry-run")
     assert "Preset atari100k: there is a GPU, a GPU." in out
     assert "Game pong: the preset's." in out
-    assert "2 arms x 3 seeds, 6 runs." in out
+    assert "2 arms x 1 game x 3 seeds, 6 runs." in out
     assert "runs side by side: 1 (one for the GPU" in out
 
 
@@ -246,3 +246,28 @@ def test_a_study_of_real_runs(tmp_path):
     folders = [RunFolder(path.parent) for path in tmp_path.glob("*/config.toml")]
     assert len(folders) == 4
     assert all(len(folder.read_info()["sessions"]) == 1 for folder in folders)
+
+
+def test_what_another_process_works_on_is_left_as_it_is(ez, tmp_path):
+    """Neither the arms nor the seeds of a second command get into its study."""
+    assert ez(*ABLATE, "--quiet")[0] == 0
+    folder = StudyFolder(tmp_path / "runs", "mine")
+    before = (folder.path / "study.json").read_bytes()
+    with folder.lock():
+        for output in ((), ("--print-commands",)):
+            code, _, err = ez(*ABLATE, "--drop", "consistency", "--seeds", "5", *output)
+            assert (code, "Another process works on the study 'mine'" in squeezed(err)) == (1, True)
+        assert ez(*ABLATE, "--dry-run")[0] == 0
+    assert (folder.path / "study.json").read_bytes() == before
+
+
+def test_one_output_at_a_time(ez, tmp_path):
+    code, out, err = ez(*ABLATE, "--dry-run", "--json")
+    assert (code, out) == (2, "")
+    assert "Use only one of --dry-run, --print-commands and --json." in squeezed(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_of_a_thing_is_not_called_many(ez):
+    _, out, _ = ez("ablate", "--seeds", "1", *SMALL, "--dry-run")
+    assert "Study mine: 1 arm x 1 seed, 1 run." in squeezed(out)

@@ -6,6 +6,7 @@ from typing import Any
 from ezcli import console
 from ezcli.config import describe, differences, preset_path, read_toml, resolve
 from ezcli.experiments.ablations import (
+    FIRST_MEDIAN,
     PUBLISHED_FULL,
     Ablation,
     Published,
@@ -17,7 +18,6 @@ from ezcli.experiments.ablations import (
 from ezcli.experiments.design import FULL
 
 DEFAULT_PRESET = "atari100k"  # what the published scores are of
-FIRST_MEDIAN = 1.16  # of the full agent, in the first version of the paper
 PROTOCOL = "human-normalised, 26 games of Atari 100k"
 
 

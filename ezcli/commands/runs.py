@@ -241,22 +241,18 @@ def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
         needed = sorted({study for study, _ in places.get(path.name, [])})
         by = f", needed by {', '.join(needed)}" if needed else ""
         console.show(f"{path} ({console.size(disk_bytes(path))}{by})")
+    runs = console.counted(len(paths), "run")
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("Nobody can be asked here.", "Add --yes to delete these runs.")
-        if not console.ask(f"Delete {counted(paths)}?"):
+        if not console.ask(f"Delete {runs}?"):
             console.show("Nothing was deleted.")
             return 1
     for path in paths:
         with RunFolder(path).lock():
             shutil.rmtree(path)
-    console.show(f"Deleted {counted(paths)}.")
+    console.show(f"Deleted {runs}.")
     return 0
-
-
-def counted(paths: list[Path]) -> str:
-    """How many runs."""
-    return f"{len(paths)} run{'s' if len(paths) != 1 else ''}"
 
 
 def removable(name: str, runs_dir: Path) -> Path:

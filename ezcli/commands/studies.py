@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ezcli import console, doctor
 from ezcli.commands.training import build_config, default_preset, on_device
@@ -57,6 +57,9 @@ class Options(NamedTuple):
         return bool(self.game or self.games)
 
 
+Output = Literal["train", "plan", "commands", "json"]
+
+
 class Execution(NamedTuple):
     """How the runs are to be made."""
 
@@ -65,42 +68,55 @@ class Execution(NamedTuple):
 
 
 def ablate(
-    options: Options,
-    runs_dir: Path,
-    execution: Execution,
-    dry_run: bool,
-    print_commands: bool,
-    as_json: bool,
-    quiet: bool,
+    options: Options, runs_dir: Path, execution: Execution, output: Output, quiet: bool
 ) -> int:
     """`ez ablate`."""
-    study, folder, said = design(options, runs_dir)
-    plan_only = dry_run or print_commands or as_json
-    check_devices(study, execution, must_be_here=not plan_only)
+    asked, folder, said = design(options, runs_dir)
+    check_devices(asked, execution, must_be_here=output == "train")
+    if output in ("plan", "json"):
+        study, added = folder.merge(asked)
+        return carry_out(study, folder, [*said, *added], execution, output, quiet)
+    with folder.lock():  # from reading the study to the end, so that nobody's arms are lost
+        study, added = folder.merge(asked)
+        return carry_out(study, folder, [*said, *added], execution, output, quiet)
+
+
+def carry_out(
+    study: Study,
+    folder: StudyFolder,
+    said: list[str],
+    execution: Execution,
+    output: Output,
+    quiet: bool,
+) -> int:
+    """Shows the plan of a study, or its commands, or trains what is left of it."""
+    runs_dir = folder.runs_dir
     existing = catalogue.by_identity(runs_dir)
     runs = plan(study, existing)
     states = {run.name: run_state(runs_dir, run) for run in runs}
     left = [run for run in runs if states[run.name] != "finished"]
-    jobs, why_jobs = number_of_jobs(execution, study.base, len(left))
-    if as_json:
-        cost = cost_of(study, left, runs_dir, existing, jobs)
-        console.write(json.dumps(plan_as_json(study, folder, runs, states, cost), indent=2) + "\n")
-    elif print_commands:
+    if output == "commands":
         folder.save(study, runs)
         console.write("".join(shell_line(folder.command(run)) + "\n" for run in left))
-    elif not quiet:
-        for sentence in said:
-            console.tell(sentence)
+        return 0
+    jobs, why_jobs = number_of_jobs(execution, study.base, len(left))
+    if output == "json" or not quiet:
         cost = cost_of(study, left, runs_dir, existing, jobs)
-        show_plan(study, runs, states, cost, f"{jobs} ({why_jobs})")
-    if plan_only:
+        if output == "json":
+            shown = plan_as_json(study, folder, runs, states, cost)
+            console.write(json.dumps(shown, indent=2) + "\n")
+        else:
+            for sentence in said:
+                console.tell(sentence)
+            show_plan(study, runs, states, cost, f"{jobs} ({why_jobs})")
+    if output != "train":
         return 0
     folder.save(study, runs)
     return execute(study, folder, runs, jobs, execution, quiet)
 
 
 def design(options: Options, runs_dir: Path) -> tuple[Study, StudyFolder, list[str]]:
-    """The study asked for, joined with what was saved under its name, and sentences about it."""
+    """The study asked for, where it is saved, and sentences about it."""
     saved = None
     if options.study is not None:
         folder = StudyFolder(runs_dir, options.study)
@@ -137,10 +153,8 @@ def design(options: Options, runs_dir: Path) -> tuple[Study, StudyFolder, list[s
     name = options.study or default_name(base, preset, games, arms)
     if options.overrides and options.study is None:
         name += f"-{base.identity[:6]}"
-    folder = StudyFolder(runs_dir, name)
-    study, added = folder.merge(Study(name, preset, base, arms, games, seeds))
-    said += [f"Added to the study: {new}." for new in added]
-    return study, folder, said
+    asked = Study(name, preset, base, arms, games, seeds)
+    return asked, StudyFolder(runs_dir, name), said
 
 
 def base_of(options: Options, said: list[str]) -> tuple[str, RunConfig, tuple[str, ...]]:
@@ -274,11 +288,9 @@ def show_plan(
     jobs: str,
 ) -> None:
     """The plan, as it is shown before anything runs."""
-    games = f" x {len(study.games)} games" if len(study.games) > 1 else ""
-    console.tell(
-        f"Study {study.name}: {len(study.arms)} arms{games} x {len(study.seeds)} seeds, "
-        f"{len(runs)} runs."
-    )
+    sizes = [(len(study.arms), "arm"), (len(study.games), "game"), (len(study.seeds), "seed")]
+    product = " x ".join(console.counted(*size) for size in sizes if size != (0, "game"))
+    console.tell(f"Study {study.name}: {product}, {console.counted(len(runs), 'run')}.")
     rows = []
     for arm in study.arms:
         own = [states[run.name] for run in runs if any(c.arm == arm.name for c in run.cells)]
@@ -355,9 +367,7 @@ def execute(
     launcher = Launcher(folder, runs, jobs, devices_of(execution), threads, reporter)
     with reporter.running():
         outcome = launcher.run()
-    go_on = f"Go on with: ez ablate --study {study.name}"
-    if folder.runs_dir != Path("runs"):
-        go_on += f" --runs-dir {folder.runs_dir}"
+    go_on = f"Go on with: {folder.go_on}"
     if outcome.stopped_by is not None:
         console.show(
             f"Stopped by {outcome.stopped_by.name}: {len(outcome.finished)} of {len(runs)} runs "
@@ -419,7 +429,7 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
                 for row in missing
             ],
         )
-        console.show(f"Go on with: ez ablate --study {name}")
+        console.show(f"Go on with: {folder.go_on}")
 
 
 def list_studies(runs_dir: Path, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from ezcli.config import (
     resolve,
     to_toml,
     use_env,
+    with_changes,
 )
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.experiments import catalogue
@@ -121,7 +122,7 @@ def on_device(config: RunConfig, device: str | None) -> RunConfig:
     """The config with another device, if one is given."""
     if device is None:
         return config
-    return resolve(config.model_dump(), [f"compute.device={device!r}"], source="--device")
+    return with_changes(config, {"compute.device": device}, source="--device")
 
 
 def build_config(

@@ -24,13 +24,11 @@ from ezcli.config import (
     flat_items,
     nearest,
     read_toml,
+    shipped_names,
+    shipped_path,
 )
-from ezcli.errors import ConfigError, UnknownName
+from ezcli.errors import ConfigError
 from ezcli.settings import Settings
-
-ABLATION_FOLDERS = tuple(
-    folder / "ablations" for folder in (Path(__file__).parents[1], Path(__file__).parents[2])
-)
 
 
 class Published(Settings):
@@ -51,8 +49,8 @@ class Header(Settings):
 
 HEADER_KEYS = (*Header.model_fields, *(f"published.{key}" for key in Published.model_fields))
 
-# Ye et al., NeurIPS 2021, table 3; the first version of the paper printed a median of 1.16.
-PUBLISHED_FULL = Published(mean=1.943, median=1.090)
+PUBLISHED_FULL = Published(mean=1.943, median=1.090)  # Ye et al., NeurIPS 2021, table 3
+FIRST_MEDIAN = 1.16  # of the full agent, in the first version of the paper
 
 
 class Ablation(NamedTuple):
@@ -68,23 +66,7 @@ class Ablation(NamedTuple):
 
 def ablation_names() -> list[str]:
     """Names of the ablations that came with the package."""
-    return sorted({path.stem for folder in ABLATION_FOLDERS for path in folder.glob("*.toml")})
-
-
-def ablation_path(name: str) -> Path:
-    """The file of an ablation: one of ours by name, or a user's by path.
-
-    Raises:
-      UnknownName: there is no such ablation.
-    """
-    if name.endswith(".toml"):
-        if not Path(name).is_file():
-            raise ConfigError(f"There is no file {name!r}.", "Give an ablation's name or its path.")
-        return Path(name)
-    for folder in ABLATION_FOLDERS:
-        if (folder / f"{name}.toml").is_file():
-            return folder / f"{name}.toml"
-    raise UnknownName("ablation", name, ablation_names())
+    return shipped_names("ablation")
 
 
 def load_ablation(name: str) -> Ablation:
@@ -93,7 +75,7 @@ def load_ablation(name: str) -> Ablation:
     Raises:
       ConfigError: the file says nothing that an ablation can say.
     """
-    path = ablation_path(name)
+    path = shipped_path("ablation", name)
     tables = read_toml(path)
     header = {key: tables.pop(key) for key in Header.model_fields if key in tables}
     changes = dict(flat_items(tables))

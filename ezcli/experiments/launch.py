@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import IO, Any, Literal, NamedTuple, Protocol
 
-from ezcli.errors import RunError
 from ezcli.experiments.catalogue import State, state
 from ezcli.experiments.study import PlannedRun, StudyFolder
-from ezcli.runs.folder import RunFolder, acquire, append_line
+from ezcli.runs.folder import RunFolder, append_line
 
 ATTEMPTS = 2  # of a run, each time the study is started
 POLL_SECONDS = 0.2
@@ -84,7 +83,7 @@ class Launcher:
     """Starts, watches and stops the processes of one study.
 
     Args:
-      folder: of the study; saved already.
+      folder: of the study; saved already, and locked by the caller.
       runs: in the order in which to start them.
       jobs: runs side by side.
       devices: handed out to the runs, the least used first; empty leaves it to the config.
@@ -114,12 +113,8 @@ class Launcher:
         self.signals = self.passed_on = 0
 
     def run(self) -> Outcome:
-        """Runs until nothing is left or a signal stops it; the runs then save first.
-
-        Raises:
-          RunError: another process works on this study.
-        """
-        with self._lock(), self._listening():
+        """Runs until nothing is left or a signal stops it; the runs then save first."""
+        with self._listening():
             try:
                 while self.waiting or self.active or self.elsewhere:
                     self._look()
@@ -263,16 +258,6 @@ class Launcher:
             self.passed_on = self.signals
             for child in self.active:
                 send(child.process, number)
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        with self.folder.lock_file.open("a") as handle:
-            if not acquire(handle):
-                raise RunError(
-                    f"Another process works on the study {self.folder.name!r}.",
-                    "Wait for it or stop it; `ez study status` shows how far it is.",
-                )
-            yield
 
     @contextmanager
     def _listening(self) -> Iterator[None]:

@@ -13,17 +13,27 @@ equal configs are one run, in one study or in several.
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
 from ezcli import __version__
-from ezcli.config import RunConfig, differences, name_start, read_toml, resolve, to_toml, use_env
+from ezcli.config import (
+    RunConfig,
+    differences_text,
+    name_start,
+    read_toml,
+    resolve,
+    to_toml,
+    use_env,
+    with_changes,
+)
 from ezcli.errors import ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
-from ezcli.runs.folder import is_plain_name, write_atomically
+from ezcli.runs.folder import acquire, is_plain_name, write_atomically
 from ezcli.settings import Settings
 
 STUDIES = "studies"  # folder within the runs folder
@@ -154,7 +164,6 @@ class StudyFolder:
         self.preset_file = self.path / "preset.toml"
         self.attempts = self.path / "attempts.jsonl"
         self.logs = self.path / "logs"
-        self.lock_file = self.path / ".lock"
 
     @property
     def exists(self) -> bool:
@@ -197,7 +206,12 @@ class StudyFolder:
         first: dict[str, Any] = {"seed": saved.base.seed}
         if saved.games and asked.games:
             first["env.game"] = saved.games[0]
-        self.require_same("full agent", saved.base, moved(asked.base, first))
+        differing = differences_text(saved.base, with_changes(asked.base, first))
+        if differing:
+            raise ConfigError(
+                f"The study {self.name!r} exists with another full agent ({differing}).",
+                f"Choose another --study, or go on with it as it is: {self.go_on}",
+            )
         known = {arm.name: arm for arm in saved.arms}
         for arm in asked.arms:
             old = known.setdefault(arm.name, arm)
@@ -213,7 +227,7 @@ class StudyFolder:
             seeds=tuple(dict.fromkeys((*saved.seeds, *asked.seeds))),
         )
         added = [
-            f"{name} {', '.join(map(str, new))}"
+            f"Added to the study: {name} {', '.join(map(str, new))}."
             for name, new in (
                 ("arms", [arm.name for arm in merged.arms[len(saved.arms) :]]),
                 ("games", merged.games[len(saved.games) :]),
@@ -223,20 +237,25 @@ class StudyFolder:
         ]
         return merged, added
 
-    def require_same(self, what: str, saved: RunConfig, asked: RunConfig) -> None:
-        """Refuses another config under the same name.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other processes from this study as long as it is held; makes its folder.
 
         Raises:
-          ConfigError: with the settings that differ.
+          RunError: another process works on it, or the folder cannot be written.
         """
-        differing = differences(saved, asked)
-        if differing:
-            shown = "; ".join(f"{k}: {a!r} there, {b!r} now" for k, (a, b) in differing.items())
-            raise ConfigError(
-                f"The study {self.name!r} exists with another {what} ({shown}).",
-                f"Go on with it as it is (ez ablate --study {self.name}), or choose another "
-                "--study.",
-            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("a")
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        with handle:
+            if not acquire(handle):
+                raise RunError(
+                    f"Another process works on the study {self.name!r}.",
+                    "Wait for it or stop it; `ez study status` shows how far it is.",
+                )
+            yield
 
     def save(self, study: Study, runs: Iterable[PlannedRun]) -> None:
         """Writes the study; the frozen preset is written once.
@@ -270,9 +289,13 @@ class StudyFolder:
                 write_atomically(self.preset_file, to_toml(study.base).encode())
             write_atomically(self.path / "study.json", content)
         except OSError as error:
-            raise RunError(
-                f"{str(self.path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir."
-            ) from error
+            raise cannot_write(self.path, error) from error
+
+    @property
+    def go_on(self) -> str:
+        """The command that goes on with the study, to paste into a shell."""
+        elsewhere = [] if self.runs_dir == Path("runs") else ["--runs-dir", str(self.runs_dir)]
+        return shell_line(["ablate", "--study", self.name, *elsewhere])
 
     def command(self, run: PlannedRun, *more: str) -> list[str]:
         """Arguments of `ez` that train or go on with one of the study's runs, and nothing else."""
@@ -286,9 +309,9 @@ class StudyFolder:
         return [*arguments, *more]
 
 
-def moved(base: RunConfig, changes: dict[str, Any]) -> RunConfig:
-    """The config with other values."""
-    return resolve(base.model_dump(mode="json"), changes=changes)
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """The error about a folder that cannot be written."""
+    return RunError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir.")
 
 
 def study_names(runs_dir: Path) -> list[str]:

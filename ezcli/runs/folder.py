@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from ezcli.config import RunConfig, differences, read_toml, resolve, to_toml
+from ezcli.config import RunConfig, differences_text, read_toml, resolve, to_toml
 from ezcli.errors import ConfigError, RunError
 
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
@@ -84,13 +84,10 @@ class RunFolder:
         Raises:
           ConfigError: with the settings that differ.
         """
-        differing = differences(self.config(), config)
+        differing = differences_text(self.config(), config)
         if differing:
-            shown = "; ".join(
-                f"{k}: {old!r} there, {new!r} now" for k, (old, new) in differing.items()
-            )
             raise ConfigError(
-                f"The run {self.name!r} exists with another config ({shown}).",
+                f"The run {self.name!r} exists with another config ({differing}).",
                 "Choose another --name, or repeat its settings.",
             )
 

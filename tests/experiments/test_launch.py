@@ -58,7 +58,9 @@ def script(monkeypatch):
 
 
 def go(saved, jobs=2, devices=(), listener=None, threads=3):
-    return Launcher(saved.folder, saved.runs, jobs, devices, threads, listener or Listener()).run()
+    launcher = Launcher(saved.folder, saved.runs, jobs, devices, threads, listener or Listener())
+    with saved.folder.lock():
+        return launcher.run()
 
 
 def started(saved):
@@ -343,7 +345,8 @@ def test_children_do_not_hold_the_studys_lock(tmp_path, script):
         "from tests.experiments.test_launch import FAKE, Listener\n"
         "launch.PROGRAM = FAKE\n"
         "folder = study.StudyFolder(Path(sys.argv[1]), 'mine')\n"
-        "Launcher(folder, study.plan(folder.study(), {}), 2, (), 1, Listener()).run()\n"
+        "with folder.lock():\n"
+        "    Launcher(folder, study.plan(folder.study(), {}), 2, (), 1, Listener()).run()\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT)
     wait_for(lambda: len(noted(tmp_path)) == 2)

@@ -129,7 +129,10 @@ def test_a_study_grows(tmp_path):
     merged, added = folder.merge(make_study(["consistency"], seeds=(1, 7)))
     assert [arm.name for arm in merged.arms] == ["full", "value-prefix", "consistency"]
     assert merged.seeds == (0, 1, 7)
-    assert added == ["arms consistency", "seeds 7"]
+    assert added == [
+        "Added to the study: arms consistency.",
+        "Added to the study: seeds 7.",
+    ]
 
 
 def test_games_are_added_too(tmp_path):
@@ -137,7 +140,7 @@ def test_games_are_added_too(tmp_path):
     other = make_study(base=resolve(use_env(atari().model_dump(mode="json"), None, "breakout")))
     merged, added = folder.merge(other._replace(games=("breakout",)))
     assert merged.games == ("pong", "breakout")
-    assert added == ["games breakout"]
+    assert added == ["Added to the study: games breakout."]
 
 
 def test_the_same_again_adds_nothing(tmp_path):
