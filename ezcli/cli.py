@@ -201,6 +201,43 @@ def study_status(
     studies.study_status(study, runs_dir, as_json)
 
 
+@app.command()
+def report(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Studies, runs, or folders of them; all runs if not given."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Published agents to stand beside: efficientzero,bbf,...")
+    ] = None,
+    games: Annotated[str | None, typer.Option(help="Only these: pong,breakout,...")] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="Only these, and the full agent: value-prefix,...")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="terminal, markdown, csv, json, latex or html."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to this file instead.")
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Bootstrap resamples behind an interval.")
+    ] = 50_000,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Make tables of scores, with intervals, beside published ones.
+
+    Without any run it prints the published scores.
+
+    Example: ez report catch-value-prefix --format markdown
+    """
+    from ezcli.commands import report
+
+    options = report.Options(names or [], against, games, arms, resamples, runs_dir)
+    report.report(options, form, output)
+
+
 @ablations_app.callback(invoke_without_command=True)
 def ablations(context: typer.Context, as_json: Json = False) -> None:
     """List the ablations.

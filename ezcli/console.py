@@ -1,11 +1,12 @@
 """Everything that is drawn on a terminal. The one place that imports rich."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -16,6 +17,12 @@ from rich.text import Text
 from ezcli.config import RunConfig
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue
+
+if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
+    from ezcli.reports.report import Report
+    from ezcli.reports.report import Table as ReportTable
+
+NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -216,6 +223,46 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: 
     for row in cells:
         table.add_row(*map(escape, row))
     out.print(table)
+
+
+def show_report(report: "Report") -> None:
+    """The tables of a report; intervals go below their numbers where the terminal is narrow."""
+    from ezcli.reports.formats import one_line
+
+    for section in report.sections:
+        out.print(Text(one_line(section.title), style="bold underline"), soft_wrap=True)
+        for table in section.tables:
+            out.print()
+            drawn = report_table(table, narrow=False)
+            if out.measure(drawn, options=out.options.update(width=1000)).maximum > out.width:
+                drawn = report_table(table, narrow=True)
+            out.print(drawn)
+            for note in table.notes:
+                out.print(Text(one_line(note), style="dim"), soft_wrap=not out.is_terminal)
+        out.print()
+        for note in section.notes:
+            tell(one_line(note))
+        out.print()
+    for note in report.notes:
+        tell(one_line(note))
+
+
+def report_table(table: "ReportTable", narrow: bool) -> Table:
+    """A table of a report for the terminal."""
+    from ezcli.reports.formats import cell_text, is_numeric, one_line
+
+    title = Text(one_line(table.title), style="bold")
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for index, column in enumerate(table.columns):
+        justify: Literal["left", "right"] = "right" if is_numeric(table, index) else "left"
+        drawn.add_column(Text(one_line(column)), justify=justify, overflow="fold")
+    for row in table.rows:
+        name, *cells = (one_line(cell_text(cell)) for cell in row)
+        if narrow:
+            name = "\n".join(textwrap.wrap(name, NAME_WIDTH))
+            cells = [c.replace(" [", "\n[").replace(", ", ",\N{NO-BREAK SPACE}") for c in cells]
+        drawn.add_row(*map(Text, (name, *cells)))
+    return drawn
 
 
 def show(text: str) -> None:

@@ -53,6 +53,10 @@ class CheckpointError(RunError):
     """A checkpoint that is damaged, incomplete or from another run."""
 
 
+class ReportError(EzError):
+    """Nothing to report, or runs that do not belong in one table."""
+
+
 def suggestion(name: str, allowed: list[str]) -> str:
     """The nearest allowed name, then all of them while they fit in a sentence."""
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)

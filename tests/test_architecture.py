@@ -34,6 +34,15 @@ MAY: dict[str, set[str]] = {
     "presets": {"settings", "errors"},
     "runs": {"runs", "efficientzero", "envs", "config", "settings", "errors"},
     "experiments": {"experiments", "runs.folder", "config", "settings", "errors"},
+    "reports": {
+        "reports",
+        "experiments",
+        "runs.folder",
+        "envs.games",
+        "config",
+        "settings",
+        "errors",
+    },
     "doctor": {"envs", "config", "errors"},
     "console": EVERYTHING,
     "commands": EVERYTHING,
@@ -49,13 +58,15 @@ NEVER: dict[str, set[str]] = {
     "config": HEAVY,
     "runs": {"ale_py", "cv2"},
     "experiments": HEAVY,
+    "reports": HEAVY,
 }
 
 # part -> what it must not import when it is loaded; inside a function it may
 LATER: dict[str, set[str]] = {
     "runs": {"wandb"},
     "doctor": HEAVY,
-    "console": HEAVY,
+    "reports": {"matplotlib"},
+    "console": HEAVY | {"scipy", "matplotlib"},
     "commands": HEAVY,
     "cli": HEAVY | {"pydantic", "rich", "numpy"},
 }

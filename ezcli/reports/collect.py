@@ -1,0 +1,407 @@
+"""Run folders to scores: which runs may stand in one table, and what is missing.
+
+A run counts with the final evaluation of its last weights. A group is what may be compared: the
+cells of a study, or runs of one agent that differ in seed and game only.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeGuard
+
+from ezcli.config import (
+    UNIDENTIFIED,
+    RunConfig,
+    differences,
+    preset_path,
+    read_toml,
+    resolve,
+    use_env,
+    with_changes,
+)
+from ezcli.envs.games import human_normalised, reference_scores
+from ezcli.errors import EzError, ReportError
+from ezcli.experiments import catalogue
+from ezcli.experiments.design import FULL
+from ezcli.experiments.study import STUDIES, StudyFolder, study_names
+from ezcli.runs.folder import EVALUATIONS, RunFolder
+
+
+class Point(NamedTuple):
+    """A score on the way."""
+
+    env_steps: int
+    score: float  # mean over the evaluation's episodes
+
+
+class Run(NamedTuple):
+    """A finished run, as far as tables and plots need it."""
+
+    name: str
+    path: Path
+    config: RunConfig
+    score: float  # raw, mean over the episodes of the final evaluation
+    episodes: int
+    curve: tuple[Point, ...]  # evaluations on the way and at the end
+    preset: str  # name or path, as the user gave it
+    contract: dict[str, Any]  # what the environment said it is
+    session: dict[str, Any]  # the newest: versions and device
+    seconds: float | None  # of training; None if a session did not say
+
+    @property
+    def game(self) -> str:
+        """What was played."""
+        return self.config.env_label
+
+    @property
+    def has_human_score(self) -> bool:
+        """Whether scores of this game can be human-normalised."""
+        return self.config.env.name == "atari" and self.game in reference_scores()
+
+    def normalised(self, score: float) -> float:
+        """A raw score of this run's game, human-normalised."""
+        return human_normalised(self.game, score)
+
+
+class Missing(NamedTuple):
+    """A run that was wanted and has no score."""
+
+    name: str
+    arm: str
+    game: str
+    seed: int | None
+    why: str
+
+
+class ArmScores(NamedTuple):
+    """The runs of one arm."""
+
+    name: str
+    drops: tuple[str, ...]
+    changes: dict[str, Any]  # settings that differ from the full agent's, by dotted key
+    runs: dict[str, dict[int, Run]]  # by game and seed
+
+    @property
+    def games(self) -> list[str]:
+        """Games with a score, by name."""
+        return sorted(self.runs)
+
+
+class Group(NamedTuple):
+    """Runs that may stand in one table."""
+
+    name: str  # of the study, or what the runs have in common
+    kind: Literal["study", "agent"]
+    base: RunConfig  # the full agent; its seed and game are one run's
+    arms: tuple[ArmScores, ...]
+    games: tuple[str, ...]  # all that were wanted, by name
+    missing: tuple[Missing, ...]
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every run, each once."""
+        every = [run for arm in self.arms for seeds in arm.runs.values() for run in seeds.values()]
+        return list({run.path: run for run in every}.values())
+
+
+def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
+    """The groups that the user asked for, and sentences about runs that are left out.
+
+    Args:
+      names: of studies and runs, or paths of run folders and of folders of runs; empty for all that
+        is in `runs_dir`.
+      runs_dir: where names are looked for.
+
+    Raises:
+      ReportError: a name is nothing, or runs that were named do not belong together.
+    """
+    if not names:
+        return everything_in(runs_dir)
+    groups: list[Group] = []
+    said: list[str] = []
+    single: list[Path] = []
+    for name in names:
+        if (runs_dir / STUDIES / name / "study.json").is_file():
+            groups.append(of_study(StudyFolder(runs_dir, name)))
+        elif (path := run_folder(name, runs_dir)) is not None:
+            single.append(path)
+        elif (study := study_folder(Path(name))) is not None:
+            groups.append(of_study(study))
+        elif Path(name).is_dir():
+            found, more = everything_in(Path(name))
+            if not found and not more:
+                raise ReportError(
+                    f"There is no run in {name!r}.", "Name a run, a study or a folder."
+                )
+            groups += found
+            said += more
+        else:
+            raise ReportError(
+                f"{name!r} is no run, no study and no folder.",
+                "`ez runs` lists runs, `ez study status` lists studies.",
+            )
+    if single:
+        agents, missing = of_agents(single)
+        if len(agents) > 1:
+            raise mixed(agents)
+        if not agents:
+            raise ReportError(f"No score: {missing[0]}", "`ez runs show` says more of a run.")
+        groups += agents
+        said += missing
+    return groups, said
+
+
+def everything_in(runs_dir: Path) -> tuple[list[Group], list[str]]:
+    """Every study, and the runs that are in none, one group for each agent."""
+    groups: list[Group] = []
+    said: list[str] = []
+    for name in study_names(runs_dir):
+        try:
+            groups.append(of_study(StudyFolder(runs_dir, name)))
+        except EzError as error:
+            said.append(f"The study {name} is left out: {error.message}")
+    in_studies = {run.path for group in groups for run in group.runs}
+    loose = [entry.path for entry in catalogue.scan(runs_dir) if entry.path not in in_studies]
+    wanted = {missing.name for group in groups for missing in group.missing}
+    agents, missing = of_agents([path for path in loose if path.name not in wanted])
+    return groups + agents, said + missing
+
+
+def of_study(folder: StudyFolder) -> Group:
+    """The cells of a study: those with a score, and those without.
+
+    Raises:
+      EzError: the study cannot be read, or a run is not what the study says it is.
+    """
+    record, study = folder.record(), folder.study()
+    there = catalogue.by_identity(folder.runs_dir)
+    arms = {arm.name: ArmScores(arm.name, arm.drops, arm.changes, {}) for arm in study.arms}
+    read: dict[str, Run | str] = {}
+    missing = []
+    for cell in record.cells:
+        if cell.identity not in read:
+            name = there.get(cell.identity)
+            read[cell.identity] = (
+                "it was not started" if name is None else read_run(folder.runs_dir / name)
+            )
+        found = read[cell.identity]
+        if isinstance(found, str):
+            missing.append(Missing(cell.run, cell.arm, cell.env, cell.seed, found))
+        elif found.config.identity != cell.identity:
+            raise ReportError(
+                f"The run {found.name!r} is not the one that the study {folder.name!r} wants: its "
+                f"config has the identity {found.config.identity}, not {cell.identity}.",
+                "Its config.toml or run.json was changed: put them back, or delete the run.",
+            )
+        else:
+            arms[cell.arm].runs.setdefault(cell.env, {})[cell.seed] = found
+    games = tuple(sorted({cell.env for cell in record.cells}))
+    group = Group(folder.name, "study", study.base, tuple(arms.values()), games, tuple(missing))
+    for arm in group.arms:
+        require_one_agent(group, arm)
+    require_one_environment(group)
+    return group
+
+
+def of_agents(paths: Iterable[Path]) -> tuple[list[Group], list[str]]:
+    """Runs grouped by agent, and sentences about those without a score."""
+    by_agent: dict[str, dict[str, dict[int, Run]]] = {}
+    said = []
+    for path in dict.fromkeys(paths):
+        found = read_run(path)
+        if isinstance(found, str):
+            said.append(f"{path.name} is left out: {found}.")
+            continue
+        agent = without_place(found.config).identity
+        seeds = by_agent.setdefault(agent, {}).setdefault(found.game, {})
+        if found.config.seed in seeds:
+            said.append(
+                f"{path.name} is left out: {seeds[found.config.seed].name} is the same run."
+            )
+        else:
+            seeds[found.config.seed] = found
+    groups = []
+    for runs in by_agent.values():
+        games = tuple(sorted(runs))
+        first = next(iter(runs[games[0]].values()))
+        arm = ArmScores(FULL, (), {}, runs)
+        group = Group(agent_name(first), "agent", first.config, (arm,), games, ())
+        require_one_environment(group)
+        groups.append(group)
+    return groups, said
+
+
+def read_run(path: Path) -> Run | str:
+    """A run's scores, or why it has none."""
+    folder = RunFolder(path)
+    state = catalogue.state(folder)
+    if state != "finished":
+        return f"it is {state}"
+    try:
+        config, info, lines = folder.config(), folder.read_info(), folder.read(EVALUATIONS)
+    except (EzError, OSError) as error:
+        return f"it is damaged ({error})"
+    finals = [line for line in lines if line.get("kind") == "final"]
+    if not finals:
+        return "it has no final evaluation"
+    for line in lines:
+        wrong = why_wrong(line)
+        if wrong:
+            return f"an evaluation of it is damaged ({wrong})"
+    final = finals[-1]
+    differing = protocol_differs(config, final["protocol"])
+    if differing:
+        return f"its final evaluation was not played by the protocol of its config ({differing})"
+    sessions = [s for s in info.get("sessions", []) if isinstance(s, dict)]
+    seconds = [s.get("seconds") for s in sessions]
+    known = [s for s in seconds if isinstance(s, int | float)]
+    contract = info.get("environment")
+    return Run(
+        path.name,
+        path,
+        config,
+        float(final["mean"]),
+        len(final["scores"]),
+        tuple(Point(x["env_steps"], float(x["mean"])) for x in lines if x["kind"] != "manual"),
+        str(info.get("preset") or path.name),
+        contract if isinstance(contract, dict) else {},
+        sessions[-1] if sessions else {},
+        sum(known) if known and len(known) == len(seconds) else None,
+    )
+
+
+def why_wrong(line: Mapping[str, Any]) -> str:
+    """What is wrong with a line of evaluations; empty if nothing is."""
+    scores, mean = line.get("scores"), line.get("mean")
+    if not isinstance(scores, list) or not scores or not all(map(is_finite, scores)):
+        return "scores that are not all numbers"
+    if not is_finite(mean) or abs(mean - sum(scores) / len(scores)) > 1e-6 * max(1, abs(mean)):
+        return "a mean that is not that of its scores"
+    if not isinstance(line.get("env_steps"), int) or not isinstance(line.get("protocol"), dict):
+        return "no env_steps or no protocol"
+    return ""
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether it is a number, and neither infinite nor NaN."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def protocol_differs(config: RunConfig, protocol: Mapping[str, Any]) -> str:
+    """How a final evaluation was played other than its config says; empty if it was not."""
+    wanted = {
+        "episodes": config.evaluation.episodes,
+        "max_env_steps": config.env.evaluation_max_episode_steps,
+        "num_simulations": config.search.num_simulations,
+    }
+    return "; ".join(
+        f"{key} {protocol.get(key)!r}, its config says {value!r}"
+        for key, value in wanted.items()
+        if protocol.get(key) != value
+    )
+
+
+def without_place(config: RunConfig) -> RunConfig:
+    """The config under seed 0 and, on Atari, one game: equal for runs of one agent."""
+    place: dict[str, Any] = {"seed": 0}
+    if config.env.name == "atari":
+        place["env.game"] = "pong"
+    return with_changes(config, place)
+
+
+def require_one_agent(group: Group, arm: ArmScores) -> None:
+    """Refuses an arm whose runs differ from the full agent in more than the arm says.
+
+    Raises:
+      ReportError: with the difference.
+    """
+    expected = with_changes(group.base, arm.changes)
+    for seeds in arm.runs.values():
+        for run in seeds.values():
+            if placeless(run.config) != placeless(expected):
+                found = differences(without_place(expected), without_place(run.config))
+                raise ReportError(
+                    f"The run {run.name!r} is no {arm.name!r} of {group.name!r}: it differs in "
+                    f"more ({pairs_text(found)}).",
+                    "Its config.toml was changed, or the study's: put it back, or delete the run.",
+                )
+
+
+def placeless(config: RunConfig) -> dict[str, Any]:
+    """All that decides a run's result but its seed and Atari game."""
+    tables = config.model_dump(exclude={*UNIDENTIFIED, "seed"})
+    tables["env"].pop("game", None)
+    return tables
+
+
+def pairs_text(differing: Mapping[str, tuple[Any, Any]]) -> str:
+    """Settings with both of their values."""
+    return "; ".join(f"{key}: {a!r} / {b!r}" for key, (a, b) in differing.items())
+
+
+def require_one_environment(group: Group) -> None:
+    """Refuses runs of one game whose environments were not the same.
+
+    Raises:
+      ReportError: with the difference.
+    """
+    first: dict[str, Run] = {}
+    for run in group.runs:
+        other = first.setdefault(run.game, run)
+        if run.contract != other.contract:
+            differing = {
+                key: (other.contract.get(key), run.contract.get(key))
+                for key in sorted({*run.contract, *other.contract})
+                if other.contract.get(key) != run.contract.get(key)
+            }
+            raise ReportError(
+                f"The runs {other.name!r} and {run.name!r} were not played in the same environment "
+                f"({pairs_text(differing)}).",
+                "Report them one by one.",
+            )
+
+
+def mixed(agents: list[Group]) -> ReportError:
+    """The error about named runs of several agents."""
+    one, other = (group.runs[0] for group in agents[:2])
+    found = differences(without_place(one.config), without_place(other.config))
+    return ReportError(
+        f"The runs {one.name!r} and {other.name!r} are not of one agent ({pairs_text(found)}).",
+        "Report them one by one; what is to be compared belongs into a study (`ez ablate`).",
+    )
+
+
+def agent_name(run: Run) -> str:
+    """Such as `atari-cpu` or `atari-cpu, search.num_simulations=8`: its preset and what differs."""
+    preset = run.preset
+    try:
+        tables = read_toml(preset_path(preset))
+        config = resolve(
+            use_env(tables, None, run.game if run.config.env.name == "atari" else None)
+        )
+    except EzError:
+        return preset  # a user's file that has gone since, or has another shape now
+    found = differences(without_place(config), without_place(run.config))
+    if config.env.name != run.config.env.name:
+        found = {key: pair for key, pair in found.items() if not key.startswith("env.")}
+        preset = f"{run.game} with {preset}"
+    changed = [f"{key}={value}" for key, (_, value) in found.items()]
+    more = [f"{len(changed) - 3} more changed"] if len(changed) > 3 else []
+    return ", ".join(
+        [Path(preset).stem if preset.endswith(".toml") else preset, *changed[:3], *more]
+    )
+
+
+def run_folder(name: str, runs_dir: Path) -> Path | None:
+    """The folder of a run by its name or path, if there is one."""
+    for path in (runs_dir / name, Path(name)):
+        if (path / "config.toml").is_file():
+            return path
+    return None
+
+
+def study_folder(path: Path) -> StudyFolder | None:
+    """The study in a folder given by its path, if there is one."""
+    if not (path / "study.json").is_file():
+        return None
+    return StudyFolder(path.resolve().parents[1], path.resolve().name)

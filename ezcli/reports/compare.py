@@ -1,0 +1,312 @@
+"""Arms against the full agent: paired differences, main effects of a factorial study, curves."""
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ezcli.config import flat_items
+from ezcli.errors import EzError
+from ezcli.experiments.ablations import PUBLISHED_FULL, ablation_names, load_ablation
+from ezcli.experiments.design import FULL
+from ezcli.reports.collect import ArmScores, Group, Run
+from ezcli.reports.statistics import (
+    Difference,
+    Estimate,
+    difference_of,
+    estimates,
+    holm,
+    iqm,
+    median,
+    probability_of_improvement,
+    student,
+)
+
+SIGNIFICANCE = 0.05
+BOOTSTRAP_SEED = 0  # every interval is drawn from a generator of its own, so tables never change
+
+
+class Scale(NamedTuple):
+    """What numbers of a group can be averaged over games."""
+
+    kind: Literal["normalised", "raw"]
+    games: tuple[str, ...]  # those that every arm with scores has
+
+    def of(self, run: Run) -> float:
+        """A run's score on this scale."""
+        return run.normalised(run.score) if self.kind == "normalised" else run.score
+
+
+class Effect(NamedTuple):
+    """The published effect of an ablation: dropped minus full, human-normalised, 26 games."""
+
+    mean: float
+    median: float
+
+
+class Comparison(NamedTuple):
+    """An arm minus another arm, under the same seeds."""
+
+    arm: str
+    against: str
+    pairs: int  # of each game; the smallest number where they differ
+    games: tuple[str, ...]
+    mean: Difference
+    median: Estimate | None  # of several games only
+    iqm: Estimate | None
+    improvement: Estimate  # probability that a run of the arm beats one of the other
+    adjusted_p: float | None  # Holm's, over the arms of the study
+    by_game: dict[str, Difference]  # raw scores
+    published: Effect | None
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of it."""
+        return verdict(self.mean, self.adjusted_p, self.pairs)
+
+
+class FactorEffect(NamedTuple):
+    """A main effect or an interaction of a factorial study."""
+
+    factors: tuple[str, ...]
+    difference: Difference
+    adjusted_p: float | None
+    blocks: int  # seeds with every arm, of each game; the smallest number where they differ
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of it."""
+        return verdict(self.difference, self.adjusted_p, self.blocks)
+
+
+class CurvePoint(NamedTuple):
+    """An arm of a sweep."""
+
+    arm: str
+    value: Any  # of the setting that is swept
+    score: Estimate
+    difference: Difference | None  # to the same value without the drop
+
+
+class Curve(NamedTuple):
+    """Scores over the values of one setting, all else equal."""
+
+    key: str
+    label: str  # what is dropped and what else differs; empty for the full agent
+    points: tuple[CurvePoint, ...]
+
+
+def verdict(difference: Difference, adjusted_p: float | None, pairs: int) -> str:
+    """Better, worse, or that nothing can be said."""
+    estimate = difference.estimate
+    if adjusted_p is None:
+        return "one pair: no interval" if pairs == 1 else "no pairs"
+    if adjusted_p < SIGNIFICANCE:
+        return "better" if estimate.value > 0 else "worse"
+    corrected = " after Holm" if estimate.excludes_zero else ""
+    return f"not distinguishable at n = {pairs}{corrected}"
+
+
+def scale_of(group: Group) -> Scale | None:
+    """The scale on which the group's arms can be compared over games; None if there is none.
+
+    Human-normalised where human scores are known. Otherwise raw, if there is one game only.
+    """
+    first: dict[str, Run] = {}
+    for run in group.runs:
+        first.setdefault(run.game, run)
+    scored = [arm for arm in group.arms if arm.runs]
+    common = [game for game in first if all(game in arm.runs for arm in scored)]
+    human = tuple(sorted(game for game in common if first[game].has_human_score))
+    if human:
+        return Scale("normalised", human)
+    return Scale("raw", tuple(common)) if len(first) == 1 and common else None
+
+
+def arm_scores(arm: ArmScores, scale: Scale) -> list[np.ndarray]:
+    """An array for each game, an element for each seed."""
+    return [
+        np.array([scale.of(run) for _, run in sorted(arm.runs[game].items())])
+        for game in scale.games
+    ]
+
+
+def compare(group: Group, scale: Scale, resamples: int) -> list[Comparison]:
+    """Every arm with the one that it is to be compared with."""
+    known = {arm.name: arm for arm in group.arms}
+    found = []
+    for arm in group.arms:
+        against = known.get(baseline(group, arm))
+        if against is None or arm.name == against.name:
+            continue
+        comparison = pairwise(arm, against, scale, resamples)
+        if comparison is not None:
+            found.append(comparison)
+    tested = [i for i, comparison in enumerate(found) if comparison.mean.p is not None]
+    adjusted = holm([found[i].mean.p or 0.0 for i in tested])
+    for i, p in zip(tested, adjusted, strict=True):
+        found[i] = found[i]._replace(adjusted_p=p)
+    return found
+
+
+def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -> Comparison | None:
+    """One arm minus another; None if no seed of any game is in both."""
+    pairs = {
+        game: (arm.runs[game], against.runs[game], seeds)
+        for game in scale.games
+        if game in arm.runs
+        and game in against.runs
+        and (seeds := sorted(arm.runs[game].keys() & against.runs[game].keys()))
+    }
+    if not pairs:
+        return None
+    joined = [
+        np.array([(scale.of(ours[seed]), scale.of(theirs[seed])) for seed in seeds])
+        for ours, theirs, seeds in pairs.values()
+    ]
+    functions = {"median": difference_of(median), "iqm": difference_of(iqm)}
+    several = len(pairs) > 1
+    aggregates = estimates(joined, generator(), functions, resamples) if several else {}
+    mean = student([table[:, 0] - table[:, 1] for table in joined])
+    return Comparison(
+        arm=arm.name,
+        against=against.name,
+        pairs=mean.estimate.runs,
+        games=tuple(pairs),
+        mean=mean,
+        median=aggregates.get("median"),
+        iqm=aggregates.get("iqm"),
+        improvement=probability_of_improvement(
+            [table[:, 0] for table in joined],
+            [table[:, 1] for table in joined],
+            generator(),
+            resamples,
+        ),
+        adjusted_p=None,
+        by_game={
+            game: student([np.array([ours[seed].score - theirs[seed].score for seed in seeds])])
+            for game, (ours, theirs, seeds) in pairs.items()
+        },
+        published=published_effect(arm),
+    )
+
+
+def baseline(group: Group, arm: ArmScores) -> str:
+    """The arm without the drops at the same values of what is swept; else the full agent."""
+    if arm.drops:
+        swept = swept_settings(group)
+        here = point(group, arm, swept)
+        for other in group.arms:
+            if not other.drops and point(group, other, swept) == here:
+                return other.name
+    return FULL
+
+
+def published_effect(arm: ArmScores) -> Effect | None:
+    """What the paper measured for an arm that is one of our ablations, or changes what one does."""
+    if not arm.drops:
+        return None
+    for ablation in map(load_ablation, ablation_names()):
+        if ablation.published and changes_of(arm.drops) == ablation.changes == arm.changes:
+            return Effect(
+                ablation.published.mean - PUBLISHED_FULL.mean,
+                ablation.published.median - PUBLISHED_FULL.median,
+            )
+    return None
+
+
+def changes_of(drops: Iterable[str]) -> dict[str, Any] | None:
+    """The settings that ablations of these names change; None if one is not of ours."""
+    try:
+        return {key: value for name in drops for key, value in load_ablation(name).changes.items()}
+    except EzError:
+        return None
+
+
+def factorial(group: Group, scale: Scale) -> list[FactorEffect]:
+    """Main effects and interactions of a study with every subset of its drops; else none.
+
+    An effect is that of dropping: the mean over the arms that drop minus the mean over those that
+    keep. An interaction of two is half the difference between the effect of one where the other is
+    dropped and where it is kept. Each seed of a game is a block with every arm.
+    """
+    arms = {arm.drops: arm for arm in group.arms}
+    factors = sorted({name for drops in arms for name in drops})
+    subsets = [s for n in range(len(factors) + 1) for s in itertools.combinations(factors, n)]
+    if len(factors) < 2 or len(arms) < len(group.arms) or set(arms) != set(subsets):
+        return []
+    blocks: list[np.ndarray] = []  # [seeds, arms] of each game
+    for game in scale.games:
+        tables = [arms[subset].runs.get(game, {}) for subset in subsets]
+        seeds = sorted(set.intersection(*(set(table) for table in tables)))
+        if seeds:
+            blocks.append(np.array([[scale.of(t[seed]) for t in tables] for seed in seeds]))
+    if not blocks:
+        return []
+    found = []
+    for chosen in subsets[1:]:
+        signs = [np.prod([1 if f in subset else -1 for f in chosen]) for subset in subsets]
+        contrast = np.array(signs) / 2 ** (len(factors) - 1)
+        difference = student([table @ contrast for table in blocks])
+        found.append(FactorEffect(chosen, difference, None, difference.estimate.runs))
+    if found[0].difference.p is None:
+        return found
+    adjusted = holm([effect.difference.p or 0.0 for effect in found])
+    return [effect._replace(adjusted_p=p) for effect, p in zip(found, adjusted, strict=True)]
+
+
+def curves(group: Group, scale: Scale) -> list[Curve]:
+    """For each setting that is swept, the scores over its values, all else equal."""
+    swept = swept_settings(group)
+    known = {arm.name: arm for arm in group.arms}
+    found = []
+    for key in swept:
+        lines: dict[str, list[CurvePoint]] = {}
+        for arm in group.arms:
+            if not arm.runs:
+                continue
+            values = point(group, arm, swept)
+            others = [f"{k}={json.dumps(v)}" for k, v in values.items() if k != key]
+            label = ", ".join(["+".join(arm.drops) or FULL, *others])
+            against = known[baseline(group, arm)]
+            difference = None
+            if arm.drops and point(group, against, swept) == values:
+                pair = pairwise(arm, against, scale, 1)
+                difference = pair.mean if pair else None
+            score = student(arm_scores(arm, scale)).estimate
+            lines.setdefault(label, []).append(CurvePoint(arm.name, values[key], score, difference))
+        for label, points in lines.items():
+            if len(points) > 1:
+                ordered = sorted(points, key=lambda point: in_order(point.value))
+                found.append(Curve(key, label, tuple(ordered)))
+    return found
+
+
+def in_order(value: Any) -> tuple[int, float, str]:
+    """A key that sorts numbers by size and everything else by its text, after them."""
+    if isinstance(value, int | float):
+        return 0, value, ""
+    return 1, 0.0, json.dumps(value)
+
+
+def swept_settings(group: Group) -> list[str]:
+    """The settings in which arms with the same drops differ."""
+    found: set[str] = set()
+    for one, other in itertools.combinations(group.arms, 2):
+        if one.drops == other.drops:
+            keys = one.changes.keys() | other.changes.keys()
+            found |= {k for k in keys if one.changes.get(k) != other.changes.get(k)}
+    return sorted(found)
+
+
+def point(group: Group, arm: ArmScores, swept: Sequence[str]) -> dict[str, Any]:
+    """The values of the swept settings in an arm."""
+    full = dict(flat_items(group.base.model_dump(mode="json")))
+    return {key: arm.changes.get(key, full.get(key)) for key in swept}
+
+
+def generator() -> np.random.Generator:
+    """The same random numbers for every interval."""
+    return np.random.default_rng(BOOTSTRAP_SEED)

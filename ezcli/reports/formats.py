@@ -1,0 +1,235 @@
+"""A report as markdown, CSV, JSON and LaTeX, and its cells as text."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from ezcli.reports.report import Cell, Interval, Number, Probability, Report, Table
+
+MISSING = "–"
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "–": "--",
+}
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell as plain text."""
+    if cell is None:
+        return MISSING
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Number):
+        return number_text(cell.value, cell.digits, cell.signed)
+    if isinstance(cell, Probability):
+        return f"{cell.value:.3f}" if cell.value >= 0.001 else "<0.001"
+    estimate = cell.estimate
+    text = number_text(estimate.value, cell.digits, cell.signed)
+    if estimate.low is None or estimate.high is None:
+        return text
+    low, high = (number_text(x, cell.digits, cell.signed) for x in (estimate.low, estimate.high))
+    return f"{text} [{low}, {high}]"
+
+
+def number_text(value: float, digits: int, signed: bool) -> str:
+    """A number with a fixed number of digits; no minus before a zero."""
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return re.sub(r"^-(?=0(\.0*)?$)", "+" if signed else "", text)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and other control characters."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
+
+
+def is_numeric(table: Table, column: int) -> bool:
+    """Whether a column holds numbers only."""
+    cells = [row[column] for row in table.rows if row[column] is not None]
+    return bool(cells) and all(
+        not isinstance(cell, str) or re.fullmatch(r"[\d,.-]*", cell) for cell in cells
+    )
+
+
+def markdown(report: Report) -> str:
+    """GitHub's flavour: headings, pipe tables, notes in lists."""
+    lines: list[str] = []
+    for section in report.sections:
+        lines += [f"# {markdown_text(section.title)}", ""]
+        for table in section.tables:
+            lines += [f"## {markdown_text(table.title)}", "", *markdown_table(table), ""]
+            lines += [markdown_text(note) + "\n" for note in table.notes]
+        lines += [f"- {markdown_text(note)}" for note in section.notes] + [""]
+    lines += [f"- {markdown_text(note)}" for note in report.notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def markdown_table(table: Table) -> list[str]:
+    """The lines of a pipe table."""
+    rules = ["---:" if is_numeric(table, i) else "---" for i in range(len(table.columns))]
+    head = map(markdown_text, table.columns)
+    rows = [
+        [markdown_text(cell) if isinstance(cell, str) else cell_text(cell) for cell in row]
+        for row in table.rows
+    ]
+    return [f"| {' | '.join(row)} |" for row in (head, rules, *rows)]
+
+
+def markdown_text(text: str) -> str:
+    """Text that neither ends a cell nor starts HTML, a link or emphasis."""
+    return re.sub(r"([\\`*|<>\[\]])", r"\\\1", one_line(text))
+
+
+def as_csv(report: Report) -> str:
+    """One number a line: section, table, row, column, value, low, high, runs, unrounded."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("section", "table", "title", "row", "column", "value", "low", "high", "runs"))
+    for section in report.sections:
+        for table in section.tables:
+            for row in table.rows:
+                head = cell_text(row[0])
+                for column, cell in zip(table.columns[1:], row[1:], strict=True):
+                    place = map(safe_in_csv, (section.title, table.key, table.title, head, column))
+                    writer.writerow((*place, *csv_values(cell)))
+    return stream.getvalue()
+
+
+def csv_values(cell: Cell) -> tuple[object, ...]:
+    """Value, interval and runs of a cell; empty where there is none."""
+    if isinstance(cell, Interval):
+        return tuple("" if part is None else part for part in cell.estimate)
+    if isinstance(cell, Number | Probability):
+        return cell.value, "", "", ""
+    return ("" if cell is None else safe_in_csv(cell)), "", "", ""
+
+
+def safe_in_csv(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    text = one_line(text)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") and not is_number(text) else text
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    return re.fullmatch(r"[+-]?\d[\d,.]*", text) is not None
+
+
+def as_json(report: Report) -> str:
+    """Everything, unrounded; missing is null."""
+    sections = [
+        {
+            "title": section.title,
+            "scale": section.scale._asdict() if section.scale else None,
+            "tables": [json_table(table) for table in section.tables],
+            "notes": section.notes,
+            "runs": [
+                {
+                    "arm": arm.name,
+                    "game": game,
+                    "seed": seed,
+                    "run": run.name,
+                    "identity": run.config.identity,
+                    "score": run.score,
+                    "human_normalised": run.normalised(run.score) if run.has_human_score else None,
+                    "episodes": run.episodes,
+                }
+                for arm in (section.group.arms if section.group else ())
+                for game, seeds in sorted(arm.runs.items())
+                for seed, run in sorted(seeds.items())
+            ],
+        }
+        for section in report.sections
+    ]
+    published = [
+        {"name": a.name, **a.about.model_dump(), "raw": a.raw, "human_normalised": a.normalised}
+        for a in report.agents
+    ]
+    whole = {"sections": sections, "published": published, "notes": report.notes}
+    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def json_table(table: Table) -> dict[str, Any]:
+    """A table with a record for each row."""
+    rows = [dict(zip(table.columns, map(json_cell, row), strict=True)) for row in table.rows]
+    return {"key": table.key, "title": table.title, "rows": rows, "notes": table.notes}
+
+
+def json_cell(cell: Cell) -> Any:
+    """A cell for programs."""
+    if isinstance(cell, Interval):
+        return cell.estimate._asdict()
+    return cell.value if isinstance(cell, Number | Probability) else cell
+
+
+def latex(report: Report) -> str:
+    r"""Tables to paste or `\input` into a paper; they need the package booktabs."""
+    lines = [
+        r"% \usepackage{booktabs} in the preamble, and \usepackage[T1]{fontenc} for < and >.",
+        "% One table environment for each table; delete what you do not need.",
+    ]
+    for section in report.sections:
+        for table in section.tables:
+            lines += ["", *latex_table(section.title, table)]
+        lines += ["", *(f"% {one_line(note)}" for note in section.notes)]
+    lines += [f"% {one_line(note)}" for note in report.notes]
+    return "\n".join(lines) + "\n"
+
+
+def latex_table(section: str, table: Table) -> list[str]:
+    """A table environment; wide prose is set in paragraphs."""
+    spec = "".join(
+        "r" if is_numeric(table, i) else "p{0.3\\linewidth}" if is_prose(table, i) else "l"
+        for i in range(len(table.columns))
+    )
+    caption = latex_text(f"{section}. {table.title}. {' '.join(table.notes)}")
+    rows = [table.columns, *([cell_text(cell) for cell in row] for row in table.rows)]
+    head, *body = (" & ".join(map(latex_text, row)) + r" \\" for row in rows)
+    return [
+        r"\begin{table}[htbp]",
+        r"\centering\small",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{{spec}}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+def is_prose(table: Table, column: int) -> bool:
+    """Whether a column holds sentences."""
+    return any(len(cell_text(row[column])) > 40 for row in table.rows)
+
+
+def latex_text(text: str) -> str:
+    """Text with everything that LaTeX would take for a command escaped."""
+    escaped = "".join(LATEX_SPECIAL.get(c, c) for c in one_line(text))
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)  # a minus, not a hyphen
+
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "markdown": markdown,
+    "csv": as_csv,
+    "json": as_json,
+    "latex": latex,
+}

@@ -1,0 +1,120 @@
+"""Run folders without training: what a finished run leaves, with scores of our choosing."""
+
+import json
+
+import numpy as np
+
+from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.envs.games import reference_scores
+from ezcli.experiments.design import arms_of
+from ezcli.experiments.study import Study, StudyFolder, plan
+from ezcli.runs.folder import EVALUATIONS, RunFolder
+
+SESSION = {
+    "ezcli": "0.1.0",
+    "git": {"commit": "0123456789abcdef", "dirty": False},
+    "device_name": "a processor",
+    "seconds": 60.0,
+}
+
+
+def preset(name="atari100k", env=None, game=None):
+    return resolve(use_env(read_toml(preset_path(name)), env, game))
+
+
+def write_run(path, config, scores, status="finished", curve=(), preset_name="atari100k", **info):
+    """A run folder; `scores` are those of the final evaluation's episodes."""
+    folder = RunFolder(path)
+    folder.create(config)
+    contract = {"name": config.env.name, "game": config.env_label, "frame_skip": 4}
+    folder.update_info(
+        **{
+            "name": path.name,
+            "preset": preset_name,
+            "identity": config.identity,
+            "status": status,
+            "environment": contract,
+            "sessions": [SESSION],
+        }
+        | info
+    )
+    lines = [evaluation(config, [score], env_steps, "interim") for env_steps, score in curve]
+    if status == "finished":
+        lines.append(evaluation(config, list(scores), config.schedule.env_steps, "final"))
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (path / EVALUATIONS).write_text(text)
+    return path
+
+
+def evaluation(config, scores, env_steps, kind):
+    """A line of evaluations.jsonl."""
+    return {
+        "kind": kind,
+        "env_steps": env_steps,
+        "train_steps": env_steps,
+        "mean": float(np.mean(scores)),
+        "protocol": {
+            "episodes": config.evaluation.episodes,
+            "max_env_steps": config.env.evaluation_max_episode_steps,
+            "seed": 0,
+            "num_simulations": config.search.num_simulations,
+        },
+        "scores": [float(score) for score in scores],
+    }
+
+
+def write_study(
+    runs_dir,
+    score,
+    drops=("value-prefix",),
+    vary=(),
+    factorial=False,
+    games=("pong",),
+    seeds=(0, 1, 2),
+    env=None,
+    preset_name="atari100k",
+    name="mine",
+    curve=lambda arm, game, seed: (),
+    skip=lambda arm, game, seed: False,
+):
+    """A study whose runs have the human-normalised scores `score(arm, game, seed)`.
+
+    Raw scores in games without a human score. Runs that `skip` names are not there.
+    """
+    base = preset(preset_name, env, games[0] if env is None else None)
+    arms, _ = arms_of(base, list(drops), list(vary), factorial)
+    study = Study(name, preset_name, base, tuple(arms), () if env else tuple(games), tuple(seeds))
+    runs = plan(study, {})
+    folder = StudyFolder(runs_dir, name)
+    folder.save(study, runs)
+    for run in runs:
+        cell = run.cells[0]
+        place = (cell.arm, cell.env, cell.seed)
+        if skip(*place):
+            continue
+        write_run(
+            runs_dir / run.name,
+            run.config,
+            [raw(cell.env, score(*place))],
+            curve=[(steps, raw(cell.env, x)) for steps, x in curve(*place)],
+            preset_name=preset_name,
+        )
+    return folder
+
+
+def raw(game, normalised):
+    """The raw score of a human-normalised one; itself where no human score is known."""
+    if game not in reference_scores():
+        return normalised
+    random, human = reference_scores()[game]
+    return random + normalised * (human - random)
+
+
+def noisy(arm_effects, spread=0.1):
+    """Scores of arms: 0.5, plus the arm's effect, plus noise that depends on the cell only."""
+
+    def score(arm, game, seed):
+        rng = np.random.default_rng([seed, *map(ord, f"{arm}/{game}")])
+        return 0.5 + arm_effects.get(arm, 0) + spread * rng.normal()
+
+    return score
