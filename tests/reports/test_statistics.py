@@ -27,6 +27,7 @@ from ezcli.reports.statistics import (
     resample,
     student,
 )
+from tests.reports.oracles import are_percentiles
 
 NUMBERS = st.floats(-100, 100).map(lambda x: round(x, 3))
 QUICK = settings(max_examples=40, deadline=None)
@@ -248,18 +249,6 @@ NAIVE = {
     "iqm": weighted_iqm,
     "optimality_gap": lambda games: np.mean([1 - np.minimum(game, 1).mean() for game in games]),
 }
-
-
-def are_percentiles(interval, drawn):
-    """Whether an interval's ends cut off 2.5 % of what was drawn, within Monte-Carlo error.
-
-    An end may be a value that many resamples have: then 2.5 % lie between those below it and those
-    up to it.
-    """
-    drawn, noise = np.array(drawn), 4 * math.sqrt(0.025 * 0.975 / len(drawn))
-    cut_off = [(drawn < interval[0] - 1e-6).mean(), (drawn > interval[1] + 1e-6).mean()]
-    reached = [(drawn < interval[0] + 1e-6).mean(), (drawn > interval[1] - 1e-6).mean()]
-    return max(cut_off) <= 0.025 + noise and min(reached) >= 0.025 - noise
 
 
 @pytest.mark.parametrize("sizes", [(5,) * 7, (3, 5, 4, 2, 6)])
