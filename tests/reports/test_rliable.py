@@ -25,13 +25,17 @@ PRINTED = {"mean": 1.046, "median": 0.289, "iqm": 0.501, "optimality_gap": 0.512
 
 
 @pytest.fixture(scope="module")
-def iris():
-    """An array for each game, human-normalised."""
+def raw():
+    """The scores of five runs of IRIS, by game."""
     lines = (Path(__file__).parent / "iris.csv").read_text().splitlines()
     rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-    raw = {row.pop("game"): [float(score) for score in row.values()] for row in rows}
-    assert tuple(raw) == ATARI_100K
-    return [np.array([human_normalised(game, x) for x in raw[game]]) for game in raw]
+    return {row.pop("game"): [float(score) for score in row.values()] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def iris(raw):
+    """An array for each game, human-normalised."""
+    return [np.array([human_normalised(game, x) for x in raw[game]]) for game in ATARI_100K]
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +60,9 @@ def test_the_paper_prints_these_numbers(iris):
     assert found == pytest.approx(PRINTED, abs=5e-4)
 
 
-def test_the_column_of_published_scores_holds_the_means(iris):
-    column = published_agents()["iris"].normalised
-    means = {game: scores.mean() for game, scores in zip(ATARI_100K, iris, strict=True)}
-    assert means == pytest.approx(column, abs=5e-3)
+def test_the_column_of_published_scores_holds_their_means(raw):
+    means = {game: np.mean(scores) for game, scores in raw.items()}
+    assert means == pytest.approx(published_agents()["iris"].raw)
 
 
 @pytest.mark.slow
