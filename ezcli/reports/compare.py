@@ -71,6 +71,7 @@ class FactorEffect(NamedTuple):
     """A main effect or an interaction of a factorial study."""
 
     factors: tuple[str, ...]
+    games: tuple[str, ...]  # those with a seed that has every arm
     difference: Difference
     adjusted_p: float | None
     blocks: int  # seeds with every arm, of each game; the smallest number where they differ
@@ -221,7 +222,7 @@ def changes_of(drops: Iterable[str]) -> dict[str, Any] | None:
     """The settings that ablations of these names change; None if one is not of ours."""
     try:
         return {key: value for name in drops for key, value in load_ablation(name).changes.items()}
-    except EzError:
+    except (EzError, OSError):  # a user's file, or a name longer than a file's may be
         return None
 
 
@@ -237,20 +238,21 @@ def factorial(group: Group, scale: Scale) -> list[FactorEffect]:
     subsets = [s for n in range(len(factors) + 1) for s in itertools.combinations(factors, n)]
     if len(factors) < 2 or len(arms) < len(group.arms) or set(arms) != set(subsets):
         return []
-    blocks: list[np.ndarray] = []  # [seeds, arms] of each game
+    blocks: dict[str, np.ndarray] = {}  # [seeds, arms] of each game
     for game in scale.games:
         tables = [arms[subset].runs.get(game, {}) for subset in subsets]
         seeds = sorted(set.intersection(*(set(table) for table in tables)))
         if seeds:
-            blocks.append(np.array([[scale.of(t[seed]) for t in tables] for seed in seeds]))
+            blocks[game] = np.array([[scale.of(t[seed]) for t in tables] for seed in seeds])
     if not blocks:
         return []
     found = []
     for chosen in subsets[1:]:
         signs = [np.prod([1 if f in subset else -1 for f in chosen]) for subset in subsets]
         contrast = np.array(signs) / 2 ** (len(factors) - 1)
-        difference = student([table @ contrast for table in blocks])
-        found.append(FactorEffect(chosen, difference, None, difference.estimate.runs))
+        difference = student([table @ contrast for table in blocks.values()])
+        runs = difference.estimate.runs
+        found.append(FactorEffect(chosen, tuple(blocks), difference, None, runs))
     if found[0].difference.p is None:
         return found
     adjusted = holm([effect.difference.p or 0.0 for effect in found])
@@ -270,9 +272,9 @@ def curves(group: Group, scale: Scale) -> list[Curve]:
             values = point(group, arm, swept)
             others = [f"{k}={json.dumps(v)}" for k, v in values.items() if k != key]
             label = ", ".join(["+".join(arm.drops) or FULL, *others])
-            against = known[baseline(group, arm)]
+            against = known.get(baseline(group, arm))
             difference = None
-            if arm.drops and point(group, against, swept) == values:
+            if arm.drops and against and point(group, against, swept) == values:
                 pair = pairwise(arm, against, scale, 1)
                 difference = pair.mean if pair else None
             score = student(arm_scores(arm, scale)).estimate

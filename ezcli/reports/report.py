@@ -16,6 +16,7 @@ from ezcli.reports.compare import (
     FactorEffect,
     Scale,
     arm_scores,
+    baseline,
     compare,
     curves,
     factorial,
@@ -124,15 +125,16 @@ def build(
 
 
 def restrict(group: Group, choice: Choice) -> Group:
-    """The group with the games and arms that were asked for; the full agent always stays."""
+    """The group with the games and arms that were asked for, and what those are compared with."""
+    wanted = {arm.name for arm in group.arms if not choice.arms or arm.name in choice.arms}
+    wanted |= {baseline(group, arm) for arm in group.arms if arm.name in wanted} | {FULL}
     games = tuple(game for game in group.games if not choice.games or game in choice.games)
     arms = tuple(
         arm._replace(runs={game: seeds for game, seeds in arm.runs.items() if game in games})
         for arm in group.arms
-        if not choice.arms or arm.name in (*choice.arms, FULL)
+        if arm.name in wanted
     )
-    names = {arm.name for arm in arms}
-    missing = tuple(m for m in group.missing if m.arm in names and m.game in games)
+    missing = tuple(m for m in group.missing if m.arm in wanted and m.game in games)
     return group._replace(games=games, arms=arms, missing=missing)
 
 
@@ -155,8 +157,8 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
     if scale and comparisons:
         tables.append(differences_table(scale, comparisons))
         tables.append(more_differences_table(scale, comparisons))
-    if effects:
-        tables.append(effects_table(effects))
+    if scale and effects:
+        tables.append(effects_table(scale, effects))
     tables += [curve_table(curve, scale) for curve in swept if scale]
     if len(group.games) == 1 and len(group.arms) > 1:
         tables.append(one_game_table(group))
@@ -298,6 +300,12 @@ def beside_table(group: Group, agents: list[Agent]) -> Table:
 def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
     """What each arm loses or gains, and what may be said of it."""
     digits = scale_digits(scale, [c.mean.estimate for c in comparisons])
+    tested = sum(c.adjusted_p is not None for c in comparisons)
+    fewer = [
+        f"{versus(c)}: only {', '.join(c.games)} have a seed with both arms."
+        for c in comparisons
+        if c.games != scale.games
+    ]
     rows = tuple(
         (
             versus(c),
@@ -315,8 +323,9 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
         rows,
         (
             "Paired by seed within each game. Brackets: 95 %, Student's t. p: the same test after "
-            f"Holm's correction over {len(comparisons)} arm{'s' if len(comparisons) > 1 else ''}; "
+            f"Holm's correction over {tested} arm{'' if tested == 1 else 's'}; "
             "better and worse: p below 0.05.",
+            *fewer,
         ),
     )
 
@@ -375,9 +384,10 @@ def by_game_table(comparisons: Sequence[Comparison]) -> Table:
     )
 
 
-def effects_table(effects: Sequence[FactorEffect]) -> Table:
+def effects_table(scale: Scale, effects: Sequence[FactorEffect]) -> Table:
     """Main effects and interactions of a factorial study."""
-    digits = raw_digits([e.difference.estimate for e in effects])
+    digits = scale_digits(scale, [e.difference.estimate for e in effects])
+    scale = scale._replace(games=effects[0].games)
     rows = tuple(
         (
             " x ".join(e.factors),
@@ -390,7 +400,7 @@ def effects_table(effects: Sequence[FactorEffect]) -> Table:
     )
     return Table(
         "factorial",
-        "Main effects of dropping, and interactions",
+        f"Main effects of dropping, and interactions: {scale_text(scale)}",
         ("drop", "seeds", "effect", "p", "verdict"),
         rows,
         (
