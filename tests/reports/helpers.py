@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from ezcli.config import preset_path, read_toml, resolve, use_env
 from ezcli.envs.games import reference_scores
 from ezcli.experiments.design import arms_of
 from ezcli.experiments.study import Study, StudyFolder, plan
+from ezcli.reports.collect import ArmScores, Group, Missing, Point, Run
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 
 SESSION = {
@@ -27,14 +29,13 @@ def write_run(path, config, scores, status="finished", curve=(), preset_name="at
     """A run folder; `scores` are those of the final evaluation's episodes, or one for all."""
     folder = RunFolder(path)
     folder.create(config)
-    contract = {"name": config.env.name, "game": config.env_label, "frame_skip": 4}
     folder.update_info(
         **{
             "name": path.name,
             "preset": preset_name,
             "identity": config.identity,
             "status": status,
-            "environment": contract,
+            "environment": contract_of(config),
             "sessions": [SESSION],
         }
         | info
@@ -46,6 +47,11 @@ def write_run(path, config, scores, status="finished", curve=(), preset_name="at
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (path / EVALUATIONS).write_text(text)
     return path
+
+
+def contract_of(config):
+    """What an environment would say it is."""
+    return {"name": config.env.name, "game": config.env_label, "frame_skip": 4}
 
 
 def evaluation(config, scores, env_steps, kind):
@@ -63,6 +69,13 @@ def evaluation(config, scores, env_steps, kind):
         },
         "scores": [float(score) for score in scores],
     }
+
+
+def make_study(drops, vary, factorial, games, seeds, env, preset_name, name):
+    """A study as `ez ablate` would make it."""
+    base = preset(preset_name, env, games[0] if env is None else None)
+    arms, _ = arms_of(base, list(drops), list(vary), factorial)
+    return Study(name, preset_name, base, tuple(arms), () if env else tuple(games), tuple(seeds))
 
 
 def write_study(
@@ -83,9 +96,7 @@ def write_study(
 
     Raw scores in games without a human score. Runs that `skip` names are not there.
     """
-    base = preset(preset_name, env, games[0] if env is None else None)
-    arms, _ = arms_of(base, list(drops), list(vary), factorial)
-    study = Study(name, preset_name, base, tuple(arms), () if env else tuple(games), tuple(seeds))
+    study = make_study(drops, vary, factorial, games, seeds, env, preset_name, name)
     runs = plan(study, {})
     folder = StudyFolder(runs_dir, name)
     folder.save(study, runs)
@@ -102,6 +113,45 @@ def write_study(
             preset_name=preset_name,
         )
     return folder
+
+
+def make_group(
+    score,
+    drops=("value-prefix",),
+    vary=(),
+    factorial=False,
+    games=("pong",),
+    seeds=(0, 1, 2),
+    env=None,
+    preset_name="atari100k",
+    name="mine",
+    skip=lambda arm, game, seed: False,
+):
+    """What `write_study` writes, as `of_study` reads it, without any file."""
+    study = make_study(drops, vary, factorial, games, seeds, env, preset_name, name)
+    arms = {arm.name: ArmScores(arm.name, arm.drops, arm.changes, {}) for arm in study.arms}
+    missing = []
+    cells = [(run, cell) for run in plan(study, {}) for cell in run.cells]
+    for run, cell in cells:
+        place = (cell.arm, cell.env, cell.seed)
+        if skip(*place):
+            missing.append(Missing(run.name, *place, "it was not started"))
+            continue
+        final = float(raw(cell.env, score(*place)))
+        arms[cell.arm].runs.setdefault(cell.env, {})[cell.seed] = Run(
+            run.name,
+            Path("runs", run.name),
+            run.config,
+            final,
+            run.config.evaluation.episodes,
+            (Point(run.config.schedule.env_steps, final),),
+            preset_name,
+            contract_of(run.config),
+            SESSION,
+            SESSION["seconds"],
+        )
+    labels = tuple(sorted({cell.env for _, cell in cells}))
+    return Group(name, "study", study.base, tuple(arms.values()), labels, tuple(missing))
 
 
 def raw(game, normalised):
