@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ezcli.reports.report import Cell, Interval, Number, Probability, Report, Table
@@ -55,8 +55,9 @@ def number_text(value: float, digits: int, signed: bool) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and other control characters."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
+    """The text without line breaks and other control characters, and such as UTF-8 has."""
+    text = re.sub(r"[\ud800-\udfff]", "\ufffd", text)  # of names that are no UTF-8
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+", " ", text)
 
 
 def is_numeric(table: Table, column: int) -> bool:
@@ -92,8 +93,9 @@ def markdown_table(table: Table) -> list[str]:
 
 
 def markdown_text(text: str) -> str:
-    """Text that neither ends a cell nor starts HTML, a link or emphasis."""
-    return re.sub(r"([\\`*|<>\[\]])", r"\\\1", one_line(text))
+    """Text that neither ends a cell nor starts HTML, a link, emphasis, a formula or a list."""
+    text = re.sub(r"([\\`*|<>\[\]$~]|\b_|_\b|&(?=#?\w+;)|^[#+-])", r"\\\1", one_line(text))
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
 
 
 def as_csv(report: Report) -> str:
@@ -162,12 +164,16 @@ def as_json(report: Report) -> str:
         for a in report.agents
     ]
     whole = {"sections": sections, "published": published, "notes": report.notes}
-    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return re.sub(r"[\ud800-\udfff]", "\ufffd", text)
 
 
 def json_table(table: Table) -> dict[str, Any]:
     """A table with a record for each row."""
-    rows = [dict(zip(table.columns, map(json_cell, row), strict=True)) for row in table.rows]
+    keys: list[str] = []
+    for column in table.columns:
+        keys.append(column if column not in keys else f"{column} ({len(keys) + 1})")
+    rows = [dict(zip(keys, map(json_cell, row), strict=True)) for row in table.rows]
     return {"key": table.key, "title": table.title, "rows": rows, "notes": table.notes}
 
 
@@ -200,7 +206,7 @@ def latex_table(section: str, table: Table) -> list[str]:
     )
     caption = latex_text(f"{section}. {table.title}. {' '.join(table.notes)}")
     rows = [table.columns, *([cell_text(cell) for cell in row] for row in table.rows)]
-    head, *body = (" & ".join(map(latex_text, row)) + r" \\" for row in rows)
+    head, *body = (latex_row(row) for row in rows)
     return [
         r"\begin{table}[htbp]",
         r"\centering\small",
@@ -214,6 +220,12 @@ def latex_table(section: str, table: Table) -> list[str]:
         r"\end{tabular}",
         r"\end{table}",
     ]
+
+
+def latex_row(cells: Iterable[str]) -> str:
+    """A line of a table; the end of the one before would take a star or a bracket for its own."""
+    row = " & ".join(map(latex_text, cells)) + r" \\"
+    return f"{{}}{row}" if row.startswith(("*", "[")) else row
 
 
 def is_prose(table: Table, column: int) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from ezcli.envs.games import ATARI_100K
 from ezcli.errors import ReportError, UnknownName
 from ezcli.experiments.design import FULL
+from ezcli.experiments.study import shell_line
 from ezcli.reports.collect import ArmScores, Group, Run
 from ezcli.reports.compare import (
     Comparison,
@@ -322,9 +323,9 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
         ("arm", "pairs", "difference", "p", "verdict"),
         rows,
         (
-            "Paired by seed within each game. Brackets: 95 %, Student's t. p: the same test after "
-            f"Holm's correction over {tested} arm{'' if tested == 1 else 's'}; "
-            "better and worse: p below 0.05.",
+            "Paired by seed within each game. Brackets: 95 %, Student's t, from two pairs on. p: "
+            "the same test after Holm's correction over "
+            f"{tested} arm{'' if tested == 1 else 's'}; better and worse: p below 0.05.",
             *fewer,
         ),
     )
@@ -442,7 +443,9 @@ def missing_table(group: Group) -> Table:
         f"Missing: {len(rows)} run{'' if len(rows) == 1 else 's'}",
         ("arm", "game", "seed", "why"),
         rows,
-        (f"Go on with: ez ablate --study {group.name}",) if group.kind == "study" else (),
+        (f"Go on with: {shell_line(['ablate', '--study', group.name])}",)
+        if group.kind == "study"
+        else (),
     )
 
 
