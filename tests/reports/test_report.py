@@ -1,0 +1,394 @@
+"""The tables of a report: what they hold, what they leave out, and what they say of it."""
+
+import numpy as np
+import pytest
+
+from ezcli.envs.games import ATARI_100K
+from ezcli.errors import ReportError, UnknownName
+from ezcli.reports.compare import scale_of
+from ezcli.reports.formats import cell_text
+from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
+from ezcli.reports.report import (
+    Choice,
+    Interval,
+    Number,
+    Probability,
+    build,
+    of_games,
+    raw_digits,
+    to,
+)
+from ezcli.reports.statistics import Estimate, estimates
+from tests.reports.helpers import make_group, noisy
+
+SEVEN = ("alien", "amidar", "assault", "asterix", "bank_heist", "battle_zone", "boxing")
+DROPS = ("value-prefix", "consistency")
+
+
+def made(*groups, said=(), against=DEFAULT_AGAINST, **choice):
+    return build(groups, said, agents_named(against), Choice(resamples=100, **choice))
+
+
+def tables(report):
+    """The tables of a report's only section by key; several of one key in a list."""
+    (section,) = report.sections
+    found = {}
+    for table in section.tables:
+        found.setdefault(table.key, []).append(table)
+    return found
+
+
+def keys(report):
+    (section,) = report.sections
+    return [table.key for table in section.tables]
+
+
+def cells(table):
+    return {row[0]: [cell_text(cell) for cell in row[1:]] for row in table.rows}
+
+
+# ------------------------------------------------------------------ sections and tables
+
+
+def test_one_agent_on_some_games():
+    report = made(make_group(noisy({}), drops=(), vary=(), games=SEVEN))
+    assert keys(report) == ["aggregates", "scores", "beside", "sources"]
+    found = tables(report)
+    assert found["aggregates"][0].title == "Human-normalised over 7 of 26 games, 3 runs each"
+    assert found["scores"][0].title == "full: 7 of 26 games"
+    assert [row[0] for row in found["scores"][0].rows] == list(SEVEN)
+    assert found["scores"][0].columns == ("game", "runs", "score", "human-normalised")
+
+
+def test_a_study_on_several_games():
+    report = made(make_group(noisy({}), drops=DROPS, factorial=True, games=("pong", "qbert")))
+    assert keys(report) == [
+        "aggregates",
+        "differences",
+        "improvement",
+        "factorial",
+        *["scores"] * 4,
+        "differences_by_game",
+        "beside",
+        "sources",
+    ]
+
+
+def test_a_study_on_one_game_has_one_table_of_scores():
+    report = made(make_group(noisy({}), vary=("search.num_simulations=50,8",)), against=())
+    assert keys(report) == ["differences", "improvement", "curve", "curve", "scores"]
+    assert tables(report)["scores"][0].title == "pong: scores"
+    assert len(cells(tables(report)["scores"][0])) == 4
+
+
+def test_a_game_without_a_human_score_stands_alone():
+    group = make_group(noisy({}), env="catch", preset_name="catch")
+    report = made(group)
+    assert keys(report) == ["differences", "improvement", "scores"]
+    found = tables(report)
+    assert found["scores"][0].columns == ("arm", "runs", "score")
+    assert found["differences"][0].title == "Minus the full agent: raw score, catch"
+
+
+def test_games_that_cannot_be_averaged_have_scores_only():
+    report = made(make_group(noisy({}), games=("tetris", "et")))
+    assert keys(report) == ["scores", "scores"]
+    assert tables(report)["scores"][0].title == "full: 2 games"
+
+
+def test_a_study_without_any_run():
+    report = made(make_group(noisy({}), skip=lambda *_: True))
+    (section,) = report.sections
+    assert keys(report) == ["scores", "missing"]
+    assert {row[1:] for row in section.tables[0].rows} == {("0", None)}
+    assert section.notes == ("No run has a score yet.",)
+
+
+def test_groups_keep_their_order_and_what_was_left_out_is_said():
+    one = make_group(noisy({}), name="b")
+    other = make_group(noisy({}), name="a")._replace(kind="agent")
+    report = made(one, other, said=["x is left out: it is killed."])
+    assert [section.title for section in report.sections] == ["Study b", "Agent a"]
+    assert report.notes == ("x is left out: it is killed.",)
+
+
+# ------------------------------------------------------------------ numbers
+
+
+def test_aggregates_are_of_the_games_that_all_arms_have():
+    group = make_group(
+        noisy({}),
+        games=("pong", "qbert", "alien"),
+        skip=lambda arm, game, _: game == "alien" and arm != "full",
+    )
+    table = tables(made(group))["aggregates"][0]
+    assert table.title == "Human-normalised over 2 of 26 games, 3 runs each"
+    full = next(arm for arm in group.arms if arm.name == "full")
+    scores = [
+        np.array([run.normalised(run.score) for run in full.runs[game].values()])
+        for game in scale_of(group).games
+    ]
+    expected = estimates(scores, np.random.default_rng(0), resamples=100)
+    assert table.rows[0][1:] == tuple(Interval(estimate, 3) for estimate in expected.values())
+    values = [published_agents()["efficientzero"].normalised[game] for game in ("pong", "qbert")]
+    name, mean, median, *rest = table.rows[2]
+    assert name == "EfficientZero †"
+    assert (mean.value, median.value) == pytest.approx((np.mean(values), np.median(values)))
+    assert rest == [None, None]  # over runs, of which nothing is published
+
+
+def test_an_arm_without_runs_is_a_row_without_numbers():
+    group = make_group(noisy({}), drops=DROPS, skip=lambda arm, *_: arm == "consistency")
+    found = tables(made(group))
+    assert cells(found["aggregates"][0])["consistency"] == ["–"] * 4
+    assert cells(found["scores"][0])["consistency"] == ["0", "–", "–"]
+    assert "consistency" not in cells(found["differences"][0])
+
+
+def test_missing_cells_are_shown():
+    group = make_group(
+        noisy({}),
+        games=("pong", "qbert"),
+        skip=lambda arm, game, seed: game == "qbert" and seed != 1,
+    )
+    group = group._replace(missing=(group.missing[0]._replace(seed=None), *group.missing[1:]))
+    found = tables(made(group))
+    assert found["scores"][0].title == "full: 2 of 26 games"
+    assert cells(found["scores"][0])["qbert"][0] == "1"
+    table = found["missing"][0]
+    assert table.title == "Missing: 4 runs"
+    assert table.rows[0] == ("full", "qbert", "", "it was not started")
+    assert table.rows[3] == ("value-prefix", "qbert", "2", "it was not started")
+    assert table.notes == ("Go on with: ez ablate --study mine",)
+
+
+def test_a_game_without_a_score_is_a_row():
+    group = make_group(
+        noisy({}), drops=(), games=("pong", "qbert"), skip=lambda a, game, s: game == "qbert"
+    )
+    table = tables(made(group))["scores"][0]
+    assert table.title == "full: 1 of 26 games"
+    assert cells(table)["qbert"] == ["0", "–", "–"]
+    assert cells(tables(made(group))["beside"][0])["qbert"][0] == "–"
+
+
+def test_the_way_on_can_be_pasted():
+    group = make_group(noisy({}), skip=lambda *_: True)._replace(name="my study; rm -r x")
+    (note,) = tables(made(group))["missing"][0].notes
+    assert note == "Go on with: ez ablate --study 'my study; rm -r x'"
+
+
+def test_one_seed_has_no_interval():
+    found = tables(made(make_group(noisy({}), games=("pong", "qbert"), seeds=(3,))))
+    for key in ("aggregates", "differences", "improvement", "scores", "differences_by_game"):
+        for table in found[key]:
+            intervals = [c for row in table.rows for c in row if isinstance(c, Interval)]
+            assert intervals
+            assert {(c.estimate.low, c.estimate.high) for c in intervals} == {(None, None)}
+            assert "[" not in "".join(cell_text(c) for row in table.rows for c in row)
+    assert cells(found["differences"][0])["value-prefix"][2:] == ["–", "one pair: no interval"]
+    assert "over 0 arms" in found["differences"][0].notes[0]
+
+
+def test_differences_say_pairs_p_and_verdict():
+    group = make_group(noisy({"value-prefix": -1.0}, 0.05), seeds=range(5))
+    row = tables(made(group))["differences"][0].rows[0]
+    assert row[:2] == ("value-prefix", "5")
+    assert row[2].estimate.value == pytest.approx(-1, abs=0.1)
+    assert row[2].signed
+    assert isinstance(row[3], Probability)
+    assert row[4] == "worse"
+
+
+def test_a_comparison_of_fewer_games_says_which():
+    """Of Q*bert the full agent and an arm have seed 0, the other arm has the other seeds."""
+
+    def skip(arm, game, seed):
+        return game == "qbert" and (arm == "consistency") == (seed == 0)
+
+    group = make_group(
+        noisy({}),
+        drops=DROPS,
+        games=("pong", "qbert"),
+        skip=lambda arm, game, seed: (
+            skip(arm, game, seed) or (game == "qbert" and arm == "full" and seed != 0)
+        ),
+    )
+    table = tables(made(group))["differences"][0]
+    assert table.title.endswith("mean over 2 of 26 games")
+    assert table.notes[1:] == ("consistency: only pong have a seed with both arms.",)
+
+
+def test_published_effects_stand_beside_ours():
+    found = tables(made(make_group(noisy({}), drops=DROPS)))["improvement"][0]
+    assert found.columns == ("arm", "P(better)", "published mean", "published median")
+    assert cells(found)["value-prefix"][1:] == ["-0.461", "-0.538"]
+    assert cells(found)["consistency"][1:] == ["–", "–"]
+    without = tables(made(make_group(noisy({}), drops=("consistency",))))["improvement"][0]
+    assert without.columns == ("arm", "P(better)")
+
+
+def test_factorial_effects_are_in_a_table():
+    group = make_group(noisy({}), drops=DROPS, factorial=True)
+    table = tables(made(group))["factorial"][0]
+    assert [row[0] for row in table.rows] == [
+        "consistency",
+        "value-prefix",
+        "consistency x value-prefix",
+    ]
+    assert table.title.endswith("human-normalised, mean over 1 of 26 games")
+    assert {row[2].digits for row in table.rows} == {3}
+
+
+def test_a_drop_in_a_sweep_is_named_with_what_it_is_compared_with():
+    group = make_group(noisy({}), vary=("search.num_simulations=50,8",))
+    found = tables(made(group))
+    assert list(cells(found["differences"][0])) == [
+        "search.num_simulations=8",
+        "value-prefix",
+        "value-prefix,search.num_simulations=8 - search.num_simulations=8",
+    ]
+    full, drop = found["curve"]
+    assert full.columns == ("search.num_simulations", "runs", "score")
+    assert drop.columns == (*full.columns, "minus without drop")
+    assert list(cells(drop)) == ["8", "50"]
+
+
+def test_raw_scores_have_the_digits_they_deserve():
+    def digits(*values):
+        return raw_digits([Estimate(value, None, None, 1) for value in values])
+
+    assert [digits(9.99), digits(-10), digits(999.9), digits(1000), digits(2, -4000)] == [
+        2,
+        1,
+        1,
+        0,
+        0,
+    ]
+    assert raw_digits([Estimate(5, -2000, 2010, 2)]) == 0
+    assert raw_digits([]) == 2
+
+
+def test_numbers_of_games_and_runs_in_words():
+    assert of_games(SEVEN) == "7 of 26 games"
+    assert of_games(ATARI_100K) == "26 of 26 games"
+    assert of_games(("catch",)) == "1 game"
+    group = make_group(noisy({}), games=("tetris", "et", "pong"))
+    assert of_games(("tetris", "et"), group) == "2 of 3 games"
+    assert [to({1}), to({5}), to({3, 5})] == ["1 run", "5 runs", "3 to 5 runs"]
+
+
+def test_notes_say_protocol_code_and_machines():
+    (section,) = made(make_group(noisy({}), seeds=(0,))).sections
+    assert section.notes == (
+        "2 runs; each score is the mean of 32 episodes of at most 27,000 env_steps, played with "
+        "the last weights without exploration.",
+        "Code: ezcli 0.1.0 (0123456).",
+        "Trained on: a processor (2 runs).",
+        "Training took 0.0 hours in all, 0.02 a run (median).",
+    )
+
+
+def test_several_versions_are_pointed_out():
+    group = make_group(noisy({}), seeds=(0,))
+    full, arm = group.arms
+    run = arm.runs["pong"][0]
+    session = {"git": {"commit": "f" * 40, "dirty": True}, "ezcli": "0.2.0"}
+    changed = run._replace(session=session, seconds=None)
+    (section,) = made(
+        group._replace(arms=(full, arm._replace(runs={"pong": {0: changed}})))
+    ).sections
+    assert section.notes[1:] == (
+        "Code: ezcli 0.1.0 (0123456), ezcli 0.2.0 (fffffff, changed).",
+        "The runs were trained by several versions of the code: see CHANGELOG.md.",
+        "Trained on: a processor (1 run), unknown (1 run).",
+    )
+
+
+# ------------------------------------------------------------------ choices
+
+
+def test_games_can_be_chosen():
+    group = make_group(
+        noisy({}), games=("pong", "qbert", "alien"), skip=lambda a, g, seed: seed == 0
+    )
+    found = tables(made(group, games=("alien", "pong")))
+    assert found["aggregates"][0].title == "Human-normalised over 2 of 26 games, 2 runs each"
+    assert list(cells(found["scores"][0])) == ["alien", "pong"]
+    assert {row[1] for row in found["missing"][0].rows} == {"alien", "pong"}
+
+
+def test_arms_can_be_chosen_and_the_full_agent_stays():
+    group = make_group(noisy({}), drops=DROPS, factorial=True, skip=lambda a, g, seed: seed == 0)
+    found = tables(made(group, arms=("consistency",)))
+    assert list(cells(found["scores"][0])) == ["full", "consistency"]
+    assert list(cells(found["differences"][0])) == ["consistency"]
+    assert {row[0] for row in found["missing"][0].rows} == {"full", "consistency"}
+    assert "factorial" not in found
+
+
+def test_what_a_chosen_arm_is_compared_with_stays():
+    group = make_group(noisy({}), vary=("search.num_simulations=50,8",))
+    drop = "value-prefix,search.num_simulations=8"
+    everything, found = tables(made(group)), tables(made(group, arms=(drop,)))
+    row = f"{drop} - search.num_simulations=8"
+    assert list(cells(found["differences"][0])) == ["search.num_simulations=8", row]
+    chosen = {r[0]: r[2] for r in found["differences"][0].rows}
+    assert chosen[row] == {r[0]: r[2] for r in everything["differences"][0].rows}[row]
+
+
+@pytest.mark.parametrize(
+    ("choice", "near"),
+    [
+        ({"games": ("pong", "qbrt")}, "Unknown game 'qbrt'. Did you mean 'qbert'?"),
+        ({"games": ("alien",)}, "Unknown game 'alien'."),
+        ({"arms": ("value-prefx",)}, "Unknown arm 'value-prefx'. Did you mean 'value-prefix'?"),
+        ({"arms": ("",)}, "Unknown arm ''."),
+    ],
+)
+def test_unknown_games_and_arms_are_refused(choice, near):
+    group = make_group(noisy({}), games=("pong", "qbert"))
+    with pytest.raises(UnknownName) as caught:
+        made(group, **choice)
+    assert str(caught.value).startswith(near)
+
+
+def test_a_study_without_the_chosen_games_is_left_out():
+    one, other = (make_group(noisy({}), games=(game,), name=game) for game in ("pong", "qbert"))
+    assert [s.title for s in made(one, other, games=("pong",)).sections] == ["Study pong"]
+
+
+# ------------------------------------------------------------------ published alone
+
+
+def test_without_runs_the_published_scores_are_compared():
+    report = made(against=published_agents())
+    assert keys(report) == ["published", "sources"]
+    table = tables(report)["published"][0]
+    assert table.title == "Published human-normalised scores over 26 of 26 games of Atari 100k"
+    assert cells(table)["EfficientZero †"][:2] == ["1.943", "1.090"]
+    assert len(table.rows) == len(published_agents())
+    assert len(tables(report)["sources"][0].rows) == len(published_agents())
+
+
+def test_a_few_agents_are_compared_game_by_game():
+    report = made(against=("efficientzero", "bbf"), games=("pong", "freeway"))
+    assert keys(report) == ["published", "published_by_game", "sources"]
+    table = tables(report)["published_by_game"][0]
+    assert [row[0] for row in table.rows] == ["pong", "freeway"]
+    expected = published_agents()["bbf"].normalised["pong"]
+    assert table.rows[0][2] == Number(expected, 3)
+
+
+def test_nothing_to_compare_is_refused():
+    with pytest.raises(ReportError, match="No published agent"):
+        made(against=())
+    with pytest.raises(UnknownName, match="Unknown game 'pongg'"):
+        made(games=("pongg",))
+
+
+def test_measured_scores_never_enter_a_published_row():
+    group = make_group(lambda *_: 100.0, drops=(), games=ATARI_100K, seeds=(0, 1))
+    table = tables(made(group))["aggregates"][0]
+    assert cells(table)["EfficientZero †"][:2] == ["1.943", "1.090"]
+    assert cells(table)["full"][0] == "100.000 [100.000, 100.000]"
