@@ -221,21 +221,27 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to this file instead.")
     ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", help="Draw plots into this folder.")
+    ] = None,
+    plot_types: Annotated[
+        str, typer.Option("--plot-types", help="Of png, svg and pdf, with commas.")
+    ] = "png",
     resamples: Annotated[
         int, typer.Option(min=100, help="Bootstrap resamples behind an interval.")
     ] = 50_000,
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Make tables of scores, with intervals, beside published ones.
+    """Make tables and plots of scores, with intervals, beside published ones.
 
     Without any run it prints the published scores.
 
-    Example: ez report catch-value-prefix --format markdown
+    Example: ez report catch-value-prefix -o report.html --plots plots
     """
     from ezcli.commands import report
 
     options = report.Options(names or [], against, games, arms, resamples, runs_dir)
-    report.report(options, form, output)
+    report.report(options, form, output, plots, plot_types)
 
 
 @ablations_app.callback(invoke_without_command=True)

@@ -275,6 +275,11 @@ def tell(text: str) -> None:
     out.print(escape(text), soft_wrap=not out.is_terminal)
 
 
+def note(text: str) -> None:
+    """A line on standard error, which is not part of what was asked for."""
+    err.print(escape(text), soft_wrap=True)
+
+
 def write(text: str) -> None:
     """Raw text on standard output, for files and pipes."""
     sys.stdout.write(text)

@@ -85,6 +85,10 @@ class Section(NamedTuple):
     curves: tuple[Curve, ...]
     notes: tuple[str, ...]
 
+    def table(self, key: str) -> Table | None:
+        """The first table of a kind, if there is one."""
+        return next((table for table in self.tables if table.key == key), None)
+
 
 class Report(NamedTuple):
     """Everything, in the order in which it is read."""
@@ -496,7 +500,7 @@ def provenance_notes(group: Group) -> list[str]:
     episodes = sorted({run.episodes for run in runs})
     caps = sorted({run.config.env.evaluation_max_episode_steps for run in runs})
     notes = [
-        f"{len(runs)} runs; each score is the mean of {either(episodes)} episodes of at most "
+        f"{len(runs)} runs; each score is the mean over {either(episodes)} episodes of at most "
         f"{either(caps)} env_steps, played with the last weights without exploration."
     ]
     versions = Counter(version_text(run) for run in runs)
