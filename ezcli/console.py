@@ -1,7 +1,7 @@
 """Everything that is drawn on a terminal. The one place that imports rich."""
 
+import re
 import sys
-import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -233,6 +233,7 @@ def show_report(report: "Report") -> None:
         out.print(Text(one_line(section.title), style="bold underline"), soft_wrap=True)
         for table in section.tables:
             out.print()
+            out.print(Text(one_line(table.title), style="bold"), soft_wrap=not out.is_terminal)
             drawn = report_table(table, narrow=False)
             if out.measure(drawn, options=out.options.update(width=1000)).maximum > out.width:
                 drawn = report_table(table, narrow=True)
@@ -251,18 +252,27 @@ def report_table(table: "ReportTable", narrow: bool) -> Table:
     """A table of a report for the terminal."""
     from ezcli.reports.formats import cell_text, is_numeric, one_line
 
-    title = Text(one_line(table.title), style="bold")
-    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    drawn = Table(box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(table.columns):
         justify: Literal["left", "right"] = "right" if is_numeric(table, index) else "left"
         drawn.add_column(Text(one_line(column)), justify=justify, overflow="fold")
     for row in table.rows:
         name, *cells = (one_line(cell_text(cell)) for cell in row)
         if narrow:
-            name = "\n".join(textwrap.wrap(name, NAME_WIDTH))
+            name = "\n".join(broken(name, NAME_WIDTH))
             cells = [c.replace(" [", "\n[").replace(", ", ",\N{NO-BREAK SPACE}") for c in cells]
         drawn.add_row(*map(Text, (name, *cells)))
     return drawn
+
+
+def broken(name: str, width: int) -> list[str]:
+    """A name in lines of at most `width`, broken after what joins its parts where that can be."""
+    lines = [""]
+    for piece in re.split(r"(?<=[-+,.=_ ])", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return lines
 
 
 def show(text: str) -> None:

@@ -7,6 +7,7 @@ figure says below itself how many runs stand behind it and what its intervals ar
 import io
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ INK = "#24292f"  # of text and axes; a page replaces it by the colour of its own
 GREY = "#8c959f"
 FILE_TYPES = ("png", "svg", "pdf")
 MOST_CURVES = 30  # games with a panel of their own
+CAPTION_LETTERS = 14  # to an inch
 PROFILE_RESAMPLES = 2_000
 STYLE = {
     "axes.axisbelow": True,
@@ -293,7 +295,8 @@ def forest(
     names: Sequence[str], found: Sequence[Estimate], label: str, reference: float
 ) -> tuple[Figure, Axes]:
     """Intervals one below the other, and a line where nothing changes."""
-    figure = Figure(figsize=(6, 0.36 * len(names) + 1.3))
+    room = max(map(len, names)) / CAPTION_LETTERS
+    figure = Figure(figsize=(min(4.2 + room, 12), 0.36 * len(names) + 1.4))
     panel = figure.subplots()
     rows = np.arange(len(names))[::-1]
     for index, (y, estimate) in enumerate(zip(rows, found, strict=True)):
@@ -363,19 +366,10 @@ def legend_above(figure: Figure, panel: Axes, columns: int) -> None:
 
 
 def caption(figure: Figure, text: str) -> None:
-    """What stands behind the figure, below it."""
-    wide = int(figure.get_figwidth() * 17)
-    lines: list[str] = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > wide:
-            lines.append("")
-        lines[-1] += f"{word} "
-    label = figure.get_supxlabel()
-    if label:
-        figure.supxlabel("\n".join([label, *lines]), fontsize=8)
-    else:
-        panel = figure.axes[0]
-        panel.set_xlabel("\n".join([panel.get_xlabel(), *lines]), fontsize=8)
+    """What stands behind the figure, below it and below the label that all panels share."""
+    lines = textwrap.wrap(text, int(figure.get_figwidth() * CAPTION_LETTERS))
+    shared = figure.get_supxlabel()
+    figure.supxlabel("\n".join([shared, *lines] if shared else lines), fontsize=8)
 
 
 def sizes_of(group: Group) -> list[int]:

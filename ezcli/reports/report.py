@@ -314,7 +314,7 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
     )
     return Table(
         "differences",
-        f"Minus the full agent: {scale_text(scale)}",
+        f"{minus(comparisons)}: {scale_text(scale)}",
         ("arm", "pairs", "difference", "p", "verdict"),
         rows,
         (
@@ -372,7 +372,7 @@ def by_game_table(comparisons: Sequence[Comparison]) -> Table:
         )
     return Table(
         "differences_by_game",
-        "Minus the full agent, game by game: raw score",
+        f"{minus(comparisons)}, game by game: raw score",
         ("game", *(versus(c) for c in comparisons)),
         tuple(rows),
         ("Brackets: 95 %, Student's t, uncorrected.",),
@@ -427,14 +427,16 @@ def curve_table(curve: Curve, scale: Scale) -> Table:
 
 
 def missing_table(group: Group) -> Table:
-    """The cells of a study without a score, by reason."""
-    rows = tuple(
-        (m.arm, m.game, "" if m.seed is None else str(m.seed), m.why) for m in group.missing
-    )
+    """The cells of a study without a score: the seeds of each arm and game, by reason."""
+    seeds: dict[tuple[str, str, str], list[str]] = {}
+    for m in group.missing:
+        seeds.setdefault((m.arm, m.game, m.why), []).append("" if m.seed is None else str(m.seed))
+    rows = tuple((arm, game, ", ".join(own), why) for (arm, game, why), own in seeds.items())
+    number = len(group.missing)
     return Table(
         "missing",
-        f"Missing: {len(rows)} run{'' if len(rows) == 1 else 's'}",
-        ("arm", "game", "seed", "why"),
+        f"Missing: {number} run{'' if number == 1 else 's'}",
+        ("arm", "game", "seeds", "why"),
         rows,
         (f"Go on with: ez ablate --study {group.name}",) if group.kind == "study" else (),
     )
@@ -536,6 +538,13 @@ def median_of(values: Sequence[float]) -> float:
 def either(values: Sequence[int]) -> str:
     """Such as `32` or `32 or 100`."""
     return " or ".join(f"{value:,}" for value in values)
+
+
+def minus(comparisons: Sequence[Comparison]) -> str:
+    """What is subtracted."""
+    if all(c.against == FULL for c in comparisons):
+        return "Minus the full agent"
+    return "Minus the full agent, or the arm after the minus"
 
 
 def versus(comparison: Comparison) -> str:
