@@ -65,9 +65,8 @@ NEVER: dict[str, set[str]] = {
 LATER: dict[str, set[str]] = {
     "runs": {"wandb"},
     "doctor": HEAVY,
-    "reports": {"matplotlib"},
     "console": HEAVY | {"scipy", "matplotlib"},
-    "commands": HEAVY,
+    "commands": HEAVY | {"matplotlib", "jinja2"},
     "cli": HEAVY | {"pydantic", "rich", "numpy"},
 }
 
@@ -146,12 +145,18 @@ def test_the_algorithm_is_silent_and_short(path: Path) -> None:
 
 
 def test_commands_and_configs_load_nothing_heavy() -> None:
-    program = "import sys, ezcli.cli, ezcli.config, ezcli.console; print(*sys.modules)"
+    loaded = modules_after("ezcli.cli, ezcli.config, ezcli.console")
+    assert not (HEAVY | {"scipy", "matplotlib"}) & loaded
+    assert not (HEAVY | {"matplotlib"}) & modules_after("ezcli.commands.report")
+
+
+def modules_after(imported: str) -> set[str]:
+    program = f"import sys, {imported}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert not HEAVY & set(done.stdout.split())
+    return set(done.stdout.split())
 
 
 def test_kernels_use_no_other_file() -> None:

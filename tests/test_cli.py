@@ -18,7 +18,7 @@ import typer
 
 import ezcli
 from ezcli import cli, console
-from ezcli.commands import ablations, runs, studies, training
+from ezcli.commands import ablations, report, runs, studies, training
 from ezcli.config import preset_names
 from ezcli.errors import EnvError
 from ezcli.runs.folder import RunFolder, run_path
@@ -34,6 +34,7 @@ COMMANDS = {
     "ablations": ablations.list_ablations,
     "ablations show": ablations.show,
     "study status": studies.study_status,
+    "report": report.report,
     "runs": runs.list_runs,
     "runs show": runs.show,
     "runs diff": runs.diff,
