@@ -17,11 +17,13 @@ from rich.text import Text
 from ezcli.config import RunConfig
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue
+from ezcli.words import duration
 
 if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
     from ezcli.reports.report import Report
     from ezcli.reports.report import Table as ReportTable
 
+MOST_SOURCES = 6  # that a terminal shows
 NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 
 out = Console(highlight=False, emoji=False)
@@ -187,25 +189,6 @@ def progress_lines(
     return first, "  ".join(parts) or "first metrics soon"
 
 
-def duration(seconds: float) -> str:
-    """Such as `1 h 05 min`, `3 min 20 s`, `12 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def size(count: int) -> str:
-    """Bytes, such as `3.7 MiB`, `2.0 GiB`."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def counted(count: int, noun: str) -> str:
-    """Such as `1 run`, `20 runs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def show_error(error: EzError) -> None:
     """The message and the way out, on standard error."""
     err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
@@ -232,6 +215,9 @@ def show_report(report: "Report") -> None:
     for section in report.sections:
         out.print(Text(one_line(section.title), style="bold underline"), soft_wrap=True)
         for table in section.tables:
+            if table.key == "sources" and len(table.rows) > MOST_SOURCES:
+                out.print("\nSources of the published scores: ez report --format markdown")
+                continue
             out.print()
             out.print(Text(one_line(table.title), style="bold"), soft_wrap=not out.is_terminal)
             drawn = report_table(table, narrow=False)

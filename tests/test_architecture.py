@@ -21,6 +21,7 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
     "errors": set(),
     "settings": set(),
+    "words": set(),
     "efficientzero": {"efficientzero", "settings", "errors"},
     "envs": {"envs", "settings", "errors"},
     "config": {
@@ -42,8 +43,9 @@ MAY: dict[str, set[str]] = {
         "config",
         "settings",
         "errors",
+        "words",
     },
-    "doctor": {"envs", "config", "errors"},
+    "doctor": {"envs", "config", "errors", "words"},
     "console": EVERYTHING,
     "commands": EVERYTHING,
     "cli": {"", "commands", "console", "errors"},

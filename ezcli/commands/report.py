@@ -11,6 +11,7 @@ from ezcli.reports.formats import FORMATS
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
 from ezcli.reports.report import Choice, Report, build
 from ezcli.runs.folder import write_atomically
+from ezcli.words import counted
 
 ALL_FORMATS = ("terminal", "html", *FORMATS)
 PLOT_TYPES = ("png", "svg", "pdf")
@@ -30,6 +31,8 @@ class Options(NamedTuple):
 def make(options: Options) -> Report:
     """The report that the options ask for."""
     groups, said = collect(options.names, options.runs_dir)
+    if not groups:
+        console.note(f"No finished run in {options.runs_dir}: these are published scores.")
     if options.against is not None:
         agents = agents_named(listed(options.against))
     else:
@@ -102,7 +105,7 @@ def save_plots(made: Report, folder: Path, types: list[str]) -> None:
         raise cannot_write(folder, error) from error
     for name, content in names.items():
         save(folder / name, content)
-    console.note(f"Wrote {console.counted(len(names), 'plot')} to {folder}.")
+    console.note(f"Wrote {counted(len(names), 'plot')} to {folder}.")
 
 
 def by_suffix(output: Path | None) -> str:

@@ -23,6 +23,7 @@ from ezcli.reports.formats import one_line
 from ezcli.reports.published import Agent
 from ezcli.reports.report import METRICS, Interval, Number, Section
 from ezcli.reports.statistics import TAILS, Estimate, profile, resample, student
+from ezcli.words import counted
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
 MARKERS = "osD^vPX*"
@@ -379,7 +380,8 @@ def sizes_of(group: Group) -> list[int]:
 
 def runs_text(sizes: Sequence[int]) -> str:
     """How many runs stand behind each point."""
-    return f"{either(sizes)} run{'' if list(sizes) == [1] else 's'} a game."
+    least = f"{sizes[0]} to " if len(sizes) > 1 else ""
+    return f"{least}{counted(sizes[-1], 'run')} a game."
 
 
 def either(values: Sequence[int]) -> str:

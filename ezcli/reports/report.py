@@ -31,6 +31,7 @@ from ezcli.reports.statistics import (
     once,
     student,
 )
+from ezcli.words import counted
 
 MARKS = {"published": "†", "re-run by others": "‡"}
 METRICS = {"mean": "mean", "median": "median", "iqm": "IQM", "optimality_gap": "optimality gap"}
@@ -223,7 +224,7 @@ def of_games(games: Sequence[str], group: Group | None = None) -> str:
     if games and set(games) <= set(ATARI_100K):
         return f"{len(games)} of {len(ATARI_100K)} games"
     if group is None or len(games) == len(group.games):
-        return f"{len(games)} game{'' if len(games) == 1 else 's'}"
+        return counted(len(games), "game")
     return f"{len(games)} of {len(group.games)} games"
 
 
@@ -263,9 +264,8 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
 
 def to(sizes: set[int]) -> str:
     """Such as `1 run`, `5 runs` or `3 to 5 runs`."""
-    if sizes == {1}:
-        return "1 run"
-    return f"{min(sizes)} runs" if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)} runs"
+    least = f"{min(sizes)} to " if len(sizes) > 1 else ""
+    return least + counted(max(sizes), "run")
 
 
 def marked(agent: Agent) -> str:
@@ -319,8 +319,8 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
         rows,
         (
             "Paired by seed within each game. Brackets: 95 %, Student's t. p: the same test after "
-            f"Holm's correction over {len(comparisons)} arm{'s' if len(comparisons) > 1 else ''}; "
-            "better and worse: p below 0.05.",
+            f"Holm's correction over {counted(len(comparisons), 'arm')}; better and worse: p below "
+            "0.05.",
         ),
     )
 
@@ -435,7 +435,7 @@ def missing_table(group: Group) -> Table:
     number = len(group.missing)
     return Table(
         "missing",
-        f"Missing: {number} run{'' if number == 1 else 's'}",
+        f"Missing: {counted(number, 'run')}",
         ("arm", "game", "seeds", "why"),
         rows,
         (f"Go on with: ez ablate --study {group.name}",) if group.kind == "study" else (),
@@ -502,8 +502,8 @@ def provenance_notes(group: Group) -> list[str]:
     episodes = sorted({run.episodes for run in runs})
     caps = sorted({run.config.env.evaluation_max_episode_steps for run in runs})
     notes = [
-        f"{len(runs)} runs; each score is the mean over {either(episodes)} episodes of at most "
-        f"{either(caps)} env_steps, played with the last weights without exploration."
+        f"{counted(len(runs), 'run')}; each score is the mean over {either(episodes)} episodes of "
+        f"at most {either(caps)} env_steps, played with the last weights without exploration."
     ]
     versions = Counter(version_text(run) for run in runs)
     notes.append(f"Code: {', '.join(text for text, _ in versions.most_common())}.")
