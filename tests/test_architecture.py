@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ezcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ALGORITHM = sorted((PACKAGE / "efficientzero").glob("*.py"))
-HEAVY = {"torch", "numba", "wandb", "ale_py", "cv2"}
+HEAVY = {"torch", "numba", "wandb", "ale_py", "cv2", "av", "PIL"}
 EVERYTHING = {""}
 
 # part -> what it may import of ezcli. A name allows itself and all that is in it.
@@ -34,6 +34,7 @@ MAY: dict[str, set[str]] = {
     "presets": {"settings", "errors"},
     "runs": {"runs", "efficientzero", "envs", "config", "settings", "errors"},
     "experiments": {"experiments", "runs.folder", "config", "settings", "errors"},
+    "film": {"film", "runs.watch", "errors"},
     "doctor": {"envs", "config", "errors"},
     "console": EVERYTHING,
     "commands": EVERYTHING,
@@ -49,6 +50,7 @@ NEVER: dict[str, set[str]] = {
     "config": HEAVY,
     "runs": {"ale_py", "cv2"},
     "experiments": HEAVY,
+    "film": HEAVY - {"av", "PIL"},
 }
 
 # part -> what it must not import when it is loaded; inside a function it may
@@ -60,7 +62,7 @@ LATER: dict[str, set[str]] = {
     "cli": HEAVY | {"pydantic", "rich", "numpy"},
 }
 
-ONLY_IN = {"rich": "console", "typer": "cli"}
+ONLY_IN = {"rich": "console", "typer": "cli", "av": "film", "PIL": "film"}
 
 
 def part(path: Path) -> str:
@@ -141,6 +143,14 @@ def test_commands_and_configs_load_nothing_heavy() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not HEAVY & set(done.stdout.split())
+
+
+def test_a_film_is_drawn_without_the_algorithm() -> None:
+    program = "import sys, ezcli.film.drawing, ezcli.film.video; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"torch", "numba", "ezcli.efficientzero"} & set(done.stdout.split())
 
 
 def test_kernels_use_no_other_file() -> None:
