@@ -8,6 +8,7 @@ what was chosen also has a mark, and rewards point up or down.
 import math
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -259,7 +260,7 @@ def draw_path(brush: ImageDraw.ImageDraw, path: Sequence["Edge"], names: Sequenc
     first, width = left + 128, (right - left - 132) // SHOWN_EDGES
     scale = max([1.0, *(abs(e.value_prefix) for e in path if math.isfinite(e.value_prefix))])
     starts = [place for place, edge in enumerate(shown) if edge.restarts]
-    for start, end in zip(starts, [*starts[1:], len(shown)], strict=True):
+    for start, end in pairwise([*starts, len(shown)]):
         box = (first + width * start + 2, top + 4, first + width * end - 2, bottom - 4)
         brush.rounded_rectangle(box, 5, fill=INSET)
     for place, edge in enumerate(shown):
