@@ -59,7 +59,7 @@ def test_options(ez, mine, tmp_path):
     assert (code, film("a.mp4")) == (0, (3 + 9, 9))
     code, out, _ = ez("watch", mine, "--output", "b.mp4", "--max-steps", "2", "--device", "cpu")
     assert (code, film("b.mp4")) == (0, (2 + 4, 4))
-    assert out.splitlines()[1].startswith("The film was cut there; the game goes on. --max-steps")
+    assert out.splitlines()[1].startswith("The film cuts the game off there. --max-steps makes")
     assert ez("watch", "mine", "--seed", "7")[0] == 0
     assert (mine / "watch-seed7.mp4").is_file()
 
@@ -68,10 +68,10 @@ def test_a_gif_is_short_unless_asked(ez, mine, monkeypatch):
     monkeypatch.setattr(module, "GIF_STEPS", 2)
     code, out, _ = ez("watch", "mine", "-o", "a.gif")
     assert (code, film("a.gif")[0]) == (0, 2 + 4)
-    assert "The film was cut there" in out
+    assert "The film cuts the game off there. --max-steps makes" in out
     code, out, _ = ez("watch", "mine", "-o", "a.gif", "--max-steps", "100")
     assert (code, film("a.gif")[0]) == (0, 3 + 4)
-    assert "cut" not in out
+    assert "cuts" not in out
     assert ez("watch", "mine")[1].count("after 3 env_steps") == 1  # an mp4 is not cut
 
 

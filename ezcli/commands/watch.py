@@ -23,7 +23,7 @@ def watch(
     device: str | None,
 ) -> int:
     """`ez watch`."""
-    from ezcli.film.drawing import Artist, Captions
+    from ezcli.film.drawing import Artist, Captions, points
     from ezcli.film.video import check_target, is_gif, writing
     from ezcli.runs.agent import load_agent
     from ezcli.runs.folder import RunFolder
@@ -48,14 +48,14 @@ def watch(
     stop = StopRequest()
     with stop.listening(), writing(path, fps) as add, console.live_line() as tell:
         for moment in play(agent, config, seed, cap, lambda: bool(stop)):
-            tell(f"env_step {moment.env_step:,} of at most {cap:,}, score {moment.score:g}")
+            tell(f"env_step {moment.env_step:,} of at most {cap:,}, score {points(moment.score)}")
             picture = artist.draw(moment)
             for _ in range(1 if moment.ending is None else fps):  # the end stays for a second
                 add(picture)
-    console.show(f"Score {moment.score:g} after {moment.env_step:,} env_steps: {path}")
+    console.show(f"Score {points(moment.score)} after {moment.env_step:,} env_steps: {path}")
     if moment.ending == "cut":
-        longer = " --max-steps makes it longer." if cap < most else ""
-        console.show(f"The film was cut there; the game goes on.{longer}")
+        why = "--max-steps makes it longer." if cap < most else "So does an evaluation."
+        console.show(f"The film cuts the game off there. {why}")
     if stop.signal is None:
         return 0
     console.show(f"Stopped by {stop.signal.name}; the film holds what was played until then.")

@@ -33,11 +33,31 @@ def plain(moment):
     return moment._replace(frame=moment.frame.tolist(), thought=thought)
 
 
+@pytest.fixture
+def played(monkeypatch):
+    """What happens in games of catch: the seeds of their starts and the actions."""
+    noted, reset, step = [], Catch.reset, Catch.step
+
+    def noted_reset(self, seed):
+        noted.append(("start", seed))
+        return reset(self, seed)
+
+    def noted_step(self, action):
+        noted.append(("action", action))
+        return step(self, action)
+
+    monkeypatch.setattr(Catch, "reset", noted_reset)
+    monkeypatch.setattr(Catch, "step", noted_step)
+    return noted
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-def test_it_is_the_game_of_an_evaluation_of_one_episode(seed, agent, finished):
+def test_it_is_the_game_of_an_evaluation_of_one_episode(seed, agent, finished, played):
     config = finished.config()
     *_, last = play(agent, config, seed, 100)
+    watched = played.copy()
     found = evaluate(agent.network, config, agent.compute, Protocol(1, 100, seed, 2))
+    assert watched == played[len(watched) :]
     assert found.scores == [last.score]
     assert found.env_steps == [last.env_step]
 
@@ -51,22 +71,12 @@ def test_the_same_seed_is_the_same_game_and_another_seed_another(agent, finished
     assert any(game != games[0] for game in games)
 
 
-def test_playing_the_chosen_actions_again_gives_the_same_frames_and_score(
-    agent, finished, monkeypatch
-):
-    starts, config = [], finished.config()
-
-    class Noted(Catch):
-        def reset(self, seed):
-            starts.append(seed)
-            return super().reset(seed)
-
-    monkeypatch.setattr(
-        module, "make_env", lambda settings, evaluation: Noted(settings, evaluation)
-    )
+def test_playing_the_chosen_actions_again_gives_the_same_frames_and_score(agent, finished, played):
+    config = finished.config()
     moments = list(play(agent, config, 3, 100))
+    _, start = played[0]
     game = make_env(config.env, evaluation=True)
-    frame, score = game.reset(starts[0]), 0.0
+    frame, score = game.reset(start), 0.0
     for env_step, moment in enumerate(moments):
         np.testing.assert_array_equal(moment.frame, frame)
         assert (moment.env_step, moment.score) == (env_step, score)
