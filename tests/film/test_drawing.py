@@ -27,6 +27,7 @@ from ezcli.film.drawing import (
     shown_actions,
     signed,
     to_rgb,
+    unbroken,
     value_range,
 )
 from tests.film.helpers import NAMES, edges, moment, not_a_number
@@ -112,6 +113,8 @@ def test_any_number_of_actions_and_any_name_stay_in_their_place(num_actions, len
     for left, top, right, bottom in (VISITS, PATH, drawing.VALUE):
         differs[top + 2 : bottom - 1, left + 2 : right - 1] = False
     assert not differs.any()  # nothing was drawn between the panels, or beyond them
+    beyond_the_step = cut(found, (PATH[0] + 230, PATH[1] + 2, PATH[2] - 2, PATH[3] - 2))
+    assert painted(beyond_the_step, drawing.PANEL).all()
 
 
 def test_the_most_visited_are_shown_where_not_all_fit():
@@ -182,6 +185,13 @@ def test_the_curve_is_whole_after_a_long_game():
     assert columns.mean() > 0.5
     assert columns[:9].any()
     assert columns[-9:].any()
+
+
+def test_the_curve_has_gaps_where_there_is_no_value():
+    values = np.array([0.0, 1.0, np.nan, 3.0, np.inf, np.nan, 6.0])
+    assert unbroken(values, 1) == [[(0, 0.0), (1, 1.0)], [(3, 3.0)], [], [(6, 6.0)]]
+    assert unbroken(values, 3) == [[(0, 0.0), (3, 3.0), (6, 6.0)]]
+    assert unbroken(values[:0], 1) == [[]]
 
 
 def test_rewards_are_below_the_curve():
