@@ -127,6 +127,40 @@ def evaluate(
 
 
 @app.command()
+def watch(
+    run: Run,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="FILE.mp4 or FILE.gif; watch-seedN.mp4 in the run if not given."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which game is played: seed of its start.")] = 0,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most env_steps; as in an evaluation if not given, 500 for a GIF."
+        ),
+    ] = None,
+    fps: Annotated[
+        int | None,
+        typer.Option(min=1, max=50, help="env_steps a second; Atari's own speed if not given."),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    device: Device = None,
+) -> None:
+    """Film a whole game, and beside it what the agent thinks.
+
+    Ctrl-C ends the game; the film then holds what was played.
+
+    Example: ez watch pong-atari-cpu-seed0 -o pong.mp4
+    """
+    from ezcli.commands import watch
+
+    raise typer.Exit(watch.watch(run, output, seed, max_steps, fps, runs_dir, device))
+
+
+@app.command()
 def ablate(
     drop: Annotated[
         list[str] | None,

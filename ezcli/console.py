@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -97,6 +97,16 @@ class QuietReporter(TerminalReporter):
     def quiet_while(self, what: str) -> Iterator[None]:
         """Nothing."""
         yield
+
+
+@contextmanager
+def live_line() -> Iterator[Callable[[str], None]]:
+    """Gives a function that replaces one line, on a terminal; anywhere else it says nothing."""
+    if not out.is_terminal:
+        yield lambda text: None
+        return
+    with Live(Text(""), console=out, refresh_per_second=4, transient=True) as live:
+        yield lambda text: live.update(Text(text))
 
 
 class StudyReporter:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ezcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ALGORITHM = sorted((PACKAGE / "efficientzero").glob("*.py"))
-HEAVY = {"torch", "numba", "wandb", "ale_py", "cv2"}
+HEAVY = {"torch", "numba", "wandb", "ale_py", "cv2", "av", "PIL"}
 EVERYTHING = {""}
 
 # part -> what it may import of ezcli. A name allows itself and all that is in it.
@@ -45,6 +45,7 @@ MAY: dict[str, set[str]] = {
         "errors",
         "words",
     },
+    "film": {"film", "runs.watch", "errors"},
     "doctor": {"envs", "config", "errors", "words"},
     "console": EVERYTHING,
     "commands": EVERYTHING,
@@ -61,6 +62,7 @@ NEVER: dict[str, set[str]] = {
     "runs": {"ale_py", "cv2"},
     "experiments": HEAVY,
     "reports": HEAVY,
+    "film": HEAVY - {"av", "PIL"},
 }
 
 # part -> what it must not import when it is loaded; inside a function it may
@@ -72,7 +74,7 @@ LATER: dict[str, set[str]] = {
     "cli": HEAVY | {"pydantic", "rich", "numpy"},
 }
 
-ONLY_IN = {"rich": "console", "typer": "cli"}
+ONLY_IN = {"rich": "console", "typer": "cli", "av": "film", "PIL": "film"}
 
 
 def part(path: Path) -> str:
@@ -159,6 +161,14 @@ def modules_after(imported: str) -> set[str]:
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
+
+
+def test_a_film_is_drawn_without_the_algorithm() -> None:
+    program = "import sys, ezcli.film.drawing, ezcli.film.video; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"torch", "numba", "ezcli.efficientzero"} & set(done.stdout.split())
 
 
 def test_kernels_use_no_other_file() -> None:
