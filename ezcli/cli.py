@@ -278,6 +278,37 @@ def report(
     report.report(options, form, output, plots, plot_types)
 
 
+@app.command()
+def bench(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Of tree, search, environment, replay, learner, run; all if none."),
+    ] = None,
+    preset: Preset = None,
+    env: Environment = None,
+    game: Game = None,
+    device: Device = None,
+    overrides: Overrides = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds for each figure.")] = 1.0,
+    against: Annotated[
+        Path | None, typer.Option(help="An earlier result, to print ratios to.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the result to this file, as JSON.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast each part of a run is on this machine.
+
+    Example: ez bench tree search --preset atari-cpu -o result.json
+    """
+    from ezcli.commands import bench
+
+    bench.bench(
+        parts or [], preset, env, game, device, overrides, seconds, against, output, as_json
+    )
+
+
 @ablations_app.callback(invoke_without_command=True)
 def ablations(context: typer.Context, as_json: Json = False) -> None:
     """List the ablations.

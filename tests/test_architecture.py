@@ -46,6 +46,7 @@ MAY: dict[str, set[str]] = {
         "words",
     },
     "film": {"film", "runs.watch", "errors"},
+    "bench": {"bench", "runs", "efficientzero", "envs", "config", "words"},
     "doctor": {"envs", "config", "errors", "words"},
     "console": EVERYTHING,
     "commands": EVERYTHING,

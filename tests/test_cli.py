@@ -18,7 +18,7 @@ import typer
 
 import ezcli
 from ezcli import cli, console
-from ezcli.commands import ablations, report, runs, studies, training, watch
+from ezcli.commands import ablations, bench, report, runs, studies, training, watch
 from ezcli.config import preset_names
 from ezcli.errors import EnvError
 from ezcli.runs.folder import RunFolder, run_path
@@ -43,6 +43,7 @@ COMMANDS = {
     "presets": training.presets,
     "config show": training.config_show,
     "doctor": training.doctor,
+    "bench": bench.bench,
 }
 SETS = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
 TRAIN = ["train", "--preset", "smoke", "--env", "catch", "--name", "mine", *SETS]
