@@ -104,7 +104,7 @@ def last_line(path: Path) -> dict[str, Any]:
         *lines, _torn = handle.read().split(b"\n")
     try:
         line = json.loads(lines[-1]) if lines else {}
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # no JSON, or beyond what Python reads
         return {}
     return line if isinstance(line, dict) else {}
 

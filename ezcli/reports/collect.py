@@ -1,10 +1,10 @@
 """Run folders to scores: which runs may stand in one table, and what is missing.
 
 A run counts with the final evaluation of its last weights. A group is what may be compared: the
-cells of a study, or runs of one agent that differ in seed and game only.
+cells of a study, or runs of one agent that differ in seed and game only. A run that does not count
+is named with the reason.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeGuard
@@ -23,8 +23,10 @@ from ezcli.envs.games import human_normalised, reference_scores
 from ezcli.errors import EzError, ReportError
 from ezcli.experiments import catalogue
 from ezcli.experiments.design import FULL
-from ezcli.experiments.study import STUDIES, StudyFolder, study_names
-from ezcli.runs.folder import EVALUATIONS, RunFolder
+from ezcli.experiments.study import STUDIES, CellRecord, StudyFolder, study_names
+from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
+
+LARGEST = 1e15  # score that is taken for one; no game's is near it, and its powers stay floats
 
 
 class Point(NamedTuple):
@@ -120,20 +122,19 @@ def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
     groups: list[Group] = []
     said: list[str] = []
     single: list[Path] = []
-    for name in names:
-        if (runs_dir / STUDIES / name / "study.json").is_file():
-            groups.append(of_study(StudyFolder(runs_dir, name)))
-        elif (path := run_folder(name, runs_dir)) is not None:
-            single.append(path)
-        elif (study := study_folder(Path(name))) is not None:
-            groups.append(of_study(study))
-        elif Path(name).is_dir():
-            found, more = everything_in(Path(name))
-            if not found and not more:
+    for name in dict.fromkeys(names):
+        found = look_up(name, runs_dir)
+        if isinstance(found, StudyFolder):
+            groups.append(of_study(found))
+        elif isinstance(found, RunFolder):
+            single.append(found.path)
+        elif found is not None:
+            inside, more = everything_in(found)
+            if not inside and not more:
                 raise ReportError(
                     f"There is no run in {name!r}.", "Name a run, a study or a folder."
                 )
-            groups += found
+            groups += inside
             said += more
         else:
             raise ReportError(
@@ -146,9 +147,26 @@ def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
             raise mixed(agents)
         if not agents:
             raise ReportError(f"No score: {missing[0]}", "`ez runs show` says more of a run.")
+        require_one_environment(agents[0])
         groups += agents
         said += missing
     return groups, said
+
+
+def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
+    """The study, the run or the folder of them that a name or path stands for, if there is one."""
+    path = Path(name).absolute()
+    try:
+        if is_plain_name(name) and (runs_dir / STUDIES / name / "study.json").is_file():
+            return StudyFolder(runs_dir, name)
+        for run in ((runs_dir / name).absolute(), path):
+            if (run / "config.toml").is_file():
+                return RunFolder(run)
+        if (path / "study.json").is_file() and path.parent.name == STUDIES:
+            return StudyFolder(path.parents[1], path.name)
+        return path if path.is_dir() else None
+    except OSError:  # longer than a path may be
+        return None
 
 
 def everything_in(runs_dir: Path) -> tuple[list[Group], list[str]]:
@@ -160,11 +178,19 @@ def everything_in(runs_dir: Path) -> tuple[list[Group], list[str]]:
             groups.append(of_study(StudyFolder(runs_dir, name)))
         except EzError as error:
             said.append(f"The study {name} is left out: {error.message}")
-    in_studies = {run.path for group in groups for run in group.runs}
-    loose = [entry.path for entry in catalogue.scan(runs_dir) if entry.path not in in_studies]
-    wanted = {missing.name for group in groups for missing in group.missing}
-    agents, missing = of_agents([path for path in loose if path.name not in wanted])
-    return groups + agents, said + missing
+    in_studies = [run for group in groups for run in group.runs]
+    named = {run.path.name for run in in_studies}
+    named |= {missing.name for group in groups for missing in group.missing}
+    loose = [entry.path for entry in catalogue.scan(runs_dir) if entry.name not in named]
+    agents, missing = of_agents(loose, in_studies)
+    said += missing
+    for agent in agents:
+        try:
+            require_one_environment(agent)
+            groups.append(agent)
+        except ReportError as error:
+            said.append(f"The runs of {agent.name} are left out: {error.message}")
+    return groups, said
 
 
 def of_study(folder: StudyFolder) -> Group:
@@ -180,19 +206,12 @@ def of_study(folder: StudyFolder) -> Group:
     missing = []
     for cell in record.cells:
         if cell.identity not in read:
-            name = there.get(cell.identity)
-            read[cell.identity] = (
-                "it was not started" if name is None else read_run(folder.runs_dir / name)
-            )
+            name = there.get(cell.identity, cell.run)
+            read[cell.identity] = read_cell(folder.runs_dir / name, cell)
         found = read[cell.identity]
+        require_place(folder.name, arms, cell, found)
         if isinstance(found, str):
             missing.append(Missing(cell.run, cell.arm, cell.env, cell.seed, found))
-        elif found.config.identity != cell.identity:
-            raise ReportError(
-                f"The run {found.name!r} is not the one that the study {folder.name!r} wants: its "
-                f"config has the identity {found.config.identity}, not {cell.identity}.",
-                "Its config.toml or run.json was changed: put them back, or delete the run.",
-            )
         else:
             arms[cell.arm].runs.setdefault(cell.env, {})[cell.seed] = found
     games = tuple(sorted({cell.env for cell in record.cells}))
@@ -203,8 +222,41 @@ def of_study(folder: StudyFolder) -> Group:
     return group
 
 
-def of_agents(paths: Iterable[Path]) -> tuple[list[Group], list[str]]:
-    """Runs grouped by agent, and sentences about those without a score."""
+def read_cell(path: Path, cell: CellRecord) -> Run | str:
+    """The scores of a study's run, or why it has none; a folder may hold another run since."""
+    folder = RunFolder(path)
+    if not folder.exists or catalogue.identity(folder) not in (cell.identity, None):
+        return "it was not started"
+    return read_run(path)
+
+
+def require_place(
+    study: str, arms: Mapping[str, ArmScores], cell: CellRecord, found: Run | str
+) -> None:
+    """Refuses a cell whose arm is none of the study's, or whose run is of another game or seed.
+
+    Raises:
+      ReportError: `study.json` was changed.
+    """
+    hint = "Its study.json was changed: put it back."
+    if cell.arm not in arms:
+        raise ReportError(f"The study {study!r} has no arm {cell.arm!r} but runs of it.", hint)
+    if isinstance(found, Run) and (found.game, found.config.seed) != (cell.env, cell.seed):
+        raise ReportError(
+            f"The study {study!r} has the run {found.name!r} as {cell.env} with seed {cell.seed}, "
+            f"but it is {found.game} with seed {found.config.seed}.",
+            hint,
+        )
+
+
+def of_agents(paths: Iterable[Path], known: Iterable[Run] = ()) -> tuple[list[Group], list[str]]:
+    """Runs grouped by agent, and sentences about those that do not count.
+
+    Args:
+      paths: of run folders.
+      known: runs that count already, so that no copy of them does.
+    """
+    first = {run.config.identity: run for run in known}
     by_agent: dict[str, dict[str, dict[int, Run]]] = {}
     said = []
     for path in dict.fromkeys(paths):
@@ -212,27 +264,23 @@ def of_agents(paths: Iterable[Path]) -> tuple[list[Group], list[str]]:
         if isinstance(found, str):
             said.append(f"{path.name} is left out: {found}.")
             continue
+        same = first.setdefault(found.config.identity, found)
+        if same is not found:
+            said.append(f"{path.name} is left out: {same.name} is the same run.")
+            continue
         agent = without_place(found.config).identity
-        seeds = by_agent.setdefault(agent, {}).setdefault(found.game, {})
-        if found.config.seed in seeds:
-            said.append(
-                f"{path.name} is left out: {seeds[found.config.seed].name} is the same run."
-            )
-        else:
-            seeds[found.config.seed] = found
+        by_agent.setdefault(agent, {}).setdefault(found.game, {})[found.config.seed] = found
     groups = []
     for runs in by_agent.values():
         games = tuple(sorted(runs))
-        first = next(iter(runs[games[0]].values()))
+        some = next(iter(runs[games[0]].values()))
         arm = ArmScores(FULL, (), {}, runs)
-        group = Group(agent_name(first), "agent", first.config, (arm,), games, ())
-        require_one_environment(group)
-        groups.append(group)
+        groups.append(Group(agent_name(some), "agent", some.config, (arm,), games, ()))
     return groups, said
 
 
 def read_run(path: Path) -> Run | str:
-    """A run's scores, or why it has none."""
+    """A run's scores, or why it has none that count."""
     folder = RunFolder(path)
     state = catalogue.state(folder)
     if state != "finished":
@@ -241,6 +289,9 @@ def read_run(path: Path) -> Run | str:
         config, info, lines = folder.config(), folder.read_info(), folder.read(EVALUATIONS)
     except (EzError, OSError) as error:
         return f"it is damaged ({error})"
+    wrong = why_info_is_wrong(info, config)
+    if wrong:
+        return wrong
     finals = [line for line in lines if line.get("kind") == "final"]
     if not finals:
         return "it has no final evaluation"
@@ -249,13 +300,14 @@ def read_run(path: Path) -> Run | str:
         if wrong:
             return f"an evaluation of it is damaged ({wrong})"
     final = finals[-1]
+    if any(line["scores"] != final["scores"] for line in finals):
+        return "it has several final evaluations, and they differ"
     differing = protocol_differs(config, final["protocol"])
     if differing:
         return f"its final evaluation was not played by the protocol of its config ({differing})"
-    sessions = [s for s in info.get("sessions", []) if isinstance(s, dict)]
-    seconds = [s.get("seconds") for s in sessions]
-    known = [s for s in seconds if isinstance(s, int | float)]
-    contract = info.get("environment")
+    sessions = info.get("sessions", [])
+    seconds = [session.get("seconds") for session in sessions]
+    known = [s for s in seconds if is_score(s)]
     return Run(
         path.name,
         path,
@@ -264,27 +316,44 @@ def read_run(path: Path) -> Run | str:
         len(final["scores"]),
         tuple(Point(x["env_steps"], float(x["mean"])) for x in lines if x["kind"] != "manual"),
         str(info.get("preset") or path.name),
-        contract if isinstance(contract, dict) else {},
+        info.get("environment", {}),
         sessions[-1] if sessions else {},
         sum(known) if known and len(known) == len(seconds) else None,
     )
 
 
-def why_wrong(line: Mapping[str, Any]) -> str:
-    """What is wrong with a line of evaluations; empty if nothing is."""
-    scores, mean = line.get("scores"), line.get("mean")
-    if not isinstance(scores, list) or not scores or not all(map(is_finite, scores)):
-        return "scores that are not all numbers"
-    if not is_finite(mean) or abs(mean - sum(scores) / len(scores)) > 1e-6 * max(1, abs(mean)):
-        return "a mean that is not that of its scores"
-    if not isinstance(line.get("env_steps"), int) or not isinstance(line.get("protocol"), dict):
-        return "no env_steps or no protocol"
+def why_info_is_wrong(info: Mapping[str, Any], config: RunConfig) -> str:
+    """What is wrong with the contents of `run.json`; empty if nothing is."""
+    sessions = info.get("sessions", [])
+    if not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
+        return "its run.json is damaged (sessions are no list of tables)"
+    if not isinstance(info.get("environment", {}), dict):
+        return "its run.json is damaged (environment is no table)"
+    said = info.get("identity", config.identity)
+    if said != config.identity:
+        return f"its config.toml was changed (identity {config.identity}, its run.json says {said})"
     return ""
 
 
-def is_finite(value: object) -> TypeGuard[float]:
-    """Whether it is a number, and neither infinite nor NaN."""
-    return isinstance(value, int | float) and math.isfinite(value)
+def why_wrong(line: Mapping[str, Any]) -> str:
+    """What is wrong with a line of evaluations; empty if nothing is."""
+    scores, mean, protocol = line.get("scores"), line.get("mean"), line.get("protocol")
+    if not isinstance(scores, list) or not scores or not all(map(is_score, scores)):
+        return f"scores that are not all numbers of at most {LARGEST:g}"
+    if not is_score(mean) or abs(mean - sum(scores) / len(scores)) > 1e-6 * max(1, abs(mean)):
+        return "a mean that is not that of its scores"
+    if type(line.get("env_steps")) is not int or not isinstance(protocol, dict):
+        return "no env_steps or no protocol"
+    if protocol.get("episodes") != len(scores):
+        return f"{len(scores)} scores of {protocol.get('episodes')!r} episodes"
+    if line.get("kind") not in ("interim", "final", "manual"):
+        return f"its kind is {line.get('kind')!r}"
+    return ""
+
+
+def is_score(value: object) -> TypeGuard[float]:
+    """Whether it is a number that can be a score: neither infinite nor NaN."""
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST
 
 
 def protocol_differs(config: RunConfig, protocol: Mapping[str, Any]) -> str:
@@ -379,7 +448,7 @@ def agent_name(run: Run) -> str:
         config = resolve(
             use_env(tables, None, run.game if run.config.env.name == "atari" else None)
         )
-    except EzError:
+    except (EzError, OSError):
         return run.name.rpartition("-seed")[0] or run.name  # the user's file is not there any more
     found = differences(without_place(config), without_place(run.config))
     if config.env.name != run.config.env.name:
@@ -390,18 +459,3 @@ def agent_name(run: Run) -> str:
     return ", ".join(
         [Path(preset).stem if preset.endswith(".toml") else preset, *changed[:3], *more]
     )
-
-
-def run_folder(name: str, runs_dir: Path) -> Path | None:
-    """The folder of a run by its name or path, if there is one."""
-    for path in (runs_dir / name, Path(name)):
-        if (path / "config.toml").is_file():
-            return path
-    return None
-
-
-def study_folder(path: Path) -> StudyFolder | None:
-    """The study in a folder given by its path, if there is one."""
-    if not (path / "study.json").is_file():
-        return None
-    return StudyFolder(path.resolve().parents[1], path.resolve().name)

@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
     @property
     def excludes_zero(self) -> bool:
         """Whether the interval tells the number from 0."""
-        return self.low is not None and self.high is not None and self.low * self.high > 0
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 class Difference(NamedTuple):
@@ -60,7 +60,7 @@ def student(values: Scores) -> Difference:
     if variance == 0:
         exact = Estimate(value, value, value, int(sizes.min()))
         return Difference(exact, 1.0 if value == 0 else 0.0)
-    degrees = variance**2 / (parts**2 / (sizes - 1)).sum()
+    degrees = 1 / ((parts / variance) ** 2 / (sizes - 1)).sum()  # squares of shares stay in range
     error = np.sqrt(variance)
     half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2) * error)
     p = float(2 * stdtr(degrees, -abs(value) / error))

@@ -125,7 +125,7 @@ class RunFolder:
             return {}
         try:
             info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
             raise RunError(f"{str(path)!r} is damaged: {error}.") from error
         if not isinstance(info, dict):
             raise RunError(f"{str(path)!r} is damaged: it holds no table.")
@@ -227,10 +227,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
     parsed = []
     for number, line in enumerate(lines):
+        damaged = RunError(f"Line {number + 1} of {str(path)!r} is damaged.")
         try:
             parsed.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise RunError(f"Line {number + 1} of {str(path)!r} is damaged.") from error
+        except (ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
+            raise damaged from error
+        if not isinstance(parsed[-1], dict):
+            raise damaged
     return parsed
 
 

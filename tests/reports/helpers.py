@@ -1,6 +1,7 @@
 """Run folders without training: what a finished run leaves, with scores of our choosing."""
 
 import json
+import math
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def preset(name="atari100k", env=None, game=None):
 
 
 def write_run(path, config, scores, status="finished", curve=(), preset_name="atari100k", **info):
-    """A run folder; `scores` are those of the final evaluation's episodes."""
+    """A run folder; `scores` are those of the final evaluation's episodes, or one for all."""
     folder = RunFolder(path)
     folder.create(config)
     contract = {"name": config.env.name, "game": config.env_label, "frame_skip": 4}
@@ -40,7 +41,8 @@ def write_run(path, config, scores, status="finished", curve=(), preset_name="at
     )
     lines = [evaluation(config, [score], env_steps, "interim") for env_steps, score in curve]
     if status == "finished":
-        lines.append(evaluation(config, list(scores), config.schedule.env_steps, "final"))
+        every = list(scores) * (config.evaluation.episodes if len(scores) == 1 else 1)
+        lines.append(evaluation(config, every, config.schedule.env_steps, "final"))
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (path / EVALUATIONS).write_text(text)
     return path
@@ -52,9 +54,9 @@ def evaluation(config, scores, env_steps, kind):
         "kind": kind,
         "env_steps": env_steps,
         "train_steps": env_steps,
-        "mean": float(np.mean(scores)),
+        "mean": math.fsum(scores) / len(scores),
         "protocol": {
-            "episodes": config.evaluation.episodes,
+            "episodes": len(scores),
             "max_env_steps": config.env.evaluation_max_episode_steps,
             "seed": 0,
             "num_simulations": config.search.num_simulations,
