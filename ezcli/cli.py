@@ -127,6 +127,40 @@ def evaluate(
 
 
 @app.command()
+def watch(
+    run: Run,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="FILE.mp4 or FILE.gif; watch-seedN.mp4 in the run if not given."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which game is played: seed of its start.")] = 0,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most env_steps; as in an evaluation if not given, 500 for a GIF."
+        ),
+    ] = None,
+    fps: Annotated[
+        int | None,
+        typer.Option(min=1, max=50, help="env_steps a second; Atari's own speed if not given."),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    device: Device = None,
+) -> None:
+    """Film a whole game, and beside it what the agent thinks.
+
+    Ctrl-C ends the game; the film then holds what was played.
+
+    Example: ez watch pong-atari-cpu-seed0 -o pong.mp4
+    """
+    from ezcli.commands import watch
+
+    raise typer.Exit(watch.watch(run, output, seed, max_steps, fps, runs_dir, device))
+
+
+@app.command()
 def ablate(
     drop: Annotated[
         list[str] | None,
@@ -221,21 +255,58 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to this file instead.")
     ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", help="Draw plots into this folder.")
+    ] = None,
+    plot_types: Annotated[
+        str, typer.Option("--plot-types", help="Of png, svg and pdf, with commas.")
+    ] = "png",
     resamples: Annotated[
         int, typer.Option(min=100, help="Bootstrap resamples behind an interval.")
     ] = 50_000,
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Make tables of scores, with intervals, beside published ones.
+    """Make tables and plots of scores, with intervals, beside published ones.
 
     Without any run it prints the published scores.
 
-    Example: ez report catch-value-prefix --format markdown
+    Example: ez report catch-value-prefix -o report.html --plots plots
     """
     from ezcli.commands import report
 
     options = report.Options(names or [], against, games, arms, resamples, runs_dir)
-    report.report(options, form, output)
+    report.report(options, form, output, plots, plot_types)
+
+
+@app.command()
+def bench(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Of tree, search, environment, replay, learner, run; all if none."),
+    ] = None,
+    preset: Preset = None,
+    env: Environment = None,
+    game: Game = None,
+    device: Device = None,
+    overrides: Overrides = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds for each figure.")] = 1.0,
+    against: Annotated[
+        Path | None, typer.Option(help="An earlier result, to print ratios to.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the result to this file, as JSON.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast each part of a run is on this machine.
+
+    Example: ez bench tree search --preset atari-cpu -o result.json
+    """
+    from ezcli.commands import bench
+
+    bench.bench(
+        parts or [], preset, env, game, device, overrides, seconds, against, output, as_json
+    )
 
 
 @ablations_app.callback(invoke_without_command=True)

@@ -1,9 +1,9 @@
 """Everything that is drawn on a terminal. The one place that imports rich."""
 
+import re
 import sys
-import textwrap
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,11 +17,13 @@ from rich.text import Text
 from ezcli.config import RunConfig
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue
+from ezcli.words import duration
 
 if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
     from ezcli.reports.report import Report
     from ezcli.reports.report import Table as ReportTable
 
+MOST_SOURCES = 6  # that a terminal shows
 NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 
 out = Console(highlight=False, emoji=False)
@@ -95,6 +97,16 @@ class QuietReporter(TerminalReporter):
     def quiet_while(self, what: str) -> Iterator[None]:
         """Nothing."""
         yield
+
+
+@contextmanager
+def live_line() -> Iterator[Callable[[str], None]]:
+    """Gives a function that replaces one line, on a terminal; anywhere else it says nothing."""
+    if not out.is_terminal:
+        yield lambda text: None
+        return
+    with Live(Text(""), console=out, refresh_per_second=4, transient=True) as live:
+        yield lambda text: live.update(Text(text))
 
 
 class StudyReporter:
@@ -187,25 +199,6 @@ def progress_lines(
     return first, "  ".join(parts) or "first metrics soon"
 
 
-def duration(seconds: float) -> str:
-    """Such as `1 h 05 min`, `3 min 20 s`, `12 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def size(count: int) -> str:
-    """Bytes, such as `3.7 MiB`, `2.0 GiB`."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def counted(count: int, noun: str) -> str:
-    """Such as `1 run`, `20 runs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def show_error(error: EzError) -> None:
     """The message and the way out, on standard error."""
     err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
@@ -232,7 +225,11 @@ def show_report(report: "Report") -> None:
     for section in report.sections:
         out.print(Text(one_line(section.title), style="bold underline"), soft_wrap=True)
         for table in section.tables:
+            if table.key == "sources" and len(table.rows) > MOST_SOURCES:
+                out.print("\nSources of the published scores: ez report --format markdown")
+                continue
             out.print()
+            out.print(Text(one_line(table.title), style="bold"), soft_wrap=not out.is_terminal)
             drawn = report_table(table, narrow=False)
             if out.measure(drawn, options=out.options.update(width=1000)).maximum > out.width:
                 drawn = report_table(table, narrow=True)
@@ -251,18 +248,27 @@ def report_table(table: "ReportTable", narrow: bool) -> Table:
     """A table of a report for the terminal."""
     from ezcli.reports.formats import cell_text, is_numeric, one_line
 
-    title = Text(one_line(table.title), style="bold")
-    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    drawn = Table(box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(table.columns):
         justify: Literal["left", "right"] = "right" if is_numeric(table, index) else "left"
         drawn.add_column(Text(one_line(column)), justify=justify, overflow="fold")
     for row in table.rows:
         name, *cells = (one_line(cell_text(cell)) for cell in row)
         if narrow:
-            name = "\n".join(textwrap.wrap(name, NAME_WIDTH))
+            name = "\n".join(broken(name, NAME_WIDTH))
             cells = [c.replace(" [", "\n[").replace(", ", ",\N{NO-BREAK SPACE}") for c in cells]
         drawn.add_row(*map(Text, (name, *cells)))
     return drawn
+
+
+def broken(name: str, width: int) -> list[str]:
+    """A name in lines of at most `width`, broken after what joins its parts where that can be."""
+    lines = [""]
+    for piece in re.split(r"(?<=[-+,.=_ ])", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return lines
 
 
 def show(text: str) -> None:
@@ -273,6 +279,11 @@ def show(text: str) -> None:
 def tell(text: str) -> None:
     """Prose on standard output: broken between words on a terminal, one line anywhere else."""
     out.print(escape(text), soft_wrap=not out.is_terminal)
+
+
+def note(text: str) -> None:
+    """A line on standard error, which is not part of what was asked for."""
+    err.print(escape(text), soft_wrap=True)
 
 
 def write(text: str) -> None:

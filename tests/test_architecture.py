@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ezcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ALGORITHM = sorted((PACKAGE / "efficientzero").glob("*.py"))
-HEAVY = {"torch", "numba", "wandb", "ale_py", "cv2"}
+HEAVY = {"torch", "numba", "wandb", "ale_py", "cv2", "av", "PIL"}
 EVERYTHING = {""}
 
 # part -> what it may import of ezcli. A name allows itself and all that is in it.
@@ -21,6 +21,7 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
     "errors": set(),
     "settings": set(),
+    "words": set(),
     "efficientzero": {"efficientzero", "settings", "errors"},
     "envs": {"envs", "settings", "errors"},
     "config": {
@@ -42,8 +43,11 @@ MAY: dict[str, set[str]] = {
         "config",
         "settings",
         "errors",
+        "words",
     },
-    "doctor": {"envs", "config", "errors"},
+    "film": {"film", "runs.watch", "errors"},
+    "bench": {"bench", "runs", "efficientzero", "envs", "config", "words"},
+    "doctor": {"envs", "config", "errors", "words"},
     "console": EVERYTHING,
     "commands": EVERYTHING,
     "cli": {"", "commands", "console", "errors"},
@@ -59,19 +63,19 @@ NEVER: dict[str, set[str]] = {
     "runs": {"ale_py", "cv2"},
     "experiments": HEAVY,
     "reports": HEAVY,
+    "film": HEAVY - {"av", "PIL"},
 }
 
 # part -> what it must not import when it is loaded; inside a function it may
 LATER: dict[str, set[str]] = {
     "runs": {"wandb"},
     "doctor": HEAVY,
-    "reports": {"matplotlib"},
     "console": HEAVY | {"scipy", "matplotlib"},
-    "commands": HEAVY,
+    "commands": HEAVY | {"matplotlib", "jinja2"},
     "cli": HEAVY | {"pydantic", "rich", "numpy"},
 }
 
-ONLY_IN = {"rich": "console", "typer": "cli"}
+ONLY_IN = {"rich": "console", "typer": "cli", "av": "film", "PIL": "film"}
 
 
 def part(path: Path) -> str:
@@ -146,12 +150,26 @@ def test_the_algorithm_is_silent_and_short(path: Path) -> None:
 
 
 def test_commands_and_configs_load_nothing_heavy() -> None:
-    program = "import sys, ezcli.cli, ezcli.config, ezcli.console; print(*sys.modules)"
+    loaded = modules_after("ezcli.cli, ezcli.config, ezcli.console")
+    assert not (HEAVY | {"scipy", "matplotlib"}) & loaded
+    assert not (HEAVY | {"matplotlib"}) & modules_after("ezcli.commands.report")
+
+
+def modules_after(imported: str) -> set[str]:
+    program = f"import sys, {imported}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert not HEAVY & set(done.stdout.split())
+    return set(done.stdout.split())
+
+
+def test_a_film_is_drawn_without_the_algorithm() -> None:
+    program = "import sys, ezcli.film.drawing, ezcli.film.video; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"torch", "numba", "ezcli.efficientzero"} & set(done.stdout.split())
 
 
 def test_kernels_use_no_other_file() -> None:

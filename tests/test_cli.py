@@ -18,7 +18,7 @@ import typer
 
 import ezcli
 from ezcli import cli, console
-from ezcli.commands import ablations, runs, studies, training
+from ezcli.commands import ablations, bench, report, runs, studies, training, watch
 from ezcli.config import preset_names
 from ezcli.errors import EnvError
 from ezcli.runs.folder import RunFolder, run_path
@@ -30,10 +30,12 @@ COMMANDS = {
     "train": training.train,
     "resume": training.resume,
     "evaluate": training.evaluate,
+    "watch": watch.watch,
     "ablate": studies.ablate,
     "ablations": ablations.list_ablations,
     "ablations show": ablations.show,
     "study status": studies.study_status,
+    "report": report.report,
     "runs": runs.list_runs,
     "runs show": runs.show,
     "runs diff": runs.diff,
@@ -41,6 +43,7 @@ COMMANDS = {
     "presets": training.presets,
     "config show": training.config_show,
     "doctor": training.doctor,
+    "bench": bench.bench,
 }
 SETS = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
 TRAIN = ["train", "--preset", "smoke", "--env", "catch", "--name", "mine", *SETS]
@@ -159,6 +162,8 @@ def test_help_loads_nothing_heavy():
         "ale_py",
         "cv2",
         "wandb",
+        "av",
+        "PIL",
         "ezcli.runs",
     }
 
@@ -244,6 +249,10 @@ MISTAKES = [
     (["nonsense"], "No such command 'nonsense'"),
     (["evaluate"], "Missing argument"),
     (["evaluate", "x", "--episodes", "0"], "Invalid value for '--episodes'"),
+    (["watch", "nothing"], "There is no run 'nothing'."),
+    (["watch", "x", "--max-steps", "0"], "Invalid value for '--max-steps'"),
+    (["watch", "x", "--seed", "-1"], "Invalid value for '--seed'"),
+    (["watch", "x", "--fps", "51"], "Invalid value for '--fps'"),
 ]
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from ezcli import console
 from ezcli.config import preset_path, read_toml, resolve
 from ezcli.errors import EzError
+from ezcli.words import duration
 
 CONFIG = resolve(read_toml(preset_path("atari100k")))
 METRICS = {
@@ -71,7 +72,7 @@ def test_progress():
     ],
 )
 def test_duration(seconds, text):
-    assert console.duration(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_plain_progress_comes_now_and_then(capsys, monkeypatch):

@@ -1,15 +1,20 @@
 """`ez report`: from run folders to tables."""
 
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
 from ezcli import console
-from ezcli.errors import ConfigError, RunError, UnknownName
+from ezcli.errors import ConfigError, ReportError, RunError, UnknownName
 from ezcli.reports.collect import collect
 from ezcli.reports.formats import FORMATS
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
 from ezcli.reports.report import Choice, Report, build
 from ezcli.runs.folder import write_atomically
+from ezcli.words import counted
+
+ALL_FORMATS = ("terminal", "html", *FORMATS)
+PLOT_TYPES = ("png", "svg", "pdf")
 
 
 class Options(NamedTuple):
@@ -26,6 +31,8 @@ class Options(NamedTuple):
 def make(options: Options) -> Report:
     """The report that the options ask for."""
     groups, said = collect(options.names, options.runs_dir)
+    if not groups:
+        console.note(f"No finished run in {options.runs_dir}: these are published scores.")
     if options.against is not None:
         agents = agents_named(listed(options.against))
     else:
@@ -34,19 +41,71 @@ def make(options: Options) -> Report:
     return build(groups, said, agents, choice)
 
 
-def report(options: Options, form: str | None, output: Path | None) -> None:
+def report(
+    options: Options,
+    form: str | None,
+    output: Path | None,
+    plots_dir: Path | None,
+    plot_types: str,
+) -> None:
     """`ez report`."""
     if form is None:
         form = by_suffix(output)
-    if form not in ("terminal", *FORMATS):
-        raise UnknownName("format", form, ("terminal", *FORMATS))
+    if form not in ALL_FORMATS:
+        raise UnknownName("format", form, ALL_FORMATS)
+    if form == "terminal" and output is not None:
+        raise ConfigError("--format terminal goes to the terminal.", "Leave out --output.")
+    types = listed(plot_types)
+    for file_type in types:
+        if file_type not in PLOT_TYPES:
+            raise UnknownName("type of plot", file_type, PLOT_TYPES)
     made = make(options)
     if form == "terminal":
         console.show_report(made)
-    elif output is None:
-        console.write(FORMATS[form](made))
     else:
-        save(output, FORMATS[form](made).encode())
+        text = page(made, output) if form == "html" else FORMATS[form](made)
+        if output is None:
+            console.write(text)
+        else:
+            save(output, text.encode())
+            console.note(f"Wrote {output}.")
+    if plots_dir is not None:
+        save_plots(made, plots_dir, types)
+
+
+def page(made: Report, output: Path | None) -> str:
+    """The report as an HTML page, to lie at `output`."""
+    from ezcli.reports.page import html  # lazy: loads matplotlib
+
+    return html(made, output.parent if output else Path())
+
+
+def save_plots(made: Report, folder: Path, types: list[str]) -> None:
+    """Draws every plot into files of these types.
+
+    Raises:
+      ReportError: there is nothing to draw.
+      RunError: a file cannot be written.
+    """
+    from ezcli.reports import plots  # lazy: loads matplotlib
+
+    names: dict[str, bytes] = {}
+    taken: set[str] = set()
+    for section in made.sections:
+        start = free_name(plots.file_name(section.title), taken)
+        for plot in plots.plots(section, made.agents):
+            for file_type in types:
+                content = plots.render(plot.figure, file_type)
+                names[f"{start}-{plot.name}.{file_type}"] = content
+    if not names:
+        raise ReportError("There is nothing to draw: no run has a score.", "`ez runs` lists runs.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    for name, content in names.items():
+        save(folder / name, content)
+    console.note(f"Wrote {counted(len(names), 'plot')} to {folder}.")
 
 
 def by_suffix(output: Path | None) -> str:
@@ -62,6 +121,14 @@ def by_suffix(output: Path | None) -> str:
     return suffixes[output.suffix]
 
 
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, with a number if it is taken; it is taken then."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    found = next(n for n in itertools.chain([name], numbered) if n not in taken)
+    taken.add(found)
+    return found
+
+
 def save(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all.
 
@@ -71,10 +138,12 @@ def save(path: Path, content: bytes) -> None:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise RunError(
-            f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another file."
-        ) from error
-    console.show(f"Wrote {path}.")
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """The error about a file or folder that cannot be written."""
+    return RunError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another place.")
 
 
 def listed(text: str | None) -> list[str]:

@@ -15,6 +15,7 @@ from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State
 from ezcli.experiments.estimate import disk_bytes
 from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
+from ezcli.words import counted, duration, size
 
 ID_DIGITS = 6
 WIDE = 120  # columns of a terminal that has room for names
@@ -205,9 +206,9 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("train_steps", f"{facts['train_steps'] or 0:,} of {total:,}"),
         ("started", facts["started"] or ""),
         ("ended", facts["ended"] or ""),
-        ("training took", "" if seconds is None else console.duration(seconds)),
-        ("most memory", console.size(facts["peak_memory_bytes"])),
-        ("on disk", console.size(facts["disk_bytes"])),
+        ("training took", "" if seconds is None else duration(seconds)),
+        ("most memory", size(facts["peak_memory_bytes"])),
+        ("on disk", size(facts["disk_bytes"])),
         ("device", facts["device"] or ""),
         ("versions", ", ".join(f"{k} {v}" for k, v in versions.items() if v)),
     ]
@@ -240,8 +241,8 @@ def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
     for path in paths:
         needed = sorted({study for study, _ in places.get(path.name, [])})
         by = f", needed by {', '.join(needed)}" if needed else ""
-        console.show(f"{path} ({console.size(disk_bytes(path))}{by})")
-    runs = console.counted(len(paths), "run")
+        console.show(f"{path} ({size(disk_bytes(path))}{by})")
+    runs = counted(len(paths), "run")
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("Nobody can be asked here.", "Add --yes to delete these runs.")

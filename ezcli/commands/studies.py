@@ -21,6 +21,7 @@ from ezcli.experiments.study import (
     study_names,
 )
 from ezcli.runs.folder import RunFolder
+from ezcli.words import counted, duration, size
 
 GAME_SETS = {"atari26": ATARI_100K}
 SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
@@ -289,8 +290,8 @@ def show_plan(
 ) -> None:
     """The plan, as it is shown before anything runs."""
     sizes = [(len(study.arms), "arm"), (len(study.games), "game"), (len(study.seeds), "seed")]
-    product = " x ".join(console.counted(*size) for size in sizes if size != (0, "game"))
-    console.tell(f"Study {study.name}: {product}, {console.counted(len(runs), 'run')}.")
+    product = " x ".join(counted(*part) for part in sizes if part != (0, "game"))
+    console.tell(f"Study {study.name}: {product}, {counted(len(runs), 'run')}.")
     rows = []
     for arm in study.arms:
         own = [states[run.name] for run in runs if any(c.arm == arm.name for c in run.cells)]
@@ -314,8 +315,8 @@ def cost_text(cost: estimate.Total) -> str:
     if not cost.run_hours:
         return "Nothing is left to run."
     scaled = f" ({cost.num_scaled} scaled from other settings)" if cost.num_scaled else ""
-    alone, together = (console.duration(3600 * (h or 0)) for h in (cost.run_hours, cost.hours))
-    memory, disk = (console.size(size or 0) for size in (cost.memory_bytes, cost.disk_bytes))
+    alone, together = (duration(3600 * (h or 0)) for h in (cost.run_hours, cost.hours))
+    memory, disk = (size(count or 0) for count in (cost.memory_bytes, cost.disk_bytes))
     return (
         f"Left: at most {alone} of training{scaled}, about {together} side by side; {memory} of "
         f"memory, {disk} of disk. {cost.source}"

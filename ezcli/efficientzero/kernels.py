@@ -1,12 +1,16 @@
 """The Numba functions that walk the trees: select, expand, backup (MuZero appendix B).
 
-`tree` is a `Tree`, `constants` are `SearchConstants`; B trees, A actions. All kernels stand in this
-one file and use nothing of another: Numba's cache on disk looks at the file of the outermost kernel
-only, and would run old code after a change elsewhere.
+`tree` is a `Tree`, `constants` are `SearchConstants`; B trees, N nodes, A actions. All kernels
+stand in this one file and use nothing of another: Numba's cache on disk looks at the file of the
+outermost kernel only, and would run old code after a change elsewhere.
 
 The loops over trees are plain, not parallel: searches run side by side in threads (the kernels
 release the GIL), each on a batch of fixed size, so that a result never depends on the number of
-threads. The `*_one` functions take arrays and scalars only, so that they can serve a GPU too.
+threads.
+
+The functions for one tree `b` take arrays and scalars only, and are inlined before LLVM sees them:
+a tuple of arrays as an argument costs a reference count at each access, and a call with many arrays
+costs more than what is done in it. What takes arrays can serve a GPU too.
 """
 
 from typing import Any
@@ -22,8 +26,30 @@ TIE_TOLERANCE = 1e-6  # scores this near to the best are equal
 @njit(cache=True, nogil=True)
 def select(tree: Any, constants: Any, parents: Any, actions: Any) -> None:
     """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
+    visits, edge_q, edge_visits = tree.visits, tree.edge_q, tree.edge_visits
+    prior, children = tree.prior, tree.children
+    q_range, tie_seed = tree.q_range, tree.tie_seed
+    min_q_range, pb_c_init = constants.min_q_range, constants.pb_c_init
+    pb_c_base = constants.pb_c_base
+    scores = np.empty(prior.shape[2])
     for b in range(parents.shape[0]):
-        parents[b], actions[b] = select_one(tree, constants, b)
+        low = q_range[b, 0]
+        span = max(q_range[b, 1] - low, min_q_range)
+        node, unvisited_q = ROOT, 0.0
+        while True:
+            unvisited_q = mean_q(b, node, edge_q, edge_visits, unvisited_q)
+            simulations = visits[b, node] - 1
+            pb_c = np.log((simulations + pb_c_base + 1) / pb_c_base) + pb_c_init
+            exploration = pb_c * np.sqrt(simulations)
+            write_scores(
+                b, node, edge_q, edge_visits, prior, unvisited_q, low, span, exploration, scores
+            )
+            action = best_action(scores, tie_seed[b], node, simulations)
+            child = children[b, node, action]
+            if child == UNVISITED:
+                parents[b], actions[b] = node, action
+                break
+            node = child
 
 
 @njit(cache=True, nogil=True)
@@ -38,90 +64,103 @@ def expand_and_backup(
     value: Any,
 ) -> None:
     """Adds `node` to each tree, and its `value` [B] to the path above it."""
+    children, parent, action_into = tree.children, tree.parent, tree.action
+    depth, reward, prior = tree.depth, tree.reward, tree.prior
+    visits, value_sum, q, q_range = tree.visits, tree.value_sum, tree.q, tree.q_range
+    edge_q, edge_visits, discount = tree.edge_q, tree.edge_visits, constants.discount
     for b in range(parents.shape[0]):
-        expand_one(tree, b, node, parents[b], actions[b], rewards[b])
-        for action in range(tree.prior.shape[2]):
-            tree.prior[b, node, action] = policy[b, action]
-        backup_one(tree, constants, b, node, value[b])
+        above, action = parents[b], actions[b]
+        children[b, above, action] = node
+        parent[b, node], action_into[b, node] = above, action
+        depth[b, node] = depth[b, above] + 1
+        reward[b, node] = rewards[b]
+        for a in range(prior.shape[2]):
+            prior[b, node, a] = policy[b, a]
+        backup(
+            b,
+            node,
+            value[b],
+            discount,
+            parent,
+            action_into,
+            reward,
+            visits,
+            value_sum,
+            q,
+            edge_q,
+            edge_visits,
+        )
+        low, high = np.inf, -np.inf
+        for other in range(1, node + 1):
+            low, high = min(low, q[b, other]), max(high, q[b, other])
+        q_range[b, 0], q_range[b, 1] = low, high
 
 
-@njit(cache=True, nogil=True)
-def select_one(tree: Any, constants: Any, b: int) -> tuple[int, int]:
-    """Walks tree `b` to an unvisited action; returns the node it stopped at and the action."""
-    node, unvisited_q = ROOT, 0.0
-    while True:
-        unvisited_q = mean_q(tree, constants, b, node, unvisited_q)
-        action = best_action(tree, constants, b, node, unvisited_q)
-        child = tree.children[b, node, action]
-        if child == UNVISITED:
-            return node, action
-        node = child
-
-
-@njit(cache=True, nogil=True)
-def q_value(tree: Any, constants: Any, b: int, node: int) -> float:
-    """Return expected from the edge into `node`: its reward, then its discounted value."""
-    value = tree.value_sum[b, node] / tree.visits[b, node]
-    return tree.reward[b, node] + constants.discount * value
-
-
-@njit(cache=True, nogil=True)
-def mean_q(tree: Any, constants: Any, b: int, node: int, parent_q: float) -> float:
+@njit(cache=True, nogil=True, inline="always")
+def mean_q(b: int, node: int, edge_q: Any, edge_visits: Any, parent_q: float) -> float:
     """Mean Q of the visited actions: the score of the unvisited ones (appendix A.1).
 
     Below the root the parent's own such mean, `parent_q`, counts as one more sample.
     """
     total, visited = 0.0, 0
-    for action in range(tree.children.shape[2]):
-        child = tree.children[b, node, action]
-        if child != UNVISITED:
-            total += q_value(tree, constants, b, child)
+    for action in range(edge_q.shape[2]):
+        if edge_visits[b, node, action] > 0:
+            total += edge_q[b, node, action]
             visited += 1
-    if node == ROOT and visited > 0:
-        return total / visited
-    return (parent_q + total) / (visited + 1)
+    if node != ROOT or visited == 0:
+        total += parent_q
+        visited += 1
+    return total / visited
 
 
-@njit(cache=True, nogil=True)
-def best_action(tree: Any, constants: Any, b: int, node: int, unvisited_q: float) -> int:
-    """Action with the highest pUCT score (MuZero equation 2); equal scores are drawn by lot."""
-    num_actions = tree.children.shape[2]
-    simulations = tree.visits[b, node] - 1
-    pb_c = np.log((simulations + constants.pb_c_base + 1) / constants.pb_c_base)
-    exploration = (pb_c + constants.pb_c_init) * np.sqrt(simulations)
-    best_score = -np.inf
-    for action in range(num_actions):
-        found = score(tree, constants, b, node, action, unvisited_q, exploration)
-        best_score = max(best_score, found)
-    tied, chosen = 0, 0
-    for action in range(num_actions):
-        found = score(tree, constants, b, node, action, unvisited_q, exploration)
-        if found >= best_score - TIE_TOLERANCE:
-            tied += 1
-            # Taking the k-th of the tied with chance 1 / k leaves each equally likely.
-            if lot(tree.tie_seed[b], node, simulations, tied) == 0:
-                chosen = action
-    return chosen
-
-
-@njit(cache=True, nogil=True)
-def score(
-    tree: Any,
-    constants: Any,
+@njit(cache=True, nogil=True, inline="always")
+def write_scores(
     b: int,
     node: int,
-    action: int,
+    edge_q: Any,
+    edge_visits: Any,
+    prior: Any,
     unvisited_q: float,
+    low: float,
+    span: float,
     exploration: float,
-) -> float:
-    """Normalised Q plus the exploration term; `exploration` is its part without the action."""
-    child = tree.children[b, node, action]
-    visits, q = 0, unvisited_q
-    if child != UNVISITED:
-        visits, q = tree.visits[b, child], q_value(tree, constants, b, child)
-    low, high = tree.q_range[b, 0], tree.q_range[b, 1]
-    q = (q - low) / max(high - low, constants.min_q_range)
-    return min(max(q, 0.0), 1.0) + tree.prior[b, node, action] * exploration / (1 + visits)
+    scores: Any,
+) -> None:
+    """Writes the pUCT score of each action (MuZero equation 2) into `scores` [A].
+
+    Args:
+      b: the tree.
+      node: where in it.
+      edge_q: of the tree.
+      edge_visits: of the tree.
+      prior: of the tree.
+      unvisited_q: Q of actions that were not visited.
+      low: smallest Q in the tree.
+      span: from there to the largest.
+      exploration: the part of the exploration term that is the same for every action.
+      scores: written.
+    """
+    for action in range(scores.shape[0]):
+        times = edge_visits[b, node, action]
+        q = edge_q[b, node, action] if times > 0 else unvisited_q
+        normalised = min(max((q - low) / span, 0.0), 1.0)
+        scores[action] = normalised + prior[b, node, action] * exploration / (1 + times)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def best_action(scores: Any, tie_seed: int, node: int, simulations: int) -> int:
+    """Action with the highest of `scores` [A]; equal scores are drawn by lot."""
+    best = -np.inf
+    for action in range(scores.shape[0]):
+        best = max(best, scores[action])
+    tied, chosen = 0, 0
+    for action in range(scores.shape[0]):
+        if scores[action] >= best - TIE_TOLERANCE:
+            tied += 1
+            # Taking the k-th of the tied with chance 1 / k leaves each equally likely.
+            if tied == 1 or lot(tie_seed, node, simulations, tied) == 0:
+                chosen = action
+    return chosen
 
 
 @njit(cache=True, nogil=True)
@@ -140,26 +179,34 @@ def lot(seed: int, node: int, simulation: int, sides: int) -> int:
     return x % sides
 
 
-@njit(cache=True, nogil=True)
-def expand_one(tree: Any, b: int, node: int, parent: int, action: int, reward: float) -> None:
-    """Adds `node` under `parent`, with `reward` on the edge between them."""
-    tree.children[b, parent, action] = node
-    tree.parent[b, node] = parent
-    tree.depth[b, node] = tree.depth[b, parent] + 1
-    tree.reward[b, node] = reward
+@njit(cache=True, nogil=True, inline="always")
+def backup(
+    b: int,
+    node: int,
+    leaf_value: float,
+    discount: float,
+    parent: Any,
+    action_into: Any,
+    reward: Any,
+    visits: Any,
+    value_sum: Any,
+    q: Any,
+    edge_q: Any,
+    edge_visits: Any,
+) -> None:
+    """Adds the leaf's value to every node on its way up.
 
-
-@njit(cache=True, nogil=True)
-def backup_one(tree: Any, constants: Any, b: int, node: int, leaf_value: float) -> None:
-    """Adds the leaf's value to every node on its way up, then measures the range of Q."""
+    Q of an edge is its reward, then the discounted mean value of the node that it leads to.
+    """
     at, value = node, np.float64(leaf_value)
-    while at != UNVISITED:
-        tree.visits[b, at] += 1
-        tree.value_sum[b, at] += value
-        value = tree.reward[b, at] + constants.discount * value
-        at = tree.parent[b, at]
-    low, high = np.inf, -np.inf
-    for other in range(1, node + 1):
-        q = q_value(tree, constants, b, other)
-        low, high = min(low, q), max(high, q)
-    tree.q_range[b, 0], tree.q_range[b, 1] = low, high
+    while at != ROOT:
+        visits[b, at] += 1
+        value_sum[b, at] += value
+        above, action = parent[b, at], action_into[b, at]
+        q[b, at] = reward[b, at] + discount * (value_sum[b, at] / visits[b, at])
+        edge_q[b, above, action] = q[b, at]
+        edge_visits[b, above, action] = visits[b, at]
+        value = reward[b, at] + discount * value
+        at = above
+    visits[b, ROOT] += 1
+    value_sum[b, ROOT] += value

@@ -1,7 +1,8 @@
 """The layers that the network is built from (EfficientZero appendix A.1).
 
 All 3x3 convolutions are without bias and followed by batch-norm; the 1x1 convolutions before the
-heads carry a bias, as the published parameter counts show.
+heads carry a bias, as the published parameter counts show. Every ReLU writes in place: what it
+overwrites is read by nobody, and on a CPU the memory is what costs.
 """
 
 import torch.nn.functional as F
@@ -26,8 +27,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        y = F.relu(self.first_norm(self.first(x)))
-        return F.relu(self.second_norm(self.second(y)) + self.skip(x))
+        y = F.relu(self.first_norm(self.first(x)), inplace=True)
+        return F.relu(self.second_norm(self.second(y)) + self.skip(x), inplace=True)
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -39,7 +40,7 @@ def reduction(settings: NetworkSettings, channels: int) -> nn.Sequential:
     """1x1 convolution to the few channels that a head reads."""
     outputs = settings.head_channels
     norm = nn.BatchNorm2d(outputs, momentum=settings.batch_norm_momentum)
-    return nn.Sequential(nn.Conv2d(channels, outputs, 1), norm, nn.ReLU())
+    return nn.Sequential(nn.Conv2d(channels, outputs, 1), norm, nn.ReLU(inplace=True))
 
 
 def head(settings: NetworkSettings, inputs: int, outputs: int) -> nn.Sequential:
@@ -48,7 +49,7 @@ def head(settings: NetworkSettings, inputs: int, outputs: int) -> nn.Sequential:
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     norm = nn.BatchNorm1d(settings.head_hidden, momentum=settings.batch_norm_momentum)
-    return nn.Sequential(nn.Linear(inputs, settings.head_hidden), norm, nn.ReLU(), last)
+    return nn.Sequential(nn.Linear(inputs, settings.head_hidden), norm, nn.ReLU(inplace=True), last)
 
 
 def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> nn.Sequential:
@@ -57,7 +58,8 @@ def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> 
     momentum = settings.batch_norm_momentum
     layers: list[nn.Module] = []
     for width in (inputs, units, units):
-        layers += [nn.Linear(width, units), nn.BatchNorm1d(units, momentum=momentum), nn.ReLU()]
+        norm = nn.BatchNorm1d(units, momentum=momentum)
+        layers += [nn.Linear(width, units), norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 
 
@@ -65,7 +67,8 @@ def predictor(settings: NetworkSettings) -> nn.Sequential:
     """A bottleneck of two layers."""
     units, narrow = settings.projection, settings.projection_bottleneck
     norm = nn.BatchNorm1d(narrow, momentum=settings.batch_norm_momentum)
-    return nn.Sequential(nn.Linear(units, narrow), norm, nn.ReLU(), nn.Linear(narrow, units))
+    relu = nn.ReLU(inplace=True)
+    return nn.Sequential(nn.Linear(units, narrow), norm, relu, nn.Linear(narrow, units))
 
 
 def scaling(settings: NetworkSettings) -> nn.Module:

@@ -98,7 +98,7 @@ class Representation(nn.Sequential):
         layers: list[nn.Module] = [
             convolution(inputs, stem, stride(1)),
             nn.BatchNorm2d(stem, momentum=momentum),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ResidualBlock(stem, stem, 1, momentum),
             ResidualBlock(stem, channels, stride(2), momentum),
             ResidualBlock(channels, channels, 1, momentum),
@@ -146,9 +146,10 @@ class Dynamics(nn.Module):
             code = (action.to(latent.dtype) / self.num_actions).unsqueeze(1)
         planes = code[:, :, None, None].expand(-1, -1, *latent.shape[2:])
         x = torch.cat([latent, planes], 1).contiguous(memory_format=torch.channels_last)
-        following = self.scale(self.block(F.relu(self.norm(self.convolution(x)) + latent)))
+        x = F.relu(self.norm(self.convolution(x)) + latent, inplace=True)
+        following = self.scale(self.block(x))
         hidden, cell = self.lstm(self.reduce(following).flatten(1), tuple(prefix_state))
-        value_prefix = self.value_prefix(F.relu(self.lstm_norm(hidden)))
+        value_prefix = self.value_prefix(F.relu(self.lstm_norm(hidden), inplace=True))
         return following, PrefixState(hidden, cell), value_prefix
 
 

@@ -33,18 +33,20 @@ class Tree(NamedTuple):
     prior: np.ndarray  # [B, N, A] float32, policy probabilities
     children: np.ndarray  # [B, N, A] int32, node or UNVISITED
     parent: np.ndarray  # [B, N] int32, UNVISITED at the root
+    action: np.ndarray  # [B, N] int32, taken at the parent; not read at the root
     depth: np.ndarray  # [B, N] int32, 0 at the root
     reward: np.ndarray  # [B, N] float64, on the edge into the node
     value_prefix: np.ndarray  # [B, N] float32, as predicted for the node
+    q: np.ndarray  # [B, N] float64, return expected from the edge into the node
+    edge_q: np.ndarray  # [B, N, A] float64, `q` and
+    edge_visits: np.ndarray  # [B, N, A] int32, `visits` of the child, where selection reads them
     q_range: np.ndarray  # [B, 2] float64, smallest and largest Q in the tree
     tie_seed: np.ndarray  # [B] int64 below 2**32, decides between equal scores
 
     @property
     def root_visits(self) -> np.ndarray:
         """[B, A] int32, how often each action of the root was tried."""
-        child = self.children[:, ROOT]
-        visits = np.take_along_axis(self.visits, np.maximum(child, ROOT), axis=1)
-        return np.where(child == UNVISITED, 0, visits)
+        return self.edge_visits[:, ROOT].copy()
 
     @property
     def root_value(self) -> np.ndarray:
@@ -64,9 +66,13 @@ def new_tree(
         prior=np.zeros((batch, nodes, num_actions), np.float32),
         children=np.full((batch, nodes, num_actions), UNVISITED, np.int32),
         parent=np.full((batch, nodes), UNVISITED, np.int32),
+        action=np.zeros((batch, nodes), np.int32),
         depth=np.zeros((batch, nodes), np.int32),
         reward=np.zeros((batch, nodes), np.float64),
         value_prefix=np.zeros((batch, nodes), np.float32),
+        q=np.zeros((batch, nodes), np.float64),
+        edge_q=np.zeros((batch, nodes, num_actions), np.float64),
+        edge_visits=np.zeros((batch, nodes, num_actions), np.int32),
         q_range=np.zeros((batch, 2), np.float64),
         tie_seed=tie_seed,
     )

@@ -71,7 +71,7 @@ class Missing(NamedTuple):
     name: str
     arm: str
     game: str
-    seed: int | None
+    seed: int
     why: str
 
 
@@ -449,7 +449,7 @@ def agent_name(run: Run) -> str:
             use_env(tables, None, run.game if run.config.env.name == "atari" else None)
         )
     except (EzError, OSError):
-        return preset  # a user's file that has gone since, or has another shape now
+        return run.name.rpartition("-seed")[0] or run.name  # the user's file is not there any more
     found = differences(without_place(config), without_place(run.config))
     if config.env.name != run.config.env.name:
         found = {key: pair for key, pair in found.items() if not key.startswith("env.")}

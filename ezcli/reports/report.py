@@ -33,6 +33,7 @@ from ezcli.reports.statistics import (
     once,
     student,
 )
+from ezcli.words import counted, duration
 
 MARKS = {"published": "†", "re-run by others": "‡"}
 METRICS = {"mean": "mean", "median": "median", "iqm": "IQM", "optimality_gap": "optimality gap"}
@@ -86,6 +87,10 @@ class Section(NamedTuple):
     effects: tuple[FactorEffect, ...]
     curves: tuple[Curve, ...]
     notes: tuple[str, ...]
+
+    def table(self, key: str) -> Table | None:
+        """The first table of a kind, if there is one."""
+        return next((table for table in self.tables if table.key == key), None)
 
 
 class Report(NamedTuple):
@@ -222,7 +227,7 @@ def of_games(games: Sequence[str], group: Group | None = None) -> str:
     if games and set(games) <= set(ATARI_100K):
         return f"{len(games)} of {len(ATARI_100K)} games"
     if group is None or len(games) == len(group.games):
-        return f"{len(games)} game{'' if len(games) == 1 else 's'}"
+        return counted(len(games), "game")
     return f"{len(games)} of {len(group.games)} games"
 
 
@@ -262,9 +267,8 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
 
 def to(sizes: set[int]) -> str:
     """Such as `1 run`, `5 runs` or `3 to 5 runs`."""
-    if sizes == {1}:
-        return "1 run"
-    return f"{min(sizes)} runs" if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)} runs"
+    least = f"{min(sizes)} to " if len(sizes) > 1 else ""
+    return least + counted(max(sizes), "run")
 
 
 def marked(agent: Agent) -> str:
@@ -319,13 +323,13 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
     )
     return Table(
         "differences",
-        f"Minus the full agent: {scale_text(scale)}",
+        f"{minus(comparisons)}: {scale_text(scale)}",
         ("arm", "pairs", "difference", "p", "verdict"),
         rows,
         (
             "Paired by seed within each game. Brackets: 95 %, Student's t, from two pairs on. p: "
-            "the same test after Holm's correction over "
-            f"{tested} arm{'' if tested == 1 else 's'}; better and worse: p below 0.05.",
+            f"the same test after Holm's correction over {counted(tested, 'arm')}; better and "
+            "worse: p below 0.05.",
             *fewer,
         ),
     )
@@ -378,7 +382,7 @@ def by_game_table(comparisons: Sequence[Comparison]) -> Table:
         )
     return Table(
         "differences_by_game",
-        "Minus the full agent, game by game: raw score",
+        f"{minus(comparisons)}, game by game: raw score",
         ("game", *(versus(c) for c in comparisons)),
         tuple(rows),
         ("Brackets: 95 %, Student's t, uncorrected.",),
@@ -434,14 +438,16 @@ def curve_table(curve: Curve, scale: Scale) -> Table:
 
 
 def missing_table(group: Group) -> Table:
-    """The cells of a study without a score, by reason."""
-    rows = tuple(
-        (m.arm, m.game, "" if m.seed is None else str(m.seed), m.why) for m in group.missing
-    )
+    """The cells of a study without a score: the seeds of each arm and game, by reason."""
+    seeds: dict[tuple[str, str, str], list[str]] = {}
+    for m in group.missing:
+        seeds.setdefault((m.arm, m.game, m.why), []).append(str(m.seed))
+    rows = tuple((arm, game, ", ".join(own), why) for (arm, game, why), own in seeds.items())
+    number = len(group.missing)
     return Table(
         "missing",
-        f"Missing: {len(rows)} run{'' if len(rows) == 1 else 's'}",
-        ("arm", "game", "seed", "why"),
+        f"Missing: {counted(number, 'run')}",
+        ("arm", "game", "seeds", "why"),
         rows,
         (f"Go on with: {shell_line(['ablate', '--study', group.name])}",)
         if group.kind == "study"
@@ -509,20 +515,21 @@ def provenance_notes(group: Group) -> list[str]:
     episodes = sorted({run.episodes for run in runs})
     caps = sorted({run.config.env.evaluation_max_episode_steps for run in runs})
     notes = [
-        f"{len(runs)} runs; each score is the mean of {either(episodes)} episodes of at most "
-        f"{either(caps)} env_steps, played with the last weights without exploration."
+        f"{counted(len(runs), 'run')}; each score is the mean over {either(episodes)} episodes of "
+        f"at most {either(caps)} env_steps, played with the last weights without exploration."
     ]
     versions = Counter(version_text(run) for run in runs)
     notes.append(f"Code: {', '.join(text for text, _ in versions.most_common())}.")
     if len(versions) > 1:
         notes.append("The runs were trained by several versions of the code: see CHANGELOG.md.")
     devices = Counter(str(run.session.get("device_name", "unknown")) for run in runs)
-    notes.append(f"Trained on: {', '.join(f'{d} ({n} runs)' for d, n in devices.most_common())}.")
+    trained = [f"{device} ({counted(number, 'run')})" for device, number in devices.most_common()]
+    notes.append(f"Trained on: {', '.join(trained)}.")
     seconds = [run.seconds for run in runs if run.seconds is not None]
     if len(seconds) == len(runs):
         notes.append(
-            f"Training took {sum(seconds) / 3600:.1f} hours in all, "
-            f"{median_of(seconds) / 3600:.2f} a run (median)."
+            f"Training took {duration(sum(seconds))} in all, "
+            f"{duration(median_of(seconds))} a run (median)."
         )
     return notes
 
@@ -545,6 +552,13 @@ def median_of(values: Sequence[float]) -> float:
 def either(values: Sequence[int]) -> str:
     """Such as `32` or `32 or 100`."""
     return " or ".join(f"{value:,}" for value in values)
+
+
+def minus(comparisons: Sequence[Comparison]) -> str:
+    """What is subtracted."""
+    if all(c.against == FULL for c in comparisons):
+        return "Minus the full agent"
+    return "Minus the full agent, or the arm after the minus"
 
 
 def versus(comparison: Comparison) -> str:

@@ -1,6 +1,8 @@
 """Where a run computes: device, precision, threads."""
 
+import ctypes
 import os
+import platform
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -9,6 +11,8 @@ import torch
 
 from ezcli.config import ComputeSettings
 from ezcli.errors import ConfigError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Compute(NamedTuple):
@@ -42,7 +46,20 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "float32"
     torch.set_num_threads(1)
+    keep_freed_memory()
     return Compute(device, precision, settings.threads or num_cores())
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep what is freed instead of handing it back to the system.
+
+    A train_step frees and asks for the same large tensors again and again; without this, the system
+    clears every page of them anew each time.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)  # bytes from which memory is mapped by itself
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # free bytes from which the heap shrinks
 
 
 def num_cores() -> int:

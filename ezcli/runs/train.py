@@ -18,6 +18,7 @@ from ezcli.config import RunConfig
 from ezcli.envs.make import make_env
 from ezcli.errors import RunError
 from ezcli.runs import checkpoint
+from ezcli.runs.agent import load_agent
 from ezcli.runs.compute import Compute, resolve_compute
 from ezcli.runs.evaluate import (
     Evaluated,
@@ -31,7 +32,7 @@ from ezcli.runs.evaluate import (
 from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
 from ezcli.runs.provenance import provenance
 from ezcli.runs.tracking import Tracker, WandbMode
-from ezcli.runs.trainer import Event, Trainer, make_network
+from ezcli.runs.trainer import Event, Trainer
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG}
 
@@ -292,17 +293,9 @@ def evaluate_run(
 
 
 def _evaluate_run(folder: RunFolder, config: RunConfig, episodes: int | None) -> dict[str, Any]:
-    compute = resolve_compute(config.compute)
-    found, _ = checkpoint.newest(folder)
-    if found is None:
-        raise RunError(f"{folder.name!r} has no checkpoint yet.", "Let it train first.")
-    spec = make_env(config.env, evaluation=True).spec
-    network = make_network(config, spec.frame_shape, len(spec.action_names))
-    checkpoint.load_weights(network, found)
-    network.to(compute.device)
-    played = evaluate(network, config, compute, final_protocol(config, episodes))
-    manifest = found.manifest
-    line = evaluation_line(played, "manual", manifest["env_steps"], manifest["train_steps"], config)
+    agent = load_agent(folder, config)
+    played = evaluate(agent.network, config, agent.compute, final_protocol(config, episodes))
+    line = evaluation_line(played, "manual", agent.env_steps, agent.train_steps, config)
     folder.append(EVALUATIONS, line)
     return line
 

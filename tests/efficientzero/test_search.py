@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ezcli.efficientzero.inference import RootNoise, as_evaluation, search_states, search_tree
-from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, UNVISITED, best_action, lot
+from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, UNVISITED, lot, select
 from ezcli.efficientzero.search import Evaluation, search, search_constants
 from ezcli.efficientzero.support import to_scalar
 from ezcli.efficientzero.tree import SearchConstants, new_tree
@@ -138,11 +138,14 @@ def test_the_first_simulation_is_a_fair_lot_whatever_the_priors():
 
 
 def chosen_at_root(policy, seeds, simulations):
-    """What `best_action` takes when nothing is visited, so that scores follow the priors."""
+    """What `select` takes when nothing is visited, so that scores follow the priors."""
     batch = len(seeds)
     tree = new_tree(np.tile(np.array(policy, np.float32), (batch, 1)), np.zeros(batch), 1, seeds)
     tree.visits[:, ROOT] = 1 + simulations
-    return np.array([best_action(tree, CONSTANTS, b, ROOT, 0.0) for b in range(batch)])
+    parents, actions = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
+    select(tree, CONSTANTS, parents, actions)
+    assert set(parents) == {ROOT}
+    return actions
 
 
 @pytest.mark.parametrize("simulations", [1, 2, 7])
@@ -188,6 +191,17 @@ def test_the_range_of_q_is_that_of_all_edges_now():
         value = tree.value_sum[b, 1:] / tree.visits[b, 1:]
         q = tree.reward[b, 1:] + CONSTANTS.discount * value
         assert tree.q_range[b].tolist() == pytest.approx([q.min(), q.max()])
+
+
+def test_edges_repeat_what_their_nodes_say():
+    tree = run(FakeNetwork([1, 2], 3), CONSTANTS, [1, 2])
+    for b in range(2):
+        for node in range(1, CONSTANTS.num_simulations + 1):
+            edge = (b, tree.parent[b, node], tree.action[b, node])
+            assert tree.children[edge] == node
+            assert tree.edge_visits[edge] == tree.visits[b, node]
+            assert tree.edge_q[edge] == tree.q[b, node]
+        assert (tree.edge_visits[b] > 0).sum() == CONSTANTS.num_simulations
 
 
 # With a real network: latents and prefix states.

@@ -103,7 +103,7 @@ def write_study(
     for run in runs:
         cell = run.cells[0]
         place = (cell.arm, cell.env, cell.seed)
-        if skip(*place):
+        if skip(*place) or RunFolder(runs_dir / run.name).exists:  # one run may be in two studies
             continue
         write_run(
             runs_dir / run.name,

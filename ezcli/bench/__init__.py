@@ -1,0 +1,1 @@
+"""`ez bench`: how fast each part of a run is on this machine, from the tree to a whole run."""

@@ -1,0 +1,334 @@
+"""The parts of a run that are timed, each on data of the shapes that a run has.
+
+Inputs are random but alike on every machine; a network has its first weights, which cost what
+trained ones do. Everything waits for the device before a clock is read.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ezcli.bench.timing import Timing, timed
+from ezcli.config import RunConfig
+from ezcli.efficientzero.assemble import make_batch
+from ezcli.efficientzero.batch import Batch, Targets
+from ezcli.efficientzero.components import Rules, rules_for
+from ezcli.efficientzero.frames import FrameStore
+from ezcli.efficientzero.inference import RootNoise, autocast, search_states
+from ezcli.efficientzero.kernels import expand_and_backup, select
+from ezcli.efficientzero.learner import Learner
+from ezcli.efficientzero.loss import losses, total_loss, unroll
+from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.policy import root_noise, tie_seeds
+from ezcli.efficientzero.replay import Replay
+from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.tree import SearchConstants, new_tree
+from ezcli.envs.make import make_env
+from ezcli.envs.protocol import EnvSpec
+from ezcli.envs.vector import VectorEnv
+from ezcli.runs.compute import Compute, num_cores
+from ezcli.runs.measure import first_cycles
+from ezcli.runs.trainer import make_network
+from ezcli.words import counted
+
+TREE_ROOTS, TREE_ACTIONS, TREE_SIMULATIONS = (16, 256, 1536), (6, 18), 50
+SEARCH_ROOTS = (4, 16, 64, 256)
+ENVIRONMENTS = (1, 4, 32)
+
+
+class Result(NamedTuple):
+    """One figure, with the quartiles of its repeats."""
+
+    part: str
+    what: str  # with the part, a name that is the same in every result file
+    value: float
+    low: float
+    high: float
+    unit: str
+    repeats: int
+
+
+class Bench(NamedTuple):
+    """What is timed, and how long."""
+
+    config: RunConfig
+    compute: Compute
+    spec: EnvSpec
+    network: Network  # in evaluation mode, on the device
+    rules: Rules
+    seconds: float  # for each figure
+
+
+def bench(config: RunConfig, compute: Compute, seconds: float) -> Bench:
+    """Builds what the parts need of a run."""
+    spec = make_env(config.env, evaluation=False).spec
+    network = make_network(config, spec.frame_shape, len(spec.action_names))
+    network.to(compute.device).eval()
+    return Bench(config, compute, spec, network, rules_for(config), seconds)
+
+
+def tree(at: Bench) -> Iterator[Result]:
+    """Selecting, expanding and backing up, without a network."""
+    for actions in TREE_ACTIONS:
+        for roots in TREE_ROOTS:
+            work = tree_work(roots, actions)
+            for threads in dict.fromkeys((1, num_cores())):
+                taken = timed(side_by_side(work, threads), at.seconds)
+                scale = 1e9 / (threads * roots * TREE_SIMULATIONS)
+                what = f"{roots} roots, {actions} actions, {counted(threads, 'thread')}"
+                yield result("tree", what, taken, scale, "ns/simulation")
+
+
+def tree_work(roots: int, actions: int) -> Callable[[], object]:
+    """A whole search, with numbers drawn beforehand in place of a network's."""
+    rng = np.random.default_rng(0)
+    nodes = TREE_SIMULATIONS + 1
+    constants = SearchConstants(TREE_SIMULATIONS, 0.988, 1.25, 19652.0, 0.01, 5)
+    policy = rng.dirichlet(np.full(actions, 0.3), size=(nodes, roots)).astype(np.float32)
+    value = rng.normal(size=(nodes, roots)).astype(np.float32)
+    rewards = 0.1 * rng.normal(size=(nodes, roots))
+    seeds = tie_seeds(rng, roots)
+
+    def work() -> None:
+        tree = new_tree(policy[0], value[0], TREE_SIMULATIONS, seeds)
+        parents, chosen = np.zeros(roots, np.int64), np.zeros(roots, np.int64)
+        for node in range(1, nodes):
+            select(tree, constants, parents, chosen)
+            expand_and_backup(
+                tree, constants, node, parents, chosen, rewards[node], policy[node], value[node]
+            )
+
+    return work
+
+
+def side_by_side(work: Callable[[], object], threads: int) -> Callable[[], object]:
+    """The same work in every one of several threads."""
+    if threads == 1:
+        return work
+    executor = ThreadPoolExecutor(threads)
+
+    def together() -> None:
+        for future in [executor.submit(work) for _ in range(threads)]:
+            future.result()
+
+    return together
+
+
+def search(at: Bench) -> Iterator[Result]:
+    """Whole searches with the network, as acting and reanalysis make them."""
+    rng = np.random.default_rng(0)
+    constants = search_constants(at.config, at.rules.prefix_horizon)
+    settings, actions = at.config.search, len(at.spec.action_names)
+    for roots in SEARCH_ROOTS:
+        observations = random_observations(at, roots)
+        noise = root_noise(rng, roots, actions, settings.root_dirichlet_alpha)
+        mixed = RootNoise(noise, settings.root_exploration_fraction)
+        seeds = tie_seeds(rng, roots)
+
+        def work(
+            observations: torch.Tensor = observations,
+            mixed: RootNoise = mixed,
+            seeds: np.ndarray = seeds,
+        ) -> None:
+            search_states(at.network, observations, constants, mixed, seeds, at.compute.precision)
+
+        for threads in dict.fromkeys((1, at.compute.threads)):
+            taken = timed(side_by_side(work, threads), at.seconds)
+            count = threads * roots * settings.num_simulations
+            yield rate(
+                "search",
+                f"{roots} roots, {counted(threads, 'thread')}",
+                taken,
+                count,
+                "simulations/s",
+            )
+
+
+def environment(at: Bench) -> Iterator[Result]:
+    """Playing at random, frames resized and checked as the trainer takes them."""
+    for number in ENVIRONMENTS:
+        rng = np.random.default_rng(0)
+        envs = VectorEnv(lambda: make_env(at.config.env, evaluation=False), number, rng)
+        envs.start()
+
+        def work(
+            envs: VectorEnv = envs, rng: np.random.Generator = rng, number: int = number
+        ) -> None:
+            for _ in range(32):
+                envs.step(rng.integers(len(at.spec.action_names), size=number).tolist())
+
+        taken = timed(work, at.seconds)
+        name = counted(number, "environment")
+        yield rate("environment", name, taken, 32 * number, "env_steps/s")
+
+
+def replay(at: Bench) -> Iterator[Result]:
+    """Drawing a batch, and gathering and augmenting its observations, as the buffer fills."""
+    config, rng = at.config, np.random.default_rng(0)
+    replay = Replay(config, len(at.spec.action_names), config.env.frame_stack)
+    frames = FrameStore(replay.rows, at.spec.frame_shape, at.compute.device)
+    size = config.loss.batch_size
+    targets = zero_targets(at)
+    for share in (0.1, 0.9):
+        fill(replay, frames, at.spec, int(share * replay.rows), rng)
+
+        def draw() -> Any:
+            return replay.sample(size, np.array([1.0]), rng)
+
+        def gather() -> None:
+            make_batch(draw(), targets, replay, frames, config.loss, rng)
+            wait(at)
+
+        full = f"batch of {size}, {share:.0%} full"
+        yield result("replay", f"draw, {full}", timed(draw, at.seconds), 1e3, "ms")
+        yield result("replay", f"draw and gather, {full}", timed(gather, at.seconds), 1e3, "ms")
+
+
+def fill(
+    replay: Replay, frames: FrameStore, spec: EnvSpec, states: int, rng: np.random.Generator
+) -> None:
+    """Adds random states until there are so many; episodes last 500 env_steps."""
+    frame = rng.integers(256, size=spec.frame_shape, dtype=np.uint8)
+    policy = np.full(len(spec.action_names), 1 / len(spec.action_names), np.float32)
+    num_envs = len(replay.length)
+    while replay.length.sum() < states:
+        for env in range(num_envs):
+            if replay.length[env] % 501 == 0:
+                frames.write(replay.begin_episode(env), frame)
+            else:
+                over = replay.length[env] % 501 == 500
+                frames.write(replay.add(env, 0, 0.0, policy, over), np.roll(frame, 1))
+
+
+def learner(at: Bench) -> Iterator[Result]:
+    """One train_step, and its parts."""
+    config, precision = at.config, at.compute.precision
+    network = make_network(config, at.spec.frame_shape, len(at.spec.action_names))
+    learner = Learner(network.to(at.compute.device), config, at.rules, precision)
+    batch = random_batch(at)
+    horizon, consistency = at.rules.prefix_horizon, at.rules.consistency_loss
+    network.train()
+
+    def forward() -> Any:
+        with autocast(at.compute.device, precision):
+            outputs = unroll(network, batch, horizon)
+        wait(at)
+        return outputs
+
+    def with_losses() -> Any:
+        with autocast(at.compute.device, precision):
+            outputs = unroll(network, batch, horizon)
+            found = losses(network, batch, outputs, consistency)
+            total = total_loss(found, batch.weights, config.loss)
+        wait(at)
+        return total
+
+    def with_backward() -> None:
+        learner.optimiser.zero_grad()
+        with_losses().backward()
+        wait(at)
+
+    def whole() -> None:
+        learner.step(batch)
+        wait(at)
+
+    before = 0.0
+    for name, work in (
+        ("unroll", forward),
+        ("losses", with_losses),
+        ("backward", with_backward),
+        ("clip and optimiser", whole),
+    ):
+        taken = timed(work, at.seconds)
+        alone = taken._replace(
+            median=taken.median - before, low=taken.low - before, high=taken.high - before
+        )
+        yield result("learner", name, alone, 1e3, "ms")
+        before = taken.median
+    yield result("learner", f"train_step, batch of {config.loss.batch_size}", taken, 1e3, "ms")
+
+
+def run(at: Bench) -> Iterator[Result]:
+    """A whole run, from its first cycles; evaluations are not counted."""
+    found = first_cycles(at.config, max(15.0, 4 * at.seconds))
+    rate = at.config.schedule.train_steps / found.seconds
+    figures = [
+        ("training", found.seconds / 3600, "h"),
+        ("training", rate, "train_steps/s"),
+        ("memory", found.memory_bytes / 2**30, "GiB"),
+    ]
+    if at.compute.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(at.compute.device)
+        figures.append(("GPU memory", peak / 2**30, "GiB"))
+    for what, value, unit in figures:
+        yield Result("run", what, value, value, value, unit, found.cycles)
+
+
+PARTS: dict[str, Callable[[Bench], Iterator[Result]]] = {
+    "tree": tree,
+    "search": search,
+    "environment": environment,
+    "replay": replay,
+    "learner": learner,
+    "run": run,
+}
+
+
+def result(part: str, what: str, taken: Timing, scale: float, unit: str) -> Result:
+    """A figure that grows with time."""
+    median, low, high = (scale * seconds for seconds in taken[:3])
+    return Result(part, what, median, low, high, unit, taken.repeats)
+
+
+def rate(part: str, what: str, taken: Timing, count: int, unit: str) -> Result:
+    """A figure that shrinks with time."""
+    value, low, high = (count / seconds for seconds in (taken.median, taken.high, taken.low))
+    return Result(part, what, value, low, high, unit, taken.repeats)
+
+
+def random_observations(at: Bench, batch: int) -> torch.Tensor:
+    """[B, C, H, W] uint8 on the device."""
+    channels, height, width = at.spec.frame_shape
+    shape = (batch, channels * at.config.env.frame_stack, height, width)
+    images = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    return torch.from_numpy(images).to(at.compute.device)
+
+
+def random_batch(at: Bench) -> Batch:
+    """A batch of the run's shapes."""
+    loss, device = at.config.loss, at.compute.device
+    size, positions = loss.batch_size, loss.unroll_steps + 1
+    actions = len(at.spec.action_names)
+    images = random_observations(at, size * positions).float() / 255
+    ones = torch.ones(size, positions, device=device)
+    return Batch(
+        observations=images.unflatten(0, (-1, positions)),
+        actions=torch.zeros(size, loss.unroll_steps, dtype=torch.int64, device=device),
+        is_state=ones,
+        value_prefix=ones[:, 1:] * 0.5,
+        value=ones,
+        policy=ones.unsqueeze(-1).expand(-1, -1, actions) / actions,
+        has_policy=ones,
+        weights=ones[:, 0],
+    )
+
+
+def zero_targets(at: Bench) -> Targets:
+    """Targets of one batch."""
+    loss, actions = at.config.loss, len(at.spec.action_names)
+    size, positions = loss.batch_size, loss.unroll_steps + 1
+    return Targets(
+        value_prefix=np.zeros((size, positions - 1), np.float32),
+        value=np.zeros((size, positions), np.float32),
+        policy=np.full((size, positions, actions), 1 / actions, np.float32),
+        has_policy=np.ones((size, positions), bool),
+    )
+
+
+def wait(at: Bench) -> None:
+    """Waits until the device has done what it was given."""
+    if at.compute.device.type == "cuda":
+        torch.cuda.synchronize(at.compute.device)

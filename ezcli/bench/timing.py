@@ -1,0 +1,29 @@
+"""Repeating a piece of work until its time is known."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+LEAST = 5  # repeats, however long they take
+
+
+class Timing(NamedTuple):
+    """Seconds that a piece of work takes."""
+
+    median: float
+    low: float  # first quartile
+    high: float  # third quartile
+    repeats: int
+
+
+def timed(work: Callable[[], object], budget: float, least: int = LEAST) -> Timing:
+    """Times `work` for `budget` seconds, at least `least` times, after once without a clock."""
+    work()
+    taken: list[float] = []
+    while len(taken) < least or sum(taken) < budget:
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    low, median, high = statistics.quantiles(taken, n=4)
+    return Timing(median, low, high, len(taken))

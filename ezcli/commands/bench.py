@@ -1,0 +1,137 @@
+"""`ez bench`: how fast each part of a run is here, beside an earlier result."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ezcli import console
+from ezcli.commands.training import build_config, default_preset
+from ezcli.config import RunConfig
+from ezcli.errors import ConfigError, RunError, UnknownName
+from ezcli.runs.folder import write_atomically
+
+PART_NAMES = ("tree", "search", "environment", "replay", "learner", "run")
+
+
+def bench(
+    parts: list[str],
+    preset: str | None,
+    env: str | None,
+    game: str | None,
+    device: str | None,
+    overrides: list[str] | None,
+    seconds: float,
+    against: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """`ez bench`."""
+    for part in parts:
+        if part not in PART_NAMES:
+            raise UnknownName("part", part, PART_NAMES)
+    earlier = read_result(against) if against else None
+    if preset is None:
+        preset, because = default_preset(env, device)
+        console.note(f"Preset {preset}: {because}.")
+    config = build_config(preset, env, game, None, device, overrides)
+    measured = measure(config, preset, parts or list(PART_NAMES), seconds, quiet=as_json)
+    text = json.dumps(measured, indent=2) + "\n"
+    if as_json:
+        console.write(text)
+    else:
+        show(measured, earlier)
+    if output is not None:
+        save(output, text)
+
+
+def measure(
+    config: RunConfig, preset: str, parts: list[str], seconds: float, quiet: bool
+) -> dict[str, Any]:
+    """Every figure, with what it was measured on."""
+    from ezcli.bench.parts import PARTS
+    from ezcli.bench.parts import bench as prepare
+    from ezcli.runs.compute import resolve_compute
+    from ezcli.runs.provenance import provenance
+
+    compute = resolve_compute(config.compute)
+    at = prepare(config, compute, seconds)
+    results = []
+    for part in parts:
+        if not quiet:
+            console.note(f"Measuring {part} ...")
+        results += [result._asdict() for result in PARTS[part](at)]
+    return {
+        "preset": preset,
+        "identity": config.identity,
+        "game": config.env_label,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance(compute),
+        "results": results,
+    }
+
+
+def show(measured: dict[str, Any], earlier: dict[str, Any] | None) -> None:
+    """The figures as a table; beside an earlier result, how many times as much."""
+    console.show(
+        f"{measured['preset']} on {measured['game']}, {measured['device_name']}, "
+        f"{measured['precision']}"
+    )
+    before = {} if earlier is None else {key(r): r["value"] for r in earlier["results"]}
+    rows = []
+    for found in measured["results"]:
+        row = [found["part"], found["what"], figure(found["value"]), found["unit"]]
+        spread = f"{figure(found['low'])} to {figure(found['high'])}"
+        row.append("" if found["low"] == found["high"] else spread)
+        if earlier is not None:
+            old = before.get(key(found))
+            row.append("" if not old else f"{found['value'] / old:.2f}")
+        rows.append(row)
+    columns = ("part", "what", "median", "unit", "quartiles", *(["ratio"] if earlier else []))
+    console.show_table(columns, rows)
+    if earlier is not None:
+        console.tell(
+            f"Ratio: to {earlier['device_name']}, {earlier['preset']} on {earlier['game']}, "
+            f"measured {earlier['measured']}."
+        )
+
+
+def key(found: dict[str, Any]) -> tuple[str, str, str]:
+    """What two results of the same measurement have in common."""
+    return found["part"], found["what"], found["unit"]
+
+
+def figure(value: float) -> str:
+    """Three digits that count."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """An earlier result.
+
+    Raises:
+      ConfigError: the file holds none.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from error
+    wanted = {"results", "device_name", "preset", "game", "measured"}
+    if not isinstance(found, dict) or not wanted <= found.keys():
+        raise ConfigError(f"{str(path)!r} is no result of `ez bench`.", "Make one with --output.")
+    return found
+
+
+def save(path: Path, text: str) -> None:
+    """Writes a result.
+
+    Raises:
+      RunError: it cannot be written.
+    """
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise RunError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
+    console.note(f"Wrote {path}.")

@@ -1,0 +1,70 @@
+"""`ez watch`: a film of a run's agent at play, and of what it thinks."""
+
+import signal
+from pathlib import Path
+
+from ezcli import console
+from ezcli.commands.training import find_run, on_device
+from ezcli.config import RunConfig
+from ezcli.envs.settings import AtariSettings
+
+GIF_STEPS = 500  # env_steps; longer GIFs are too large to be of use
+FRAMES_PER_SECOND = 60  # of the console
+SLOW_FPS = 4  # where a game has no speed of its own
+
+
+def watch(
+    run: str,
+    output: Path | None,
+    seed: int,
+    max_steps: int | None,
+    fps: int | None,
+    runs_dir: Path,
+    device: str | None,
+) -> int:
+    """`ez watch`."""
+    from ezcli.film.drawing import Artist, Captions, points
+    from ezcli.film.video import check_target, is_gif, writing
+    from ezcli.runs.agent import load_agent
+    from ezcli.runs.folder import RunFolder
+    from ezcli.runs.train import StopRequest
+    from ezcli.runs.watch import play
+
+    folder = RunFolder(find_run(run, runs_dir))
+    config = on_device(folder.config(), device)
+    path = output or folder.path / f"watch-seed{seed}.mp4"
+    check_target(path)
+    most = config.env.evaluation_max_episode_steps
+    cap = min(most, max_steps or (GIF_STEPS if is_gif(path) else most))
+    fps = fps or natural_fps(config)
+    agent = load_agent(folder, config)
+    artist = Artist(
+        Captions(
+            title=config.env_label,
+            subtitle=f"{folder.name}, train_step {agent.train_steps:,}",
+            action_names=agent.spec.action_names,
+        )
+    )
+    stop = StopRequest()
+    with stop.listening(), writing(path, fps) as add, console.live_line() as tell:
+        for moment in play(agent, config, seed, cap, lambda: bool(stop)):
+            tell(f"env_step {moment.env_step:,} of at most {cap:,}, score {points(moment.score)}")
+            picture = artist.draw(moment)
+            for _ in range(1 if moment.ending is None else fps):  # the end stays for a second
+                add(picture)
+    console.show(f"Score {points(moment.score)} after {moment.env_step:,} env_steps: {path}")
+    if moment.ending == "cut":
+        why = "--max-steps makes it longer." if cap < most else "So does an evaluation."
+        console.show(f"The film cuts the game off there. {why}")
+    if stop.signal is None:
+        return 0
+    console.show(f"Stopped by {stop.signal.name}; the film holds what was played until then.")
+    return 130 if stop.signal is signal.SIGINT else 75
+
+
+def natural_fps(config: RunConfig) -> int:
+    """Pictures a second at which a game is played as fast as on the console, where there is one."""
+    env = config.env
+    if not isinstance(env, AtariSettings):
+        return SLOW_FPS
+    return max(1, round(FRAMES_PER_SECOND / env.frame_skip))

@@ -1,0 +1,178 @@
+"""Pictures -> an MP4 that browsers play, or a GIF; one by one, so that memory stays flat.
+
+PyAV brings its own encoders: no ffmpeg on the machine is needed. Pillow's GIF writer would keep all
+frames until the end.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+from PIL import Image, ImageColor
+
+from ezcli.errors import ConfigError, RunError
+from ezcli.film.drawing import (
+    BACKGROUND,
+    CHOSEN,
+    DIM,
+    FAINT,
+    GAIN,
+    INSET,
+    LOSS,
+    NETWORK,
+    PANEL,
+    SEARCH,
+    TEXT,
+)
+
+SUFFIXES = (".mp4", ".gif")
+H264 = "libx264"
+# Without its macroblock tree x264 writes the same bytes every time; with it, it did not under load.
+H264_OPTIONS = {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"}
+BT709 = 1  # in FFmpeg's tables of colour matrices, primaries and transfer curves alike
+LIMITED_RANGE = 1
+
+
+def check_target(path: Path) -> None:
+    """Refuses a file that no film can become, before anything is played.
+
+    Raises:
+      EzError: its suffix, its folder or its place is wrong, or there is no encoder.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        allowed = " or ".join(SUFFIXES)
+        raise ConfigError(f"{str(path)!r} does not end in {allowed}.", "Nothing else is written.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"There is no folder {str(path.parent)!r}.", "Make it first.")
+    if path.is_dir():
+        raise ConfigError(f"{str(path)!r} is a folder.", "Name a file.")
+    if not os.access(path.parent, os.W_OK):
+        raise RunError(f"{str(path.parent)!r} cannot be written to.", "Choose another --output.")
+    if not is_gif(path) and H264 not in av.codecs_available:
+        raise RunError("This PyAV has no encoder for H.264.", "Use a file that ends in .gif.")
+
+
+def is_gif(path: Path) -> bool:
+    """Whether the file is to be a GIF."""
+    return path.suffix.lower() == ".gif"
+
+
+@contextmanager
+def writing(path: Path, fps: int) -> Iterator[Callable[[Image.Image], None]]:
+    """Gives a function that adds a picture; all must be of one, even size.
+
+    The film is written aside and renamed at the end. Whatever is raised, no half film is left, and
+    a film that was there before stays.
+
+    Raises:
+      RunError: the file cannot be written.
+    """
+    draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    to_frame = gif_frame if is_gif(path) else h264_frame
+    try:
+        with named(path):
+            container, stream = open_film(draft, fps, is_gif(path))
+        count = itertools.count()
+
+        def add(image: Image.Image) -> None:
+            if (stream.width, stream.height) != image.size:
+                stream.width, stream.height = image.size
+            frame = to_frame(image)
+            frame.pts, frame.time_base = next(count), Fraction(1, fps)
+            with named(path):
+                container.mux(stream.encode(frame))
+
+        try:
+            yield add
+            with named(path):
+                container.mux(stream.encode())
+                container.close()
+                os.replace(draft, path)
+        finally:
+            with suppress(OSError):  # the first error says more
+                container.close()
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Turns the system's errors, a full disk among them, into a sentence about `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"{str(path)!r} cannot be written: {reason}.") from error
+
+
+def open_film(path: Path, fps: int, gif: bool) -> tuple[OutputContainer, VideoStream]:
+    """A file with one stream, ready for its first frame."""
+    if gif:
+        container = av.open(path, "w", format="gif", options={"loop": "0"})  # for ever
+        stream: Stream = container.add_stream("gif", rate=fps)
+    else:
+        # The index goes to the front, so that a browser can start before it has all of the file.
+        container = av.open(path, "w", format="mp4", options={"movflags": "+faststart"})
+        stream = container.add_stream(H264, rate=fps, options=H264_OPTIONS)
+    assert isinstance(stream, VideoStream)
+    if gif:
+        stream.pix_fmt = "pal8"
+    else:
+        stream.pix_fmt = "yuv420p"  # the only one that all browsers play
+        context = stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED_RANGE
+    return container, stream
+
+
+def h264_frame(image: Image.Image) -> av.VideoFrame:
+    """A picture as H.264 takes it."""
+    frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+
+
+def gif_frame(image: Image.Image) -> av.VideoFrame:
+    """A picture in the colours of `palette`: the same for all, so that only changes are stored."""
+    reduced = image.quantize(palette=palette(), dither=Image.Dither.NONE)
+    colours = np.full((256, 4), 255, np.uint8)  # alpha, red, green, blue
+    colours[:, 1:] = np.array(palette().getpalette(), np.uint8).reshape(256, 3)
+    both: Any = (np.asarray(reduced), colours)  # PyAV's stub knows no palettes
+    return av.VideoFrame.from_ndarray(both, format="pal8")
+
+
+@cache
+def palette() -> Image.Image:
+    """256 colours: those of the drawing, softened towards its grounds; greys; an even spread."""
+    drawn = [
+        ImageColor.getrgb(colour)
+        for colour in (TEXT, DIM, FAINT, SEARCH, CHOSEN, NETWORK, GAIN, LOSS)
+    ]
+    grounds = [ImageColor.getrgb(colour) for colour in (PANEL, INSET, BACKGROUND)]
+    soft = [
+        tuple(round(c * share + g * (1 - share)) for c, g in zip(colour, ground, strict=True))
+        for colour in drawn
+        for ground in grounds[:2]
+        for share in (1.0, 0.75, 0.5, 0.25)
+    ]
+    greys = [(grey, grey, grey) for grey in range(0, 256, 5)]
+    spread = [
+        (red, green, blue)
+        for red in (0, 64, 128, 191, 255)
+        for green in (0, 51, 102, 153, 204, 255)
+        for blue in (0, 64, 128, 191, 255)
+    ]
+    colours = list(dict.fromkeys([*grounds, *soft, *greys, *spread]))[:256]
+    colours += [(0, 0, 0)] * (256 - len(colours))
+    image = Image.new("P", (1, 1))
+    image.putpalette([value for colour in colours for value in colour])
+    return image

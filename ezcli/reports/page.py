@@ -1,0 +1,149 @@
+"""A report as one HTML page that needs nothing else: no network, no other file.
+
+Everything that comes from outside is escaped by Jinja2; the page's policy lets no script run but
+its own, and loads nothing.
+"""
+
+import base64
+import hashlib
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from ezcli import __version__
+from ezcli.reports import plots
+from ezcli.reports.formats import cell_text, is_numeric, is_prose, number_text, one_line
+from ezcli.reports.report import (
+    DIGITS,
+    Cell,
+    Interval,
+    Number,
+    Probability,
+    Report,
+    Section,
+    Table,
+    interval,
+)
+
+POINT = 4 / 3  # CSS pixels
+SMALLEST, LARGEST = 0.55, 1.3  # of a figure's own width, between which it follows the page's
+
+
+class Picture(NamedTuple):
+    """A plot inside the page."""
+
+    title: str
+    svg: Markup
+
+
+class RunRow(NamedTuple):
+    """A run in the list at the end of a section."""
+
+    arm: str
+    game: str
+    seed: int
+    score: float
+    score_text: str
+    normalised: float | None
+    normalised_text: str
+    name: str
+    link: str
+
+
+def html(report: Report, folder: Path) -> str:
+    """The page; links to run folders are relative to `folder`, where it will lie."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"clean": one_line, "attributes": attributes, "content": content}
+    environment.tests["numeric"] = is_numeric
+    package = files("ezcli.reports")
+    script = (package / "page.js").read_text(encoding="utf-8")
+    template = environment.from_string((package / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        report=report,
+        title=title(report),
+        made_by=f"Made by ezcli {__version__}.",
+        pictures=[pictures(section, report) for section in report.sections],
+        runs=[run_rows(section, folder) for section in report.sections],
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def title(report: Report) -> str:
+    """Of the page."""
+    if len(report.sections) == 1:
+        return one_line(report.sections[0].title)
+    return f"{len(report.sections)} groups of runs"
+
+
+def attributes(cell: Cell, table: Table, column: int) -> Markup:
+    """Attributes of a table's cell: how it is set, and what it is sorted by."""
+    found = []
+    if is_numeric(table, column):
+        found.append('class="number"')
+    elif is_prose(table, column):
+        found.append('class="prose"')
+    if cell is None:
+        found.append('data-value=""')
+    elif isinstance(cell, Interval):
+        found.append(f'data-value="{cell.estimate.value!r}"')
+    elif isinstance(cell, Number | Probability):
+        found.append(f'data-value="{cell.value!r}"')
+    elif is_numeric(table, column):
+        found.append(f'data-value="{"".join(c for c in cell if c.isdigit() or c in ".-")}"')
+    return Markup("".join(f" {attribute}" for attribute in found))
+
+
+def content(cell: Cell) -> Markup:
+    """A cell's text; an interval stands back behind its number."""
+    value, bracket, rest = one_line(cell_text(cell)).partition(" [")
+    if isinstance(cell, Interval) and bracket:
+        return Markup('{} <span class="interval">[{}</span>').format(value, rest)
+    return escape(value + bracket + rest)
+
+
+def pictures(section: Section, report: Report) -> list[Picture]:
+    """The section's plots as SVG in the colours of the page's text."""
+    return [Picture(plot.title, inline(plot)) for plot in plots.plots(section, report.agents)]
+
+
+def inline(plot: plots.Plot) -> Markup:
+    """A figure as an SVG element that shrinks with the page, down to where it can be read."""
+    text = plots.render(plot.figure, "svg").decode()
+    text = text[text.index("<svg") :].replace(plots.INK, "currentColor")
+    width = plot.figure.get_figwidth() * 72 * POINT
+    style = f"min-width:{SMALLEST * width:.0f}px;max-width:{LARGEST * width:.0f}px"
+    return Markup(text.replace("<svg", f'<svg style="{style}"', 1))
+
+
+def run_rows(section: Section, folder: Path) -> list[RunRow]:
+    """Every run of a section, with a link to its folder."""
+    rows = []
+    for arm in section.group.arms if section.group else ():
+        for game, seeds in sorted(arm.runs.items()):
+            for seed, run in sorted(seeds.items()):
+                value = run.normalised(run.score) if run.has_human_score else None
+                rows.append(
+                    RunRow(
+                        arm=arm.name,
+                        game=game,
+                        seed=seed,
+                        score=run.score,
+                        score_text=cell_text(interval([run.score])),
+                        normalised=value,
+                        normalised_text="" if value is None else number_text(value, DIGITS, False),
+                        name=run.name,
+                        link=link(run.path, folder),
+                    )
+                )
+    return rows
+
+
+def link(path: Path, folder: Path) -> str:
+    """A relative address of a folder, whatever its name holds."""
+    return quote(Path(os.path.relpath(path, folder)).as_posix()) + "/"

@@ -1,0 +1,415 @@
+"""Plots of a report's sections: figures of matplotlib, drawn without a display.
+
+Colours are Okabe and Ito's, which colour-blind people tell apart; lines differ in markers too. Each
+figure says below itself how many runs stand behind it and what its intervals are.
+"""
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from ezcli.reports.collect import Group, Run
+from ezcli.reports.compare import Scale, arm_scores, generator
+from ezcli.reports.formats import one_line
+from ezcli.reports.published import Agent
+from ezcli.reports.report import METRICS, Interval, Number, Section
+from ezcli.reports.statistics import TAILS, Estimate, profile, resample, student
+from ezcli.words import counted
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
+MARKERS = "osD^vPX*"
+INK = "#24292f"  # of text and axes; a page replaces it by the colour of its own text
+GREY = "#8c959f"
+FILE_TYPES = ("png", "svg", "pdf")
+MOST_CURVES = 30  # games with a panel of their own
+CAPTION_LETTERS = 14  # to an inch
+PROFILE_RESAMPLES = 2_000
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "grid.alpha": 0.35,
+    "grid.color": GREY,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "lines.solid_capstyle": "butt",  # an interval ends where it ends
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 180,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ezcli",  # equal reports give equal files
+    "text.color": INK,
+    "text.parse_math": False,  # names may hold a dollar
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+class Plot(NamedTuple):
+    """A figure and how to call it."""
+
+    name: str  # for files
+    title: str  # for readers
+    figure: Figure
+
+
+def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
+    """Every plot that a section has data for."""
+    group, scale = section.group, section.scale
+    if group is None or not group.runs:
+        return
+    with rc_context(STYLE):
+        if any(len(run.curve) > 1 for run in group.runs):
+            yield Plot("learning-curves", "Learning curves", learning_curves(group))
+        if scale and scale.kind == "normalised":
+            if section.table("aggregates"):
+                figure = aggregate_intervals(section)
+                yield Plot("aggregates", "Aggregate scores", figure)
+            yield Plot("games", "Human-normalised score by game", game_bars(group, agents))
+            if len(scale.games) > 1:
+                yield Plot("profile", "Performance profile", performance_profile(group, scale))
+        if section.comparisons:
+            yield Plot("differences", "Differences to the full agent", differences(section))
+            yield Plot("improvement", "Probability of improvement", improvement(section))
+        if section.effects:
+            yield Plot("effects", "Main effects and interactions", effects(section))
+        for key in dict.fromkeys(curve.key for curve in section.curves):
+            yield Plot(f"sweep-{file_name(key)}", f"Score over {key}", sweep(section, key))
+
+
+def learning_curves(group: Group) -> Figure:
+    """Scores over env_steps, a panel for each game, a line for each arm."""
+    games = [game for game in group.games if any(game in arm.runs for arm in group.arms)]
+    games = games[:MOST_CURVES]
+    columns = min(len(games), 2 if len(games) <= 4 else 4)
+    rows = math.ceil(len(games) / columns)
+    figure = Figure(figsize=(3.3 * columns if columns > 1 else 5.5, 2.2 * rows + 1.1))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[len(games) :]:
+        panel.set_visible(False)
+    for panel, game in zip(panels, games, strict=False):
+        for index, arm in enumerate(group.arms):
+            if game in arm.runs:
+                draw_curve(panel, list(arm.runs[game].values()), look(index), arm.name)
+        panel.set_title(game)
+        panel.xaxis.set_major_locator(MaxNLocator(4))
+        panel.xaxis.set_major_formatter(FuncFormatter(thousands))
+    figure.supxlabel("environment steps", fontsize=8.5)
+    figure.supylabel("score of an evaluation", fontsize=8.5)
+    legend_above(figure, panels[0], len(group.arms))
+    caption(
+        figure,
+        f"{runs_text(sizes_of(group))} Means of greedy evaluations; bands: 95 %, Student's t.",
+    )
+    return figure
+
+
+def draw_curve(panel: Axes, runs: Sequence[Run], style: dict[str, Any], label: str) -> None:
+    """The mean of the runs' evaluations at each env_step that all of them have, with its band."""
+    scores = [{point.env_steps: point.score for point in run.curve} for run in runs]
+    steps = sorted(set.intersection(*(set(table) for table in scores)))
+    if not steps:
+        return
+    found = [student([np.array([t[step] for t in scores])]).estimate for step in steps]
+    panel.plot(steps, [e.value for e in found], label=label, **style)
+    if found[0].low is not None:
+        low, high = ([bound(e)[i] for e in found] for i in (0, 1))
+        panel.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def aggregate_intervals(section: Section) -> Figure:
+    """Mean, median, IQM and optimality gap of every arm; published ones without an interval."""
+    table = section.table("aggregates")
+    assert table is not None, "sections with aggregates only"
+    names = [str(row[0]) for row in table.rows]
+    figure = Figure(figsize=(8, 0.34 * len(names) + 1.4))
+    panels = figure.subplots(1, len(METRICS), sharey=True)
+    rows = np.arange(len(names))[::-1]
+    arms = len(section.group.arms) if section.group else 0
+    for column, (panel, title) in enumerate(zip(panels, METRICS.values(), strict=True), start=1):
+        for index, (y, row) in enumerate(zip(rows, table.rows, strict=True)):
+            cell = row[column]
+            if isinstance(cell, Interval):
+                draw_interval(panel, cell.estimate, y, look(index))
+            elif isinstance(cell, Number):
+                panel.plot(cell.value, y, marker="|", color=GREY, markersize=11, linewidth=0)
+        arrow = "←" if title == "optimality gap" else "→"
+        panel.set_title(f"{title} {arrow}")
+        panel.grid(axis="y", visible=False)
+        panel.xaxis.set_major_locator(MaxNLocator(4))
+    panels[0].set_yticks(rows, names)
+    panels[0].set_ylim(-0.6, len(names) - 0.4)
+    figure.supxlabel("human-normalised score (random 0, human 1)", fontsize=8.5)
+    marks = " Grey ticks: published, not measured here." if arms < len(names) else ""
+    caption(figure, f"{table.title}. Bars: 95 % stratified bootstrap.{marks}")
+    return figure
+
+
+def game_bars(group: Group, agents: Sequence[Agent]) -> Figure:
+    """Human-normalised score of each game: bars of the full agent, marks of published ones."""
+    arm = next(arm for arm in group.arms if arm.runs)  # the full agent stands first
+    games = [
+        game
+        for game in reversed(group.games)
+        if any(run.has_human_score for run in arm.runs.get(game, {}).values())
+    ]
+    figure = Figure(figsize=(7, 0.24 * len(games) + 1.8))
+    panel = figure.subplots()
+    for y, game in enumerate(games):
+        values = np.array([run.normalised(run.score) for run in arm.runs[game].values()])
+        found = student([values]).estimate
+        label = one_line(arm.name) if y == 0 else None
+        panel.barh(y, found.value, 0.62, color=PALETTE[0], alpha=0.75, label=label)
+        if found.low is not None:
+            panel.plot(bound(found), [y, y], color=INK, linewidth=1)
+    for index, agent in enumerate(agents):
+        points = [(agent.normalised[g], y) for y, g in enumerate(games) if g in agent.normalised]
+        if points:
+            panel.plot(
+                *zip(*points, strict=True),
+                marker=MARKERS[index % len(MARKERS)],
+                linewidth=0,
+                color=PALETTE[1 + index % (len(PALETTE) - 1)],
+                markeredgecolor=INK,
+                markeredgewidth=0.6,
+                markersize=5.5,
+                label=f"{agent.about.title} ({agent.about.kind})",
+            )
+    low, high = panel.dataLim.intervalx
+    panel.set_xlim(min(low, 0) - 0.05, max(high, 1) * 1.25)
+    panel.axvline(1, color=GREY, linestyle="--", linewidth=1)
+    panel.axvline(0, color=INK, linewidth=0.8)
+    panel.set_xscale("symlog", linthresh=1, linscale=1.5)
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.set_yticks(range(len(games)), games)
+    panel.set_ylim(-0.6, len(games) - 0.4)
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel("human-normalised score (linear to 1, logarithmic above; dashed: human)")
+    legend_above(figure, panel, 3)
+    sizes = sorted({len(arm.runs[game]) for game in games})
+    caption(figure, f"{runs_text(sizes)} Lines: 95 %, Student's t.")
+    return figure
+
+
+def performance_profile(group: Group, scale: Scale) -> Figure:
+    """Share of runs above each human-normalised score."""
+    figure = Figure(figsize=(6, 3.6))
+    panel = figure.subplots()
+    every = np.concatenate([x for arm in group.arms if arm.runs for x in arm_scores(arm, scale)])
+    lowest, highest = float(min(0, every.min())), float(max(1.0, np.percentile(every, 98)))
+    thresholds = np.linspace(lowest, highest, 201)
+    for index, arm in enumerate(group.arms):
+        if not arm.runs:
+            continue
+        scores, style = arm_scores(arm, scale), look(index)
+        panel.plot(
+            thresholds,
+            profile(scores, thresholds),
+            color=style["color"],
+            linestyle=("-", "--", "-.", ":")[index % 4],
+            label=arm.name,
+        )
+        if min(map(len, scores)) > 1:
+            low, high = profile_band(scores, thresholds)
+            panel.fill_between(thresholds, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    panel.axvline(1, color=GREY, linestyle="--", linewidth=1)
+    panel.set_ylim(-0.02, 1.02)
+    panel.set_xlabel("human-normalised score τ (dashed: human)")
+    panel.set_ylabel("share of runs with score > τ")
+    legend_above(figure, panel, 3)
+    caption(figure, f"{runs_text(sizes_of(group))} Bands: 95 % stratified bootstrap, pointwise.")
+    return figure
+
+
+def profile_band(scores: Sequence[np.ndarray], thresholds: np.ndarray) -> np.ndarray:
+    """[2, T] pointwise 95 % interval of a performance profile."""
+    sizes = [len(values) for values in scores]
+    drawn = np.zeros((PROFILE_RESAMPLES, len(thresholds)))
+    counts = resample(generator(), sizes, PROFILE_RESAMPLES)
+    for values, count in zip(scores, counts, strict=True):
+        drawn += count.T @ (values[:, None] > thresholds) / len(values)
+    result: np.ndarray = np.percentile(drawn / len(scores), TAILS, axis=0)
+    return result
+
+
+def differences(section: Section) -> Figure:
+    """Every arm minus the full agent."""
+    names = [one_line(f"{c.arm} - {c.against}") for c in section.comparisons]
+    figure, _ = forest(
+        names,
+        [c.mean.estimate for c in section.comparisons],
+        f"difference in {axis_text(section.scale)}",
+        0,
+    )
+    pairs = sorted({c.pairs for c in section.comparisons})
+    caption(figure, f"{either(pairs)} pairs a game. Bars: 95 %, Student's t, uncorrected.")
+    return figure
+
+
+def improvement(section: Section) -> Figure:
+    """Probability that a run of an arm beats one of the full agent."""
+    names = [one_line(f"{c.arm} > {c.against}") for c in section.comparisons]
+    found = [c.improvement for c in section.comparisons]
+    figure, panel = forest(names, found, "P(a run of the left beats one of the right)", 0.5)
+    panel.set_xlim(-0.02, 1.02)
+    pairs = sorted({c.pairs for c in section.comparisons})
+    caption(figure, f"{either(pairs)} runs each a game. Bars: 95 % stratified bootstrap.")
+    return figure
+
+
+def effects(section: Section) -> Figure:
+    """Main effects of dropping, and interactions."""
+    names = [one_line(" x ".join(effect.factors)) for effect in section.effects]
+    found = [effect.difference.estimate for effect in section.effects]
+    figure, _ = forest(names, found, f"effect of dropping on {axis_text(section.scale)}", 0)
+    blocks = sorted({effect.blocks for effect in section.effects})
+    caption(
+        figure,
+        f"{either(blocks)} seeds a game in every arm. Bars: 95 %, Student's t, uncorrected. "
+        "Interactions: half of how much one drop changes the effect of the other.",
+    )
+    return figure
+
+
+def forest(
+    names: Sequence[str], found: Sequence[Estimate], label: str, reference: float
+) -> tuple[Figure, Axes]:
+    """Intervals one below the other, and a line where nothing changes."""
+    room = max(map(len, names)) / CAPTION_LETTERS
+    figure = Figure(figsize=(min(4.2 + room, 12), 0.36 * len(names) + 1.4))
+    panel = figure.subplots()
+    rows = np.arange(len(names))[::-1]
+    for index, (y, estimate) in enumerate(zip(rows, found, strict=True)):
+        draw_interval(panel, estimate, y, look(index + 1))  # the first colour is the full agent's
+    panel.axvline(reference, color=GREY, linestyle="--", linewidth=1)
+    panel.set_yticks(rows, names)
+    panel.set_ylim(-0.6, len(names) - 0.4)
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel(label)
+    return figure, panel
+
+
+def sweep(section: Section, key: str) -> Figure:
+    """Scores over the values of one setting, a line for each combination of the others."""
+    lines = [curve for curve in section.curves if curve.key == key]
+    values = list(dict.fromkeys(p.value for line in lines for p in line.points))
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    figure = Figure(figsize=(6, 3.6))
+    panel = figure.subplots()
+    for index, line in enumerate(lines):
+        x = [p.value if numeric else values.index(p.value) for p in line.points]
+        scores = [point.score for point in line.points]
+        style = look(index)
+        panel.plot(x, [e.value for e in scores], label=one_line(line.label), **style)
+        if all(e.low is not None for e in scores):
+            low, high = ([bound(e)[i] for e in scores] for i in (0, 1))
+            panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    if numeric and min(values) > 0 and max(values) / min(values) > 20:
+        panel.set_xscale("log")
+    panel.set_xticks(values if numeric else range(len(values)), list(map(str, values)))
+    panel.minorticks_off()
+    panel.set_xlabel(key)
+    panel.set_ylabel(axis_text(section.scale))
+    legend_above(figure, panel, 3)
+    runs = sorted({point.score.runs for line in lines for point in line.points})
+    caption(figure, f"{either(runs)} runs a game. Bands: 95 %, Student's t.")
+    return figure
+
+
+def draw_interval(panel: Axes, estimate: Estimate, y: float, style: dict[str, Any]) -> None:
+    """A number with its interval."""
+    if estimate.low is not None and estimate.high is not None:
+        panel.plot(
+            [estimate.low, estimate.high], [y, y], color=style["color"], linewidth=5, alpha=0.4
+        )
+    panel.plot(estimate.value, y, **style)
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour and marker of the arm at a place."""
+    return {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
+
+
+def bound(estimate: Estimate) -> tuple[float, float]:
+    """The interval; the number itself where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return estimate.value, estimate.value
+    return estimate.low, estimate.high
+
+
+def legend_above(figure: Figure, panel: Axes, columns: int) -> None:
+    """One legend for all panels, if there is more than one thing to tell apart."""
+    handles, labels = panel.get_legend_handles_labels()
+    if len(handles) > 1:
+        columns = min(columns, len(handles))
+        figure.legend(handles, labels, loc="outside upper left", ncols=columns, fontsize=8)
+
+
+def caption(figure: Figure, text: str) -> None:
+    """What stands behind the figure, below it and below the label that all panels share."""
+    lines = textwrap.wrap(text, int(figure.get_figwidth() * CAPTION_LETTERS))
+    shared = figure.get_supxlabel()
+    figure.supxlabel("\n".join([shared, *lines] if shared else lines), fontsize=8)
+
+
+def sizes_of(group: Group) -> list[int]:
+    """Every number of runs that a game of an arm has."""
+    return sorted({len(seeds) for arm in group.arms for seeds in arm.runs.values()})
+
+
+def runs_text(sizes: Sequence[int]) -> str:
+    """How many runs stand behind each point."""
+    least = f"{sizes[0]} to " if len(sizes) > 1 else ""
+    return f"{least}{counted(sizes[-1], 'run')} a game."
+
+
+def either(values: Sequence[int]) -> str:
+    """Such as `5` or `3 to 5`."""
+    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
+
+def axis_text(scale: Scale | None) -> str:
+    """What is measured."""
+    if scale is None or scale.kind == "raw":
+        return "score"
+    return "human-normalised score"
+
+
+def thousands(value: float, _position: int) -> str:
+    """Such as `20k`."""
+    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"
+
+
+def file_name(text: str) -> str:
+    """A text as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9.=_-]+", "-", text).strip("-.")[:80] or "section"
+
+
+def render(figure: Figure, file_type: str) -> bytes:
+    """The figure as a PNG, SVG or PDF file; equal figures give equal bytes."""
+    stream = io.BytesIO()
+    date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_type]
+    with rc_context(STYLE):
+        figure.savefig(stream, format=file_type, metadata=date, transparent=file_type == "svg")
+    return stream.getvalue()

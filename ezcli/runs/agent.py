@@ -1,0 +1,40 @@
+"""The agent of a run: its network with the weights of the newest whole checkpoint."""
+
+from typing import NamedTuple
+
+from ezcli.config import RunConfig
+from ezcli.efficientzero.network import Network
+from ezcli.envs.make import make_env
+from ezcli.envs.protocol import EnvSpec
+from ezcli.errors import RunError
+from ezcli.runs import checkpoint
+from ezcli.runs.compute import Compute, resolve_compute
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.trainer import make_network
+
+
+class Agent(NamedTuple):
+    """A trained network and all that is needed to play with it."""
+
+    network: Network  # in evaluation mode, on the device
+    compute: Compute
+    spec: EnvSpec  # of the game under the rules of evaluation
+    env_steps: int  # of the checkpoint
+    train_steps: int
+
+
+def load_agent(folder: RunFolder, config: RunConfig) -> Agent:
+    """The agent as it is now, on the config's device.
+
+    Raises:
+      EzError: there is no whole checkpoint, or the device or the game is not there.
+    """
+    compute = resolve_compute(config.compute)
+    found, _ = checkpoint.newest(folder)
+    if found is None:
+        raise RunError(f"{folder.name!r} has no checkpoint yet.", "Let it train first.")
+    spec = make_env(config.env, evaluation=True).spec
+    network = make_network(config, spec.frame_shape, len(spec.action_names))
+    checkpoint.load_weights(network, found)
+    network.to(compute.device).eval()
+    return Agent(network, compute, spec, found.manifest["env_steps"], found.manifest["train_steps"])

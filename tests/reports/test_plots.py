@@ -1,0 +1,142 @@
+"""Plots: which there are, what they show, and that they are drawn the same every time."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ezcli.reports import plots
+from ezcli.reports.collect import collect
+from ezcli.reports.published import DEFAULT_AGAINST, agents_named
+from ezcli.reports.report import Choice, build
+from tests.reports.helpers import noisy, write_study
+
+
+def drawn(runs_dir, against=DEFAULT_AGAINST):
+    groups, said = collect([], runs_dir)
+    report = build(groups, said, agents_named(against), Choice(resamples=200))
+    (section,) = report.sections
+    return section, {plot.name: plot for plot in plots.plots(section, report.agents)}
+
+
+def words(figure):
+    """All that can be read in a figure."""
+    found = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return " ".join(found)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    runs_dir = tmp_path_factory.mktemp("plots")
+    write_study(
+        runs_dir,
+        noisy({"consistency": -0.3}),
+        drops=("consistency", "value-prefix"),
+        factorial=True,
+        games=("pong", "breakout"),
+        curve=lambda arm, game, seed: [(10_000, 0.0), (50_000, 0.1)],
+    )
+    return drawn(runs_dir)
+
+
+def test_a_factorial_study_has_every_kind(study):
+    _, found = study
+    assert list(found) == [
+        "learning-curves",
+        "aggregates",
+        "games",
+        "profile",
+        "differences",
+        "improvement",
+        "effects",
+    ]
+
+
+def test_axes_are_labelled_and_runs_counted(study):
+    _, found = study
+    for plot in found.values():
+        text = words(plot.figure)
+        assert "3 runs" in text or "3 pairs" in text or "3 seeds" in text, plot.name
+        assert "95 %" in text, plot.name
+    assert "environment steps" in words(found["learning-curves"].figure)
+    assert "human-normalised score" in words(found["games"].figure)
+    assert "EfficientZero (published)" in words(found["games"].figure)
+
+
+def test_a_curve_goes_through_the_means(study):
+    section, found = study
+    panels = {panel.get_title(loc="left"): panel for panel in found["learning-curves"].figure.axes}
+    (line,) = [line for line in panels["pong"].lines if line.get_label() == "consistency"]
+    arm = next(arm for arm in section.group.arms if arm.name == "consistency")
+    mean = np.mean([run.score for run in arm.runs["pong"].values()])
+    assert line.get_xdata().tolist() == [10_000, 50_000, 100_000]
+    assert line.get_ydata()[-1] == pytest.approx(mean)
+
+
+def test_an_interval_is_drawn_where_it_is(study):
+    section, found = study
+    panel = found["differences"].figure.axes[0]
+    ends = {tuple(line.get_xdata()) for line in panel.lines if len(line.get_xdata()) == 2}
+    for comparison in section.comparisons:
+        estimate = comparison.mean.estimate
+        assert (estimate.low, estimate.high) in ends
+
+
+def test_arms_have_one_colour_everywhere_and_markers_of_their_own(study):
+    section, found = study
+    panel = found["learning-curves"].figure.axes[0]
+    looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in panel.lines}
+    assert (
+        len(set(looks.values())) == len(section.group.arms) == len({m for _, m in looks.values()})
+    )
+    rows = [arm.name for arm in section.group.arms]
+    for line in found["aggregates"].figure.axes[0].lines:
+        if line.get_marker() not in ("None", "|"):
+            name = rows[len(rows) + 1 - round(line.get_ydata()[0])]  # two published ones below
+            assert (line.get_color(), line.get_marker()) == looks[name]
+
+
+def test_a_game_without_human_scores_has_curves_and_differences_only(tmp_path):
+    write_study(
+        tmp_path,
+        noisy({}),
+        env="catch",
+        preset_name="catch",
+        curve=lambda arm, game, seed: [(100, 0.1)],
+    )
+    _, found = drawn(tmp_path)
+    assert list(found) == ["learning-curves", "differences", "improvement"]
+
+
+def test_one_seed_has_no_band(tmp_path):
+    write_study(tmp_path, noisy({}), seeds=(0,), curve=lambda *place: [(10_000, 0.0)])
+    _, found = drawn(tmp_path)
+    panel = found["learning-curves"].figure.axes[0]
+    assert len(panel.lines) == 2
+    assert not panel.collections
+
+
+def test_a_sweep_has_its_values_on_the_axis(tmp_path):
+    write_study(tmp_path, noisy({}), drops=(), vary=("search.num_simulations=8,50,16",))
+    _, found = drawn(tmp_path)
+    panel = found["sweep-search.num_simulations"].figure.axes[0]
+    assert list(panel.lines[0].get_xdata()) == [8, 16, 50]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["8", "16", "50"]
+
+
+@pytest.mark.parametrize("file_type", plots.FILE_TYPES)
+def test_equal_figures_are_equal_files(tmp_path, file_type):
+    write_study(tmp_path, noisy({}))
+    one, other = (plots.render(drawn(tmp_path)[1]["games"].figure, file_type) for _ in range(2))
+    assert one == other
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[file_type]
+    assert one.startswith(start)
+
+
+def test_nothing_is_cut_off(study):
+    """The outermost pixels of every figure are paper."""
+    for plot in study[1].values():
+        pixels = np.asarray(Image.open(io.BytesIO(plots.render(plot.figure, "png"))).convert("L"))
+        edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+        assert all((edge == 255).all() for edge in edges), plot.name

@@ -1,0 +1,231 @@
+"""A watched game is the evaluated one, and thoughts are what the search said."""
+
+import numpy as np
+import pytest
+
+from ezcli.efficientzero.inference import search_states
+from ezcli.efficientzero.search import Evaluation, search, search_constants
+from ezcli.efficientzero.tree import SearchConstants
+from ezcli.envs.catch import Catch
+from ezcli.envs.make import make_env
+from ezcli.errors import RunError
+from ezcli.runs import watch as module
+from ezcli.runs.agent import load_agent
+from ezcli.runs.evaluate import Protocol, evaluate
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.watch import best_path, play
+from tests.oracles import FakeNetwork
+from tests.runs.helpers import tiny
+
+SEEDS = range(4)
+
+
+@pytest.fixture(scope="module")
+def agent(finished):
+    return load_agent(finished, finished.config())
+
+
+def plain(moment):
+    """A moment as values that can be compared."""
+    thought = moment.thought
+    if thought is not None:
+        thought = thought._replace(visits=thought.visits.tolist(), policy=thought.policy.tolist())
+    return moment._replace(frame=moment.frame.tolist(), thought=thought)
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """What happens in games of catch: the seeds of their starts and the actions."""
+    noted, reset, step = [], Catch.reset, Catch.step
+
+    def noted_reset(self, seed):
+        noted.append(("start", seed))
+        return reset(self, seed)
+
+    def noted_step(self, action):
+        noted.append(("action", action))
+        return step(self, action)
+
+    monkeypatch.setattr(Catch, "reset", noted_reset)
+    monkeypatch.setattr(Catch, "step", noted_step)
+    return noted
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_it_is_the_game_of_an_evaluation_of_one_episode(seed, agent, finished, played):
+    config = finished.config()
+    *_, last = play(agent, config, seed, 100)
+    watched = played.copy()
+    found = evaluate(agent.network, config, agent.compute, Protocol(1, 100, seed, 2))
+    assert watched == played[len(watched) :]
+    assert found.scores == [last.score]
+    assert found.env_steps == [last.env_step]
+
+
+def test_the_same_seed_is_the_same_game_and_another_seed_another(agent, finished):
+    games = [
+        [plain(moment) for moment in play(agent, finished.config(), seed, 100)]
+        for seed in (0, 0, *SEEDS)
+    ]
+    assert games[0] == games[1]
+    assert any(game != games[0] for game in games)
+
+
+def test_playing_the_chosen_actions_again_gives_the_same_frames_and_score(agent, finished, played):
+    config = finished.config()
+    moments = list(play(agent, config, 3, 100))
+    _, start = played[0]
+    game = make_env(config.env, evaluation=True)
+    frame, score = game.reset(start), 0.0
+    for env_step, moment in enumerate(moments):
+        np.testing.assert_array_equal(moment.frame, frame)
+        assert (moment.env_step, moment.score) == (env_step, score)
+        assert (moment.thought is None) == (moment is moments[-1]) == (moment.ending is not None)
+        if moment.thought is not None:
+            step = game.step(moment.thought.action)
+            frame, score = step.frame, score + step.reward
+            assert moments[env_step + 1].reward == step.reward
+    assert step.is_game_over
+    assert moments[-1].ending == "over"
+
+
+def test_endings(agent, finished):
+    config = finished.config()
+    own_cap = tiny("catch", "env.evaluation_max_episode_steps=2")
+    asked = []
+
+    def stop():
+        asked.append(True)
+        return len(asked) == 2
+
+    games = {
+        "over": play(agent, config, 0, 3),  # four rows: over at the cap, but by itself
+        "cut": play(agent, config, 0, 2),
+        "stopped": play(agent, config, 0, 100, stop),
+    }
+    ends = {name: list(game)[-1] for name, game in games.items()}
+    assert {name: end.ending for name, end in ends.items()} == {name: name for name in ends}
+    assert [end.env_step for end in ends.values()] == [3, 2, 1]
+    assert list(play(agent, own_cap, 0, 100))[-1].ending == "cut"  # the environment's own
+
+
+def test_a_stop_at_the_start_still_shows_it(agent, finished):
+    (moment,) = play(agent, finished.config(), 0, 100, lambda: True)
+    assert (moment.env_step, moment.ending) == (0, "stopped")
+
+
+def test_a_thought_is_what_a_search_finds(agent, finished, monkeypatch):
+    asked, thinking = [], module.think
+
+    def think(*given):
+        asked.append((given, thinking(*given)))
+        return asked[-1][1]
+
+    monkeypatch.setattr(module, "think", think)
+    list(play(agent, finished.config(), 1, 100))
+    assert len(asked) == 3
+    for (_, observation, constants, ties), thought in asked:
+        observations = module.torch.from_numpy(observation[None])
+        found = search_states(agent.network, observations, constants, None, ties, "float32")
+        assert thought.visits.tolist() == found.visits[0].tolist()
+        assert thought.visits.sum() == constants.num_simulations
+        assert thought.action == found.visits[0].argmax() == thought.best_path[0].action
+        assert np.float32(thought.value) == found.value[0]
+        assert thought.network_value == found.network_value[0]
+        assert thought.depth == found.depth[0] >= len(thought.best_path)
+        assert thought.policy.sum() == pytest.approx(1)
+
+
+def test_frames_are_stacked_as_in_an_evaluation(agent, monkeypatch):
+    config, seen = tiny("catch", "env.frame_stack=2"), []
+    thought = module.Thought(0, np.ones(3), np.ones(3), 0.0, 0.0, 1, ())
+
+    def think(agent, observation, constants, ties):
+        seen.append(observation)
+        return thought
+
+    monkeypatch.setattr(module, "think", think)
+    moments = list(play(agent, config, 0, 100))
+    frames = [moments[0].frame, *(moment.frame for moment in moments[:-1])]
+    for observation, older, newer in zip(seen, frames[:-1], frames[1:], strict=True):
+        np.testing.assert_array_equal(observation, np.concatenate([older, newer]))
+
+
+# ------------------------------------------------------------------ the best path
+
+
+def searched(horizon, num_actions, key):
+    """A tree of 40 simulations on a made-up network."""
+    network = FakeNetwork([key], num_actions)
+    constants = SearchConstants(40, 0.95, 1.25, 19652.0, 0.01, horizon)
+    return search(
+        Evaluation(*network.root()),
+        lambda node, parents, actions: Evaluation(*network.evaluate(parents, actions)),
+        constants,
+        np.array([5]),
+    )
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 5])
+@pytest.mark.parametrize(("num_actions", "key"), [(2, 1), (2, 8), (3, 2), (18, 3)])
+def test_the_best_path_goes_to_the_most_visited_children(horizon, num_actions, key):
+    tree = searched(horizon, num_actions, key)
+    path = best_path(tree, horizon)
+    assert path
+    node = 0
+    for edge in path:
+        children = [n for n in range(len(tree.parent[0])) if tree.parent[0, n] == node]
+        best = max(children, key=lambda n: (tree.visits[0, n], -action_to(tree, n)))
+        assert edge.action == action_to(tree, best)
+        assert edge.visits == tree.visits[0, best]
+        assert edge.reward == tree.reward[0, best]
+        assert edge.value_prefix == tree.value_prefix[0, best]
+        node = best
+    assert node not in tree.parent[0]  # it ends where nothing was tried
+
+
+def action_to(tree, node):
+    """The action that leads to a node from its parent."""
+    (action,) = np.flatnonzero(tree.children[0, tree.parent[0, node]] == node)
+    return int(action)
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 5])
+def test_a_prefix_is_the_sum_of_the_rewards_since_it_began(horizon):
+    path = best_path(searched(horizon, 2, 8), horizon)
+    assert len(path) > 2
+    assert [edge.restarts for edge in path] == [i % horizon == 0 for i in range(len(path))]
+    total = 0.0
+    for edge in path:
+        total = edge.reward + (0.0 if edge.restarts else total)
+        assert edge.value_prefix == pytest.approx(total, abs=1e-5)
+
+
+def test_the_horizon_is_that_of_the_run(agent, finished, monkeypatch):
+    config = finished.config()
+    assert search_constants(config, 5).num_simulations == 2
+    without = tiny("catch", "components.value_prefix=false")
+    horizons = []
+    thought = module.Thought(0, np.ones(3), np.ones(3), 0.0, 0.0, 1, ())
+    monkeypatch.setattr(
+        module, "think", lambda a, o, constants, t: horizons.append(constants) or thought
+    )
+    for chosen in (config, without):
+        list(play(agent, chosen, 0, 1))
+    assert [constants.prefix_horizon for constants in horizons] == [5, 1]
+
+
+# ------------------------------------------------------------------ the agent
+
+
+def test_an_agent_is_the_newest_checkpoint(agent, finished):
+    assert (agent.env_steps, agent.train_steps) == (56, 14)
+    assert agent.spec.action_names == ("stay", "left", "right")
+    assert not agent.network.training
+
+
+def test_a_run_without_a_checkpoint_has_no_agent(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create(tiny())
+    with pytest.raises(RunError, match="has no checkpoint yet"):
+        load_agent(folder, tiny())
