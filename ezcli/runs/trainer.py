@@ -3,10 +3,10 @@
 One process, synchronous, a fixed ratio of train_steps to env_steps; the same config gives the same
 result however fast the machine is. A cycle is
 
-    collect   env_steps with the acting network            (first, until the budget is spent)
-    draw      the batches of the next `sample_ahead` train_steps
-    reanalyse what those need, in threads                   ┐ side by side: neither reads what
-    learn     from the batches drawn one cycle before       ┘ the other writes
+    learn     from the batches drawn one cycle before, in a thread         ┐
+    collect   env_steps with the acting network, until the budget is spent │ side by side: learning
+    draw      the batches of the next `sample_ahead` train_steps           │ reads nothing that the
+    reanalyse what those need, in threads                                  ┘ others write, nor they
     update    priorities and the copies of the network
 
 The state of a run between two cycles is all there is: `checkpoint` saves it and `Trainer` goes on.
@@ -24,7 +24,7 @@ from ezcli.efficientzero.batch import Targets, Window
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.inference import RootNoise, search_states
-from ezcli.efficientzero.learner import Copies, Learner
+from ezcli.efficientzero.learner import Copies, Learner, StepResult
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.policy import (
     root_noise,
@@ -100,9 +100,12 @@ class Trainer:
         with make_executor(self.compute.threads) as executor:
             while not self.is_finished:
                 steps_before = self.learner.train_steps
+                learning = None
+                if self.drawn is not None:
+                    learning = executor.submit(self._learn, self.drawn)
                 may_learn = self.replay.env_steps >= schedule.random_env_steps
                 if self.replay.env_steps < schedule.env_steps:
-                    self._collect()
+                    self._collect(steps_before)
                 pending, window = None, None
                 if may_learn and self.drawn_steps < schedule.train_steps:
                     window = self._draw()
@@ -115,8 +118,8 @@ class Trainer:
                         executor,
                     )
                     self.drawn_steps += schedule.sample_ahead
-                if self.drawn is not None:
-                    self._learn(self.drawn)
+                if learning is not None and self.drawn is not None:
+                    self._update(self.drawn, learning.result())
                     self.drawn = None
                 if pending is not None and window is not None:
                     targets, work = self.reanalyser.finish(pending)
@@ -133,11 +136,11 @@ class Trainer:
             self.frames.write(self.replay.begin_episode(env), frame)
         self.is_started = True
 
-    def _collect(self) -> None:
-        """Plays one cycle's env_steps, all environments in lock step."""
+    def _collect(self, train_steps: int) -> None:
+        """Plays one cycle's env_steps, all environments in lock step, after so many train_steps."""
         num_envs = self.config.acting.num_envs
         for _ in range(self.config.schedule.env_steps_per_cycle // num_envs):
-            policy, actions = self._act()
+            policy, actions = self._act(train_steps)
             for env, arrival in enumerate(self.envs.step(actions.tolist())):
                 reward = arrival.reward
                 if self.config.env.clip_rewards:
@@ -150,7 +153,7 @@ class Trainer:
                 if arrival.finished is not None:
                     self.metrics.add_game(arrival.finished)
 
-    def _act(self) -> tuple[np.ndarray, np.ndarray]:
+    def _act(self, train_steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Policies [E, A] and actions [E] for the newest states."""
         config, rng = self.config, self.streams["acting"]
         envs, acting = config.acting.num_envs, config.acting
@@ -169,7 +172,7 @@ class Trainer:
         )
         self.metrics.add_search(found)
         while_collecting = config.schedule.collecting_train_steps
-        temperature = temperature_at(self.learner.train_steps, while_collecting, acting)
+        temperature = temperature_at(train_steps, while_collecting, acting)
         actions = sample_actions(visit_policy(found.visits, temperature), rng)
         return visit_policy(found.visits), actions
 
@@ -187,8 +190,8 @@ class Trainer:
         exponents = first + (last - first) * progress
         return self.replay.sample(self.config.loss.batch_size, exponents, self.streams["replay"])
 
-    def _learn(self, drawn: Drawn) -> None:
-        """Makes one train_step from each batch; then updates priorities and copies."""
+    def _learn(self, drawn: Drawn) -> list[StepResult]:
+        """Makes one train_step from each batch; writes nothing but the learner's own."""
         results = []
         size = self.config.loss.batch_size
         for number in range(self.config.schedule.sample_ahead):
@@ -201,6 +204,10 @@ class Trainer:
                 self.streams["augmentation"],
             )
             results.append(self.learner.step(batch))
+        return results
+
+    def _update(self, drawn: Drawn, results: list[StepResult]) -> None:
+        """Updates priorities, metrics and copies after the train_steps of a draw."""
         numbers = torch.stack([result.metrics for result in results]).cpu().numpy()
         if not np.isfinite(numbers).all():
             raise RunError(
