@@ -1,6 +1,5 @@
 """Everything that is drawn on a terminal. The one place that imports rich."""
 
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
     from ezcli.reports.report import Table as ReportTable
 
 MOST_SOURCES = 6  # that a terminal shows
+MOST_COLUMNS = 10_000  # of a table that goes into a pipe
 NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 
 out = Console(highlight=False, emoji=False)
@@ -219,7 +219,10 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: 
 
 
 def show_report(report: "Report") -> None:
-    """The tables of a report; intervals go below their numbers where the terminal is narrow."""
+    """The tables of a report; intervals go below their numbers where the terminal is narrow.
+
+    Anywhere but on a terminal a row is a line, however long.
+    """
     from ezcli.reports.formats import one_line
 
     for section in report.sections:
@@ -231,9 +234,10 @@ def show_report(report: "Report") -> None:
             out.print()
             out.print(Text(one_line(table.title), style="bold"), soft_wrap=not out.is_terminal)
             drawn = report_table(table, narrow=False)
-            if out.measure(drawn, options=out.options.update(width=1000)).maximum > out.width:
-                drawn = report_table(table, narrow=True)
-            out.print(drawn)
+            width = out.measure(drawn, options=out.options.update(width=MOST_COLUMNS)).maximum
+            if out.is_terminal and width > out.width:
+                drawn, width = report_table(table, narrow=True), out.width
+            out.print(drawn, width=width, soft_wrap=not out.is_terminal)
             for note in table.notes:
                 out.print(Text(one_line(note), style="dim"), soft_wrap=not out.is_terminal)
         out.print()
@@ -246,7 +250,7 @@ def show_report(report: "Report") -> None:
 
 def report_table(table: "ReportTable", narrow: bool) -> Table:
     """A table of a report for the terminal."""
-    from ezcli.reports.formats import cell_text, is_numeric, one_line
+    from ezcli.reports.formats import broken, cell_text, is_numeric, one_line
 
     drawn = Table(box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(table.columns):
@@ -259,16 +263,6 @@ def report_table(table: "ReportTable", narrow: bool) -> Table:
             cells = [c.replace(" [", "\n[").replace(", ", ",\N{NO-BREAK SPACE}") for c in cells]
         drawn.add_row(*map(Text, (name, *cells)))
     return drawn
-
-
-def broken(name: str, width: int) -> list[str]:
-    """A name in lines of at most `width`, broken after what joins its parts where that can be."""
-    lines = [""]
-    for piece in re.split(r"(?<=[-+,.=_ ])", name):
-        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    return lines
 
 
 def show(text: str) -> None:

@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable
+import string
+from collections.abc import Callable
 from typing import Any
 
 from ezcli.reports.report import Cell, Interval, Number, Probability, Report, Table
@@ -28,6 +29,9 @@ LATEX_SPECIAL = {
     "‡": r"$^\ddagger$",
     "–": "--",
 }
+LATEX_ACCENTED = frozenset(map(chr, range(0xC0, 0x100))) - set("ÐÞðþ")  # in every encoding
+LINE_WIDTH = 74  # of an article, in characters of `small`
+PROSE = r"p{0.3\linewidth}"
 
 
 def cell_text(cell: Cell) -> str:
@@ -199,33 +203,100 @@ def latex(report: Report) -> str:
 
 
 def latex_table(section: str, table: Table) -> list[str]:
-    """A table environment; wide prose is set in paragraphs."""
-    spec = "".join(
-        "r" if is_numeric(table, i) else "p{0.3\\linewidth}" if is_prose(table, i) else "l"
-        for i in range(len(table.columns))
-    )
-    caption = latex_text(f"{section}. {table.title}. {' '.join(table.notes)}")
+    """A table environment.
+
+    What would be wider than the line has its intervals below their numbers; if that is not enough,
+    smaller letters, and its columns in several blocks below each other.
+    """
+    columns = list(range(len(table.columns)))
     rows = [table.columns, *([cell_text(cell) for cell in row] for row in table.rows)]
-    head, *body = (latex_row(row) for row in rows)
+    cells = [[[one_line(text)] for text in row] for row in rows]
+    spec = ["r" if is_numeric(table, i) else PROSE if is_prose(table, i) else "l" for i in columns]
+    blocks, setting = [columns], r"\small"
+    if sum(latex_widths(cells, spec)) > LINE_WIDTH:
+        spec[0] = "l"
+        head, *body = ([text for (text,) in row] for row in cells)
+        cells = [[broken(name, 12) for name in head]]
+        cells += [[broken(name, 26), *map(below, others)] for name, *others in body]
+        if sum(latex_widths(cells, spec)) > LINE_WIDTH:
+            blocks, setting = latex_blocks(cells, spec), r"\scriptsize\setlength{\tabcolsep}{3pt}"
+    caption = latex_text(f"{section}. {table.title}. {' '.join(table.notes)}")
+    tabulars = [latex_tabular(cells, spec, block) for block in blocks]
     return [
         r"\begin{table}[htbp]",
-        r"\centering\small",
+        rf"\centering{setting}",
         rf"\caption{{{caption}}}",
-        rf"\begin{{tabular}}{{{spec}}}",
+        *tabulars[0],
+        *(line for tabular in tabulars[1:] for line in (r"\par\medskip", *tabular)),
+        r"\end{table}",
+    ]
+
+
+def latex_widths(cells: list[list[list[str]]], spec: list[str]) -> list[float]:
+    """About how wide each column is with its gap, in characters of LaTeX's `small`."""
+    widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(spec))]
+    own = (LINE_WIDTH * 0.3 if kind == PROSE else w for kind, w in zip(spec, widths, strict=True))
+    return [width + 2.5 for width in own]
+
+
+def latex_blocks(cells: list[list[list[str]]], spec: list[str]) -> list[list[int]]:
+    """The columns in blocks that fit the line in small letters; each begins with the first."""
+    first, *others = latex_widths(cells, spec)
+    blocks, width = [[0]], first
+    for column, own in enumerate(others, start=1):
+        if len(blocks[-1]) > 1 and width + own > 1.35 * LINE_WIDTH:
+            blocks.append([0])
+            width = first
+        blocks[-1].append(column)
+        width += own
+    return blocks
+
+
+def latex_tabular(cells: list[list[list[str]]], spec: list[str], columns: list[int]) -> list[str]:
+    """A tabular of some of the columns."""
+    parts = [spec[column] for column in columns]
+    rows = [[row[column] for column in columns] for row in cells]
+    head, *body = (latex_row(row, parts) for row in rows)
+    return [
+        rf"\begin{{tabular}}{{{''.join(parts)}}}",
         r"\toprule",
         head,
         r"\midrule",
         *body,
         r"\bottomrule",
         r"\end{tabular}",
-        r"\end{table}",
     ]
 
 
-def latex_row(cells: Iterable[str]) -> str:
+def latex_row(cells: list[list[str]], spec: list[str]) -> str:
     """A line of a table; the end of the one before would take a star or a bracket for its own."""
-    row = " & ".join(map(latex_text, cells)) + r" \\"
-    return f"{{}}{row}" if row.startswith(("*", "[")) else row
+    row = " & ".join(latex_cell(lines, kind) for lines, kind in zip(cells, spec, strict=True))
+    guard = "{}" if row.lstrip().startswith(("*", "[")) else ""
+    gap = r"\addlinespace[2pt]" if any(len(lines) > 1 for lines in cells) else ""
+    return rf"{guard}{row} \\{gap}"
+
+
+def latex_cell(lines: list[str], kind: str) -> str:
+    """Lines below each other; one alone is nothing but itself."""
+    if len(lines) == 1:
+        return latex_text(lines[0])
+    inner = r"\\{}".join(map(latex_text, lines))
+    return rf"\begin{{tabular}}[t]{{@{{}}{kind}@{{}}}}{inner}\end{{tabular}}"
+
+
+def below(text: str) -> list[str]:
+    """An interval below its number."""
+    return text.replace(" [", "\n[").split("\n")
+
+
+def broken(name: str, width: int) -> list[str]:
+    """A name in lines of at most `width`, broken after what joins its parts where that can be."""
+    lines = [""]
+    for piece in re.split(r"(?<=[-+,.=_ ])", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return lines
 
 
 def is_prose(table: Table, column: int) -> bool:
@@ -234,8 +305,9 @@ def is_prose(table: Table, column: int) -> bool:
 
 
 def latex_text(text: str) -> str:
-    """Text with everything that LaTeX would take for a command escaped."""
-    escaped = "".join(LATEX_SPECIAL.get(c, c) for c in one_line(text))
+    """Text with everything that LaTeX would take for a command, or has no letter for, escaped."""
+    known = {c: c for c in LATEX_ACCENTED | set(string.printable)} | LATEX_SPECIAL
+    escaped = "".join(known.get(c, f"U+{ord(c):04X}") for c in one_line(text))
     return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)  # a minus, not a hyphen
 
 

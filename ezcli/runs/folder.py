@@ -246,11 +246,15 @@ def ends_line(handle: BinaryIO) -> bool:
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that a crash leaves the old one or the new one, never half of either."""
     draft = path.with_name(f".tmp-{path.name}")
-    with draft.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(draft, path)
+    try:
+        with draft.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(draft, path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
