@@ -225,6 +225,7 @@ def show_report(report: "Report") -> None:
     """
     from ezcli.reports.formats import one_line
 
+    wide = Console(file=out.file, width=MOST_COLUMNS, highlight=False, emoji=False)
     for section in report.sections:
         out.print(Text(one_line(section.title), style="bold underline"), soft_wrap=True)
         for table in section.tables:
@@ -234,10 +235,9 @@ def show_report(report: "Report") -> None:
             out.print()
             out.print(Text(one_line(table.title), style="bold"), soft_wrap=not out.is_terminal)
             drawn = report_table(table, narrow=False)
-            width = out.measure(drawn, options=out.options.update(width=MOST_COLUMNS)).maximum
-            if out.is_terminal and width > out.width:
-                drawn, width = report_table(table, narrow=True), out.width
-            out.print(drawn, width=width, soft_wrap=not out.is_terminal)
+            if out.is_terminal and wide.measure(drawn).maximum > out.width:
+                drawn = report_table(table, narrow=True)
+            (out if out.is_terminal else wide).print(drawn)
             for note in table.notes:
                 out.print(Text(one_line(note), style="dim"), soft_wrap=not out.is_terminal)
         out.print()

@@ -143,6 +143,7 @@ def is_same(one: Network, other: Network) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
+@pytest.mark.slow
 def test_every_arm_and_every_sum_starts_with_the_same_weights() -> None:
     base = tiny("catch")
     full = make_network(base, (1, 4, 3), 3)

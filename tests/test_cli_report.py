@@ -103,6 +103,7 @@ def test_games_and_arms(ez, tmp_path):
     assert "up_n_down" not in out
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_reports(ez, tmp_path):
     study(tmp_path)
     for form in STARTS:
@@ -139,7 +140,9 @@ def test_published_scores_fit_80_columns(ez, terminal):
 # ------------------------------------------------------------------ formats and files
 
 
-@pytest.mark.parametrize("form", STARTS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(f, marks=[pytest.mark.slow] if f == "html" else []) for f in STARTS]
+)
 def test_a_format_on_standard_output_and_in_a_file(ez, tmp_path, form):
     study(tmp_path)
     code, out, err = ez("report", "--format", form, *FAST)
@@ -159,6 +162,7 @@ def test_json_has_every_run(ez, tmp_path):
     assert len(whole["sections"][0]["runs"]) == 2 * 2 * 3
 
 
+@pytest.mark.slow
 def test_links_start_where_the_page_lies(ez, tmp_path):
     study(tmp_path)
     (tmp_path / "pages").mkdir()

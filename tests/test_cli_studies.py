@@ -92,6 +92,7 @@ def test_what_is_finished_is_counted_and_not_run_again(ez):
     assert "Nothing is left to run." in out
 
 
+@pytest.mark.slow
 def test_a_run_of_ez_train_is_used(ez, tmp_path):
     run(tmp_path / "runs" / "by-hand", tiny("catch", "seed=1"))
     plan = json.loads(ez(*ABLATE, "--json")[1])
@@ -216,6 +217,7 @@ def test_how_it_ends_is_said(ez, monkeypatch, outcome, code, says):
     assert (found, says in squeezed(out)) == (code, True)
 
 
+@pytest.mark.slow
 def test_status_tells_what_is_missing(ez, tmp_path):
     assert "Start one: ez ablate --drop value-prefix" in squeezed(ez("study", "status")[1])
     ez(*ABLATE, "--print-commands")
@@ -248,6 +250,7 @@ def test_a_study_of_real_runs(tmp_path):
     assert all(len(folder.read_info()["sessions"]) == 1 for folder in folders)
 
 
+@pytest.mark.slow
 def test_what_another_process_works_on_is_left_as_it_is(ez, tmp_path):
     """Neither the arms nor the seeds of a second command get into its study."""
     assert ez(*ABLATE, "--quiet")[0] == 0

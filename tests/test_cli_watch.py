@@ -64,6 +64,7 @@ def test_options(ez, mine, tmp_path):
     assert (mine / "watch-seed7.mp4").is_file()
 
 
+@pytest.mark.slow
 def test_a_gif_is_short_unless_asked(ez, mine, monkeypatch):
     monkeypatch.setattr(module, "GIF_STEPS", 2)
     code, out, _ = ez("watch", "mine", "-o", "a.gif")
@@ -84,6 +85,7 @@ def test_a_game_that_evaluations_cut_off_too_cannot_be_longer(ez, mine):
     assert out.splitlines()[1] == "The film cuts the game off there. So does an evaluation."
 
 
+@pytest.mark.slow
 def test_the_same_game_is_the_same_film(ez, mine):
     for name in ("a.mp4", "b.mp4"):
         ez("watch", "mine", "-o", name, "--seed", "2")

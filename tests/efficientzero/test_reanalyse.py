@@ -77,6 +77,7 @@ def is_decision(window):
     return window.is_state & ~window.is_terminal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.0, 0.33, 0.99, 1.0])
 @pytest.mark.parametrize("memoise", ["true", "false"])
 def test_policies_come_from_a_search_for_the_first_rows_of_each_batch(ratio, memoise):
@@ -175,6 +176,7 @@ def test_nothing_is_searched_twice_with_the_same_network(source):
     assert_same(first, again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["network", "search"])
 def test_a_new_version_forgets_all(source):
     bench = Bench(f"value.value_source={source}")
@@ -251,6 +253,7 @@ def test_root_noise_reaches_the_searches():
     assert np.array_equal(one.policy, other.policy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["network", "search"])
 @pytest.mark.parametrize("memoise", ["true", "false"])
 def test_threads_change_nothing(source, memoise, monkeypatch):

@@ -232,6 +232,7 @@ def unrolled(network, observation, path, horizon):
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("horizon", [1, 2, 3])
 @torch.inference_mode()
 def test_every_node_is_what_unrolling_its_actions_gives(horizon):

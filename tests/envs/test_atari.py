@@ -136,6 +136,7 @@ def test_the_contract_says_what_the_task_is():
     assert differences == {"colour", "life_loss_ends_episode", "max_episode_steps"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ATARI_100K)
 def test_every_game_of_the_benchmark_loads_and_plays(game):
     env = make(game, noop_max=2)
@@ -145,6 +146,7 @@ def test_every_game_of_the_benchmark_loads_and_plays(game):
     assert len(env.spec.action_names) <= 18
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_game_in_this_process_and_in_a_fresh_one():
     code = (
         "import sys; sys.path.insert(0, 'tests/envs'); from test_atari import digest, make;"
@@ -163,6 +165,7 @@ def test_the_seed_decides_the_game_in_this_process_and_in_a_fresh_one():
     assert digest(make("assault"), 8, 60) != here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["assault", "kung_fu_master"])
 def test_a_game_knows_nothing_of_the_one_before(game):
     env = make(game, noop_max=0)

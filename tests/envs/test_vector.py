@@ -161,6 +161,7 @@ def test_a_restored_vector_goes_on_exactly(make, num_envs, before, after):
     assert play(vector, actions[before:]) == expected
 
 
+@pytest.mark.slow
 def test_breakout_lives_in_training_make_one_game():
     vector = VectorEnv(lambda: AtariEnv(BREAKOUT, evaluation=False), 1, np.random.default_rng(1))
     vector.start()

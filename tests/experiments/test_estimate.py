@@ -69,6 +69,7 @@ def test_nothing_left_costs_nothing():
     assert total([], [], 2, "").run_hours == 0
 
 
+@pytest.mark.slow
 def test_finished_runs_are_evidence_and_no_others(tmp_path):
     folder = run(tmp_path / "done", tiny())
     (found,) = measured(tmp_path, ["done"])
@@ -95,6 +96,7 @@ def test_the_first_cycles_tell_the_whole():
     assert found.disk_bytes > 1000
 
 
+@pytest.mark.slow
 def test_a_budget_ends_the_measurement():
     assert first_cycles(tiny("catch", "schedule.env_steps=8000"), budget=0.0).cycles == 1
 

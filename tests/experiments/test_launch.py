@@ -83,6 +83,7 @@ def test_all_are_trained_in_order_and_noted(tmp_path):
     assert listener.most == 1
 
 
+@pytest.mark.slow
 def test_jobs_run_side_by_side_and_never_more(tmp_path, script):
     saved = save(tmp_path, make_study(seeds=(0, 1, 2)))
     script(saved, **{f"r{i}": ["slow"] for i in range(6)})
@@ -96,6 +97,7 @@ def test_jobs_run_side_by_side_and_never_more(tmp_path, script):
     assert listener.most == 3
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_twice(tmp_path):
     saved = save(tmp_path, make_study())
     go(saved)
@@ -104,6 +106,7 @@ def test_nothing_is_trained_twice(tmp_path):
     assert len(started(saved)) == len(saved.runs) == len(again.finished)
 
 
+@pytest.mark.slow
 def test_a_failure_is_tried_once_more(tmp_path, script):
     saved = save(tmp_path, make_study())
     script(saved, r0=["fail"], r1=["crash"])
@@ -140,6 +143,7 @@ def test_the_same_command_tries_what_failed_again(tmp_path, script):
     assert started(saved).count(saved.runs[1].name) == 3
 
 
+@pytest.mark.slow
 def test_a_run_stopped_from_outside_goes_on(tmp_path, script):
     saved = save(tmp_path, make_study())
     script(saved, r2=["stop"])
@@ -168,6 +172,7 @@ def test_devices_are_handed_out(tmp_path, script):
     assert [devices[run.name] for run in saved.runs] == ["cuda:0"] + ["cuda:1"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_lets_the_runs_save(tmp_path, script, number, code):
     saved = save(tmp_path, make_study())
@@ -208,6 +213,7 @@ def test_a_second_signal_kills(tmp_path, script, monkeypatch):
     assert attempts(saved) == [(saved.runs[0].name, "stopped", -9)]
 
 
+@pytest.mark.slow
 def test_no_process_is_left_behind_by_a_defect_of_ours(tmp_path, script):
     saved = save(tmp_path, make_study())
     script(saved, r0=["slow"], r1=["slow"])
@@ -240,6 +246,7 @@ def test_two_processes_on_one_study(tmp_path, script):
     assert sorted(started(saved)) == sorted(run.name for run in saved.runs)
 
 
+@pytest.mark.slow
 def test_a_run_that_another_study_trains_is_waited_for(tmp_path, script):
     one = save(tmp_path, make_study(seeds=(0,), name="one"))
     other = save(tmp_path, make_study(["consistency"], (0,), name="other"))
@@ -275,6 +282,7 @@ def no_signals():
     return nullcontext()
 
 
+@pytest.mark.slow
 def test_orphans_are_waited_for_and_count_as_jobs(tmp_path, script):
     """After a SIGKILL of the launcher its processes go on; the same command neither doubles them
     nor runs more than `jobs` beside them."""

@@ -42,6 +42,7 @@ def read(path):
         return facts, times, colours, frames[0]
 
 
+@pytest.mark.slow
 def test_an_mp4_that_browsers_play(tmp_path):
     path = tmp_path / "film.mp4"
     write(path, pictures(20), fps=5)

@@ -580,6 +580,7 @@ def is_refused_or_ten(found):
     return isinstance(found, str) or found.score == pytest.approx(10.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_no_entry_makes_an_error_or_another_score(shared, data):
@@ -591,6 +592,7 @@ def test_no_entry_makes_an_error_or_another_score(shared, data):
     assert is_refused_or_ten(read_run(shared))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 31), JSON)
 def test_no_score_among_the_others_does(shared, place, value):

@@ -125,6 +125,7 @@ def test_a_sweep_has_its_values_on_the_axis(tmp_path):
     assert [label.get_text() for label in panel.get_xticklabels()] == ["8", "16", "50"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_type", plots.FILE_TYPES)
 def test_equal_figures_are_equal_files(tmp_path, file_type):
     write_study(tmp_path, noisy({}))
@@ -134,6 +135,7 @@ def test_equal_figures_are_equal_files(tmp_path, file_type):
     assert one.startswith(start)
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_off(study):
     """The outermost pixels of every figure are paper."""
     for plot in study[1].values():

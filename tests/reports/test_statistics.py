@@ -251,6 +251,7 @@ NAIVE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(5,) * 7, (3, 5, 4, 2, 6)])
 def test_intervals_are_those_of_a_plain_loop(sizes):
     scores, rng = some_scores(sizes), generator(1)
@@ -326,6 +327,7 @@ def test_one_game_is_mann_and_whitneys_u():
         assert found.value == pytest.approx(u / 35)
 
 
+@pytest.mark.slow
 def test_its_interval_is_that_of_a_plain_loop():
     """Both sides are resampled, each by itself."""
     ours, theirs, rng = some_scores((4, 6, 3), 1), some_scores((5, 3, 4), 2), generator()

@@ -109,6 +109,7 @@ def test_the_last_two_stay_with_their_frames_and_nothing_else(stopped):
     )
 
 
+@pytest.mark.slow
 def test_frames_are_written_once(stopped, tmp_path):
     before = contents(stopped.frames)
     shutil.copytree(stopped.path, tmp_path / "run")

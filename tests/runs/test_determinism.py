@@ -9,11 +9,13 @@ def test_the_same_seed_twice_gives_the_same_bytes(undisturbed, finished):
     assert outcome(finished) == undisturbed
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(undisturbed, tmp_path):
     other = outcome(run(tmp_path / "run", tiny("catch", "seed=1", "compute.threads=2")))
     assert all(other[part] != undisturbed[part] for part in undisturbed)
 
 
+@pytest.mark.slow
 def test_threads_do_not_matter(undisturbed, tmp_path):
     assert outcome(run(tmp_path / "run", tiny("catch", "compute.threads=2"))) == undisturbed
 

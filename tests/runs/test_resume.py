@@ -31,6 +31,7 @@ def interrupted(path, config, *stops):
 
 # 1: random play; 3: targets drawn ahead, nothing learnt; 8: only learning is left (below);
 # 6 and 9: an interim evaluation is due; 10: the final one is.
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 3])
 def test_stopped_anywhere(stop, undisturbed, tmp_path):
     assert interrupted(tmp_path / "run", tiny(), stop) == undisturbed
@@ -81,6 +82,7 @@ def test_a_game_with_lives(tmp_path):
     assert interrupted(tmp_path / "parts", config, 3, 4, 3) == whole
 
 
+@pytest.mark.slow
 def test_a_signal_while_loading(undisturbed, tmp_path):
     folder = RunFolder(tmp_path / "run")
     watcher = Watcher(during="Loading")
@@ -89,6 +91,7 @@ def test_a_signal_while_loading(undisturbed, tmp_path):
     assert outcome(folder) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_final_evaluation(undisturbed, tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert train(tiny(), folder, Watcher(during="Evaluating", number=signal.SIGTERM))
@@ -134,6 +137,7 @@ def test_other_compute_and_records_are_not_another_config(finished, tmp_path):
     run(path, tiny("catch", "compute.threads=2", "record.checkpoint_minutes=3"))
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused(finished, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(finished.path, path)
@@ -145,6 +149,7 @@ def test_a_second_process_is_refused(finished, tmp_path):
     run(path, tiny())  # the lock is gone with its holder
 
 
+@pytest.mark.slow
 def test_lines_after_the_checkpoint_are_dropped(stopped, undisturbed, tmp_path):
     """As after a crash between two checkpoints; the 6th event's interim evaluation is due."""
     path = tmp_path / "run"
