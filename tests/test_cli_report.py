@@ -87,6 +87,15 @@ def test_published_scores_without_any_run(ez):
     assert rows["DIAMOND †"][2:4] == ["1.459", "0.373"]
 
 
+def test_runs_that_do_not_count_are_no_reason_to_say_that_there_is_none(ez, tmp_path):
+    config = preset("smoke", "catch")
+    write_run(tmp_path / "runs" / "one", config, [0.1], preset_name="smoke", identity="other")
+    code, out, err = ez("report")
+    assert code == 0
+    assert squeezed(err) == "No run that counts in runs: these are published scores."
+    assert "one is left out: its config.toml was changed" in squeezed(out)
+
+
 def test_published_scores_of_some_agents_and_games(ez):
     options = ("--against", "efficientzero,spr", "--games", "pong, breakout")
     code, out, _ = ez("report", "--format", "csv", *options)

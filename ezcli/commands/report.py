@@ -32,7 +32,8 @@ def make(options: Options) -> Report:
     """The report that the options ask for."""
     groups, said = collect(options.names, options.runs_dir)
     if not groups:
-        console.note(f"No finished run in {options.runs_dir}: these are published scores.")
+        what = "No run that counts" if said else "No finished run"
+        console.note(f"{what} in {options.runs_dir}: these are published scores.")
     if options.against is not None:
         agents = agents_named(listed(options.against))
     else:

@@ -294,7 +294,8 @@ class StudyFolder:
     @property
     def go_on(self) -> str:
         """The command that goes on with the study, to paste into a shell."""
-        elsewhere = [] if self.runs_dir == Path("runs") else ["--runs-dir", str(self.runs_dir)]
+        usual = self.runs_dir.absolute() == Path("runs").absolute()
+        elsewhere = [] if usual else ["--runs-dir", str(self.runs_dir)]
         return shell_line(["ablate", "--study", self.name, *elsewhere])
 
     def command(self, run: PlannedRun, *more: str) -> list[str]:

@@ -98,6 +98,7 @@ class Group(NamedTuple):
     arms: tuple[ArmScores, ...]
     games: tuple[str, ...]  # all that were wanted, by name
     missing: tuple[Missing, ...]
+    go_on: str = ""  # the command that trains what is missing
 
     @property
     def runs(self) -> list[Run]:
@@ -150,7 +151,16 @@ def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
         require_one_environment(agents[0])
         groups += agents
         said += missing
-    return groups, said
+    return distinct(groups), list(dict.fromkeys(said))
+
+
+def distinct(groups: Iterable[Group]) -> list[Group]:
+    """Each group once, though a study may be named and lie in a folder that is named too."""
+    first: dict[object, Group] = {}
+    for group in groups:
+        paths = frozenset(run.path.resolve() for run in group.runs)
+        first.setdefault((group.kind, group.name, paths or group.go_on), group)
+    return list(first.values())
 
 
 def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
@@ -215,7 +225,15 @@ def of_study(folder: StudyFolder) -> Group:
         else:
             arms[cell.arm].runs.setdefault(cell.env, {})[cell.seed] = found
     games = tuple(sorted({cell.env for cell in record.cells}))
-    group = Group(folder.name, "study", study.base, tuple(arms.values()), games, tuple(missing))
+    group = Group(
+        folder.name,
+        "study",
+        study.base,
+        tuple(arms.values()),
+        games,
+        tuple(missing),
+        folder.go_on,
+    )
     for arm in group.arms:
         require_one_agent(group, arm)
     require_one_environment(group)

@@ -78,8 +78,11 @@ class FactorEffect(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What may be said of it."""
-        return verdict(self.difference, self.adjusted_p, self.blocks)
+        """What may be said of it; an interaction alone makes no agent better or worse."""
+        said = verdict(self.difference, self.adjusted_p, self.blocks)
+        if len(self.factors) > 1:
+            return {"better": "positive", "worse": "negative"}.get(said, said)
+        return said
 
 
 class CurvePoint(NamedTuple):

@@ -9,7 +9,6 @@ import numpy as np
 from ezcli.envs.games import ATARI_100K
 from ezcli.errors import ReportError, UnknownName
 from ezcli.experiments.design import FULL
-from ezcli.experiments.study import shell_line
 from ezcli.reports.collect import ArmScores, Group, Run
 from ezcli.reports.compare import (
     Comparison,
@@ -256,6 +255,9 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
     ]
     if known:
         notes += mark_notes(known)
+    absent = [game for game in scale.games if any(game not in a.normalised for a in agents)]
+    if absent:
+        notes.append(f"Not beside published scores: there is none of {', '.join(absent)}.")
     return Table(
         "aggregates",
         f"Human-normalised over {of_games(scale.games)}, {to(sizes)} each",
@@ -306,6 +308,12 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
     """What each arm loses or gains, and what may be said of it."""
     digits = scale_digits(scale, [c.mean.estimate for c in comparisons])
     tested = sum(c.adjusted_p is not None for c in comparisons)
+    p_note = "No p from a single pair."
+    if tested:
+        p_note = (
+            f"p: the same test after Holm's correction over {counted(tested, 'arm')}; better and "
+            "worse: p below 0.05."
+        )
     fewer = [
         f"{versus(c)}: only {', '.join(c.games)} have a seed with both arms."
         for c in comparisons
@@ -327,9 +335,8 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
         ("arm", "pairs", "difference", "p", "verdict"),
         rows,
         (
-            "Paired by seed within each game. Brackets: 95 %, Student's t, from two pairs on. p: "
-            f"the same test after Holm's correction over {counted(tested, 'arm')}; better and "
-            "worse: p below 0.05.",
+            "Paired by seed within each game. Brackets: 95 %, Student's t, from two pairs on. "
+            f"{p_note}",
             *fewer,
         ),
     )
@@ -339,6 +346,7 @@ def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> T
     """Probability of improvement, differences of other aggregates, published effects."""
     several = any(c.iqm for c in comparisons)
     published = any(c.published for c in comparisons)
+    and_published = ", and published effects" if published else ""
     columns = ["arm", "P(better)"]
     columns += ["median", "IQM"] if several else []
     columns += ["published mean", "published median"] if published else []
@@ -363,7 +371,7 @@ def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> T
         )
     return Table(
         "improvement",
-        f"Probability of improvement, and published effects: {scale_text(scale)}",
+        f"Probability of improvement{and_published}: {scale_text(scale)}",
         tuple(columns),
         tuple(rows),
         tuple(notes),
@@ -411,7 +419,8 @@ def effects_table(scale: Scale, effects: Sequence[FactorEffect]) -> Table:
         (
             "A main effect is the mean of the arms that drop minus that of those that keep; an "
             "interaction is half of how much one drop changes the effect of the other. Brackets: "
-            f"95 %, Student's t. p: after Holm's correction over {len(effects)} effects.",
+            f"95 %, Student's t. p: after Holm's correction over {len(effects)} effects; better, "
+            "worse, positive and negative: p below 0.05.",
         ),
     )
 
@@ -449,9 +458,7 @@ def missing_table(group: Group) -> Table:
         f"Missing: {counted(number, 'run')}",
         ("arm", "game", "seeds", "why"),
         rows,
-        (f"Go on with: {shell_line(['ablate', '--study', group.name])}",)
-        if group.kind == "study"
-        else (),
+        (f"Go on with: {group.go_on}",) if group.go_on else (),
     )
 
 

@@ -151,7 +151,8 @@ def make_group(
             SESSION["seconds"],
         )
     labels = tuple(sorted({cell.env for _, cell in cells}))
-    return Group(name, "study", study.base, tuple(arms.values()), labels, tuple(missing))
+    go_on = StudyFolder(Path("runs"), name).go_on
+    return Group(name, "study", study.base, tuple(arms.values()), labels, tuple(missing), go_on)
 
 
 def raw(game, normalised):

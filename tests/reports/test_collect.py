@@ -157,6 +157,28 @@ def test_a_name_given_twice_is_meant_once(runs_dir, run):
     assert said == []
 
 
+def test_a_study_in_a_named_folder_is_meant_once(runs_dir, run, monkeypatch):
+    write_study(runs_dir, lambda *_: 0.5)
+    write_study(runs_dir, lambda *_: 0.5, name="empty", skip=lambda *_: True)
+    monkeypatch.chdir(runs_dir.parent)
+    groups, _ = collect(["runs", "mine", "runs/studies/empty", "one"], runs_dir)
+    assert [group.name for group in groups] == ["empty", "mine", "atari100k"]
+    (runs_dir.parent / "broken" / "half").mkdir(parents=True)
+    (runs_dir.parent / "broken" / "half" / "config.toml").write_text("x = ")
+    _, said = collect(["broken", str(runs_dir.parent / "broken"), "mine"], runs_dir)
+    assert said == ["half is left out: it is new."]
+
+
+def test_a_study_says_how_to_go_on_with_it(runs_dir, tmp_path, monkeypatch):
+    write_study(runs_dir, lambda *_: 0.5)
+    monkeypatch.chdir(tmp_path)
+    (group,), _ = collect(["mine"], runs_dir)
+    assert group.go_on == "ez ablate --study mine"
+    monkeypatch.chdir("/")
+    (group,), _ = collect(["mine"], runs_dir)
+    assert group.go_on == f"ez ablate --study mine --runs-dir {runs_dir}"
+
+
 def test_a_name_is_looked_for_among_studies_first(runs_dir):
     write_study(runs_dir, lambda *_: 0.5, name="both")
     write_run(runs_dir / "both", agent(9), [1.0])

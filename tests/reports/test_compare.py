@@ -331,6 +331,28 @@ def test_a_known_interaction():
         {"consistency": -5, "value-prefix": -4, "consistency+value-prefix": -2}
     )
     assert {e.blocks for e in found.values()} == {3}
+    assert {name: e.verdict for name, e in found.items()} == {
+        "consistency": "worse",
+        "value-prefix": "worse",
+        "consistency+value-prefix": "negative",
+    }
+
+
+def test_an_interaction_makes_no_agent_better():
+    """Dropping both costs no more than dropping one: a positive interaction of two losses."""
+    found = effects(
+        make_group(
+            lambda arm, game, seed: (arm == "full") + NOISE[seed] * (arm == "consistency"),
+            drops=("value-prefix", "consistency"),
+            factorial=True,
+            seeds=range(5),
+        )
+    )
+    assert {name: e.verdict for name, e in found.items()} == {
+        "consistency": "worse",
+        "value-prefix": "worse",
+        "consistency+value-prefix": "positive",
+    }
 
 
 def test_an_additive_model_has_main_effects_only():
@@ -538,4 +560,4 @@ def test_a_group_without_files_is_that_of_files(tmp_path, game):
             assert (
                 run.score == pytest.approx(same.score) == raw(game, noisy({})(one.name, game, seed))
             )
-    assert read._replace(arms=()) == group._replace(arms=())
+    assert read._replace(arms=(), go_on="") == group._replace(arms=(), go_on="")

@@ -137,6 +137,19 @@ def test_aggregates_are_of_the_games_that_all_arms_have():
     assert rest == [None, None]  # over runs, of which nothing is published
 
 
+def test_a_game_without_published_scores_is_named():
+    group = make_group(noisy({}), games=("pong", "zaxxon"))
+    (table,) = tables(made(group))["aggregates"]
+    assert list(cells(table)) == ["full", "value-prefix"]
+    assert table.notes[-1] == "Not beside published scores: there is none of zaxxon."
+    assert "published scores" not in " ".join(
+        tables(made(group, against=()))["aggregates"][0].notes
+    )
+    (table,) = tables(made(group, games=("pong",)))["aggregates"]
+    assert len(table.rows) == 4
+    assert "zaxxon" not in " ".join(table.notes)
+
+
 def test_an_arm_without_runs_is_a_row_without_numbers():
     group = make_group(noisy({}), drops=DROPS, skip=lambda arm, *_: arm == "consistency")
     found = tables(made(group))
@@ -174,9 +187,10 @@ def test_a_game_without_a_score_is_a_row():
 
 
 def test_the_way_on_can_be_pasted():
-    group = make_group(noisy({}), skip=lambda *_: True)._replace(name="my study; rm -r x")
+    group = make_group(noisy({}), skip=lambda *_: True, name="my study; rm -r x")
     (note,) = tables(made(group))["missing"][0].notes
     assert note == "Go on with: ez ablate --study 'my study; rm -r x'"
+    assert tables(made(group._replace(go_on="")))["missing"][0].notes == ()
 
 
 def test_one_seed_has_no_interval():
@@ -188,7 +202,7 @@ def test_one_seed_has_no_interval():
             assert {(c.estimate.low, c.estimate.high) for c in intervals} == {(None, None)}
             assert "[" not in "".join(cell_text(c) for row in table.rows for c in row)
     assert cells(found["differences"][0])["value-prefix"][2:] == ["–", "one pair: no interval"]
-    assert "over 0 arms" in found["differences"][0].notes[0]
+    assert found["differences"][0].notes[0].endswith("No p from a single pair.")
 
 
 def test_differences_say_pairs_p_and_verdict():
@@ -227,6 +241,8 @@ def test_published_effects_stand_beside_ours():
     assert cells(found)["consistency"][1:] == ["–", "–"]
     without = tables(made(make_group(noisy({}), drops=("consistency",))))["improvement"][0]
     assert without.columns == ("arm", "P(better)")
+    assert "and published effects" in found.title
+    assert "published" not in without.title
 
 
 def test_factorial_effects_are_in_a_table():
