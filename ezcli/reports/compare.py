@@ -106,7 +106,7 @@ def verdict(difference: Difference, adjusted_p: float | None, pairs: int) -> str
     """Better, worse, or that nothing can be said."""
     estimate = difference.estimate
     if adjusted_p is None:
-        return "one pair: no interval" if pairs == 1 else "no pairs"
+        return "one pair: no interval"
     if adjusted_p < SIGNIFICANCE:
         return "better" if estimate.value > 0 else "worse"
     corrected = " after Holm" if estimate.excludes_zero else ""

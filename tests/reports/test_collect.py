@@ -157,6 +157,24 @@ def test_a_name_given_twice_is_meant_once(runs_dir, run):
     assert said == []
 
 
+def test_a_name_is_of_a_run_before_it_is_a_path(runs_dir, run, tmp_path, monkeypatch):
+    write_run(tmp_path / "one", agent(seed=7), [20.0])
+    monkeypatch.chdir(tmp_path)
+    (group,), _ = collect(["one"], runs_dir)
+    assert [found.path for found in group.runs] == [run]
+    (group,), _ = collect(["./runs/../one"], runs_dir)
+    assert scores(group) == {"pong": {7: 20.0}}
+
+
+def test_a_studys_run_may_have_another_name(runs_dir):
+    write_study(runs_dir, lambda arm, game, seed: seed)
+    (found, *_) = runs_dir.glob("*full-seed1*")
+    found.rename(runs_dir / "renamed")
+    (group,), said = collect([], runs_dir)
+    assert (group.missing, said) == ((), [])
+    assert group.arms[0].runs["pong"][1].name == "renamed"
+
+
 def test_a_study_in_a_named_folder_is_meant_once(runs_dir, run, monkeypatch):
     write_study(runs_dir, lambda *_: 0.5)
     write_study(runs_dir, lambda *_: 0.5, name="empty", skip=lambda *_: True)

@@ -173,6 +173,22 @@ def test_a_clear_loss_and_a_clear_gain():
     }
 
 
+@pytest.mark.parametrize("loss", [0.25, 0.0])
+def test_pairs_without_any_spread_have_an_exact_verdict(loss):
+    group = make_group(
+        lambda arm, game, seed: 1 - loss * dropped(arm, "value-prefix"),
+        drops=("value-prefix", "consistency"),
+        factorial=True,
+        games=("tetris",),
+        seeds=(0, 1),
+    )
+    said = "worse" if loss else "not distinguishable at n = 2"
+    p = 0 if loss else 1
+    for found in (compared(group), effects(group)):
+        assert (found["value-prefix"].adjusted_p, found["value-prefix"].verdict) == (p, said)
+        assert found["consistency"].adjusted_p == 1
+
+
 def test_one_pair_has_no_verdict():
     found = compared(make_group(lambda arm, *_: arm != "full", seeds=(3,)))["value-prefix"]
     assert found.verdict == "one pair: no interval"

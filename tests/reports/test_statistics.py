@@ -199,6 +199,12 @@ def test_a_single_run_has_no_interval(scores):
         assert estimate[1:] == (None, None, 1)
 
 
+def test_runs_are_those_of_the_game_with_the_fewest():
+    scores = some_scores((5, 2, 4))
+    assert student(scores).estimate.runs == 2
+    assert {e.runs for e in estimates(scores, generator(), resamples=100).values()} == {2}
+
+
 @pytest.mark.parametrize("size", [1e-150, 1e-100, 1e-20, 1e20, 1e60])
 def test_the_size_of_scores_does_not_matter(size):
     small = student(arrays([1, 2, 3], [2, 4]))
@@ -350,6 +356,8 @@ def test_its_interval_is_that_of_a_plain_loop():
         (arrays([0, 1]), arrays([2, 3]), Estimate(0.0, 0.0, 0.0, 2)),
         (arrays([1, 1]), arrays([1, 1]), Estimate(0.5, 0.5, 0.5, 2)),
         (arrays([1], [1, 2]), arrays([0], [0, 0]), Estimate(1.0, None, None, 1)),
+        (arrays([1, 2], [1, 2]), arrays([0], [0, 0]), Estimate(1.0, None, None, 1)),
+        (arrays([1, 2, 3]), arrays([0, 0]), Estimate(1.0, 1.0, 1.0, 2)),
     ],
 )
 def test_probability_of_improvement_at_its_ends(ours, theirs, expected):
