@@ -137,6 +137,22 @@ def test_aggregates_are_of_the_games_that_all_arms_have():
     assert rest == [None, None]  # over runs, of which nothing is published
 
 
+def test_the_title_of_aggregates_says_the_runs_of_every_arm():
+    group = make_group(
+        noisy({}), seeds=range(5), skip=lambda arm, game, seed: arm == "full" and seed > 1
+    )
+    (table,) = tables(made(group))["aggregates"]
+    assert table.title == "Human-normalised over 1 of 26 games, 2 to 5 runs each"
+
+
+def test_a_game_without_a_human_score_has_raw_scores_beside_others():
+    found = tables(made(make_group(lambda *_: 1.0, games=("pong", "tetris"))))
+    full = cells(found["scores"][0])
+    assert full["tetris"] == ["3", "1.00 [1.00, 1.00]", "–"]
+    assert full["pong"][2] == "1.000 [1.000, 1.000]"
+    assert cells(found["beside"][0])["tetris"][0] == "–"
+
+
 def test_a_game_without_published_scores_is_named():
     group = make_group(noisy({}), games=("pong", "zaxxon"))
     (table,) = tables(made(group))["aggregates"]
@@ -255,6 +271,20 @@ def test_factorial_effects_are_in_a_table():
     ]
     assert table.title.endswith("human-normalised, mean over 1 of 26 games")
     assert {row[2].digits for row in table.rows} == {3}
+
+
+def test_the_title_of_factorial_effects_counts_games_with_a_seed_of_every_arm():
+    """Of Q*bert half of the arms have seed 0, the others the other seeds."""
+    group = make_group(
+        noisy({}),
+        drops=DROPS,
+        factorial=True,
+        games=("pong", "qbert"),
+        skip=lambda arm, game, seed: game == "qbert" and ("value" in arm) == (seed == 0),
+    )
+    found = tables(made(group))
+    assert found["aggregates"][0].title.startswith("Human-normalised over 2 of 26 games")
+    assert found["factorial"][0].title.endswith("human-normalised, mean over 1 of 26 games")
 
 
 def test_a_drop_in_a_sweep_is_named_with_what_it_is_compared_with():
@@ -395,6 +425,17 @@ def test_a_few_agents_are_compared_game_by_game():
     assert [row[0] for row in table.rows] == ["pong", "freeway"]
     expected = published_agents()["bbf"].normalised["pong"]
     assert table.rows[0][2] == Number(expected, 3)
+
+
+@pytest.mark.parametrize(("number", "by_game"), [(6, True), (7, False)])
+def test_as_many_agents_as_fit_are_compared_game_by_game(number, by_game):
+    found = tables(made(against=tuple(published_agents())[:number]))
+    assert ("published_by_game" in found) == by_game
+
+
+def test_an_unknown_number_of_runs_behind_a_published_score_is_a_question_mark():
+    (table,) = tables(made())["sources"]
+    assert [row[1] for row in table.rows] == ["3", "?"]
 
 
 def test_nothing_to_compare_is_refused():
