@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from ezcli import console
+from ezcli.commands.report import free_name
 from tests.reports.helpers import noisy, preset, write_run, write_study
 
 FAST = ("--resamples", "200")
@@ -104,6 +105,13 @@ def test_published_scores_of_some_agents_and_games(ez):
     assert {row["row"] for row in rows} == {"EfficientZero †", "SPR ‡", "pong", "breakout"}
 
 
+def test_no_published_scores_beside_ones_own(ez, tmp_path):
+    study(tmp_path)
+    assert "†" in ez("report", *FAST)[1]
+    code, out, _ = ez("report", "--against", "", *FAST)
+    assert (code, "†" in out, "published ones" in out) == (0, False, False)
+
+
 def test_games_and_arms(ez, tmp_path):
     study(tmp_path, drops=("value-prefix", "consistency"))
     out = ez("report", "--games", "pong", "--arms", "consistency", "--against", "", *FAST)[1]
@@ -189,6 +197,11 @@ def test_plots(ez, tmp_path):
     assert squeezed(err) == f"Wrote {len(names)} plots to plots."
     assert "Study-mine-aggregates.svg" in names
     assert {name.rpartition(".")[2] for name in names} == {"svg"}
+
+
+def test_plots_of_equal_names_stay_apart():
+    taken = set()
+    assert [free_name(name, taken) for name in ("a", "b", "a", "a")] == ["a", "b", "a-2", "a-3"]
 
 
 # ------------------------------------------------------------------ what is left out

@@ -266,6 +266,14 @@ def test_missing_is_null():
     assert rows[1]["number"] == {"value": 1.0, "low": None, "high": None, "runs": 1}
 
 
+def test_json_has_no_normalised_score_of_a_game_without_a_human_one():
+    groups = [make_group(lambda *_: 1.0, drops=(), games=("pong", "tetris"), seeds=(0,))]
+    made = build(groups, (), [], Choice(resamples=100))
+    runs = strictly(FORMATS["json"](made))["sections"][0]["runs"]
+    assert [run["game"] for run in runs] == ["pong", "tetris"]
+    assert [run["human_normalised"] for run in runs] == [pytest.approx(1.0), None]
+
+
 def test_json_never_holds_what_is_no_json():
     with pytest.raises(ValueError, match="not JSON compliant"):
         FORMATS["json"](report(("a", Number(float("nan"), 1))))
@@ -295,6 +303,15 @@ def test_latex_is_booktabs(study):
         assert text.count(command) >= tables
     row = next(line for line in text.splitlines() if line.startswith("full & "))
     assert r" \\" in row
+
+
+def test_latex_breaks_sentences_into_lines_of_a_paragraph():
+    """Which need no smaller letters and no second block, however long they are."""
+    text = latex(report(("a", "a sentence of words " * 9)))
+    assert r"\begin{tabular}{lp{0.3\linewidth}}" in text
+    assert r"\small" in text
+    assert r"\scriptsize" not in text
+    assert r"\begin{tabular}{ll}" in latex(report(("a", "a few words")))
 
 
 @pytest.mark.parametrize(
