@@ -32,8 +32,8 @@ test: setup-dev  ## the fast tests
 test-slow: setup-dev  ## the slow tests: learning, real games, whole runs
 	$(BIN)/python -m pytest -m slow --timeout 900 --durations 5 $(ARGS)
 
-test-nojit: setup-dev  ## the algorithm's tests with Numba's compiler off
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest --timeout 300 $(ARGS) tests/efficientzero
+test-nojit: setup-dev  ## the algorithm's tests without Numba's compiler, CUDA kernels simulated
+	NUMBA_DISABLE_JIT=1 NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest --timeout 300 $(ARGS) tests/efficientzero
 
 test-gpu: setup-dev  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu --timeout 600 $(ARGS)

@@ -42,6 +42,9 @@ class ComputeSettings(Settings):
         pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:1"
     )
     threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
+    search: Literal["auto", "cpu", "cuda"] = Field(
+        description="where the trees lie; auto is the network's device"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"
     )

@@ -304,6 +304,7 @@ def other(key, value):
         "optimiser.name": "adam",
         "value.value_source": "search",
         "compute.device": "cpu",
+        "compute.search": "cpu",
         "evaluation.interval": 10,
         "compute.precision": "float32",
     }

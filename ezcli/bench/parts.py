@@ -17,7 +17,7 @@ from ezcli.efficientzero.assemble import make_batch
 from ezcli.efficientzero.batch import Batch, Targets
 from ezcli.efficientzero.components import Rules, rules_for
 from ezcli.efficientzero.frames import FrameStore
-from ezcli.efficientzero.inference import RootNoise, autocast, search_states
+from ezcli.efficientzero.inference import RootNoise, autocast
 from ezcli.efficientzero.kernels import expand_and_backup, select
 from ezcli.efficientzero.learner import Learner
 from ezcli.efficientzero.loss import losses, total_loss, unroll
@@ -25,6 +25,7 @@ from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.policy import root_noise, tie_seeds
 from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.searcher import Searcher
 from ezcli.efficientzero.tree import SearchConstants, new_tree
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec
@@ -121,6 +122,7 @@ def search(at: Bench) -> Iterator[Result]:
     """Whole searches with the network, as acting and reanalysis make them."""
     rng = np.random.default_rng(0)
     constants = search_constants(at.config, at.rules.prefix_horizon)
+    searcher = Searcher(at.network, constants, at.compute.precision, at.compute.search)
     settings, actions = at.config.search, len(at.spec.action_names)
     for roots in SEARCH_ROOTS:
         observations = random_observations(at, roots)
@@ -133,7 +135,7 @@ def search(at: Bench) -> Iterator[Result]:
             mixed: RootNoise = mixed,
             seeds: np.ndarray = seeds,
         ) -> None:
-            search_states(at.network, observations, constants, mixed, seeds, at.compute.precision)
+            searcher.search(observations, mixed, seeds)
 
         for threads in dict.fromkeys((1, at.compute.threads)):
             taken = timed(side_by_side(work, threads), at.seconds)

@@ -10,9 +10,11 @@ threads.
 
 The functions for one tree `b` take arrays and scalars only, and are inlined before LLVM sees them:
 a tuple of arrays as an argument costs a reference count at each access, and a call with many arrays
-costs more than what is done in it. What takes arrays can serve a GPU too.
+costs more than what is done in it. On a GPU the same functions serve: `cuda_kernels` calls them,
+one tree in each thread.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,23 +35,20 @@ def select(tree: Any, constants: Any, parents: Any, actions: Any) -> None:
     pb_c_base = constants.pb_c_base
     scores = np.empty(prior.shape[2])
     for b in range(parents.shape[0]):
-        low = q_range[b, 0]
-        span = max(q_range[b, 1] - low, min_q_range)
-        node, unvisited_q = ROOT, 0.0
-        while True:
-            unvisited_q = mean_q(b, node, edge_q, edge_visits, unvisited_q)
-            simulations = visits[b, node] - 1
-            pb_c = np.log((simulations + pb_c_base + 1) / pb_c_base) + pb_c_init
-            exploration = pb_c * np.sqrt(simulations)
-            write_scores(
-                b, node, edge_q, edge_visits, prior, unvisited_q, low, span, exploration, scores
-            )
-            action = best_action(scores, tie_seed[b], node, simulations)
-            child = children[b, node, action]
-            if child == UNVISITED:
-                parents[b], actions[b] = node, action
-                break
-            node = child
+        parents[b], actions[b] = select_one(
+            b,
+            visits,
+            edge_q,
+            edge_visits,
+            prior,
+            children,
+            q_range,
+            tie_seed,
+            min_q_range,
+            pb_c_init,
+            pb_c_base,
+            scores,
+        )
 
 
 @njit(cache=True, nogil=True)
@@ -69,13 +68,20 @@ def expand_and_backup(
     visits, value_sum, q, q_range = tree.visits, tree.value_sum, tree.q, tree.q_range
     edge_q, edge_visits, discount = tree.edge_q, tree.edge_visits, constants.discount
     for b in range(parents.shape[0]):
-        above, action = parents[b], actions[b]
-        children[b, above, action] = node
-        parent[b, node], action_into[b, node] = above, action
-        depth[b, node] = depth[b, above] + 1
-        reward[b, node] = rewards[b]
-        for a in range(prior.shape[2]):
-            prior[b, node, a] = policy[b, a]
+        expand_one(
+            b,
+            node,
+            parents,
+            actions,
+            rewards,
+            policy,
+            children,
+            parent,
+            action_into,
+            depth,
+            reward,
+            prior,
+        )
         backup(
             b,
             node,
@@ -90,10 +96,74 @@ def expand_and_backup(
             edge_q,
             edge_visits,
         )
-        low, high = np.inf, -np.inf
-        for other in range(1, node + 1):
-            low, high = min(low, q[b, other]), max(high, q[b, other])
-        q_range[b, 0], q_range[b, 1] = low, high
+        find_range(b, node, q, q_range)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def select_one(
+    b: int,
+    visits: Any,
+    edge_q: Any,
+    edge_visits: Any,
+    prior: Any,
+    children: Any,
+    q_range: Any,
+    tie_seed: Any,
+    min_q_range: float,
+    pb_c_init: float,
+    pb_c_base: float,
+    scores: Any,
+) -> tuple[int, int]:
+    """Node and action that tree `b` wants next; `scores` [A] is written on the way."""
+    low = q_range[b, 0]
+    span = max(q_range[b, 1] - low, min_q_range)
+    node, action, child, unvisited_q = ROOT, 0, ROOT, 0.0
+    while child != UNVISITED:
+        node = child
+        unvisited_q = mean_q(b, node, edge_q, edge_visits, unvisited_q)
+        simulations = visits[b, node] - 1
+        pb_c = math.log((simulations + pb_c_base + 1) / pb_c_base) + pb_c_init
+        exploration = pb_c * math.sqrt(simulations)
+        write_scores(
+            b, node, edge_q, edge_visits, prior, unvisited_q, low, span, exploration, scores
+        )
+        action = best_action(scores, tie_seed[b], node, simulations)
+        child = children[b, node, action]
+    return node, action
+
+
+@njit(cache=True, nogil=True, inline="always")
+def expand_one(
+    b: int,
+    node: int,
+    parents: Any,
+    actions: Any,
+    rewards: Any,
+    policy: Any,
+    children: Any,
+    parent: Any,
+    action_into: Any,
+    depth: Any,
+    reward: Any,
+    prior: Any,
+) -> None:
+    """Hangs `node` into tree `b`."""
+    above, action = parents[b], actions[b]
+    children[b, above, action] = node
+    parent[b, node], action_into[b, node] = above, action
+    depth[b, node] = depth[b, above] + 1
+    reward[b, node] = rewards[b]
+    for a in range(prior.shape[2]):
+        prior[b, node, a] = policy[b, a]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def find_range(b: int, last: int, q: Any, q_range: Any) -> None:
+    """Writes the smallest and the largest Q of the nodes up to `last`."""
+    low, high = np.inf, -np.inf
+    for node in range(1, last + 1):
+        low, high = min(low, q[b, node]), max(high, q[b, node])
+    q_range[b, 0], q_range[b, 1] = low, high
 
 
 @njit(cache=True, nogil=True, inline="always")

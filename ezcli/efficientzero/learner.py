@@ -1,6 +1,7 @@
 """One train_step: unroll, losses, gradient; and the copies of the network that lag behind it."""
 
 import copy
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from ezcli.efficientzero.hyperparameters import Hyperparameters, OptimiserSettin
 from ezcli.efficientzero.inference import autocast
 from ezcli.efficientzero.loss import losses, total_loss, unroll, value_errors
 from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.searcher import Searcher
 
 METRICS = ("loss", "value_prefix", "policy", "value", "consistency", "gradient_norm")
 
@@ -63,11 +65,31 @@ class Copies:
 
     A target network is a copy taken every `target_update_interval` train_steps and used one period
     later, so it is one to two periods old. The acting copy is refreshed at once.
+
+    Args:
+      network: the learner's.
+      settings: of the run.
+      make_searcher: from a network what searches with it.
     """
 
-    def __init__(self, network: Network, settings: Hyperparameters) -> None:
+    def __init__(
+        self,
+        network: Network,
+        settings: Hyperparameters,
+        make_searcher: Callable[[Network], Searcher],
+    ) -> None:
         self.schedule = settings.schedule
-        self.acting, self.target, self.upcoming = (frozen(network) for _ in range(3))
+        self.networks = {name: frozen(network) for name in ("acting", "target", "upcoming")}
+        self.acting, self.target = make_searcher(network), make_searcher(network)
+
+    def load(self, name: str, weights: Mapping[str, Tensor]) -> None:
+        """Gives the copy `acting`, `target` or `upcoming` other weights."""
+        network = self.networks[name]
+        network.load_state_dict(weights)
+        if name == "acting":
+            self.acting.take(network)
+        elif name == "target":
+            self.target.take(network)
 
     def target_version(self, train_step: int) -> int:
         """Which target network serves `train_step`, counted from 0."""
@@ -76,16 +98,16 @@ class Copies:
     def before_targets(self, train_step: int) -> None:
         """Called before targets are made for batches that begin with `train_step`."""
         if train_step % self.schedule.target_update_interval == 0:
-            self.target.load_state_dict(self.upcoming.state_dict())
+            self.load("target", self.networks["upcoming"].state_dict())
 
     def after_learning(self, learner: Learner) -> None:
         """Called once the learner has finished a group of batches."""
-        for network, interval in (
-            (self.acting, self.schedule.acting_update_interval),
-            (self.upcoming, self.schedule.target_update_interval),
+        for name, interval in (
+            ("acting", self.schedule.acting_update_interval),
+            ("upcoming", self.schedule.target_update_interval),
         ):
             if learner.train_steps % interval == 0:
-                network.load_state_dict(learner.network.state_dict())
+                self.load(name, learner.network.state_dict())
 
 
 def frozen(network: Network) -> Network:

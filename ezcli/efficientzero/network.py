@@ -124,7 +124,7 @@ class Dynamics(nn.Module):
         super().__init__()
         channels, height, width = latent_shape
         momentum = settings.batch_norm_momentum
-        self.num_actions = num_actions
+        self.num_actions, self.latent_shape = num_actions, latent_shape
         self.one_hot = settings.action_encoding == "one-hot"
         planes = num_actions if self.one_hot else 1
         self.convolution = convolution(channels + planes, channels)
@@ -140,17 +140,21 @@ class Dynamics(nn.Module):
         self, latent: Tensor, prefix_state: PrefixState, action: Tensor
     ) -> tuple[Tensor, PrefixState, Tensor]:
         """Next latent and prefix state, and value-prefix logits [B, S]."""
-        if self.one_hot:
-            code = F.one_hot(action, self.num_actions).to(latent.dtype)
-        else:
-            code = (action.to(latent.dtype) / self.num_actions).unsqueeze(1)
-        planes = code[:, :, None, None].expand(-1, -1, *latent.shape[2:])
+        planes = self.action_planes(action, latent.dtype)
         x = torch.cat([latent, planes], 1).contiguous(memory_format=torch.channels_last)
         x = F.relu(self.norm(self.convolution(x)) + latent, inplace=True)
         following = self.scale(self.block(x))
         hidden, cell = self.lstm(self.reduce(following).flatten(1), tuple(prefix_state))
         value_prefix = self.value_prefix(F.relu(self.lstm_norm(hidden), inplace=True))
         return following, PrefixState(hidden, cell), value_prefix
+
+    def action_planes(self, action: Tensor, dtype: torch.dtype) -> Tensor:
+        """The planes [B, A or 1, h, w] that say which action [B] was taken."""
+        if self.one_hot:
+            code = F.one_hot(action, self.num_actions).to(dtype)
+        else:
+            code = (action.to(dtype) / self.num_actions).unsqueeze(1)
+        return code[:, :, None, None].expand(-1, -1, *self.latent_shape[1:])
 
 
 class Prediction(nn.Module):

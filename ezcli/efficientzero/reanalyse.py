@@ -15,11 +15,10 @@ from ezcli.efficientzero.batch import Targets, Window
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.hyperparameters import Hyperparameters
-from ezcli.efficientzero.inference import RootNoise, SearchResult, evaluate_states, search_states
-from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.inference import RootNoise, SearchResult
 from ezcli.efficientzero.policy import root_noise, tie_seeds, visit_policy
 from ezcli.efficientzero.replay import Replay
-from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.searcher import Searcher
 from ezcli.efficientzero.targets import value_targets
 from ezcli.efficientzero.value_prefix import prefix_targets
 
@@ -69,12 +68,9 @@ class Reanalyser:
         rules: Rules,
         replay: Replay,
         frames: FrameStore,
-        precision: str,
     ) -> None:
         rows, num_actions = replay.arrays.policy.shape
         self.settings, self.rules, self.replay, self.frames = settings, rules, replay, frames
-        self.precision = precision
-        self.constants = search_constants(settings, rules.prefix_horizon)
         self.memo = Memo(
             policy=np.zeros((rows, num_actions), np.float32),
             search_value=np.zeros(rows, np.float32),
@@ -86,7 +82,7 @@ class Reanalyser:
     def start(
         self,
         window: Window,
-        target: Network,
+        target: Searcher,
         version: int,
         rng: np.random.Generator,
         executor: Executor,
@@ -95,7 +91,7 @@ class Reanalyser:
 
         Args:
           window: positions of whole batches, one after the other.
-          target: the target network, in evaluation mode; it must not change before `finish`.
+          target: searches with the target network; it must not change before `finish`.
           version: which target network that is; answers of another are forgotten.
           rng: for root noise and ties.
           executor: runs the searches.
@@ -202,17 +198,14 @@ class Reanalyser:
         return np.arange(self.settings.loss.unroll_steps + 1) + steps[:, None]
 
     def _search(
-        self, target: Network, rows: np.ndarray, noise: np.ndarray, ties: np.ndarray
+        self, target: Searcher, rows: np.ndarray, noise: np.ndarray, ties: np.ndarray
     ) -> SearchResult:
         observations = self.frames.observations(self.replay.stack_rows(rows))
         fraction = self.settings.search.root_exploration_fraction
-        return search_states(
-            target, observations, self.constants, RootNoise(noise, fraction), ties, self.precision
-        )
+        return target.search(observations, RootNoise(noise, fraction), ties)
 
-    def _evaluate(self, target: Network, rows: np.ndarray) -> np.ndarray:
-        observations = self.frames.observations(self.replay.stack_rows(rows))
-        return evaluate_states(target, observations, self.precision)
+    def _evaluate(self, target: Searcher, rows: np.ndarray) -> np.ndarray:
+        return target.evaluate(self.frames.observations(self.replay.stack_rows(rows)))
 
 
 def mean_entropy(policy: np.ndarray) -> float:

@@ -7,7 +7,8 @@ The reward of an edge is stored on the edge, made from predicted value prefixes 
 node is expanded; selecting and backing up know nothing of prefixes.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,29 +55,43 @@ class Tree(NamedTuple):
         return self.value_sum[:, ROOT] / self.visits[:, ROOT]
 
 
+def empty_tree(
+    batch: int,
+    num_actions: int,
+    num_simulations: int,
+    zeros: Callable[[tuple[int, ...], str], Any],
+) -> Tree:
+    """A `Tree` of zeros, made by `zeros(shape, dtype)`: arrays here, tensors on a GPU."""
+    per_node = batch, num_simulations + 1
+    per_edge = *per_node, num_actions
+    return Tree(
+        visits=zeros(per_node, "int32"),
+        value_sum=zeros(per_node, "float64"),
+        prior=zeros(per_edge, "float32"),
+        children=zeros(per_edge, "int32"),
+        parent=zeros(per_node, "int32"),
+        action=zeros(per_node, "int32"),
+        depth=zeros(per_node, "int32"),
+        reward=zeros(per_node, "float64"),
+        value_prefix=zeros(per_node, "float32"),
+        q=zeros(per_node, "float64"),
+        edge_q=zeros(per_edge, "float64"),
+        edge_visits=zeros(per_edge, "int32"),
+        q_range=zeros((batch, 2), "float64"),
+        tie_seed=zeros((batch,), "int64"),
+    )
+
+
 def new_tree(
     policy: np.ndarray, value: np.ndarray, num_simulations: int, tie_seed: np.ndarray
 ) -> Tree:
     """Trees of a root each, from its policy [B, A] and value [B]; a root starts with one visit."""
     batch, num_actions = policy.shape
-    nodes = num_simulations + 1
-    tree = Tree(
-        visits=np.zeros((batch, nodes), np.int32),
-        value_sum=np.zeros((batch, nodes), np.float64),
-        prior=np.zeros((batch, nodes, num_actions), np.float32),
-        children=np.full((batch, nodes, num_actions), UNVISITED, np.int32),
-        parent=np.full((batch, nodes), UNVISITED, np.int32),
-        action=np.zeros((batch, nodes), np.int32),
-        depth=np.zeros((batch, nodes), np.int32),
-        reward=np.zeros((batch, nodes), np.float64),
-        value_prefix=np.zeros((batch, nodes), np.float32),
-        q=np.zeros((batch, nodes), np.float64),
-        edge_q=np.zeros((batch, nodes, num_actions), np.float64),
-        edge_visits=np.zeros((batch, nodes, num_actions), np.int32),
-        q_range=np.zeros((batch, 2), np.float64),
-        tie_seed=tie_seed,
-    )
+    tree = empty_tree(batch, num_actions, num_simulations, np.zeros)
+    tree.children.fill(UNVISITED)
+    tree.parent.fill(UNVISITED)
     tree.prior[:, ROOT] = policy
     tree.visits[:, ROOT] = 1
     tree.value_sum[:, ROOT] = value
+    tree.tie_seed[:] = tie_seed
     return tree

@@ -19,11 +19,12 @@ def restarts_after(depth: Any, horizon: int) -> Any:
     return depth % horizon == 0
 
 
-def rewards_between(
-    parent_prefix: np.ndarray, prefix: np.ndarray, parent_depth: np.ndarray, horizon: int
-) -> np.ndarray:
-    """Rewards [B] on the edges from parents to children, from their predicted prefixes [B]."""
-    return prefix - np.where(restarts_after(parent_depth, horizon), 0, parent_prefix)
+def rewards_between(parent_prefix: Any, prefix: Any, parent_depth: Any, horizon: int) -> Any:
+    """Rewards [B] on the edges from parents to children, from their predicted prefixes [B].
+
+    All are arrays, or all are tensors, and so is the answer.
+    """
+    return prefix - parent_prefix * ~restarts_after(parent_depth, horizon)
 
 
 def prefix_targets(rewards: np.ndarray, horizon: int) -> np.ndarray:

@@ -217,8 +217,8 @@ def network_tensors(trainer: Trainer) -> dict[str, Tensor]:
     copies = trainer.copies
     tensors = {
         f"{name}.{key}": tensor
-        for name in ("acting", "target", "upcoming")
-        for key, tensor in getattr(copies, name).state_dict().items()
+        for name, network in copies.networks.items()
+        for key, tensor in network.state_dict().items()
     }
     for index, entries in trainer.learner.optimiser.state_dict()["state"].items():
         for key, value in entries.items():
@@ -228,10 +228,10 @@ def network_tensors(trainer: Trainer) -> dict[str, Tensor]:
 
 def restore_networks(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     """The inverse of `network_tensors`."""
-    for name in ("acting", "target", "upcoming"):
+    for name in trainer.copies.networks:
         prefix = f"{name}."
-        getattr(trainer.copies, name).load_state_dict(
-            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        trainer.copies.load(
+            name, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         )
     optimiser = trainer.learner.optimiser
     entries: dict[int, dict[str, Tensor]] = {}

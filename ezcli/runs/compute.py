@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import numpy  # noqa: F401  before PyTorch, which swallows an interrupt of NumPy's import
 import torch
 
 from ezcli.config import ComputeSettings
@@ -20,6 +21,7 @@ class Compute(NamedTuple):
 
     device: torch.device
     precision: str  # float32 or bfloat16
+    search: str  # where the trees lie: cpu or cuda
     threads: int  # searches side by side
 
 
@@ -47,7 +49,26 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
         precision = "bfloat16" if device.type == "cuda" else "float32"
     torch.set_num_threads(1)
     keep_freed_memory()
-    return Compute(device, precision, settings.threads or num_cores())
+    search = settings.search
+    if search == "auto":
+        search = "cuda" if device.type == "cuda" and has_cuda_kernels() else "cpu"
+    if search == "cuda" and device.type != "cuda":
+        raise ConfigError(
+            f"compute.search = 'cuda', but compute.device is {name!r}.", "Use auto or cpu."
+        )
+    if search == "cuda" and not has_cuda_kernels():
+        raise ConfigError(
+            "compute.search = 'cuda', but Numba finds no CUDA toolkit.",
+            "Install ezcli[cuda], or use auto or cpu.",
+        )
+    return Compute(device, precision, search, settings.threads or num_cores())
+
+
+def has_cuda_kernels() -> bool:
+    """Whether Numba can compile for the GPU."""
+    from numba import cuda  # lazy: it looks for the driver
+
+    return bool(cuda.is_available())
 
 
 def keep_freed_memory() -> None:

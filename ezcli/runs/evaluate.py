@@ -8,10 +8,10 @@ import torch
 
 from ezcli.config import RunConfig
 from ezcli.efficientzero.components import rules_for
-from ezcli.efficientzero.inference import search_states
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.policy import greedy_actions, tie_seeds
 from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.games import human_normalised, reference_scores
 from ezcli.envs.make import make_env
 from ezcli.envs.settings import AtariSettings
@@ -63,6 +63,7 @@ def evaluate(
     """
     rng = generator(config.seed, "evaluation", protocol.seed)
     constants = search_constants(config, rules_for(config).prefix_horizon)
+    searcher = Searcher(network, constants, compute.precision, compute.search)
     games = [make_env(config.env, evaluation=True) for _ in range(protocol.episodes)]
     stacks = [[game.reset(int(rng.integers(2**31)))] * config.env.frame_stack for game in games]
     scores, lengths = np.zeros(len(games)), np.zeros(len(games), int)
@@ -74,13 +75,8 @@ def evaluate(
             if should_stop():
                 raise Stopped
             stacked = np.stack([np.concatenate(stacks[game]) for game in playing])
-            found = search_states(
-                network,
-                torch.from_numpy(stacked).to(compute.device),
-                constants,
-                None,
-                tie_seeds(rng, len(playing)),
-                compute.precision,
+            found = searcher.search(
+                torch.from_numpy(stacked).to(compute.device), None, tie_seeds(rng, len(playing))
             )
             for game, action in zip(list(playing), greedy_actions(found.visits), strict=True):
                 step = games[game].step(int(action))

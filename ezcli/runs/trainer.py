@@ -23,7 +23,7 @@ from ezcli.efficientzero.assemble import make_batch, take
 from ezcli.efficientzero.batch import Targets, Window
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.frames import FrameStore
-from ezcli.efficientzero.inference import RootNoise, search_states
+from ezcli.efficientzero.inference import RootNoise
 from ezcli.efficientzero.learner import Copies, Learner, StepResult
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.policy import (
@@ -35,6 +35,8 @@ from ezcli.efficientzero.policy import (
 )
 from ezcli.efficientzero.reanalyse import Reanalyser
 from ezcli.efficientzero.replay import Replay
+from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
 from ezcli.envs.vector import VectorEnv
 from ezcli.errors import RunError
@@ -75,12 +77,15 @@ class Trainer:
         network = make_network(config, self.envs.spec.frame_shape, self.num_actions)
         network.to(compute.device)
         self.learner = Learner(network, config, self.rules, compute.precision)
-        self.copies = Copies(network, config)
+        constants = search_constants(config, self.rules.prefix_horizon)
+        self.copies = Copies(
+            network,
+            config,
+            lambda network: Searcher(network, constants, compute.precision, compute.search),
+        )
         self.replay = Replay(config, self.num_actions, config.env.frame_stack)
         self.frames = FrameStore(self.replay.rows, self.envs.spec.frame_shape, compute.device)
-        self.reanalyser = Reanalyser(
-            config, self.rules, self.replay, self.frames, compute.precision
-        )
+        self.reanalyser = Reanalyser(config, self.rules, self.replay, self.frames)
         self.drawn: Drawn | None = None
         self.drawn_steps = 0  # train_steps whose batches have been drawn
         self.metrics = MetricsWindow()
@@ -162,13 +167,10 @@ class Trainer:
             return uniform, rng.integers(self.num_actions, size=envs)
         rows = np.array([self.replay.newest_row(env) for env in range(envs)])
         noise = root_noise(rng, envs, self.num_actions, config.search.root_dirichlet_alpha)
-        found = search_states(
-            self.copies.acting,
+        found = self.copies.acting.search(
             self.frames.observations(self.replay.stack_rows(rows)),
-            self.reanalyser.constants,
             RootNoise(noise, config.search.root_exploration_fraction),
             tie_seeds(rng, envs),
-            self.compute.precision,
         )
         self.metrics.add_search(found)
         while_collecting = config.schedule.collecting_train_steps

@@ -12,6 +12,7 @@ import torch
 
 from ezcli.config import RunConfig
 from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.folded import fold
 from ezcli.efficientzero.inference import search_tree
 from ezcli.efficientzero.kernels import ROOT, UNVISITED
 from ezcli.efficientzero.policy import greedy_actions, tie_seeds
@@ -76,6 +77,7 @@ def play(
     """
     rng = generator(config.seed, "evaluation", seed)
     constants = search_constants(config, rules_for(config).prefix_horizon)
+    agent = agent._replace(network=fold(agent.network, agent.compute.precision))  # as it is scored
     game = make_env(config.env, evaluation=True)
     stack = [game.reset(int(rng.integers(2**31)))] * config.env.frame_stack
     env_step, reward, score = 0, 0.0, 0.0

@@ -111,3 +111,9 @@ def chi_square(counts):
     """Of counts that should all be equal."""
     expected = np.sum(counts) / np.size(counts)
     return float(((np.asarray(counts) - expected) ** 2 / expected).sum())
+
+
+def random_images(count, seed=0):
+    """Observations [count, 4, 16, 16]."""
+    generator = torch.Generator().manual_seed(1000 * seed + count)
+    return torch.randint(256, (count, 4, 16, 16), dtype=torch.uint8, generator=generator)

@@ -194,6 +194,16 @@ class FakeLearner:
             self.network.representation[1].running_mean.fill_(step)
 
 
+class FakeSearcher:
+    """Knows how old the network is that it was given."""
+
+    def __init__(self, network):
+        self.take(network)
+
+    def take(self, network):
+        self.age = age_mark(network)
+
+
 def age_mark(network):
     """The train_step that a copy was taken at."""
     marks = {network.representation[0].weight[0, 0, 0, 0].item()}
@@ -209,19 +219,19 @@ def test_copies_follow_their_schedules_at_every_train_step():
         f"schedule.acting_update_interval={acting}", f"schedule.target_update_interval={target}"
     )
     learner = FakeLearner(config)
-    copies = Copies(learner.network, config)
+    copies = Copies(learner.network, config, FakeSearcher)
     for drawn in range(0, 200, ahead):  # first train_step of the group whose targets are made
         copies.before_targets(drawn)
         for train_step in range(drawn, drawn + ahead):
             # Taken at the start of the period before; the first two periods use the first weights.
             expected = max(0, train_step // target * target - target)
-            assert age_mark(copies.target) == expected
+            assert copies.target.age == expected
             assert copies.target_version(train_step) == train_step // target
         # While the groups' targets are made, the group before is learnt.
-        assert age_mark(copies.target) == max(0, drawn // target * target - target)
+        assert copies.target.age == max(0, drawn // target * target - target)
         learner.mark(drawn)
         copies.after_learning(learner)
-        assert age_mark(copies.acting) == drawn // acting * acting
+        assert copies.acting.age == drawn // acting * acting
 
 
 def test_the_values_of_a_learnt_batch_are_read_from_the_first_position():

@@ -9,6 +9,8 @@ from ezcli.efficientzero import reanalyse
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.inference import evaluate_states, search_states
 from ezcli.efficientzero.reanalyse import Reanalyser, mean_entropy
+from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.searcher import Searcher
 from tests.efficientzero.helpers import Inline, filled_replay, opinionated, tiny
 from tests.oracles import naive_prefix_target, naive_value_target
 
@@ -36,8 +38,9 @@ class Bench:
         self.config = tiny(*QUIET, *overrides)
         self.rules = rules_for(self.config)
         self.replay, self.frames = filled_replay(self.config, env_steps)
-        self.reanalyser = Reanalyser(self.config, self.rules, self.replay, self.frames, "float32")
-        self.target = opinionated(self.config)
+        self.reanalyser = Reanalyser(self.config, self.rules, self.replay, self.frames)
+        self.constants = search_constants(self.config, self.rules.prefix_horizon)
+        self.target = Searcher(opinionated(self.config), self.constants, "float32", "cpu")
         self.executor = Inline()
 
     def sample(self, batches=2, seed=0):
@@ -56,12 +59,12 @@ class Bench:
 
     def search(self, row):
         """(policy, value) of one state, searched alone."""
-        key = row, self.replay.arrays.state_id[row], self.reanalyser.constants
+        key = row, self.replay.arrays.state_id[row], self.constants
         if key not in SEARCHED:
             found = search_states(
-                self.target,
+                self.target.network,
                 self.observation(row),
-                self.reanalyser.constants,
+                self.constants,
                 None,
                 np.array([TIE]),
                 "float32",
@@ -70,7 +73,7 @@ class Bench:
         return SEARCHED[key]
 
     def value(self, row):
-        return evaluate_states(self.target, self.observation(row), "float32")[0]
+        return evaluate_states(self.target.network, self.observation(row), "float32")[0]
 
 
 def is_decision(window):
@@ -182,7 +185,8 @@ def test_a_new_version_forgets_all(source):
     bench = Bench(f"value.value_source={source}")
     window = bench.sample()
     before, first = bench.targets(window, version=0)
-    target = opinionated(bench.config, seed=1)
+    network = opinionated(bench.config, seed=1)
+    target = Searcher(network, bench.constants, "float32", "cpu")
     after, second = bench.targets(window, version=1, target=target)
     assert (second.searched, second.evaluated) == (first.searched, first.evaluated)
     fresh = Bench(f"value.value_source={source}")

@@ -12,7 +12,7 @@ from ezcli.efficientzero.search import Evaluation, search, search_constants
 from ezcli.efficientzero.support import to_scalar
 from ezcli.efficientzero.tree import SearchConstants, new_tree
 from tests import oracles
-from tests.efficientzero.helpers import chi_square, opinionated, tiny
+from tests.efficientzero.helpers import chi_square, opinionated, random_images, tiny
 from tests.oracles import FakeNetwork, naive_lot, naive_search, root_visits
 
 CONSTANTS = SearchConstants(
@@ -205,11 +205,6 @@ def test_edges_repeat_what_their_nodes_say():
 
 
 # With a real network: latents and prefix states.
-
-
-def random_images(count):
-    generator = torch.Generator().manual_seed(count)
-    return torch.randint(256, (count, 4, 16, 16), dtype=torch.uint8, generator=generator)
 
 
 def action_path(tree, b, node):

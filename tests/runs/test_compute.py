@@ -1,6 +1,7 @@
 """Settings resolved against the machine."""
 
 import os
+import re
 import threading
 
 import pytest
@@ -8,11 +9,12 @@ import torch
 
 from ezcli.config import ComputeSettings
 from ezcli.errors import ConfigError
+from ezcli.runs import compute
 from ezcli.runs.compute import Immediate, make_executor, resolve_compute
 
 
-def settings(device="cpu", threads=1, precision="auto"):
-    return ComputeSettings(device=device, threads=threads, precision=precision)
+def settings(device="cpu", threads=1, precision="auto", search="auto"):
+    return ComputeSettings(device=device, threads=threads, precision=precision, search=search)
 
 
 @pytest.fixture
@@ -55,6 +57,34 @@ def test_a_device_that_is_not_there(number, device, message, gpus):
     with pytest.raises(ConfigError, match=message) as caught:
         resolve_compute(settings(device))
     assert repr(device) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "has_kernels", "found"),
+    [
+        ("cpu", "auto", True, "cpu"),
+        ("cuda", "auto", True, "cuda"),
+        ("cuda", "auto", False, "cpu"),
+        ("cuda", "cpu", True, "cpu"),
+        ("cuda", "cuda", True, "cuda"),
+    ],
+)
+def test_where_the_trees_lie(device, asked, has_kernels, found, gpus, monkeypatch):
+    gpus(1)
+    monkeypatch.setattr(compute, "has_cuda_kernels", lambda: has_kernels)
+    assert resolve_compute(settings(device, search=asked)).search == found
+
+
+@pytest.mark.parametrize(
+    ("device", "message", "hint"),
+    [("cpu", "compute.device is 'cpu'", "auto or cpu"), ("cuda", "no CUDA", "ezcli.cuda.")],
+)
+def test_trees_that_cannot_lie_there(device, message, hint, gpus, monkeypatch):
+    gpus(1)
+    monkeypatch.setattr(compute, "has_cuda_kernels", lambda: False)
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolve_compute(settings(device, search="cuda"))
+    assert re.search(hint, caught.value.hint)
 
 
 def test_pytorch_uses_one_thread_and_searches_the_rest():

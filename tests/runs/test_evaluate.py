@@ -65,7 +65,7 @@ def searched(monkeypatch):
         return SearchResult(visits, nothing, nothing, nothing.astype(np.int32))
 
     Game.made = []
-    monkeypatch.setattr(module, "search_states", search)
+    monkeypatch.setattr("ezcli.efficientzero.searcher.search_states", search)
     monkeypatch.setattr(module, "make_env", lambda settings, evaluation: Game(settings, evaluation))
     return asked
 

@@ -124,9 +124,9 @@ def test_a_thought_is_what_a_search_finds(agent, finished, monkeypatch):
     monkeypatch.setattr(module, "think", think)
     list(play(agent, finished.config(), 1, 100))
     assert len(asked) == 3
-    for (_, observation, constants, ties), thought in asked:
+    for (folded, observation, constants, ties), thought in asked:
         observations = module.torch.from_numpy(observation[None])
-        found = search_states(agent.network, observations, constants, None, ties, "float32")
+        found = search_states(folded.network, observations, constants, None, ties, "float32")
         assert thought.visits.tolist() == found.visits[0].tolist()
         assert thought.visits.sum() == constants.num_simulations
         assert thought.action == found.visits[0].argmax() == thought.best_path[0].action

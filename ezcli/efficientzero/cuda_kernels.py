@@ -1,0 +1,184 @@
+"""The kernels of `kernels` on a GPU: the same functions, one tree in each thread.
+
+Nothing here waits for the device, so a CUDA graph can record it. Importing this file needs the
+package numba-cuda, or Numba's simulator (`NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1`), where the
+kernels run as Python on tensors of the CPU.
+"""
+
+from typing import Any
+
+import torch
+from numba import cuda
+from torch import Tensor
+
+from ezcli.efficientzero.kernels import backup, expand_one, find_range, select_one
+from ezcli.efficientzero.tree import SearchConstants, Tree
+
+THREADS = 32  # in a block: few, so that the trees spread over the multiprocessors
+
+
+@cuda.jit
+def select_kernel(
+    visits: Any,
+    edge_q: Any,
+    edge_visits: Any,
+    prior: Any,
+    children: Any,
+    q_range: Any,
+    tie_seed: Any,
+    min_q_range: float,
+    pb_c_init: float,
+    pb_c_base: float,
+    scores: Any,
+    parents: Any,
+    actions: Any,
+) -> None:
+    """`kernels.select`; `scores` [B, A] is for the kernel's own use."""
+    b = cuda.grid(1)
+    if b < parents.shape[0]:
+        parents[b], actions[b] = select_one(
+            b,
+            visits,
+            edge_q,
+            edge_visits,
+            prior,
+            children,
+            q_range,
+            tie_seed,
+            min_q_range,
+            pb_c_init,
+            pb_c_base,
+            scores[b],
+        )
+
+
+@cuda.jit
+def expand_and_backup_kernel(
+    node: Any,
+    parents: Any,
+    actions: Any,
+    rewards: Any,
+    policy: Any,
+    value: Any,
+    discount: float,
+    children: Any,
+    parent: Any,
+    action_into: Any,
+    depth: Any,
+    reward: Any,
+    prior: Any,
+    visits: Any,
+    value_sum: Any,
+    q: Any,
+    edge_q: Any,
+    edge_visits: Any,
+    q_range: Any,
+) -> None:
+    """`kernels.expand_and_backup`; `node` [1] lies on the device."""
+    b = cuda.grid(1)
+    if b < parents.shape[0]:
+        new = node[0]
+        expand_one(
+            b,
+            new,
+            parents,
+            actions,
+            rewards,
+            policy,
+            children,
+            parent,
+            action_into,
+            depth,
+            reward,
+            prior,
+        )
+        backup(
+            b,
+            new,
+            value[b],
+            discount,
+            parent,
+            action_into,
+            reward,
+            visits,
+            value_sum,
+            q,
+            edge_q,
+            edge_visits,
+        )
+        find_range(b, new, q, q_range)
+
+
+def select(
+    tree: Tree, constants: SearchConstants, scores: Tensor, parents: Tensor, actions: Tensor
+) -> None:
+    """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
+    launch(
+        select_kernel,
+        len(parents),
+        tree.visits,
+        tree.edge_q,
+        tree.edge_visits,
+        tree.prior,
+        tree.children,
+        tree.q_range,
+        tree.tie_seed,
+        constants.min_q_range,
+        constants.pb_c_init,
+        constants.pb_c_base,
+        scores,
+        parents,
+        actions,
+    )
+
+
+def expand_and_backup(
+    tree: Tree,
+    constants: SearchConstants,
+    node: Tensor,
+    parents: Tensor,
+    actions: Tensor,
+    rewards: Tensor,
+    policy: Tensor,
+    value: Tensor,
+) -> None:
+    """Adds `node` [1] to each tree, and its `value` [B] to the path above it."""
+    launch(
+        expand_and_backup_kernel,
+        len(parents),
+        node,
+        parents,
+        actions,
+        rewards,
+        policy,
+        value,
+        constants.discount,
+        tree.children,
+        tree.parent,
+        tree.action,
+        tree.depth,
+        tree.reward,
+        tree.prior,
+        tree.visits,
+        tree.value_sum,
+        tree.q,
+        tree.edge_q,
+        tree.edge_visits,
+        tree.q_range,
+    )
+
+
+def launch(kernel: Any, threads: int, *arguments: Any) -> None:
+    """Runs a kernel on PyTorch's current stream; in the simulator, at once."""
+    blocks = (threads + THREADS - 1) // THREADS
+    arrays = [as_array(a) if isinstance(a, Tensor) else a for a in arguments]
+    if arguments[0].is_cuda:
+        stream = cuda.external_stream(torch.cuda.current_stream().cuda_stream)
+        kernel[blocks, THREADS, stream](*arrays)
+    else:
+        kernel[blocks, THREADS](*arrays)
+
+
+def as_array(tensor: Tensor) -> Any:
+    """The tensor's own memory as Numba takes it."""
+    return cuda.as_cuda_array(tensor, sync=False) if tensor.is_cuda else tensor.numpy()

@@ -1,0 +1,83 @@
+"""A network as searches use it: frozen, with everything computed once that does not change.
+
+Batch-norms in evaluation mode are a scale and a shift, and go into the weights before them. What an
+action adds to the first convolution of the dynamics is the same for every latent, and becomes a
+table. The result is the network's up to rounding.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from ezcli.efficientzero.batch import PrefixState
+from ezcli.efficientzero.layers import ResidualBlock
+from ezcli.efficientzero.network import Dynamics, Network
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@torch.no_grad()
+def fold(network: Network, precision: str) -> Network:
+    """A copy for inference alone; it has no projection, and cannot learn.
+
+    Args:
+      network: not changed.
+      precision: `float32` or `bfloat16`, of every weight and latent.
+    """
+    folded = copy.deepcopy(network).eval().requires_grad_(False)
+    folded.projector, folded.predictor = nn.Sequential(), nn.Sequential()
+    for module in list(folded.modules()):
+        if isinstance(module, ResidualBlock):
+            join(module, "first", "first_norm")
+            join(module, "second", "second_norm")
+        elif isinstance(module, nn.Sequential):
+            for index in range(1, len(module)):
+                if isinstance(module[index], nn.BatchNorm2d | nn.BatchNorm1d):
+                    join(module, str(index - 1), str(index))
+    folded.add_module("dynamics", FoldedDynamics(folded.dynamics))
+    folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return folded.to(PRECISIONS[precision])
+
+
+def join(module: nn.Module, layer: str, norm: str) -> None:
+    """Puts a batch-norm into the weights of the layer before it, and nothing in its place."""
+    before, after = module.get_submodule(layer), module.get_submodule(norm)
+    if isinstance(before, nn.Linear) and isinstance(after, nn.BatchNorm1d):
+        module.add_module(layer, fuse_linear_bn_eval(before, after))
+    elif isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+        module.add_module(layer, fuse_conv_bn_eval(before, after))
+    else:
+        raise TypeError(f"{type(after).__name__} behind {type(before).__name__}")
+    module.add_module(norm, nn.Identity())
+
+
+class FoldedDynamics(nn.Module):
+    """g with a table of what each action adds: a convolution of planes that are constant."""
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        super().__init__()
+        whole = fuse_conv_bn_eval(dynamics.convolution, dynamics.norm)
+        channels = whole.out_channels
+        actions = torch.arange(dynamics.num_actions, device=whole.weight.device)
+        planes = dynamics.action_planes(actions, whole.weight.dtype)
+        table = F.conv2d(planes, whole.weight[:, channels:], whole.bias, padding=1)
+        self.table = nn.Parameter(
+            table.contiguous(memory_format=torch.channels_last), requires_grad=False
+        )
+        self.weight = nn.Parameter(whole.weight[:, :channels].clone(), requires_grad=False)
+        self.block, self.scale, self.reduce = dynamics.block, dynamics.scale, dynamics.reduce
+        self.lstm, self.lstm_norm = dynamics.lstm, dynamics.lstm_norm
+        self.value_prefix = dynamics.value_prefix
+
+    def forward(
+        self, latent: Tensor, prefix_state: PrefixState, action: Tensor
+    ) -> tuple[Tensor, PrefixState, Tensor]:
+        """As `Dynamics.forward`."""
+        x = F.conv2d(latent, self.weight, padding=1) + self.table[action]
+        following = self.scale(self.block(F.relu(x + latent, inplace=True)))
+        hidden, cell = self.lstm(self.reduce(following).flatten(1), tuple(prefix_state))
+        value_prefix = self.value_prefix(F.relu(self.lstm_norm(hidden), inplace=True))
+        return following, PrefixState(hidden, cell), value_prefix

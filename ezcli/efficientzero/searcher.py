@@ -1,0 +1,70 @@
+"""A frozen network and how it searches: with trees on the CPU, or wholly on the GPU."""
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from ezcli.efficientzero.folded import fold
+from ezcli.efficientzero.inference import (
+    RootNoise,
+    SearchResult,
+    evaluate_states,
+    search_states,
+)
+from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.tree import SearchConstants
+
+if TYPE_CHECKING:
+    from ezcli.efficientzero.device_search import DeviceSearch
+
+SMALLEST = 4  # roots that there is room for on the GPU
+
+
+class Searcher:
+    """Searches and evaluates states with a network as it was when it was last taken.
+
+    Args:
+      network: copied, and folded.
+      constants: of the searches.
+      precision: `float32` or `bfloat16`.
+      where: the trees lie: `cpu`, or `cuda` together with the network.
+    """
+
+    def __init__(
+        self, network: Network, constants: SearchConstants, precision: str, where: str
+    ) -> None:
+        self.network = fold(network, precision)
+        self.constants, self.precision, self.where = constants, precision, where
+        self.on_device: dict[int, DeviceSearch] = {}  # by size
+        self.lock = threading.Lock()  # a search on the GPU uses the same memory each time
+
+    def take(self, network: Network) -> None:
+        """Searches with these weights from now on."""
+        self.network.load_state_dict(fold(network, self.precision).state_dict())
+
+    def search(
+        self, observations: Tensor, noise: RootNoise | None, tie_seed: np.ndarray
+    ) -> SearchResult:
+        """As `search_states`."""
+        if self.where == "cuda":
+            with self.lock:
+                fitting = self._device_search(len(observations))
+                return fitting.search(observations, noise, tie_seed)
+        return search_states(
+            self.network, observations, self.constants, noise, tie_seed, self.precision
+        )
+
+    def evaluate(self, observations: Tensor) -> np.ndarray:
+        """As `evaluate_states`."""
+        return evaluate_states(self.network, observations, self.precision)
+
+    def _device_search(self, roots: int) -> "DeviceSearch":
+        """The search with room for so many roots: sizes are powers of two."""
+        from ezcli.efficientzero.device_search import DeviceSearch  # lazy: loads Numba's CUDA
+
+        size = max(SMALLEST, 1 << (roots - 1).bit_length())
+        if size not in self.on_device:
+            self.on_device[size] = DeviceSearch(self.network, self.constants, size)
+        return self.on_device[size]

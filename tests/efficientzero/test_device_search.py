@@ -1,0 +1,86 @@
+"""The search on a GPU is the search on the CPU: on a real one, or in Numba's simulator without one.
+
+The simulator: `NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1`, as `make test-nojit` sets them.
+"""
+
+import numpy as np
+import pytest
+import torch
+from numba import config as numba_config
+
+from ezcli.efficientzero.folded import fold
+from ezcli.efficientzero.inference import RootNoise, search_states
+from ezcli.efficientzero.search import search_constants
+from tests.efficientzero.helpers import opinionated, random_images, tiny
+
+SIMULATED = bool(numba_config.ENABLE_CUDASIM)
+DEVICES = [
+    pytest.param(
+        "cpu", marks=pytest.mark.skipif(not SIMULATED, reason="needs NUMBA_ENABLE_CUDASIM=1")
+    ),
+    pytest.param("cuda", marks=pytest.mark.gpu),
+]
+pytestmark = pytest.mark.parametrize("device", DEVICES)
+
+
+def both(device, roots, size, horizon=5, num_actions=3, noise=None, seed=0, simulations=20):
+    """What the search on the CPU and that on the device find, with the same network."""
+    from ezcli.efficientzero.device_search import DeviceSearch
+
+    config = tiny(f"search.num_simulations={simulations}")
+    network = fold(opinionated(config, num_actions=num_actions), "float32").to(device)
+    observations = random_images(roots, seed).to(device)
+    constants = search_constants(config, horizon)
+    ties = np.random.default_rng(seed).integers(2**32, size=roots)
+    plain = search_states(network, observations, constants, noise, ties, "float32")
+    search = DeviceSearch(network, constants, size)
+    return plain, search.search(observations, noise, ties), search, observations, ties
+
+
+def assert_same(found, expected):
+    np.testing.assert_array_equal(found.visits, expected.visits)
+    np.testing.assert_array_equal(found.depth, expected.depth)
+    np.testing.assert_allclose(found.value, expected.value, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.network_value, expected.network_value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 5])
+@pytest.mark.parametrize("num_actions", [2, 6])
+def test_the_same_visits(device, horizon, num_actions):
+    expected, found, *_ = both(device, 4, 4, horizon, num_actions)
+    assert_same(found, expected)
+    assert expected.depth.max() > 3
+
+
+def test_root_noise(device):
+    noise = RootNoise(np.random.default_rng(1).dirichlet([0.3] * 3, 4).astype(np.float32), 0.25)
+    expected, found, *_ = both(device, 4, 4, noise=noise)
+    assert_same(found, expected)
+    without, *_ = both(device, 4, 4)
+    assert (expected.visits != without.visits).any()
+
+
+def test_fewer_roots_than_there_is_room_for(device):
+    """What fills up the rest changes nothing."""
+    expected, found, *_ = both(device, 3, 8)
+    assert_same(found, expected)
+    assert found.visits.shape == (3, 3)
+
+
+def test_nothing_is_left_of_the_search_before(device):
+    _, first, search, observations, ties = both(device, 4, 4)
+    search.search(random_images(4, seed=9).to(device), None, ties + 1)
+    assert_same(search.search(observations, None, ties), first)
+    fewer = search.search(observations[:2], None, ties[:2])
+    np.testing.assert_array_equal(fewer.visits, first.visits[:2])
+
+
+def test_weights_may_change_in_place(device):
+    _, first, search, observations, ties = both(device, 4, 4)
+    with torch.no_grad():
+        for parameter in search.network.parameters():
+            parameter.mul_(0.5)
+    changed = search.search(observations, None, ties)
+    plain = search_states(search.network, observations, search.constants, None, ties, "float32")
+    assert_same(changed, plain)
+    assert (changed.network_value != first.network_value).any()
