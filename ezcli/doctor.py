@@ -94,13 +94,25 @@ def torch_device() -> Check:
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
         detail = f"{torch.__version__}, CUDA on {gpu.name} ({in_gib(gpu.total_memory)})"
-        return Check("PyTorch", True, detail, "")
+        if has_cuda_kernels():
+            return Check("PyTorch", True, f"{detail}, search trees on it", "")
+        remedy = "For search trees on the GPU too, `pip install 'ezcli[cuda]'`."
+        return Check("PyTorch", True, f"{detail}, search trees on the CPU", remedy)
     detail = f"{torch.__version__}, no CUDA device: runs on the CPU"
     detail += f" with {torch.get_num_threads()} threads"
     if shutil.which("nvidia-smi") is None:
         return Check("PyTorch", True, detail, "")
     remedy = "If this machine has an NVIDIA GPU, install a CUDA build of PyTorch for its driver."
     return Check("PyTorch", True, detail, remedy)
+
+
+def has_cuda_kernels() -> bool:
+    """Whether Numba loads and can compile for the GPU."""
+    with contextlib.suppress(ImportError, OSError):  # the check of Numba says more
+        from numba import cuda
+
+        return bool(cuda.is_available())
+    return False
 
 
 def compiler() -> Check:

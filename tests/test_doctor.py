@@ -69,11 +69,26 @@ def test_a_gpu_that_torch_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CUDA build" in check.remedy
 
 
-def test_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("has_kernels", "detail", "remedy"),
+    [(True, "search trees on it", ""), (False, "search trees on the CPU", "ezcli[cuda]")],
+)
+def test_a_gpu_is_named(
+    has_kernels: bool, detail: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gpu = namedtuple("Gpu", "name total_memory")("Fast Card", 80 * GIB)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: gpu)
-    assert "CUDA on Fast Card (80.0 GiB)" in doctor.torch_device().detail
+    monkeypatch.setattr(doctor, "has_cuda_kernels", lambda: has_kernels)
+    check = doctor.torch_device()
+    assert check.ok
+    assert f"CUDA on Fast Card (80.0 GiB), {detail}" in check.detail
+    assert remedy in check.remedy
+    assert bool(check.remedy) != has_kernels
+
+
+def test_no_gpu_has_no_kernels() -> None:
+    assert not doctor.has_cuda_kernels()
 
 
 def test_no_compiler_is_advice(monkeypatch: pytest.MonkeyPatch) -> None:
