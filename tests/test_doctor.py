@@ -87,8 +87,12 @@ def test_a_gpu_is_named(
     assert bool(check.remedy) != has_kernels
 
 
-def test_no_gpu_has_no_kernels() -> None:
-    assert not doctor.has_cuda_kernels()
+@pytest.mark.parametrize("available", [True, False])
+def test_numba_says_whether_it_has_kernels(
+    available: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("numba.cuda.is_available", lambda: available)
+    assert doctor.has_cuda_kernels() is available
 
 
 def test_no_compiler_is_advice(monkeypatch: pytest.MonkeyPatch) -> None:
