@@ -43,7 +43,8 @@ class ComputeSettings(Settings):
     )
     threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
     search: Literal["auto", "cpu", "cuda"] = Field(
-        description="where the trees lie; auto is the network's device"
+        default="auto",  # older run folders do not name it
+        description="where the trees lie; auto is the network's device",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"

@@ -11,7 +11,7 @@ import torch
 from numba import cuda
 from torch import Tensor
 
-from ezcli.efficientzero.kernels import backup, expand_one, find_range, select_one
+from ezcli.efficientzero.kernels import expand_and_backup_between, select_between
 from ezcli.efficientzero.tree import SearchConstants, Tree
 
 THREADS = 32  # in a block: few, so that the trees spread over the multiprocessors
@@ -36,8 +36,9 @@ def select_kernel(
     """`kernels.select`; `scores` [B, A] is for the kernel's own use."""
     b = cuda.grid(1)
     if b < parents.shape[0]:
-        parents[b], actions[b] = select_one(
+        select_between(
             b,
+            b + 1,
             visits,
             edge_q,
             edge_visits,
@@ -49,6 +50,8 @@ def select_kernel(
             pb_c_init,
             pb_c_base,
             scores[b],
+            parents,
+            actions,
         )
 
 
@@ -77,36 +80,29 @@ def expand_and_backup_kernel(
     """`kernels.expand_and_backup`; `node` [1] lies on the device."""
     b = cuda.grid(1)
     if b < parents.shape[0]:
-        new = node[0]
-        expand_one(
+        expand_and_backup_between(
             b,
-            new,
+            b + 1,
+            node[0],
             parents,
             actions,
             rewards,
             policy,
+            value,
+            discount,
             children,
             parent,
             action_into,
             depth,
             reward,
             prior,
-        )
-        backup(
-            b,
-            new,
-            value[b],
-            discount,
-            parent,
-            action_into,
-            reward,
             visits,
             value_sum,
             q,
             edge_q,
             edge_visits,
+            q_range,
         )
-        find_range(b, new, q, q_range)
 
 
 def select(

@@ -10,8 +10,8 @@ threads.
 
 The functions for one tree `b` take arrays and scalars only, and are inlined before LLVM sees them:
 a tuple of arrays as an argument costs a reference count at each access, and a call with many arrays
-costs more than what is done in it. On a GPU the same functions serve: `cuda_kernels` calls them,
-one tree in each thread.
+costs more than what is done in it. On a GPU the same functions serve: `cuda_kernels` calls
+`select_between` and `expand_and_backup_between` for one tree in each thread.
 """
 
 import math
@@ -28,27 +28,23 @@ TIE_TOLERANCE = 1e-6  # scores this near to the best are equal
 @njit(cache=True, nogil=True)
 def select(tree: Any, constants: Any, parents: Any, actions: Any) -> None:
     """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
-    visits, edge_q, edge_visits = tree.visits, tree.edge_q, tree.edge_visits
-    prior, children = tree.prior, tree.children
-    q_range, tie_seed = tree.q_range, tree.tie_seed
-    min_q_range, pb_c_init = constants.min_q_range, constants.pb_c_init
-    pb_c_base = constants.pb_c_base
-    scores = np.empty(prior.shape[2])
-    for b in range(parents.shape[0]):
-        parents[b], actions[b] = select_one(
-            b,
-            visits,
-            edge_q,
-            edge_visits,
-            prior,
-            children,
-            q_range,
-            tie_seed,
-            min_q_range,
-            pb_c_init,
-            pb_c_base,
-            scores,
-        )
+    select_between(
+        0,
+        parents.shape[0],
+        tree.visits,
+        tree.edge_q,
+        tree.edge_visits,
+        tree.prior,
+        tree.children,
+        tree.q_range,
+        tree.tie_seed,
+        constants.min_q_range,
+        constants.pb_c_init,
+        constants.pb_c_base,
+        np.empty(tree.prior.shape[2]),
+        parents,
+        actions,
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -63,25 +59,103 @@ def expand_and_backup(
     value: Any,
 ) -> None:
     """Adds `node` to each tree, and its `value` [B] to the path above it."""
-    children, parent, action_into = tree.children, tree.parent, tree.action
-    depth, reward, prior = tree.depth, tree.reward, tree.prior
-    visits, value_sum, q, q_range = tree.visits, tree.value_sum, tree.q, tree.q_range
-    edge_q, edge_visits, discount = tree.edge_q, tree.edge_visits, constants.discount
-    for b in range(parents.shape[0]):
-        expand_one(
-            b,
-            node,
-            parents,
-            actions,
-            rewards,
-            policy,
-            children,
-            parent,
-            action_into,
-            depth,
-            reward,
-            prior,
-        )
+    expand_and_backup_between(
+        0,
+        parents.shape[0],
+        node,
+        parents,
+        actions,
+        rewards,
+        policy,
+        value,
+        constants.discount,
+        tree.children,
+        tree.parent,
+        tree.action,
+        tree.depth,
+        tree.reward,
+        tree.prior,
+        tree.visits,
+        tree.value_sum,
+        tree.q,
+        tree.edge_q,
+        tree.edge_visits,
+        tree.q_range,
+    )
+
+
+@njit(cache=True, nogil=True)
+def select_between(
+    first: int,
+    last: int,
+    visits: Any,
+    edge_q: Any,
+    edge_visits: Any,
+    prior: Any,
+    children: Any,
+    q_range: Any,
+    tie_seed: Any,
+    min_q_range: float,
+    pb_c_init: float,
+    pb_c_base: float,
+    scores: Any,
+    parents: Any,
+    actions: Any,
+) -> None:
+    """Selects in the trees from `first` to before `last`; `scores` [A] is written on the way."""
+    for b in range(first, last):
+        low = q_range[b, 0]
+        span = max(q_range[b, 1] - low, min_q_range)
+        node, unvisited_q = ROOT, 0.0
+        while True:
+            unvisited_q = mean_q(b, node, edge_q, edge_visits, unvisited_q)
+            simulations = visits[b, node] - 1
+            pb_c = math.log((simulations + pb_c_base + 1) / pb_c_base) + pb_c_init
+            exploration = pb_c * math.sqrt(simulations)
+            write_scores(
+                b, node, edge_q, edge_visits, prior, unvisited_q, low, span, exploration, scores
+            )
+            action = best_action(scores, tie_seed[b], node, simulations)
+            child = children[b, node, action]
+            if child == UNVISITED:
+                parents[b], actions[b] = node, action
+                break
+            node = child
+
+
+@njit(cache=True, nogil=True)
+def expand_and_backup_between(
+    first: int,
+    last: int,
+    node: int,
+    parents: Any,
+    actions: Any,
+    rewards: Any,
+    policy: Any,
+    value: Any,
+    discount: float,
+    children: Any,
+    parent: Any,
+    action_into: Any,
+    depth: Any,
+    reward: Any,
+    prior: Any,
+    visits: Any,
+    value_sum: Any,
+    q: Any,
+    edge_q: Any,
+    edge_visits: Any,
+    q_range: Any,
+) -> None:
+    """Expands and backs up in the trees from `first` to before `last`."""
+    for b in range(first, last):
+        above, action = parents[b], actions[b]
+        children[b, above, action] = node
+        parent[b, node], action_into[b, node] = above, action
+        depth[b, node] = depth[b, above] + 1
+        reward[b, node] = rewards[b]
+        for a in range(prior.shape[2]):
+            prior[b, node, a] = policy[b, a]
         backup(
             b,
             node,
@@ -96,74 +170,10 @@ def expand_and_backup(
             edge_q,
             edge_visits,
         )
-        find_range(b, node, q, q_range)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def select_one(
-    b: int,
-    visits: Any,
-    edge_q: Any,
-    edge_visits: Any,
-    prior: Any,
-    children: Any,
-    q_range: Any,
-    tie_seed: Any,
-    min_q_range: float,
-    pb_c_init: float,
-    pb_c_base: float,
-    scores: Any,
-) -> tuple[int, int]:
-    """Node and action that tree `b` wants next; `scores` [A] is written on the way."""
-    low = q_range[b, 0]
-    span = max(q_range[b, 1] - low, min_q_range)
-    node, action, child, unvisited_q = ROOT, 0, ROOT, 0.0
-    while child != UNVISITED:
-        node = child
-        unvisited_q = mean_q(b, node, edge_q, edge_visits, unvisited_q)
-        simulations = visits[b, node] - 1
-        pb_c = math.log((simulations + pb_c_base + 1) / pb_c_base) + pb_c_init
-        exploration = pb_c * math.sqrt(simulations)
-        write_scores(
-            b, node, edge_q, edge_visits, prior, unvisited_q, low, span, exploration, scores
-        )
-        action = best_action(scores, tie_seed[b], node, simulations)
-        child = children[b, node, action]
-    return node, action
-
-
-@njit(cache=True, nogil=True, inline="always")
-def expand_one(
-    b: int,
-    node: int,
-    parents: Any,
-    actions: Any,
-    rewards: Any,
-    policy: Any,
-    children: Any,
-    parent: Any,
-    action_into: Any,
-    depth: Any,
-    reward: Any,
-    prior: Any,
-) -> None:
-    """Hangs `node` into tree `b`."""
-    above, action = parents[b], actions[b]
-    children[b, above, action] = node
-    parent[b, node], action_into[b, node] = above, action
-    depth[b, node] = depth[b, above] + 1
-    reward[b, node] = rewards[b]
-    for a in range(prior.shape[2]):
-        prior[b, node, a] = policy[b, a]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def find_range(b: int, last: int, q: Any, q_range: Any) -> None:
-    """Writes the smallest and the largest Q of the nodes up to `last`."""
-    low, high = np.inf, -np.inf
-    for node in range(1, last + 1):
-        low, high = min(low, q[b, node]), max(high, q[b, node])
-    q_range[b, 0], q_range[b, 1] = low, high
+        low, high = np.inf, -np.inf
+        for other in range(1, node + 1):
+            low, high = min(low, q[b, other]), max(high, q[b, other])
+        q_range[b, 0], q_range[b, 1] = low, high
 
 
 @njit(cache=True, nogil=True, inline="always")
