@@ -1,5 +1,6 @@
 """Everything that is drawn on a terminal. The one place that imports rich."""
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ezcli.config import RunConfig
-from ezcli.errors import EzError
+from ezcli.errors import EzError, OutputError
 from ezcli.experiments import catalogue
 from ezcli.words import duration
 
@@ -26,7 +27,44 @@ MOST_SOURCES = 6  # that a terminal shows
 MOST_COLUMNS = 10_000  # of a table that goes into a pipe
 NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 
-out = Console(highlight=False, emoji=False)
+
+class Output(io.TextIOBase):
+    """Standard output, whose troubles are sentences too: a full disk behind it, say.
+
+    A process may be started without any (`>&-`); what is written then is nowhere.
+    """
+
+    def write(self, text: str) -> int:
+        """Writes all of the text, at once.
+
+        Raises:
+          OutputError: it cannot be written, though somebody would read it.
+        """
+        try:
+            if sys.stdout is not None:
+                sys.stdout.write(text)
+                sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads any more: the command ends in silence
+            raise
+        except OSError as error:
+            raise OutputError(f"Standard output cannot be written: {error.strerror}.") from error
+        return len(text)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return sys.stdout is not None and sys.stdout.isatty()
+
+    def fileno(self) -> int:
+        """Of the file behind it."""
+        return super().fileno() if sys.stdout is None else sys.stdout.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Of the file behind it."""
+        return "utf-8" if sys.stdout is None else sys.stdout.encoding
+
+
+out = Console(file=Output(), highlight=False, emoji=False)  # type: ignore[arg-type]
 err = Console(stderr=True, highlight=False, emoji=False)
 
 
@@ -282,7 +320,7 @@ def note(text: str) -> None:
 
 def write(text: str) -> None:
     """Raw text on standard output, for files and pipes."""
-    sys.stdout.write(text)
+    out.file.write(text)
 
 
 def ask(question: str) -> bool:

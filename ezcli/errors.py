@@ -53,6 +53,10 @@ class CheckpointError(RunError):
     """A checkpoint that is damaged, incomplete or from another run."""
 
 
+class OutputError(EzError):
+    """Standard output cannot be written."""
+
+
 class ReportError(EzError):
     """Nothing to report, or runs that do not belong in one table."""
 

@@ -1,6 +1,10 @@
 """What is drawn: plain where it is piped, short enough for a terminal, and never markup."""
 
 import io
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -161,3 +165,52 @@ def test_a_check(capsys):
     console.show_check("Disk", True, "1 GiB", "")
     console.show_check("Memory", False, "[few]", "Buy some.")
     assert capsys.readouterr().out == ("ok   Disk: 1 GiB\nnot  Memory: [few]\n     Buy some.\n")
+
+
+# ------------------------------------------------------------------ standard output
+
+
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+
+
+def redirected(redirection, *arguments):
+    """A command in a shell of its own, its standard output elsewhere."""
+    line = f"{shlex.join([sys.executable, '-m', 'ezcli', *arguments])} {redirection}"
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "arguments",
+    [["presets"], ["presets", "--json"], ["report", "--runs-dir", "gone", "--format", "csv"]],
+)
+def test_a_full_disk_behind_standard_output_is_a_sentence(arguments):
+    done = redirected("> /dev/full", *arguments)
+    assert done.returncode == 1
+    assert "error: Standard output cannot be written: No space left on device." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["presets"], ["presets", "--json"]])
+def test_nobody_listens(arguments):
+    done = redirected(">&-", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_leaves_ends_the_command_in_silence():
+    done = redirected("| head -c 5", "report", "--runs-dir", "gone", "--format", "json")
+    assert len(done.stdout) == 5
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_the_terminal_is_that_of_standard_output(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    console.write("one\n")
+    console.show("two")
+    assert stream.getvalue() == "one\ntwo\n"
+    assert not console.Output().isatty()
+    assert console.Output().encoding == stream.encoding
