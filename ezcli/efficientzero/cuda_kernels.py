@@ -5,6 +5,7 @@ package numba-cuda, or Numba's simulator (`NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_
 kernels run as Python on tensors of the CPU.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from ezcli.efficientzero.kernels import expand_and_backup_between, select_between
 from ezcli.efficientzero.tree import SearchConstants, Tree
 
+# Few blocks are meant: what a small search waits for is its depth.
+warnings.filterwarnings("ignore", "Grid size")
 THREADS = 32  # in a block: few, so that the trees spread over the multiprocessors
 
 

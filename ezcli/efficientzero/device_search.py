@@ -8,6 +8,8 @@ it makes is counted on the device. Only the roots' numbers go back to the host, 
 Shapes: B roots, N = num_simulations + 1 nodes, A actions.
 """
 
+import threading
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,14 @@ from torch import Tensor
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.cuda_kernels import expand_and_backup, select
-from ezcli.efficientzero.inference import RootNoise, SearchResult, to_network_input
+from ezcli.efficientzero.inference import RootNoise, SearchResult, initial_output
 from ezcli.efficientzero.kernels import ROOT, UNVISITED
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.support import to_scalar
 from ezcli.efficientzero.tree import SearchConstants, empty_tree
 from ezcli.efficientzero.value_prefix import restarts_after, rewards_between
 
+RECORDING = threading.Lock()  # PyTorch records one graph at a time in a process
 WARM_UPS = 3  # simulations before a graph is recorded, as PyTorch asks for
 
 
@@ -66,6 +69,13 @@ class DeviceSearch:
         self, observations: Tensor, noise: RootNoise | None, tie_seed: np.ndarray
     ) -> SearchResult:
         """As `inference.search_states`, with at most `size` observations."""
+        with torch.cuda.device(self.node.device) if self.node.is_cuda else nullcontext():
+            return self._search(observations, noise, tie_seed)
+
+    def _search(
+        self, observations: Tensor, noise: RootNoise | None, tie_seed: np.ndarray
+    ) -> SearchResult:
+        """`search`, on the current device."""
         count = len(observations)
         root_value = self._start(observations, noise, tie_seed)
         if self.graph is None and self.node.is_cuda:
@@ -88,9 +98,7 @@ class DeviceSearch:
     def _start(self, observations: Tensor, noise: RootNoise | None, tie_seed: np.ndarray) -> Tensor:
         """Makes the roots; the network's opinion of them [count] float32."""
         count, tree = len(observations), self.tree
-        output = self.network.initial_inference(
-            to_network_input(observations).to(self.latent.dtype)
-        )
+        output = initial_output(self.network, observations)
         policy, value = output.policy.float().softmax(-1), to_scalar(output.value)
         if noise is not None:
             drawn = torch.from_numpy(noise.noise).to(policy.device, non_blocking=True)
@@ -102,7 +110,8 @@ class DeviceSearch:
         tree.visits[:, ROOT] = 1
         tree.prior[:count, ROOT] = policy
         tree.value_sum[:count, ROOT] = value.double()
-        tree.tie_seed[:count] = torch.from_numpy(tie_seed)
+        seeds = torch.from_numpy(tie_seed).to(tree.tie_seed.device, non_blocking=True)
+        tree.tie_seed[:count] = seeds
         self.latent[ROOT, :count] = output.latent.permute(0, 2, 3, 1)
         self.node.zero_()
         return value
@@ -115,10 +124,10 @@ class DeviceSearch:
             for _ in range(min(WARM_UPS, self.constants.num_simulations)):
                 self._simulate()
         torch.cuda.current_stream().wait_stream(stream)
-        self.node.zero_()
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+        graph = torch.cuda.CUDAGraph()
+        with RECORDING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._simulate()
+        self.graph = graph
 
     def _simulate(self) -> None:
         """Select, evaluate, expand and backup of the next node of every tree."""

@@ -3,7 +3,7 @@
 Shapes: B roots, N = num_simulations + 1 nodes, A actions.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +35,14 @@ class SearchResult(NamedTuple):
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Runs a network in `bfloat16`, or leaves it in `float32`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    """Runs a network in `bfloat16`, or leaves it in `float32`.
+
+    Not beside a learner in another thread: the casts that autocast remembers are the process's, and
+    whoever leaves it forgets them all. A folded network has its precision in its weights.
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 @torch.inference_mode()
@@ -56,7 +62,7 @@ def search_states(
       constants: of the search.
       noise: None to search greedily.
       tie_seed: [B], see `search`.
-      precision: `float32` or `bfloat16`.
+      precision: `bfloat16` casts on the way; `float32` leaves the network as it is.
     """
     tree, root = search_tree(network, observations, constants, noise, tie_seed, precision)
     return SearchResult(
@@ -78,7 +84,7 @@ def search_tree(
     """`search_states` with the whole tree and the network's opinion of the roots."""
     device = observations.device
     with autocast(device, precision):
-        output = network.initial_inference(to_network_input(observations))
+        output = initial_output(network, observations)
         root = as_evaluation(output)
         if noise is not None:
             mixed = (1 - noise.fraction) * root.policy + noise.fraction * noise.noise
@@ -99,7 +105,7 @@ def search_tree(
 def evaluate_states(network: Network, observations: Tensor, precision: str) -> np.ndarray:
     """The network's value [B] float32 of states [B, C, H, W] uint8, without a search."""
     with autocast(observations.device, precision):
-        output = network.initial_inference(to_network_input(observations))
+        output = initial_output(network, observations)
     return to_scalar(output.value).cpu().numpy()
 
 
@@ -137,6 +143,12 @@ class Latents:
 def to_network_input(observations: Tensor) -> Tensor:
     """uint8 to [0, 1], channels last in memory."""
     return observations.to(torch.float32, memory_format=torch.channels_last) / 255
+
+
+def initial_output(network: Network, observations: Tensor) -> NetworkOutput:
+    """What a network says of observations [B, C, H, W] uint8, in the precision of its weights."""
+    weight = next(network.parameters())
+    return network.initial_inference(to_network_input(observations).to(weight.dtype))
 
 
 def as_evaluation(output: NetworkOutput) -> Evaluation:

@@ -28,7 +28,7 @@ class Searcher:
     Args:
       network: copied, and folded.
       constants: of the searches.
-      precision: `float32` or `bfloat16`.
+      precision: `float32` or `bfloat16`, of the folded weights: nothing is cast on the way.
       where: the trees lie: `cpu`, or `cuda` together with the network.
     """
 
@@ -52,13 +52,11 @@ class Searcher:
             with self.lock:
                 fitting = self._device_search(len(observations))
                 return fitting.search(observations, noise, tie_seed)
-        return search_states(
-            self.network, observations, self.constants, noise, tie_seed, self.precision
-        )
+        return search_states(self.network, observations, self.constants, noise, tie_seed, "float32")
 
     def evaluate(self, observations: Tensor) -> np.ndarray:
         """As `evaluate_states`."""
-        return evaluate_states(self.network, observations, self.precision)
+        return evaluate_states(self.network, observations, "float32")
 
     def _device_search(self, roots: int) -> "DeviceSearch":
         """The search with room for so many roots: sizes are powers of two."""

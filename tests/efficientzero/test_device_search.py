@@ -11,6 +11,7 @@ from numba import config as numba_config
 from ezcli.efficientzero.folded import fold
 from ezcli.efficientzero.inference import RootNoise, search_states
 from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.searcher import Searcher
 from tests.efficientzero.helpers import opinionated, random_images, tiny
 
 SIMULATED = bool(numba_config.ENABLE_CUDASIM)
@@ -21,6 +22,16 @@ DEVICES = [
     pytest.param("cuda", marks=pytest.mark.gpu),
 ]
 pytestmark = pytest.mark.parametrize("device", DEVICES)
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    """Convolutions in whole float32, whatever the size of the batch."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 def both(device, roots, size, horizon=5, num_actions=3, noise=None, seed=0, simulations=20):
@@ -73,6 +84,25 @@ def test_nothing_is_left_of_the_search_before(device):
     assert_same(search.search(observations, None, ties), first)
     fewer = search.search(observations[:2], None, ties[:2])
     np.testing.assert_array_equal(fewer.visits, first.visits[:2])
+
+
+def test_bfloat16(device):
+    config = tiny("search.num_simulations=10")
+    constants = search_constants(config, 5)
+    observations, ties = random_images(4).to(device), np.arange(4)
+    plain = Searcher(opinionated(config).to(device), constants, "bfloat16", "cpu")
+    found = Searcher(opinionated(config).to(device), constants, "bfloat16", "cuda")
+    assert_same(found.search(observations, None, ties), plain.search(observations, None, ties))
+
+
+def test_a_searcher_has_a_search_for_each_size(device):
+    config = tiny("search.num_simulations=6")
+    constants = search_constants(config, 5)
+    searcher = Searcher(opinionated(config).to(device), constants, "float32", "cuda")
+    for roots in (1, 4, 5, 8, 3):
+        found = searcher.search(random_images(roots).to(device), None, np.arange(roots))
+        assert found.visits.sum(1).tolist() == [6] * roots
+    assert sorted(searcher.on_device) == [4, 8]
 
 
 def test_weights_may_change_in_place(device):

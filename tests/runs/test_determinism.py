@@ -21,6 +21,17 @@ def test_threads_do_not_matter(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
+def test_threads_do_not_matter_in_bfloat16_either(tmp_path):
+    """Searches in one thread and the learner in another share nothing of autocast."""
+    options = "compute.precision=bfloat16", "compute.threads="
+    one, two, again = (
+        outcome(run(tmp_path / name, tiny("catch", options[0], options[1] + threads)))
+        for name, threads in (("one", "1"), ("two", "2"), ("again", "2"))
+    )
+    assert one == two == again
+
+
+@pytest.mark.slow
 def test_how_often_it_is_saved_does_not_matter(undisturbed, tmp_path):
     config = tiny("catch", "record.checkpoint_minutes=0")
     assert outcome(run(tmp_path / "run", config)) == undisturbed
