@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -34,6 +34,11 @@ class Output(io.TextIOBase):
     A process may be started without any (`>&-`); what is written then is nowhere.
     """
 
+    @property
+    def behind(self) -> TextIO | None:
+        """Standard output itself, also while a live display of rich stands before it."""
+        return getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+
     def write(self, text: str) -> int:
         """Writes all of the text, at once.
 
@@ -41,9 +46,9 @@ class Output(io.TextIOBase):
           OutputError: it cannot be written, though somebody would read it.
         """
         try:
-            if sys.stdout is not None:
-                sys.stdout.write(text)
-                sys.stdout.flush()
+            if self.behind is not None:
+                self.behind.write(text)
+                self.behind.flush()
         except BrokenPipeError:  # nobody reads any more: the command ends in silence
             raise
         except OSError as error:
@@ -52,16 +57,16 @@ class Output(io.TextIOBase):
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
-        return sys.stdout is not None and sys.stdout.isatty()
+        return self.behind is not None and self.behind.isatty()
 
     def fileno(self) -> int:
         """Of the file behind it."""
-        return super().fileno() if sys.stdout is None else sys.stdout.fileno()
+        return super().fileno() if self.behind is None else self.behind.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """Of the file behind it."""
-        return "utf-8" if sys.stdout is None else sys.stdout.encoding
+        return "utf-8" if self.behind is None else self.behind.encoding
 
 
 out = Console(file=Output(), highlight=False, emoji=False)  # type: ignore[arg-type]

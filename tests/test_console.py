@@ -206,6 +206,23 @@ def test_a_reader_that_leaves_ends_the_command_in_silence():
     assert "Exception ignored" not in done.stderr
 
 
+def test_a_live_line_goes_to_standard_output(monkeypatch):
+    """Rich puts itself before standard output while it shows one."""
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdout", stream)
+    screen = Console(file=console.Output(), force_terminal=True, width=80)
+    monkeypatch.setattr(console, "out", screen)
+    reporter = console.TerminalReporter()
+    with reporter.running():
+        reporter.progress(event(None, 2_500, 1_000), CONFIG, rates(75.0))
+        reporter.say("a line that stays")
+        print("a line of another")
+    assert "1 min 15 s left" in stream.getvalue()
+    assert stream.getvalue().count("a line that stays") == 1
+    assert stream.getvalue().count("a line of another") == 1
+
+
 def test_the_terminal_is_that_of_standard_output(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
