@@ -13,7 +13,7 @@ import torch
 from ezcli.config import ComputeSettings
 from ezcli.errors import ConfigError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Compute(NamedTuple):
@@ -79,7 +79,6 @@ def keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_ARENA_MAX, 1)  # threads share one heap; their own end at 64 MiB
         libc.mallopt(M_MMAP_THRESHOLD, 2**30)  # bytes from which memory is mapped by itself
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # free bytes from which the heap shrinks
 
