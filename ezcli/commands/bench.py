@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ezcli import console
+from ezcli.commands.files import save_and_tell
 from ezcli.commands.training import build_config, default_preset
 from ezcli.config import RunConfig
-from ezcli.errors import ConfigError, RunError, UnknownName
-from ezcli.runs.folder import write_atomically
+from ezcli.errors import ConfigError, UnknownName
 
 PART_NAMES = ("tree", "search", "environment", "replay", "learner", "run")
 
@@ -42,7 +42,7 @@ def bench(
     else:
         show(measured, earlier)
     if output is not None:
-        save(output, text)
+        save_and_tell(output, text)
 
 
 def measure(
@@ -118,20 +118,18 @@ def read_result(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from error
-    wanted = {"results", "device_name", "preset", "game", "measured"}
-    if not isinstance(found, dict) or not wanted <= found.keys():
+    if not is_result(found):
         raise ConfigError(f"{str(path)!r} is no result of `ez bench`.", "Make one with --output.")
-    return found
+    return dict(found)
 
 
-def save(path: Path, text: str) -> None:
-    """Writes a result.
-
-    Raises:
-      RunError: it cannot be written.
-    """
-    try:
-        write_atomically(path, text.encode())
-    except OSError as error:
-        raise RunError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
-    console.note(f"Wrote {path}.")
+def is_result(found: object) -> bool:
+    """Whether all is there that a comparison reads."""
+    if not isinstance(found, dict) or not isinstance(found.get("results"), list):
+        return False
+    return {"device_name", "preset", "game", "measured"} <= found.keys() and all(
+        isinstance(r, dict)
+        and all(isinstance(r.get(name), str) for name in ("part", "what", "unit"))
+        and type(r.get("value")) in (int, float)
+        for r in found["results"]
+    )

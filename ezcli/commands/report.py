@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ezcli import console
-from ezcli.errors import ConfigError, ReportError, RunError, UnknownName
+from ezcli.commands.files import cannot_write, save, save_and_tell
+from ezcli.errors import ConfigError, ReportError, UnknownName
 from ezcli.reports.collect import collect
 from ezcli.reports.formats import FORMATS
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
 from ezcli.reports.report import Choice, Report, build
-from ezcli.runs.folder import write_atomically
 from ezcli.words import counted
 
 ALL_FORMATS = ("terminal", "html", *FORMATS)
@@ -68,8 +68,7 @@ def report(
         if output is None:
             console.write(text)
         else:
-            save(output, text.encode())
-            console.note(f"Wrote {output}.")
+            save_and_tell(output, text)
     if plots_dir is not None:
         save_plots(made, plots_dir, types)
 
@@ -128,23 +127,6 @@ def free_name(name: str, taken: set[str]) -> str:
     found = next(n for n in itertools.chain([name], numbered) if n not in taken)
     taken.add(found)
     return found
-
-
-def save(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-      RunError: it cannot be written.
-    """
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-
-
-def cannot_write(path: Path, error: OSError) -> RunError:
-    """The error about a file or folder that cannot be written."""
-    return RunError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another place.")
 
 
 def listed(text: str | None) -> list[str]:

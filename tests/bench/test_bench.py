@@ -127,10 +127,14 @@ def test_json_is_all_that_is_printed(ez):
         (["speed"], "Unknown part 'speed'"),
         (["--against", "none.json"], "'none.json' cannot be read"),
         (["--against", "list.json"], "is no result of `ez bench`"),
+        (["--against", "hollow.json"], "is no result of `ez bench`"),
         (["--preset", "none"], "Unknown preset 'none'"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_measuring(ez, tmp_path, more, said):
+    about = dict.fromkeys(("device_name", "preset", "game", "measured"), "x")
+    hollow = {**about, "results": [{"part": "tree", "what": "x", "unit": "ns", "value": "fast"}]}
+    (tmp_path / "hollow.json").write_text(json.dumps(hollow))
     (tmp_path / "list.json").write_text("[1]")
     code, out, err = ez(*BENCH, *more)
     assert (code, out) == (2, "")

@@ -1,0 +1,30 @@
+"""Files that commands write where the user says."""
+
+from pathlib import Path
+
+from ezcli import console
+from ezcli.errors import RunError
+from ezcli.runs.folder import write_atomically
+
+
+def save(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+      RunError: it cannot be written.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def save_and_tell(path: Path, text: str) -> None:
+    """`save`, and a line on standard error that says so."""
+    save(path, text.encode())
+    console.note(f"Wrote {path}.")
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """The error about a file or folder that cannot be written."""
+    return RunError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another place.")
