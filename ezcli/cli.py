@@ -429,16 +429,19 @@ def config_show(
 
 @app.command()
 def doctor(
+    run: Annotated[
+        str | None, typer.Argument(help="A run to check instead: its files, and why it stopped.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="Preset whose needs are checked.")] = "atari-cpu",
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Check that this machine can train: packages, roms, memory, disk.
+    """Check that this machine can train, or that a run is whole.
 
     Example: ez doctor --preset atari100k
     """
     from ezcli.commands import training
 
-    raise typer.Exit(training.doctor(preset, runs_dir))
+    raise typer.Exit(training.doctor(run, preset, runs_dir))
 
 
 def main() -> None:

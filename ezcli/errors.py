@@ -49,6 +49,10 @@ class RunError(EzError):
     """A run folder or a run that cannot go on."""
 
 
+class NotFinite(RunError):
+    """A loss, gradient or value that is no number: nothing that follows would mean anything."""
+
+
 class CheckpointError(RunError):
     """A checkpoint that is damaged, incomplete or from another run."""
 

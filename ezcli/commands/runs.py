@@ -187,7 +187,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
                 for e in facts["evaluations"]
             ],
         )
-    if entry.state not in ("finished", "running"):
+    if entry.state not in ("finished", "running", "stalled"):
         console.show(f"Go on with: ez resume {path}")
 
 

@@ -25,7 +25,7 @@ from ezcli.words import counted, duration, size
 
 GAME_SETS = {"atari26": ATARI_100K}
 SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
-BEGUN = ("running", "interrupted", "killed", "failed", "damaged")
+BEGUN = ("running", "stalled", "interrupted", "killed", "failed", "damaged")
 
 
 class Options(NamedTuple):

@@ -106,8 +106,10 @@ def config_show(
         console.write(f"# identity {config.identity}\n{to_toml(config)}")
 
 
-def doctor(preset: str, runs_dir: Path) -> int:
-    """`ez doctor`."""
+def doctor(run: str | None, preset: str, runs_dir: Path) -> int:
+    """`ez doctor`, of the machine or of a run."""
+    if run is not None:
+        return examine_run(find_run(run, runs_dir))
     from ezcli import doctor as examination
 
     needs = examination.needs(resolve(read_toml(preset_path(preset)), source=preset))
@@ -116,6 +118,18 @@ def doctor(preset: str, runs_dir: Path) -> int:
         console.show_check(check.name, check.ok, check.detail, check.remedy)
         is_fit = is_fit and check.ok
     return 0 if is_fit else 1
+
+
+def examine_run(path: Path) -> int:
+    """`ez doctor RUN`."""
+    from ezcli.runs.examine import examine
+    from ezcli.runs.folder import RunFolder
+
+    is_whole = True
+    for finding in examine(RunFolder(path)):
+        console.show_check(finding.name, finding.ok, finding.detail, finding.remedy)
+        is_whole = is_whole and finding.ok
+    return 0 if is_whole else 1
 
 
 def on_device(config: RunConfig, device: str | None) -> RunConfig:

@@ -18,7 +18,12 @@ from torch import Tensor
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.cuda_kernels import expand_and_backup, select
-from ezcli.efficientzero.inference import RootNoise, SearchResult, initial_output
+from ezcli.efficientzero.inference import (
+    RootNoise,
+    SearchResult,
+    initial_output,
+    policy_and_value,
+)
 from ezcli.efficientzero.kernels import ROOT, UNVISITED
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.support import to_scalar
@@ -99,7 +104,7 @@ class DeviceSearch:
         """Makes the roots; the network's opinion of them [count] float32."""
         count, tree = len(observations), self.tree
         output = initial_output(self.network, observations)
-        policy, value = output.policy.float().softmax(-1), to_scalar(output.value)
+        policy, value = policy_and_value(output)
         if noise is not None:
             drawn = torch.from_numpy(noise.noise).to(policy.device, non_blocking=True)
             policy = (1 - noise.fraction) * policy + noise.fraction * drawn
@@ -150,8 +155,7 @@ class DeviceSearch:
             tree.value_prefix[self.trees, self.parents], prefix, depth, horizon
         )
         tree.value_prefix.index_copy_(1, self.node, prefix.unsqueeze(1))
-        policy = found.policy.float().softmax(-1)
-        value = to_scalar(found.value)
+        policy, value = policy_and_value(found)
         expand_and_backup(
             tree, self.constants, self.node, self.parents, self.actions, rewards, policy, value
         )

@@ -153,10 +153,18 @@ def initial_output(network: Network, observations: Tensor) -> NetworkOutput:
 
 def as_evaluation(output: NetworkOutput) -> Evaluation:
     """Logits to the numbers a tree needs, in one transfer from the device."""
-    value = to_scalar(output.value)
+    policy, value = policy_and_value(output)
     prefix = torch.zeros_like(value)
     if output.value_prefix is not None:
         prefix = to_scalar(output.value_prefix)
-    policy = output.policy.float().softmax(-1)
     numbers = torch.cat([torch.stack([prefix, value], 1), policy], 1).cpu().numpy()
     return Evaluation(numbers[:, 0].copy(), numbers[:, 2:].copy(), numbers[:, 1].copy())
+
+
+def policy_and_value(output: NetworkOutput) -> tuple[Tensor, Tensor]:
+    """Probabilities [B, A] and scalars [B]; a policy that is no number makes its value none.
+
+    Values flow to the root, policies do not: so one look at the root's value tells of both.
+    """
+    policy = output.policy.float().softmax(-1)
+    return policy, to_scalar(output.value) + 0 * policy.sum(-1)

@@ -26,7 +26,11 @@ class StepResult(NamedTuple):
 
 
 class Learner:
-    """The network that learns, its optimiser, and the train_steps it has made."""
+    """The network that learns, its optimiser, and the train_steps it has made.
+
+    From the first train_step on whose loss or gradient is not finite, no weight changes any more:
+    the metrics say which it was, whenever they are read.
+    """
 
     def __init__(
         self, network: Network, settings: Hyperparameters, rules: Rules, precision: str
@@ -34,6 +38,7 @@ class Learner:
         self.network, self.settings, self.rules = network, settings, rules
         self.precision = precision
         self.optimiser = make_optimiser(network, settings.optimiser)
+        self.has_failed = next(network.parameters()).new_zeros(())  # 1: not finite
         self.train_steps = 0
 
     def step(self, batch: Batch) -> StepResult:
@@ -51,11 +56,16 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(
             self.network.parameters(), self.settings.optimiser.max_gradient_norm
         )
+        errors = value_errors(outputs, batch)
+        is_finite = total.detach().isfinite() & norm.isfinite() & errors.isfinite().all()
+        self.has_failed = torch.maximum(self.has_failed, 1 - is_finite.float())
+        # As PyTorch's GradScaler does it: a fused optimiser leaves the weights where this is 1.
+        self.optimiser.found_inf = self.has_failed  # type: ignore[attr-defined]
         self.optimiser.step()
         self.train_steps += 1
         means = [loss.detach().mean() for loss in found]
         return StepResult(
-            errors=value_errors(outputs, batch),
+            errors=errors,
             metrics=torch.stack([total.detach(), *means, norm.detach()]),
         )
 
@@ -120,8 +130,8 @@ def make_optimiser(network: Network, settings: OptimiserSettings) -> torch.optim
     weights, rate, decay = network.parameters(), settings.learning_rate, settings.weight_decay
     if settings.name == "adam":
         betas = (settings.momentum, 0.999)
-        return torch.optim.Adam(weights, lr=rate, betas=betas, weight_decay=decay)
-    return torch.optim.SGD(weights, lr=rate, momentum=settings.momentum, weight_decay=decay)
+        return torch.optim.Adam(weights, rate, betas, weight_decay=decay, fused=True)
+    return torch.optim.SGD(weights, rate, settings.momentum, weight_decay=decay, fused=True)
 
 
 def learning_rate(train_step: int, settings: Hyperparameters) -> float:

@@ -15,6 +15,7 @@ from ezcli.efficientzero.inference import (
 )
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.tree import SearchConstants
+from ezcli.errors import NotFinite
 
 if TYPE_CHECKING:
     from ezcli.efficientzero.device_search import DeviceSearch
@@ -47,16 +48,30 @@ class Searcher:
     def search(
         self, observations: Tensor, noise: RootNoise | None, tie_seed: np.ndarray
     ) -> SearchResult:
-        """As `search_states`."""
+        """As `search_states`.
+
+        Raises:
+          NotFinite: a value is no number.
+        """
         if self.where == "cuda":
             with self.lock:
                 fitting = self._device_search(len(observations))
-                return fitting.search(observations, noise, tie_seed)
-        return search_states(self.network, observations, self.constants, noise, tie_seed, "float32")
+                found = fitting.search(observations, noise, tie_seed)
+        else:
+            constants = self.constants
+            found = search_states(self.network, observations, constants, noise, tie_seed, "float32")
+        require_finite(found.network_value, found.value)
+        return found
 
     def evaluate(self, observations: Tensor) -> np.ndarray:
-        """As `evaluate_states`."""
-        return evaluate_states(self.network, observations, "float32")
+        """As `evaluate_states`.
+
+        Raises:
+          NotFinite: a value is no number.
+        """
+        values = evaluate_states(self.network, observations, "float32")
+        require_finite(values)
+        return values
 
     def _device_search(self, roots: int) -> "DeviceSearch":
         """The search with room for so many roots: sizes are powers of two."""
@@ -66,3 +81,11 @@ class Searcher:
         if size not in self.on_device:
             self.on_device[size] = DeviceSearch(self.network, self.constants, size)
         return self.on_device[size]
+
+
+def require_finite(*values: np.ndarray) -> None:
+    """Refuses values that are no numbers: a search would go on with them in silence."""
+    for array in values:
+        if not np.isfinite(array).all():
+            wrong = np.count_nonzero(~np.isfinite(array))
+            raise NotFinite(f"The network gave {wrong} of {len(array)} states no finite value.")

@@ -29,11 +29,14 @@ def unsquash(y: Tensor) -> Tensor:
 
 
 def to_categorical(x: Tensor, support: int) -> Tensor:
-    """Two-hot distribution [..., S] whose mean is the squashed `x` [...], clipped to the ends."""
+    """Two-hot distribution [..., S] whose mean is the squashed `x` [...], clipped to the ends.
+
+    Of what is no number it is none: NaN, not an error, which would come late on a GPU.
+    """
     squashed = squash(x).clamp(-support, support)
     low = squashed.floor()
     share = squashed - low
-    index = (low + support).long()
+    index = (low + support).nan_to_num().long()
     distribution = x.new_zeros(*x.shape, 2 * support + 1)
     distribution.scatter_(-1, index.unsqueeze(-1), (1 - share).unsqueeze(-1))
     above = (index + 1).clamp(max=2 * support)

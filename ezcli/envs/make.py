@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from ezcli.envs.protocol import Env
+from ezcli.envs.checked import Checked
 from ezcli.envs.settings import (
     AnyEnvSettings,
     AtariSettings,
@@ -17,24 +17,34 @@ from ezcli.envs.settings import (
 from ezcli.errors import ConfigError, suggestion
 
 
-def make_env(settings: AnyEnvSettings, evaluation: bool) -> Env:
-    """Builds one environment, under the rules of training or those of evaluation."""
+def make_env(settings: AnyEnvSettings, evaluation: bool) -> Checked:
+    """Builds one environment, under the rules of training or those of evaluation.
+
+    Raises:
+      EzError: there is none, or it breaks its contract.
+    """
+    build = builder(settings)
+    cap = settings.evaluation_max_episode_steps if evaluation else settings.max_episode_steps
+    return Checked(lambda: build(settings, evaluation), build.__name__, cap)
+
+
+def builder(settings: AnyEnvSettings) -> type:
+    """The class of the environment."""
     match settings:
         case AtariSettings():
             from ezcli.envs.atari import AtariEnv
 
-            return AtariEnv(settings, evaluation)
+            return AtariEnv
         case CatchSettings():
             from ezcli.envs.catch import Catch
 
-            return Catch(settings, evaluation)
+            return Catch
         case KeydoorSettings():
             from ezcli.envs.keydoor import Keydoor
 
-            return Keydoor(settings, evaluation)
+            return Keydoor
         case CustomSettings():
-            env: Env = load_class(settings.target)(settings, evaluation)
-            return env
+            return load_class(settings.target)
 
 
 def load_class(target: str) -> type:

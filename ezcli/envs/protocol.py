@@ -14,6 +14,9 @@ same seed followed by the same actions gives the same frames and rewards, in thi
 other. Checkpoints rest on it: they store seed and actions of the running game and play them again,
 because an emulator's own saved state is not exact.
 
+Every answer is checked (`ezcli.envs.checked`). A game that does not end by itself is ended by the
+settings' `max_episode_steps`.
+
 Shapes: C channels, H height, W width. Frames are uint8; stacking is the trainer's work.
 """
 

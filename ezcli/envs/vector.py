@@ -1,20 +1,16 @@
 """Several environments in lock step, restarted by themselves: the trainer's only door to a game.
 
-What passes this door has been checked against the contract of `ezcli.envs.protocol`, so nothing
-behind it checks again. Everything here follows from the generator of seeds and the actions; the
-state of a running game is therefore its log (its seed and the actions since), and a game is
-restored by playing its log again.
+Everything here follows from the generator of seeds and the actions; the state of a running game is
+therefore its log (its seed and the actions since), and a game is restored by playing its log again.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
-from ezcli.envs.protocol import Env, EnvSpec, Step
-from ezcli.errors import EnvError
+from ezcli.envs.checked import Checked
+from ezcli.envs.protocol import EnvSpec, Step
 
 CONTINUE = 0  # the action that leads from a lost life to the next one
 
@@ -47,17 +43,21 @@ class VectorEnv:
     """E environments that take one action each at a time.
 
     Args:
-      make: builds one environment.
+      make: builds one environment; all of them have the same frames and actions.
       num_envs: how many.
       rng: draws the seed of every new game, in the order of the environments. It belongs to the
         caller, who stores its state beside the logs of `save`.
     """
 
-    def __init__(self, make: Callable[[], Env], num_envs: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, make: Callable[[], Checked], num_envs: int, rng: np.random.Generator
+    ) -> None:
         assert num_envs >= 1
         self._games = [_Game(make()) for _ in range(num_envs)]
         self._rng = rng
         self.spec: EnvSpec = self._games[0].env.spec
+        for game in self._games[1:]:
+            game.env.require_like(self.spec)
 
     def start(self) -> list[np.ndarray]:
         """Starts a new game everywhere. Returns the first frames."""
@@ -75,11 +75,19 @@ class VectorEnv:
         """The running game of each environment."""
         return [EnvLog(game.seed, list(game.actions)) for game in self._games]
 
-    def restore(self, logs: Sequence[EnvLog]) -> None:
-        """Plays each log again, in place of whatever was running."""
+    def restore(self, logs: Sequence[EnvLog], frames: Sequence[np.ndarray]) -> None:
+        """Plays each log again, in place of whatever was running.
+
+        Args:
+          logs: as `save` gave them.
+          frames: uint8 [C, H, W], the last one of each environment, which must come again.
+
+        Raises:
+          EnvError: the same seed and actions gave another game.
+        """
         assert len(logs) == len(self._games), "one log for each environment"
-        for game, (seed, actions) in zip(self._games, logs, strict=True):
-            game.replay(seed, actions)
+        for game, (seed, actions), frame in zip(self._games, logs, frames, strict=True):
+            game.replay(seed, actions, frame)
 
     def _new_game(self, game: "_Game") -> np.ndarray:
         return game.reset(int(self._rng.integers(2**31)))
@@ -97,62 +105,31 @@ class VectorEnv:
 
 
 class _Game:
-    """One environment, its running game's log and score, and the guard at its door."""
+    """One environment, its running game's log and score."""
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Checked) -> None:
         self.env = env
-        self._name = type(env).__name__
-        self._check_spec(getattr(env, "spec", None))
         self.seed = 0
         self.actions: list[int] = []
         self.score = 0.0
 
     def reset(self, seed: int) -> np.ndarray:
         self.seed, self.actions, self.score = seed, [], 0.0
-        return self._checked_frame(self.env.reset(seed))
+        return self.env.reset(seed)
 
     def step(self, action: int) -> Step:
-        assert 0 <= action < len(self.env.spec.action_names), f"there is no action {action}"
         step = self.env.step(action)
-        if not isinstance(step, Step):
-            raise self._broken(f"returned a {type(step).__name__} from `step`; it must be a `Step`")
-        if not isinstance(step.reward, Real) or not math.isfinite(step.reward):
-            raise self._broken(f"returned the reward {step.reward!r}; it must be a finite number")
-        if step.is_game_over and not step.is_episode_over:
-            raise self._broken("ended its game but not its episode; set `is_episode_over` too")
-        frame = self._checked_frame(step.frame)
         self.actions.append(action)
-        self.score += float(step.reward)
-        return Step(frame, float(step.reward), bool(step.is_episode_over), bool(step.is_game_over))
+        self.score += step.reward
+        return step
 
-    def replay(self, seed: int, actions: Sequence[int]) -> None:
-        self.reset(seed)
+    def replay(self, seed: int, actions: Sequence[int], last: np.ndarray) -> None:
+        frame, same = self.reset(seed), "the same seed and actions must give the same game"
         for action in actions:
-            if self.step(action).is_game_over:
-                raise self._broken(
-                    f"ended its game after {len(self.actions)} of {len(actions)} replayed actions; "
-                    "the same seed and actions must give the same game"
-                )
-
-    def _check_spec(self, spec: object) -> None:
-        if not isinstance(spec, EnvSpec):
-            raise self._broken("has no `spec`, or one that is not an `EnvSpec`")
-        if len(spec.frame_shape) != 3 or min(spec.frame_shape) < 1:
-            raise self._broken(
-                f"has frame_shape {spec.frame_shape}; it must be three sizes, C, H, W"
-            )
-        if not spec.action_names:
-            raise self._broken("has no actions; `action_names` is empty")
-
-    def _checked_frame(self, frame: np.ndarray) -> np.ndarray:
-        if not isinstance(frame, np.ndarray):
-            raise self._broken(f"returned a {type(frame).__name__} as its frame, not a NumPy array")
-        if frame.shape != tuple(self.env.spec.frame_shape):
-            shape = tuple(self.env.spec.frame_shape)
-            raise self._broken(f"returned a frame of shape {frame.shape}; its spec says {shape}")
-        if frame.dtype != np.uint8:
-            raise self._broken(f"returned a frame of {frame.dtype}; it must be uint8")
-        return frame.copy()  # an environment may draw the next frame into the same array
-
-    def _broken(self, what: str) -> EnvError:
-        return EnvError(f"Environment {self._name!r} {what}.", "See ezcli/envs/protocol.py.")
+            step = self.step(action)
+            if step.is_game_over:
+                played = f"{len(self.actions)} of {len(actions)} replayed actions"
+                raise self.env.broken(f"ended its game after {played}; {same}")
+            frame = step.frame
+        if not np.array_equal(frame, last):
+            raise self.env.broken(f"showed another frame after the replayed actions; {same}")

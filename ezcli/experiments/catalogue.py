@@ -9,9 +9,11 @@ from typing import Any, Literal, NamedTuple
 from ezcli.config import RunConfig
 from ezcli.errors import EzError
 from ezcli.experiments.study import StudyFolder, study_names
-from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
+from ezcli.runs.folder import EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
 
-State = Literal["new", "running", "interrupted", "killed", "failed", "finished", "damaged"]
+State = Literal[
+    "new", "running", "stalled", "interrupted", "killed", "failed", "finished", "damaged"
+]
 TAIL_BYTES = 65536  # enough for several lines of any of the files
 
 
@@ -48,9 +50,13 @@ def entry(path: Path) -> Entry:
 
 
 def state(folder: RunFolder) -> State:
-    """How the run stands. `killed`: it said that it runs, and no process works on it."""
+    """How the run stands.
+
+    `stalled`: a process works on it, and nothing has moved for minutes. `killed`: it said that it
+    runs, and no process works on it.
+    """
     if folder.is_locked:
-        return "running"
+        return "stalled" if (folder.path / STALLED).is_file() else "running"
     try:
         said = folder.read_info().get("status", "new")
     except EzError:

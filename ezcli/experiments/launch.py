@@ -147,7 +147,7 @@ class Launcher:
         found = self._state(run)
         if found == "finished":
             self.finished.append(run)
-        elif found == "running":
+        elif found in ("running", "stalled"):
             self.elsewhere.append(run)
             self.reporter.say(f"{run.name}: another process trains it; waiting for that.")
         else:

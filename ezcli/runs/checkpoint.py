@@ -92,6 +92,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None
 
     Raises:
       CheckpointError: the checkpoint belongs to another config.
+      EnvError: the games, played again, are others.
     """
     manifest = checkpoint.manifest
     if manifest["identity"] != trainer.config.identity:
@@ -105,11 +106,15 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None
     trainer.drawn_steps = numbers["drawn_steps"]
     trainer.is_started = True
     vars(trainer.metrics).update(numbers["metrics"])
-    trainer.envs.restore([EnvLog(*log) for log in numbers["games"]])
     for name, stream in trainer.streams.items():
         stream.bit_generator.state = numbers["streams"][name]
     trainer.segments = [Segment(**segment) for segment in manifest["segments"]]
     read_segments(folder.frames, trainer.segments, trainer.replay, trainer.frames)
+    rows = [trainer.replay.newest_row(env) for env in range(trainer.config.acting.num_envs)]
+    trainer.envs.restore(
+        [EnvLog(*log) for log in numbers["games"]],
+        [trainer.frames.frames[row].cpu().numpy() for row in rows],
+    )
 
 
 def newest(folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
@@ -234,11 +239,15 @@ def restore_networks(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
             name, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         )
     optimiser = trainer.learner.optimiser
+    weights = list(trainer.learner.network.parameters())
     entries: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         owner, _, rest = key.partition(".")
         if owner == "optimiser":
             index, _, name = rest.partition(".")
+            weight = weights[int(index)]
+            if tensor.shape == weight.shape:  # a fused optimiser asks for the same layout too
+                tensor = torch.empty_like(weight.detach()).copy_(tensor)
             entries.setdefault(int(index), {})[name] = tensor
     optimiser.load_state_dict(optimiser.state_dict() | {"state": entries})
 

@@ -7,7 +7,9 @@
     ├── timing.jsonl        clocks: env_steps, train_steps, seconds, and rates
     ├── evaluations.jsonl   raw scores, each with the protocol it was played under
     ├── frames/             every frame seen, compressed without loss, append-only
-    └── checkpoints/        the last two, each complete and with checksums
+    ├── checkpoints/        the last two, each complete and with checksums
+    ├── failure/            only after a number that was none: what led to it
+    └── stalled.txt         only while nothing moves: where the run stands still
 
 JSON lines are the truth. A last line torn by a crash is ignored and then overwritten.
 """
@@ -26,6 +28,7 @@ from ezcli.config import RunConfig, differences_text, read_toml, resolve, to_tom
 from ezcli.errors import ConfigError, RunError
 
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
+STALLED = "stalled.txt"
 
 
 class RunFolder:
@@ -121,15 +124,7 @@ class RunFolder:
     def read_info(self) -> dict[str, Any]:
         """The contents of `run.json`; empty before it is written."""
         path = self.path / "run.json"
-        if not path.is_file():
-            return {}
-        try:
-            info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
-            raise RunError(f"{str(path)!r} is damaged: {error}.") from error
-        if not isinstance(info, dict):
-            raise RunError(f"{str(path)!r} is damaged: it holds no table.")
-        return info
+        return read_table(path) if path.is_file() else {}
 
     def update_info(self, **entries: Any) -> None:
         """Sets entries of `run.json`."""
@@ -235,6 +230,21 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         if not isinstance(parsed[-1], dict):
             raise damaged
     return parsed
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The contents of a file of JSON that holds a table.
+
+    Raises:
+      RunError: it holds something else.
+    """
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
+        raise RunError(f"{str(path)!r} is damaged: {error}.") from error
+    if not isinstance(table, dict):
+        raise RunError(f"{str(path)!r} is damaged: it holds no table.")
+    return table
 
 
 def ends_line(handle: BinaryIO) -> bool:

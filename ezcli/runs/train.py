@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 from ezcli.config import RunConfig
 from ezcli.envs.make import make_env
-from ezcli.errors import RunError
-from ezcli.runs import checkpoint
+from ezcli.errors import EzError, NotFinite, RunError
+from ezcli.runs import checkpoint, failure
 from ezcli.runs.agent import load_agent
 from ezcli.runs.compute import Compute, resolve_compute
 from ezcli.runs.evaluate import (
@@ -31,6 +31,7 @@ from ezcli.runs.evaluate import (
 )
 from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
 from ezcli.runs.provenance import provenance
+from ezcli.runs.stall import Watchdog
 from ezcli.runs.tracking import Tracker, WandbMode
 from ezcli.runs.trainer import Event, Trainer
 
@@ -85,6 +86,16 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
+class Surroundings(NamedTuple):
+    """What a run has around its trainer."""
+
+    folder: RunFolder
+    reporter: Reporter
+    stop: StopRequest
+    watchdog: Watchdog
+    tracker: Tracker
+
+
 def train(
     config: RunConfig,
     folder: RunFolder,
@@ -105,7 +116,9 @@ def train(
       EzError: the folder belongs to another config or process, or the run failed.
     """
     compute = resolve_compute(config.compute)
-    make_env(config.env, evaluation=False)  # what cannot be played leaves no run behind
+    # What cannot be played leaves no run behind.
+    spec = make_env(config.env, evaluation=False).spec
+    make_env(config.env, evaluation=True).require_like(spec)
     with folder.lock():
         if folder.exists:
             folder.require_same(config)
@@ -117,9 +130,9 @@ def train(
         if origin:
             folder.update_info(**origin)
         stop = StopRequest()
-        with stop.listening():
+        with stop.listening(), Watchdog(folder, reporter.say) as watchdog:
             try:
-                return _train(config, compute, folder, reporter, stop, wandb_mode)
+                return _train(config, compute, folder, reporter, stop, watchdog, wandb_mode)
             except OSError as error:
                 if error.errno not in CANNOT_WRITE:
                     raise
@@ -135,6 +148,7 @@ def _train(
     folder: RunFolder,
     reporter: Reporter,
     stop: StopRequest,
+    watchdog: Watchdog,
     wandb_mode: WandbMode | None,
 ) -> signal.Signals | None:
     clock = time.monotonic()
@@ -150,39 +164,49 @@ def _train(
         status="running",
         started=info.get("started", began),
         ended=None,
+        error=None,
         environment=trainer.envs.spec.contract,
         actions=list(trainer.envs.spec.action_names),
         sessions=[*info.get("sessions", []), session],
     )
+    failure.clear(folder)
     tracker = Tracker(wandb_mode, folder, config, reporter.say)
-    status = "failed"
+    surroundings = Surroundings(folder, reporter, stop, watchdog, tracker)
+    status, reason = "failed", None
     try:
-        finish_evaluations(trainer, folder, reporter, stop, tracker)
-        loop(trainer, folder, reporter, stop, tracker)
+        finish_evaluations(trainer, surroundings)
+        loop(trainer, surroundings)
         status = "interrupted" if stop else "finished"
+    except Exception as error:  # noted, whatever it is, and raised again
+        reason = error.message if isinstance(error, EzError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, NotFinite):
+            failure.write(folder, error.message, trainer)
+            kept = f"What led there is kept: ez doctor {folder.path}"
+            raise NotFinite(error.message, kept) from error
+        raise
     finally:
         tracker.close()
         session["seconds"] = round(time.monotonic() - clock, 1)
         session["peak_memory_bytes"] = peak_memory()
         sessions = [*info.get("sessions", []), session]
-        folder.update_info(status=status, ended=now(), sessions=sessions)
+        folder.update_info(status=status, error=reason, ended=now(), sessions=sessions)
     return stop.signal
 
 
-def loop(
-    trainer: Trainer, folder: RunFolder, reporter: Reporter, stop: StopRequest, tracker: Tracker
-) -> None:
+def loop(trainer: Trainer, surroundings: Surroundings) -> None:
     """Drains the trainer's events; ends with a checkpoint."""
+    folder, reporter, stop, watchdog, tracker = surroundings
     config, clock = trainer.config, Clock(trainer, folder)
     saved_at = time.monotonic()
     for event in trainer.events() if not stop else ():
+        watchdog.beat()
         rates = clock.rates(event)
         if event.metrics is not None:
             folder.append(METRICS, event.metrics)
             folder.append(TIMING, clock.line(event, rates))
             tracker.log(event.metrics)
         reporter.progress(event, config, rates)
-        finish_evaluations(trainer, folder, reporter, stop, tracker)
+        finish_evaluations(trainer, surroundings)
         if stop:
             break
         if time.monotonic() - saved_at >= 60 * config.record.checkpoint_minutes:
@@ -220,10 +244,9 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
         )
 
 
-def finish_evaluations(
-    trainer: Trainer, folder: RunFolder, reporter: Reporter, stop: StopRequest, tracker: Tracker
-) -> None:
+def finish_evaluations(trainer: Trainer, surroundings: Surroundings) -> None:
     """Plays the evaluation that is due at this train_step, unless it is there already."""
+    folder, reporter, stop, watchdog, tracker = surroundings
     config, train_steps = trainer.config, trainer.learner.train_steps
     interval = config.evaluation.interval
     if trainer.is_finished:
@@ -237,11 +260,16 @@ def finish_evaluations(
         for line in folder.read(EVALUATIONS)
     ):
         return
+
+    def should_stop() -> bool:
+        watchdog.beat()  # asked before every env_step
+        return bool(stop)
+
     what = f"Evaluating: {protocol.episodes} episodes of up to {protocol.max_env_steps:,} env_steps"
     try:
         with reporter.quiet_while(what) if kind == "final" else nullcontext():
             found = evaluate(
-                trainer.learner.network, config, trainer.compute, protocol, lambda: bool(stop)
+                trainer.learner.network, config, trainer.compute, protocol, should_stop
             )
     except Stopped:
         return

@@ -12,7 +12,8 @@ result however fast the machine is. A cycle is
 The state of a run between two cycles is all there is: `checkpoint` saves it and `Trainer` goes on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,11 +21,11 @@ import torch
 
 from ezcli.config import RunConfig
 from ezcli.efficientzero.assemble import make_batch, take
-from ezcli.efficientzero.batch import Targets, Window
+from ezcli.efficientzero.batch import Batch, Targets, Window
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.inference import RootNoise
-from ezcli.efficientzero.learner import Copies, Learner, StepResult
+from ezcli.efficientzero.learner import METRICS, Copies, Learner, StepResult
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.policy import (
     root_noise,
@@ -39,7 +40,7 @@ from ezcli.efficientzero.search import search_constants
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
 from ezcli.envs.vector import VectorEnv
-from ezcli.errors import RunError
+from ezcli.errors import NotFinite, RunError
 from ezcli.runs.compute import Compute, make_executor
 from ezcli.runs.frame_log import Segment
 from ezcli.runs.metrics import MetricsWindow
@@ -59,6 +60,21 @@ class Drawn(NamedTuple):
 
     window: Window
     targets: Targets
+
+
+class Learnt(NamedTuple):
+    """The train_steps of a draw."""
+
+    results: list[StepResult]
+    augmentation: Mapping[str, Any]  # state of the stream before them
+
+
+class Evidence(NamedTuple):
+    """A train_step that could not be made."""
+
+    train_step: int  # counted from 0: steps that were made before it
+    metrics: dict[str, float]  # METRICS of it
+    batch: Batch
 
 
 class Trainer:
@@ -89,6 +105,7 @@ class Trainer:
         self.drawn: Drawn | None = None
         self.drawn_steps = 0  # train_steps whose batches have been drawn
         self.metrics = MetricsWindow()
+        self.evidence: Evidence | None = None  # of the NotFinite that ended the run
         self.is_started = False
         self.segments: list[Segment] = []  # frames already on disk, for the checkpoints
 
@@ -192,12 +209,16 @@ class Trainer:
         exponents = first + (last - first) * progress
         return self.replay.sample(self.config.loss.batch_size, exponents, self.streams["replay"])
 
-    def _learn(self, drawn: Drawn) -> list[StepResult]:
+    def _learn(self, drawn: Drawn) -> Learnt:
         """Makes one train_step from each batch; writes nothing but the learner's own."""
-        results = []
+        before = self.streams["augmentation"].bit_generator.state
+        return Learnt([self.learner.step(batch) for batch in self._batches(drawn)], before)
+
+    def _batches(self, drawn: Drawn) -> Iterator[Batch]:
+        """The batches of a draw, augmented as the stream has it."""
         size = self.config.loss.batch_size
         for number in range(self.config.schedule.sample_ahead):
-            batch = make_batch(
+            yield make_batch(
                 take(drawn.window, number, size),
                 take(drawn.targets, number, size),
                 self.replay,
@@ -205,21 +226,37 @@ class Trainer:
                 self.config.loss,
                 self.streams["augmentation"],
             )
-            results.append(self.learner.step(batch))
-        return results
 
-    def _update(self, drawn: Drawn, results: list[StepResult]) -> None:
-        """Updates priorities, metrics and copies after the train_steps of a draw."""
+    def _update(self, drawn: Drawn, learnt: Learnt) -> None:
+        """Updates priorities, metrics and copies after the train_steps of a draw.
+
+        Raises:
+          NotFinite: a loss or gradient is no number; `evidence` is set.
+        """
+        results = learnt.results
         numbers = torch.stack([result.metrics for result in results]).cpu().numpy()
-        if not np.isfinite(numbers).all():
-            raise RunError(
-                f"A loss or gradient is not finite near train_step {self.learner.train_steps}.",
-                "Lower optimiser.learning_rate, or look at the last lines of metrics.jsonl.",
-            )
-        errors = torch.cat([result.errors for result in results]).cpu().numpy()
-        self.replay.update_priorities(drawn.window.rows[:, 0], errors.astype(np.float64))
+        errors = torch.stack([result.errors for result in results]).cpu().numpy()
+        is_finite = np.isfinite(numbers).all(1) & np.isfinite(errors).all(1)
+        if not is_finite.all():
+            raise self._not_finite(int(is_finite.argmin()), numbers, drawn, learnt)
+        self.replay.update_priorities(drawn.window.rows[:, 0], errors.ravel().astype(np.float64))
         self.metrics.add_training(numbers, drawn.window.age, self.rules)
         self.copies.after_learning(self.learner)
+
+    def _not_finite(
+        self, number: int, numbers: np.ndarray, drawn: Drawn, learnt: Learnt
+    ) -> NotFinite:
+        """The error for the batch of that number; its batch is made once more, as evidence."""
+        self.streams["augmentation"].bit_generator.state = learnt.augmentation
+        batch = next(islice(self._batches(drawn), number, None))
+        found = dict(zip(METRICS, numbers[number].tolist(), strict=True))
+        step = self.learner.train_steps - len(numbers) + number
+        self.evidence = Evidence(step, found, batch)
+        wrong = [f"{name} {value}" for name, value in found.items() if not np.isfinite(value)]
+        which = ", ".join(wrong) or "the error of a value"
+        return NotFinite(
+            f"Not finite at train_step {step:,}: {which}; nothing was learnt from there on."
+        )
 
 
 def make_network(config: RunConfig, frame_shape: tuple[int, int, int], num_actions: int) -> Network:

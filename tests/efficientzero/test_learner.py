@@ -121,6 +121,36 @@ def test_learning_uses_training_mode():
     assert learner.network.representation[1].num_batches_tracked > 0
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("wrong", ["value", "observations"])
+def test_from_a_step_that_is_not_finite_on_no_weight_changes(name, wrong):
+    config = tiny(f"optimiser.name={name}", "optimiser.warmup_fraction=0.0")
+    learner, batch = make_learner(config), random_batch(config)
+    learner.step(batch)
+    before = {key: p.detach().clone() for key, p in learner.network.named_parameters()}
+    poisoned = getattr(batch, wrong).clone()
+    poisoned[0, 1] = float("nan")
+    found = learner.step(batch._replace(**{wrong: poisoned})).metrics
+    assert not found.isfinite().all()
+    learner.step(batch)  # a good one: the run has not noticed yet
+    for key, parameter in learner.network.named_parameters():
+        assert torch.equal(parameter, before[key])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_everything_of_a_weight_lies_in_memory_as_the_weight_does(name):
+    """A fused optimiser reads weight, gradient and its own state side by side."""
+    config = tiny(f"optimiser.name={name}", "network.downsamplings=3")
+    learner = make_learner(config)
+    assert any(p.stride() != p.contiguous().stride() for p in learner.network.parameters())
+    learner.step(random_batch(config))
+    for weight in learner.network.parameters():
+        state = learner.optimiser.state[weight].values()
+        beside = [weight.grad, *(x for x in state if x.shape == weight.shape)]
+        assert len(beside) > 1
+        assert all(tensor.stride() == weight.stride() for tensor in beside)
+
+
 def schedule_of(**values):
     """Of 100 train_steps: 10 of warm-up, the last 20 at a tenth of the rate."""
     return tiny(

@@ -64,7 +64,7 @@ def custom(target: str) -> CustomSettings:
 @pytest.mark.parametrize("evaluation", [False, True])
 def test_settings_choose_the_environment_and_evaluation_its_cap(settings, expected, evaluation):
     env = make_env(settings, evaluation)
-    assert type(env) is expected
+    assert type(env.env) is expected
     cap = settings.evaluation_max_episode_steps if evaluation else settings.max_episode_steps
     assert env.spec.contract["name"] == settings.name
     assert env.spec.contract["max_episode_steps"] == cap
@@ -75,8 +75,8 @@ def test_a_class_from_a_file(tmp_path):
     file.write_text(COUNTER)
     env = make_env(custom(f"{file}:Counter"), evaluation=True)
     assert env.spec.contract == {"name": "counter"}
-    assert env.room.limit == 7
-    assert make_env(custom(f"{file}:Counter"), evaluation=False).room.limit == 1
+    assert env.env.room.limit == 7
+    assert make_env(custom(f"{file}:Counter"), evaluation=False).env.room.limit == 1
     assert sys.modules.get("random") is None or hasattr(sys.modules["random"], "shuffle")
 
 

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from ezcli.envs.atari import AtariEnv
-from ezcli.envs.catch import Catch
+from ezcli.envs.checked import Checked
+from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.envs.settings import AtariSettings, CatchSettings
 from ezcli.envs.vector import EnvLog, FinishedGame, VectorEnv
@@ -48,6 +48,10 @@ class Script:
         return Step(self.canvas, *outcome)
 
 
+def checked(env: Script) -> Checked:
+    return Checked(lambda: env, "Script", 10_000)
+
+
 ON, LIFE_LOST, OVER = (False, False), (True, False), (True, True)
 
 
@@ -56,7 +60,7 @@ def script_of(*outcomes: tuple[float, tuple[bool, bool]]) -> Script:
 
 
 def started(env: Script, seed: int = 0) -> VectorEnv:
-    vector = VectorEnv(lambda: env, 1, np.random.default_rng(seed))
+    vector = VectorEnv(lambda: checked(env), 1, np.random.default_rng(seed))
     vector.start()
     return vector
 
@@ -104,7 +108,7 @@ def test_a_game_that_ends_within_that_action_is_counted():
 def test_seeds_are_drawn_in_the_order_of_the_environments():
     envs = [script_of((0.0, OVER)), script_of((0.0, ON), (0.0, OVER))]
     supply = iter(envs)
-    vector = VectorEnv(lambda: next(supply), 2, np.random.default_rng(3))
+    vector = VectorEnv(lambda: checked(next(supply)), 2, np.random.default_rng(3))
     vector.start()
     vector.step([0, 0])
     vector.step([0, 0])
@@ -130,20 +134,25 @@ def play(vector: VectorEnv, actions: np.ndarray) -> list[tuple[object, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("make", "num_envs", "before", "after"),
+    ("settings", "num_envs", "before", "after"),
     [
-        (lambda: Catch(CatchSettings(name="catch"), evaluation=False), 3, 41, 60),
-        (lambda: AtariEnv(BREAKOUT, evaluation=False), 1, 70, 150),
+        (CatchSettings(name="catch"), 3, 41, 60),
+        (BREAKOUT, 1, 70, 150),
     ],
     ids=["catch", "breakout"],
 )
-def test_a_restored_vector_goes_on_exactly(make, num_envs, before, after):
+def test_a_restored_vector_goes_on_exactly(settings, num_envs, before, after):
+    def make() -> Checked:
+        return make_env(settings, evaluation=False)
+
     rng = np.random.default_rng(5)
     vector = VectorEnv(make, num_envs, rng)
     num_actions = len(vector.spec.action_names)
     actions = np.random.default_rng(0).integers(num_actions, size=(before + after, num_envs))
     vector.start()
-    lived = play(vector, actions[:before])
+    lived = play(vector, actions[: before - 1])
+    arrivals = vector.step(actions[before - 1])
+    newest = [a.frame if a.first_frame is None else a.first_frame for a in arrivals]
     assert any(over for _, _, over, _, _ in lived)
     logs = [EnvLog(*log) for log in json.loads(json.dumps(vector.save()))]
     rng_state = rng.bit_generator.state
@@ -152,18 +161,18 @@ def test_a_restored_vector_goes_on_exactly(make, num_envs, before, after):
 
     other_rng = np.random.default_rng(99)
     restored = VectorEnv(make, num_envs, other_rng)
-    restored.restore(logs)
+    restored.restore(logs, newest)
     other_rng.bit_generator.state = rng_state
     assert play(restored, actions[before:]) == expected
 
     rng.bit_generator.state = rng_state  # and over a game that is running
-    vector.restore(logs)
+    vector.restore(logs, newest)
     assert play(vector, actions[before:]) == expected
 
 
 @pytest.mark.slow
 def test_breakout_lives_in_training_make_one_game():
-    vector = VectorEnv(lambda: AtariEnv(BREAKOUT, evaluation=False), 1, np.random.default_rng(1))
+    vector = VectorEnv(lambda: make_env(BREAKOUT, evaluation=False), 1, np.random.default_rng(1))
     vector.start()
     rng, arrivals = np.random.default_rng(1), []
     while not arrivals or arrivals[-1].finished is None:
@@ -181,64 +190,25 @@ def test_a_save_is_not_changed_by_what_follows():
     assert saved[0].actions == []
 
 
-class Bad(Script):
-    """A script in which one thing is broken."""
-
-    def __init__(self, first: object = None, step: object = None) -> None:
-        super().__init__()
-        self.first, self.outcome = first, step
-
-    def reset(self, seed: int) -> np.ndarray:
-        return super().reset(seed) if self.first is None else self.first
-
-    def step(self, action: int) -> Step:
-        return self.outcome
-
-
-FRAME = np.zeros((1, 1, 1), np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (
-            {"first": np.zeros((1, 9, 9), np.uint8)},
-            "Environment 'Bad' returned a frame of shape (1, 9, 9); its spec says (1, 1, 1).",
-        ),
-        ({"first": FRAME.astype(float)}, "returned a frame of float64; it must be uint8"),
-        ({"first": (FRAME, {})}, "returned a tuple as its frame, not a NumPy array"),
-        ({"step": Step(FRAME[0], 0.0, False, False)}, "a frame of shape (1, 1); its spec says"),
-        ({"step": (FRAME, 0.0, False, {})}, "returned a tuple from `step`; it must be a `Step`"),
-        ({"step": Step(FRAME, float("nan"), False, False)}, "returned the reward nan"),
-        ({"step": Step(FRAME, None, False, False)}, "returned the reward None"),
-        ({"step": Step(FRAME, 0.0, False, True)}, "ended its game but not its episode"),
-    ],
-)
-def test_a_broken_contract_is_named(broken, message):
-    with pytest.raises(EnvError) as caught:
-        started(Bad(**broken)).step([0])
-    assert message in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        (None, "has no `spec`"),
-        (EnvSpec((9, 9), ("noop",), {}), r"has frame_shape \(9, 9\)"),
-        (EnvSpec((1, 9, 9), (), {}), "has no actions"),
-    ],
-)
-def test_a_broken_spec_is_named(spec, message):
-    env = script_of()
-    env.spec = spec
-    with pytest.raises(EnvError, match=message):
-        VectorEnv(lambda: env, 1, np.random.default_rng(0))
-
-
 def test_a_log_that_does_not_replay_is_an_environment_that_is_not_a_function_of_its_seed():
     vector = started(script_of((0.0, OVER)))
     with pytest.raises(EnvError, match="ended its game after 1 of 2 replayed actions"):
-        vector.restore([EnvLog(0, [1, 1])])
+        vector.restore([EnvLog(0, [1, 1])], [np.zeros((1, 1, 1), np.uint8)])
+
+
+def test_a_log_that_replays_to_another_frame_is_another_game():
+    vector = started(script_of((0.0, ON), (0.0, ON)))
+    vector.restore([EnvLog(0, [1])], [np.ones((1, 1, 1), np.uint8)])
+    with pytest.raises(EnvError, match="showed another frame after the replayed actions"):
+        vector.restore([EnvLog(0, [1])], [np.zeros((1, 1, 1), np.uint8)])
+
+
+def test_environments_that_differ_are_not_stepped_together():
+    other = script_of((0.0, ON))
+    other.spec = EnvSpec((1, 1, 1), ("noop",), {})
+    supply = iter([script_of((0.0, ON)), other])
+    with pytest.raises(EnvError, match=r"has action_names .* here and .* elsewhere"):
+        VectorEnv(lambda: checked(next(supply)), 2, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("actions", [[], [0, 0], [2], [-1]])

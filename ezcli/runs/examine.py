@@ -1,0 +1,97 @@
+"""What `ez doctor RUN` looks at: whether a run's files are whole, and why it stopped."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ezcli.config import RunConfig
+from ezcli.errors import EzError
+from ezcli.runs import checkpoint, failure
+from ezcli.runs.folder import EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
+from ezcli.words import counted
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool  # False: something is wrong with it
+    detail: str  # what was found
+    remedy: str  # what to do about it; empty if nothing
+
+
+def examine(folder: RunFolder) -> Iterator[Finding]:
+    """Looks at everything in a run's folder; changes nothing."""
+    name = folder.name
+    yield look("Config", lambda: describe_config(folder.config()))
+    yield status(folder)
+    for file in (METRICS, TIMING, EVALUATIONS):
+        yield look(file, lambda file=file: counted(len(folder.read(file)), "line"))  # type: ignore[misc]
+    yield checkpoints(folder)
+    if (folder.path / STALLED).is_file():
+        doing = "What each thread was doing then is in that file."
+        yield Finding("Progress", False, f"{name} stood still: {folder.path / STALLED}", doing)
+    yield from numbers(folder)
+
+
+def look(name: str, describe: Callable[[], str]) -> Finding:
+    """What `describe` says; what it cannot read is wrong."""
+    try:
+        return Finding(name, True, describe(), "")
+    except EzError as error:
+        return Finding(name, False, error.message, error.hint)
+
+
+def describe_config(config: RunConfig) -> str:
+    """What the run is."""
+    return f"{config.env_label}, seed {config.seed}, identity {config.identity}"
+
+
+def status(folder: RunFolder) -> Finding:
+    """How the run stands."""
+    go_on = f"Go on with: ez resume {folder.path}"
+    try:
+        info = folder.read_info()
+    except EzError as error:
+        return Finding("Status", False, error.message, error.hint)
+    said = str(info.get("status", "new"))
+    if folder.is_locked:
+        return Finding("Status", True, f"{said}; a process works on it now", "")
+    if said == "running":
+        killed = "killed: it says that it runs, and no process works on it"
+        return Finding("Status", False, killed, go_on)
+    if said == "failed":
+        return Finding(
+            "Status", False, f"failed: {info.get('error', 'it is not known why')}", go_on
+        )
+    return Finding("Status", True, said, "" if said == "finished" else go_on)
+
+
+def checkpoints(folder: RunFolder) -> Finding:
+    """The newest checkpoint, with its checksums."""
+    try:
+        found, complaints = checkpoint.newest(folder)
+    except EzError as error:
+        return Finding("Checkpoints", False, error.message, error.hint)
+    if complaints:
+        back = f"`ez resume {folder.path}` goes back to the one before, and loses nothing else."
+        return Finding("Checkpoints", False, " ".join(complaints), back)
+    if found is None:
+        return Finding("Checkpoints", True, "none yet", "")
+    at = f"env_step {found.manifest['env_steps']:,}, train_step {found.manifest['train_steps']:,}"
+    return Finding("Checkpoints", True, f"the newest is whole: {at}", "")
+
+
+def numbers(folder: RunFolder) -> Iterator[Finding]:
+    """What a failed train_step left, in sentences."""
+    try:
+        record = failure.read(folder)
+    except EzError as error:
+        yield Finding("Numbers", False, error.message, error.hint)
+        return
+    if record is None:
+        yield Finding("Numbers", True, "nothing was without a finite value", "")
+        return
+    *first, last = failure.explain(record)
+    for line in first:
+        yield Finding("Numbers", False, line, "")
+    yield Finding("Numbers", False, last, failure.remedy(record, folder))

@@ -1,0 +1,168 @@
+"""What led to a number that is none, kept in the run's folder for whoever wants to know.
+
+    runs/<name>/failure/
+    ├── failure.json           which train_step, which losses, what else was not finite
+    ├── batch.safetensors      the batch, as the network saw it
+    └── weights.safetensors    the network, its weights as they were before that train_step
+
+`ez doctor RUN` says it in words.
+"""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor, nn
+
+from ezcli.efficientzero.batch import Batch
+from ezcli.efficientzero.inference import autocast
+from ezcli.efficientzero.learner import Learner, learning_rate
+from ezcli.efficientzero.loss import losses, total_loss, unroll
+from ezcli.runs.checkpoint import plain
+from ezcli.runs.folder import RunFolder, read_table, sync_folder, write_atomically
+from ezcli.runs.trainer import Trainer
+
+FAILURE = "failure"
+LARGE = 1e6  # value targets beyond which rewards are to blame
+NAMED = 5  # parameters that are named; the rest is counted
+
+
+def write(folder: RunFolder, message: str, trainer: Trainer) -> None:
+    """Keeps what explains the error `message` that ended the trainer's run."""
+    learner, evidence = trainer.learner, trainer.evidence
+    record: dict[str, Any] = {"message": message, "env_steps": trainer.replay.env_steps}
+    record |= {"train_step": learner.train_steps, "batch": None, "first_layer": None}
+    draft, final = folder.path / f".tmp-{FAILURE}", folder.path / FAILURE
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    if evidence is not None:
+        tensors = evidence.batch._asdict()
+        (draft / "batch.safetensors").write_bytes(tensors_to_bytes(plain(tensors)))
+        first_layer, gradients = trace(learner, evidence.batch)
+        record |= {
+            "train_step": evidence.train_step,
+            "learning_rate": learning_rate(evidence.train_step, learner.settings),
+            "metrics": {name: str(value) for name, value in evidence.metrics.items()},
+            "batch": {name: extent(tensor) for name, tensor in tensors.items()},
+            "first_layer": first_layer,
+            "gradients": gradients,
+        }
+    record["weights"] = {
+        name: extent(weight.detach()) for name, weight in learner.network.named_parameters()
+    }
+    (draft / "weights.safetensors").write_bytes(
+        tensors_to_bytes(plain(learner.network.state_dict()))
+    )
+    write_atomically(draft / "failure.json", json.dumps(record, indent=1).encode())
+    clear(folder)
+    draft.rename(final)
+    sync_folder(folder.path)
+
+
+def trace(learner: Learner, batch: Batch) -> tuple[str | None, list[str]]:
+    """Makes the train_step once more, on a copy, and looks at every layer.
+
+    Returns the first layer whose output is not finite, and the parameters whose gradient is not.
+    """
+    network = copy.deepcopy(learner.network).train()
+    seen: list[str] = []
+
+    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            outputs = output if isinstance(output, tuple) else (output,)
+            if not all(is_finite(x) for x in outputs if isinstance(x, Tensor)):
+                seen.append(name)
+
+        return look
+
+    for name, module in network.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(watch(name))
+    with autocast(batch.observations.device, learner.precision):
+        outputs = unroll(network, batch, learner.rules.prefix_horizon)
+        found = losses(network, batch, outputs, learner.rules.consistency_loss)
+        total = total_loss(found, batch.weights, learner.settings.loss)
+    total.backward()
+    gradients = [
+        name
+        for name, weight in network.named_parameters()
+        if weight.grad is not None and not is_finite(weight.grad)
+    ]
+    return (seen[0] if seen else None), gradients
+
+
+def extent(tensor: Tensor) -> dict[str, Any]:
+    """How far the numbers of a tensor reach, and how many are none."""
+    finite = tensor[tensor.isfinite()].double()
+    return {
+        "not_finite": tensor.numel() - finite.numel(),
+        "min": float(finite.min()) if finite.numel() else None,
+        "max": float(finite.max()) if finite.numel() else None,
+    }
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are finite."""
+    return bool(tensor.isfinite().all())
+
+
+def clear(folder: RunFolder) -> None:
+    """Removes what an earlier failure left."""
+    shutil.rmtree(folder.path / FAILURE, ignore_errors=True)
+
+
+def read(folder: RunFolder) -> dict[str, Any] | None:
+    """What `write` left, if anything: the contents of `failure.json`."""
+    path = folder.path / FAILURE / "failure.json"
+    if not path.is_file():
+        return None
+    return read_table(path)
+
+
+def explain(record: dict[str, Any]) -> list[str]:
+    """What a run's `error` does not say yet, in sentences."""
+    rate = record.get("learning_rate")
+    lines = [
+        f"At train_step {record['train_step']:,}, env_step {record['env_steps']:,}"
+        + ("." if rate is None else f", with learning rate {rate:g}.")
+    ]
+    lines.append(describe_weights(record["weights"]))
+    for name, reach in (record["batch"] or {}).items():
+        if reach["not_finite"]:
+            lines.append(f"{reach['not_finite']} numbers of the batch's {name} are not finite.")
+    if record["first_layer"]:
+        lines.append(f"The first layer whose output is not finite: {record['first_layer']}.")
+    elif record.get("gradients"):
+        lines.append(f"The losses are finite; gradients are not: {some(record['gradients'])}.")
+    if record["batch"]:
+        targets = record["batch"]["value"]
+        lines.append(f"Value targets reach from {targets['min']:g} to {targets['max']:g}.")
+    return lines
+
+
+def describe_weights(weights: dict[str, dict[str, Any]]) -> str:
+    """What is wrong with the weights, or how large they are."""
+    wrong = [name for name, reach in weights.items() if reach["not_finite"]]
+    if wrong:
+        return f"Weights that were not finite before it: {some(wrong)}."
+    sizes = {name: max(abs(reach["min"]), abs(reach["max"])) for name, reach in weights.items()}
+    largest = max(sizes, key=sizes.__getitem__)
+    return f"The largest weight before it: {sizes[largest]:g}, in {largest}."
+
+
+def remedy(record: dict[str, Any], folder: RunFolder) -> str:
+    """What to do about it."""
+    again = f"`ez resume {folder.path}` meets it again, to the last bit."
+    targets = (record["batch"] or {}).get("value", {})
+    if max(abs(targets.get("min") or 0), abs(targets.get("max") or 0)) > LARGE:
+        return f"{again} Rewards are very large: train on their sign, --set env.clip_rewards=true."
+    return f"{again} Train a new run with a lower optimiser.learning_rate."
+
+
+def some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

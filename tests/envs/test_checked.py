@@ -1,0 +1,147 @@
+"""Whatever an environment does wrong is a sentence that names it, and the game in which it did."""
+
+import numpy as np
+import pytest
+
+from ezcli.envs.checked import Checked
+from ezcli.envs.protocol import EnvSpec, Step
+from ezcli.errors import ConfigError, EnvError
+
+FRAME = np.zeros((1, 1, 1), np.uint8)
+SPEC = EnvSpec((1, 1, 1), ("noop", "act"), {"name": "bad"})
+
+
+def raising(error):
+    """A function that raises, whatever it is asked."""
+
+    def ask(*_):
+        raise error
+
+    return ask
+
+
+class Bad:
+    """An environment in which one thing is broken."""
+
+    def __init__(self, first=FRAME, step=None, spec=SPEC) -> None:
+        self.first, self.outcome, self.spec = first, step, spec
+
+    def reset(self, seed):
+        return self.first
+
+    def step(self, action):
+        return self.outcome
+
+
+def checked(env, cap=100):
+    return Checked(lambda: env, "Bad", cap)
+
+
+def play_one(env):
+    env.reset(7)
+    return env.step(0)
+
+
+def step(reward=0.0, episode=False, game=False, frame=FRAME):
+    return Step(frame, reward, episode, game)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            {"first": np.zeros((1, 9, 9), np.uint8)},
+            "Environment 'Bad' returned a frame of shape (1, 9, 9); its spec says (1, 1, 1)",
+        ),
+        ({"first": FRAME.astype(float)}, "returned a frame of float64; it must be uint8"),
+        ({"first": (FRAME, {})}, "returned a tuple as its frame, not a NumPy array"),
+        ({"step": step(frame=FRAME[0])}, "a frame of shape (1, 1); its spec says"),
+        ({"step": None}, "returned a NoneType from `step`; it must be a `Step`"),
+        ({"step": (FRAME, 0.0, False, {})}, "returned a tuple from `step`; it must be a `Step`"),
+        ({"step": step(float("nan"))}, "returned the reward nan; it must be a finite number"),
+        ({"step": step(float("-inf"))}, "returned the reward -inf"),
+        ({"step": step(None)}, "returned the reward None"),
+        ({"step": step("1")}, "returned the reward '1'"),
+        ({"step": step(np.ones(2))}, "returned the reward array([1., 1.])"),
+        ({"step": step(1e31)}, "the reward 1e+31; it must be between -1e30 and 1e30"),
+        ({"step": step(episode=None)}, "returned None as `is_episode_over`; it must be True or"),
+        ({"step": step(game=np.ones(2))}, "as `is_game_over`; it must be True or False"),
+        ({"step": step(game=True)}, "ended its game but not its episode"),
+    ],
+)
+def test_a_broken_contract_is_named_with_its_game(broken, message):
+    with pytest.raises(EnvError) as caught:
+        play_one(checked(Bad(**broken)))
+    assert message in caught.value.message
+    assert caught.value.message.startswith("Environment 'Bad' ")
+    assert " (seed 7, env_step " in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (None, "has no `spec`"),
+        ({"frame_shape": (1, 1, 1)}, "has no `spec`, or one that is not"),
+        (EnvSpec((9, 9), ("noop",), {}), r"has frame_shape \(9, 9\)"),
+        (EnvSpec(9, ("noop",), {}), r"has frame_shape 9; it must be three sizes"),
+        (EnvSpec((1, 0, 9), ("noop",), {}), r"its sizes must be whole and positive"),
+        (EnvSpec((1, 9.0, 9), ("noop",), {}), r"its sizes must be whole and positive"),
+        (EnvSpec((1, 9, 9), (), {}), "has no actions"),
+        (EnvSpec((1, 9, 9), (1, 2), {}), "must be a tuple of strings"),
+        (EnvSpec((1, 9, 9), "noop", {}), "must be a tuple of strings"),
+        (EnvSpec((1, 9, 9), ("noop",), {"rules": {1, 2}}), "JSON cannot hold"),
+        (EnvSpec((1, 9, 9), ("noop",), {"gravity": float("nan")}), "JSON cannot hold"),
+    ],
+)
+def test_a_broken_spec_is_named(spec, message):
+    with pytest.raises(EnvError, match=message):
+        checked(Bad(spec=spec))
+
+
+@pytest.mark.parametrize("error", [ValueError("no\n  board"), KeyError("x"), SystemExit(0)])
+def test_whatever_an_environment_raises_is_its_own_defect(error):
+    env = Bad()
+    env.step = raising(error)
+    guarded = checked(env)
+    guarded.reset(3)
+    with pytest.raises(EnvError, match=f"raised {type(error).__name__} in `step`") as caught:
+        guarded.step(1)
+    assert "\n" not in caught.value.message
+    assert caught.value.__cause__ is error
+
+
+def test_what_reset_and_the_constructor_raise_is_named_too():
+    env = Bad()
+    env.reset = raising(RuntimeError())
+    with pytest.raises(EnvError, match=r"raised RuntimeError in `reset` \(seed 3, env_step 0"):
+        checked(env).reset(3)
+    with pytest.raises(EnvError, match="raised TypeError in its constructor: "):
+        Checked(raising(TypeError("no settings")), "Bad", 1)
+
+
+def test_our_own_errors_pass_as_they_are():
+    with pytest.raises(ConfigError, match="no such game"):
+        Checked(raising(ConfigError("no such game")), "Bad", 1)
+
+
+def test_a_game_that_never_ends_is_cut():
+    env = checked(Bad(step=step(1.0)), cap=3)
+    for _ in range(2):  # in every game
+        env.reset(0)
+        ended = [env.step(0)[2:] for _ in range(3)]
+        assert ended == [(False, False), (False, False), (True, True)]
+
+
+@pytest.mark.parametrize("reward", [1, True, np.float32(1), np.int8(1), 1e30, -1e30])
+def test_every_kind_of_number_is_a_reward(reward):
+    env = checked(Bad(step=step(reward)))
+    env.reset(0)
+    assert env.step(0).reward == float(reward)
+
+
+@pytest.mark.parametrize("action", [2, -1])
+def test_an_action_that_there_is_not_is_our_own_mistake(action):
+    env = checked(Bad(step=step()))
+    env.reset(0)
+    with pytest.raises(AssertionError, match="there is no action"):
+        env.step(action)
