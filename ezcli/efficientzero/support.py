@@ -31,9 +31,9 @@ def unsquash(y: Tensor) -> Tensor:
 def to_categorical(x: Tensor, support: int) -> Tensor:
     """Two-hot distribution [..., S] whose mean is the squashed `x` [...], clipped to the ends.
 
-    Of what is no number it is none: NaN, not an error, which would come late on a GPU.
+    Of what is not finite it is NaN; not an error, which would come late on a GPU.
     """
-    squashed = squash(x).clamp(-support, support)
+    squashed = squash(x).clamp(-support, support) + 0 * x
     low = squashed.floor()
     share = squashed - low
     index = (low + support).nan_to_num().long()

@@ -107,3 +107,10 @@ def test_the_last_two_atoms_share_what_lies_between_them(sign):
     expected = torch.zeros(11, dtype=torch.float64)
     expected[5 + sign * 4], expected[5 + sign * 5] = 0.25, 0.75
     torch.testing.assert_close(to_categorical(x, 5), expected)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_has_no_distribution(wrong):
+    distribution = to_categorical(torch.tensor([1.0, wrong]), 5)
+    assert distribution[0].sum() == 1
+    assert distribution[1].isnan().any()
