@@ -73,6 +73,9 @@ def train(
     preset: Preset = None,
     seed: Seed = None,
     device: Device = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="On a GPU: the same bits again, but slower.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder.")] = None,
     runs_dir: RunsDir = RUNS,
     overrides: Overrides = None,
@@ -86,7 +89,9 @@ def train(
     from ezcli.commands import training
 
     raise typer.Exit(
-        training.train(game, env, preset, seed, device, name, runs_dir, overrides, wandb, quiet)
+        training.train(
+            game, env, preset, seed, device, name, runs_dir, overrides, wandb, quiet, deterministic
+        )
     )
 
 

@@ -49,6 +49,10 @@ class ComputeSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"
     )
+    deterministic: bool = Field(
+        default=False,  # older run folders do not name it
+        description="the same bits again on the same GPU, for some speed; a CPU always is",
+    )
 
 
 class RecordSettings(Settings):

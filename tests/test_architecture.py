@@ -33,7 +33,7 @@ MAY: dict[str, set[str]] = {
         "errors",
     },
     "presets": {"settings", "errors"},
-    "runs": {"runs", "efficientzero", "envs", "config", "settings", "errors"},
+    "runs": {"runs", "efficientzero", "envs", "config", "settings", "errors", "words"},
     "experiments": {"experiments", "runs.folder", "config", "settings", "errors"},
     "reports": {
         "reports",

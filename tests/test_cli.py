@@ -127,6 +127,7 @@ def test_train_has_few_options():
         "--preset",
         "--seed",
         "--device",
+        "--deterministic",
         "--name",
         "--runs-dir",
         "--set",
@@ -473,7 +474,7 @@ def test_a_broken_environment_is_named(ez, tmp_path):
     (tmp_path / "rooms.py").write_text(MY_ENV.replace("np.uint8", "np.float32"))
     code, out, err = ez("train", "--env", "rooms.py:Corridor", "--name", "x", *SETS[:4])
     assert code == 1
-    assert "Environment 'Corridor' returned a frame of float32; it must be uint8." in err
+    assert "Environment 'Corridor' returned a frame of float32; it must be uint8 (seed " in err
     assert "Traceback" not in out + err
 
 

@@ -40,6 +40,7 @@ def train(
     overrides: list[str] | None,
     wandb: str | None,
     quiet: bool,
+    deterministic: bool,
 ) -> int:
     """`ez train`."""
     because = "asked for"
@@ -48,6 +49,8 @@ def train(
         if not quiet:
             console.show(f"Preset {preset}: {because}. Choose another with --preset.")
     config = build_config(preset, env, game, seed, device, overrides)
+    if deterministic:
+        config = with_changes(config, {"compute.deterministic": True}, source="--deterministic")
     from ezcli.runs.folder import run_path
 
     path = run_path(runs_dir, name or default_name(config, preset, overrides))

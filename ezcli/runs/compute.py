@@ -49,6 +49,8 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
         precision = "bfloat16" if device.type == "cuda" else "float32"
     torch.set_num_threads(1)
     keep_freed_memory()
+    if settings.deterministic and device.type == "cuda":
+        make_deterministic()
     search = settings.search
     if search == "auto":
         search = "cuda" if device.type == "cuda" and has_cuda_kernels() else "cpu"
@@ -62,6 +64,17 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
             "Install ezcli[cuda], or use auto or cpu.",
         )
     return Compute(device, precision, search, settings.threads or num_cores())
+
+
+def make_deterministic() -> None:
+    """Tells PyTorch to sum in a fixed order on a GPU, and to refuse what it cannot do so.
+
+    To be called before the first operation there. Source: PyTorch's notes on reproducibility.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
 
 
 def has_cuda_kernels() -> bool:

@@ -11,6 +11,7 @@ from ezcli.config import ComputeSettings
 from ezcli.errors import ConfigError
 from ezcli.runs import compute
 from ezcli.runs.compute import Immediate, make_executor, resolve_compute
+from tests.runs.helpers import outcome, run, tiny
 
 
 def settings(device="cpu", threads=1, precision="auto", search="auto"):
@@ -113,3 +114,27 @@ def test_more_threads_work_side_by_side():
     with make_executor(2) as executor:
         for future in [executor.submit(barrier.wait) for _ in range(2)]:
             assert future.result() in (0, 1)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", True), ("cpu", False)])
+def test_deterministic_is_for_the_gpu(device, expected, gpus, monkeypatch):
+    gpus(1)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    try:
+        resolve_compute(settings(device).model_copy(update={"deterministic": True}))
+        assert torch.are_deterministic_algorithms_enabled() is expected
+        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is expected
+        assert torch.backends.cudnn.benchmark is not expected
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = True
+
+
+def test_a_run_has_no_operation_that_pytorch_calls_nondeterministic(undisturbed, tmp_path):
+    """Those that it refuses on a CPU too; the others wait for a GPU."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert outcome(run(tmp_path / "run", tiny())) == undisturbed
+    finally:
+        torch.use_deterministic_algorithms(False)
