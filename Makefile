@@ -15,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install $(if $(CONSTRAINTS),-c $(CONSTRAINTS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev train test test-slow test-nojit test-gpu lint format types check clean
+.PHONY: help setup setup-dev train test test-slow test-nojit test-gpu lint format types audit check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ format: setup-dev  ## mend what lint can mend by itself
 
 types: setup-dev  ## mypy, strict
 	$(BIN)/mypy
+
+audit:  ## known vulnerabilities of the pinned dependencies, where those can be looked up
+	PYTHON="$(PYTHON)" .ci/audit
 
 check:  ## everything that CI runs
 	.ci/run

@@ -1,6 +1,7 @@
 """Everything that is drawn on a terminal. The one place that imports rich."""
 
 import io
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
 
 MOST_SOURCES = 6  # that a terminal shows
 MOST_COLUMNS = 10_000  # of a table that goes into a pipe
+# All but line feed and tab, and those that turn the direction of what follows.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 
 
@@ -306,6 +309,14 @@ def report_table(table: "ReportTable", narrow: bool) -> Table:
             cells = [c.replace(" [", "\n[").replace(", ", ",\N{NO-BREAK SPACE}") for c in cells]
         drawn.add_row(*map(Text, (name, *cells)))
     return drawn
+
+
+def escape(text: str) -> str:
+    """The text without rich's markup or a terminal's: control characters are spelled out.
+
+    Names of runs, and messages of a user's own game, may hold any.
+    """
+    return escape_markup(CONTROLS.sub(lambda found: repr(found[0])[1:-1], text))
 
 
 def show(text: str) -> None:

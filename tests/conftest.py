@@ -7,6 +7,7 @@ import torch
 
 from ezcli import cli
 from ezcli.config import RunConfig, preset_path, read_toml, resolve
+from tests.runs.helpers import Watcher, outcome, run, tiny
 
 torch.set_num_threads(1)  # as a run does: results must not depend on the machine's cores
 
@@ -30,3 +31,22 @@ def ez(monkeypatch, capsys, tmp_path):
         return caught.value.code or 0, streams.out, streams.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The outcome of a tiny run of `catch` that nothing interrupted."""
+    return outcome(run(tmp_path_factory.mktemp("undisturbed") / "run", tiny()))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The folder of a tiny run of `catch` that is finished; not to be changed."""
+    return run(tmp_path_factory.mktemp("finished") / "run", tiny())
+
+
+@pytest.fixture(scope="session")
+def stopped(tmp_path_factory):
+    """The folder of a tiny run of `catch`, saved after every event and stopped after the 6th."""
+    config = tiny("catch", "record.checkpoint_minutes=0")
+    return run(tmp_path_factory.mktemp("stopped") / "run", config, Watcher(stop_after=6))

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from ezcli import __version__
 from ezcli.config import (
@@ -33,7 +33,7 @@ from ezcli.config import (
 )
 from ezcli.errors import ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
-from ezcli.runs.folder import acquire, is_plain_name, write_atomically
+from ezcli.runs.folder import acquire, is_plain_name, refuse_links, write_atomically
 from ezcli.settings import Settings
 
 STUDIES = "studies"  # folder within the runs folder
@@ -56,6 +56,13 @@ class CellRecord(Settings):
     seed: int
     identity: str
     run: str  # name of its folder in the runs folder
+
+    @field_validator("run")
+    @classmethod
+    def _stays_in_the_runs_folder(cls, run: str) -> str:
+        if not is_plain_name(run):
+            raise ValueError(f"{run!r} cannot name a run")
+        return run
 
 
 class StudyRecord(Settings):
@@ -242,8 +249,11 @@ class StudyFolder:
         """Keeps other processes from this study as long as it is held; makes its folder.
 
         Raises:
-          RunError: another process works on it, or the folder cannot be written.
+          RunError: another process works on it, or the folder cannot be written or leads elsewhere.
         """
+        refuse_links(self.path, self.logs)
+        if self.path.parent.is_symlink():
+            refuse_links(self.path.parent)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = (self.path / ".lock").open("a")

@@ -200,7 +200,7 @@ def prune(folder: RunFolder) -> None:
     for path in paths[-KEPT:]:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         needed |= {segment["file"] for segment in manifest["segments"]}
-    for file in folder.frames.iterdir():
+    for file in folder.frames.glob("*.zst"):
         if file.name not in needed:
             file.unlink()
 

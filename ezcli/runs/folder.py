@@ -99,8 +99,9 @@ class RunFolder:
         """Keeps other processes from this run as long as it is held.
 
         Raises:
-          RunError: another process holds it, or the folder cannot be written.
+          RunError: another process holds it, or the folder cannot be written or leads elsewhere.
         """
+        refuse_links(self.path, self.checkpoints, self.frames)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = (self.path / ".lock").open("a")
@@ -160,6 +161,22 @@ def run_path(runs_dir: Path, name: str) -> Path:
     if not is_plain_name(name):
         raise ConfigError(f"{name!r} cannot name a run.", "Use letters, digits, '-', '_' and '.'.")
     return runs_dir / name
+
+
+def refuse_links(*folders: Path) -> None:
+    """Refuses folders that are links, or hold any: through them files elsewhere would change.
+
+    Raises:
+      RunError: naming the link.
+    """
+    for folder in folders:
+        inside = folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ()
+        for path in (folder, *inside):
+            if path.is_symlink():
+                raise RunError(
+                    f"{str(path)!r} is a link, and would lead out of its folder.",
+                    "Put what it leads to in its place, or keep all runs elsewhere: --runs-dir.",
+                )
 
 
 def is_plain_name(name: str) -> bool:
