@@ -7,6 +7,7 @@ out=${1:-benchmarks/results}
 name=$(python -c 'import torch; print(torch.cuda.get_device_name().lower().replace(" ", "-"))')
 python -m pytest -m gpu -q --timeout 300
 python -m ezcli bench tree search learner run --preset atari100k --game pong -o "$out/$name.json"
+python benchmarks/memory.py atari100k | tee "$out/$name-memory.txt"
 python -m ezcli bench search --preset atari100k --game pong --set compute.search=cpu \
   --against "$out/$name.json" -o "$out/$name-trees-on-the-cpu.json"
 python -m ezcli train --env catch --device cuda --name "catch-$name" --runs-dir "$out/runs"

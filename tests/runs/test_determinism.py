@@ -1,8 +1,12 @@
 """The same config gives the same run, to the last bit."""
 
+import subprocess
+import sys
+
 import pytest
 
-from tests.runs.helpers import atari, outcome, run, tiny
+from ezcli.runs.folder import RunFolder
+from tests.runs.helpers import ROOM, TINY, atari, outcome, run, tiny
 
 
 def test_the_same_seed_twice_gives_the_same_bytes(undisturbed, finished):
@@ -65,3 +69,14 @@ def test_atari(tmp_path):
     assert outcome(run(tmp_path / "a", config)) == outcome(run(tmp_path / "b", config))
     other = outcome(run(tmp_path / "c", atari("pong", "seed=1")))
     assert other["weights"] != outcome(run(tmp_path / "a", config))["weights"]
+
+
+@pytest.mark.gpu
+def test_deterministic_on_a_gpu_gives_the_same_bytes(tmp_path):
+    """In processes of their own: it must be asked for before the GPU is first used."""
+    sets = [part for setting in (*TINY[1:], *ROOM["catch"]) for part in ("--set", setting)]
+    command = [sys.executable, "-m", "ezcli", "train", "--preset", "smoke", "--env", "catch", *sets]
+    for name in "ab":
+        options = ["--device", "cuda", "--deterministic", "--name", name, "--quiet"]
+        subprocess.run([*command, *options, "--runs-dir", tmp_path], check=True)
+    assert outcome(RunFolder(tmp_path / "a")) == outcome(RunFolder(tmp_path / "b"))
