@@ -2,6 +2,7 @@
 
 import signal
 from contextlib import nullcontext
+from itertools import cycle
 
 from ezcli.config import preset_path, read_toml, resolve, use_env
 from ezcli.runs.folder import RunFolder
@@ -99,3 +100,14 @@ def contents(path):
         for file in sorted(path.rglob("*"))
         if file.is_file()
     }
+
+
+def interrupted(path, config, *stops):
+    """The outcome of a run that was stopped after each number of events, then resumed."""
+    folder = RunFolder(path)
+    for stop, number in zip(stops, cycle([signal.SIGINT, signal.SIGTERM])):
+        assert train(config, folder, Watcher(stop, number)) is number
+        assert folder.read_info()["status"] == "interrupted"
+    assert train(config, folder, Watcher()) is None
+    assert folder.read_info()["status"] == "finished"
+    return outcome(folder)

@@ -6,27 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import cycle
 
 import pytest
 
 from ezcli.errors import ConfigError, RunError
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.train import train
-from tests.runs.helpers import EVENTS, Watcher, atari, contents, outcome, run, tiny
+from tests.runs.helpers import EVENTS, Watcher, atari, contents, interrupted, outcome, run, tiny
 
 WRAPPING = "replay.capacity=52"  # 26 states of each stream; a tiny run writes more than 30
-
-
-def interrupted(path, config, *stops):
-    """The outcome of a run that was stopped after each number of events, then resumed."""
-    folder = RunFolder(path)
-    for stop, number in zip(stops, cycle([signal.SIGINT, signal.SIGTERM])):
-        assert train(config, folder, Watcher(stop, number)) is number
-        assert folder.read_info()["status"] == "interrupted"
-    assert train(config, folder, Watcher()) is None
-    assert folder.read_info()["status"] == "finished"
-    return outcome(folder)
 
 
 # 1: random play; 3: targets drawn ahead, nothing learnt; 8: only learning is left (below);
