@@ -65,15 +65,17 @@ def checks(
 def needs(config: RunConfig) -> tuple[int, int]:
     """Bytes of memory and of disk that a whole run with this config takes, about.
 
-    Memory is the replay's frames, four copies of a batch's images in float32, and 1 GiB for the
-    rest; disk is 500 bytes a compressed frame, the largest seen on Atari, and two checkpoints.
+    Memory is that on a CPU: the replay's frames, seven times a batch's images in float32 for what
+    a train_step holds, and 1 GiB for the rest (`benchmarks/memory.py`: 8.2 GiB for `atari100k`, 0.7
+    for `atari-cpu`). Disk is 500 bytes a compressed frame, the largest seen on Atari, and two
+    checkpoints.
     """
     env, loss = config.env, config.loss
     frame = 1024
     if isinstance(env, AtariSettings):
         frame = (1 if env.grayscale else 3) * env.frame_size**2
     states = config.replay.capacity
-    images = 4 * 4 * loss.batch_size * (loss.unroll_steps + 1) * env.frame_stack * frame
+    images = 7 * 4 * loss.batch_size * (loss.unroll_steps + 1) * env.frame_stack * frame
     return states * frame + images + GIB, states * min(frame, 500) + GIB // 2
 
 
