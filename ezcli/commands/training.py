@@ -72,7 +72,7 @@ def evaluate(
     from ezcli.runs.train import describe_evaluation, evaluate_run
 
     folder = RunFolder(find_run(run, runs_dir))
-    line = evaluate_run(folder, on_device(folder.config(), device), episodes)
+    line = evaluate_run(folder, on_device(folder.config(), device), episodes, console.note)
     if as_json:
         console.write(json.dumps(line, indent=2) + "\n")
     else:
