@@ -168,7 +168,7 @@ def verified(path: Path, folder: RunFolder) -> Checkpoint:
             if sha256(file) != digest:
                 raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
         name = name_at(manifest["env_steps"], manifest["train_steps"])
-    except (OSError, ValueError, RecursionError, *WRONG_SHAPE) as error:
+    except (OSError, ValueError, *WRONG_SHAPE) as error:
         what = f"{type(error).__name__}: {error}"  # its `repr` would not name the file
         raise CheckpointError(f"{str(path)!r} is not whole: {what}.") from error
     if name != path.name:
@@ -180,21 +180,23 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the checkpoint at `path`.
 
     Raises:
-      CheckpointError: it is of another format, or damaged.
-      OSError, ValueError, RecursionError: it cannot be read.
+      CheckpointError: it cannot be read, is of another format, or damaged.
     """
-    manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    told = f"The manifest of {str(path)!r}"
+    file = path / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
+        raise CheckpointError(f"{str(file)!r} is damaged: {error}.") from error
     if not isinstance(manifest, dict):
-        raise CheckpointError(f"{told} is damaged: it holds no table.")
+        raise CheckpointError(f"{str(file)!r} is damaged: it holds no table.")
     known = manifest.get("format")
     if type(known) is not int or known not in ENTRIES:
-        raise CheckpointError(f"{str(path)!r} has format {known!r}, not {FORMAT}.")
+        raise CheckpointError(f"{str(file)!r} has format {known!r}, not {FORMAT}.")
     if manifest.keys() != ENTRIES[known]:
-        raise CheckpointError(f"{told} is damaged: it lacks entries, or has more than it should.")
+        raise CheckpointError(f"{str(file)!r} is damaged: it has other entries than it should.")
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     if "sha256" in manifest and manifest["sha256"] != checksum(rest):
-        raise CheckpointError(f"{told} is damaged: its checksum differs.")
+        raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
     return manifest
 
 

@@ -70,9 +70,20 @@ class RunFolder:
         own = {".lock", "checkpoints", "frames", ".tmp-config.toml"}  # of a start cut short
         if self.path.exists() and any(entry.name not in own for entry in self.path.iterdir()):
             raise RunError(f"{str(self.path)!r} exists and is not a run.", "Choose another --name.")
-        for folder in (self.checkpoints, self.frames):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.make_folders()
         write_atomically(self.path / CONFIG, to_toml(config).encode())
+
+    def make_folders(self) -> None:
+        """Makes the folders for checkpoints and frames, where they are missing.
+
+        Raises:
+          RunError: something else is in their place.
+        """
+        for folder in (self.checkpoints, self.frames):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except FileExistsError as error:
+                raise RunError(f"{str(folder)!r} is no folder.", "Move it away.") from error
 
     def config(self) -> RunConfig:
         """The config that the run was started with.
@@ -81,6 +92,8 @@ class RunFolder:
           EzError: there is no run here, or its config is damaged.
         """
         if not self.exists:
+            if self.read_info():
+                raise damaged(self.path / CONFIG, "it is missing")
             raise RunError(f"There is no run in {str(self.path)!r}.", "`ez train` starts one.")
         self.require_whole(CONFIG)
         path = self.path / CONFIG
@@ -187,7 +200,7 @@ class RunFolder:
         """
         for file in self.broken_seals():
             if file in files:
-                raise damaged(self.path / file, "it is not what the run wrote")
+                raise damaged(self.path / file, "it is not what run.json says the run wrote")
 
     def append(self, file: str, line: dict[str, Any]) -> None:
         """Adds a line to one of the JSON-lines files, in place of a torn last one."""

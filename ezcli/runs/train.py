@@ -214,6 +214,7 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
         env_steps, train_steps = found.manifest["env_steps"], found.manifest["train_steps"]
         reporter.say(f"Going on from env_step {env_steps:,}, train_step {train_steps:,}.")
     elif folder.sessions():
+        folder.make_folders()
         reporter.say(f"{folder.name!r} has no checkpoint any more: starting anew.")
     drop_lines(found, folder, reporter)
 
