@@ -182,7 +182,16 @@ CUTS = [truncate(eighths) for eighths in (1, 4, 7, 8)]
 WHOLE_FILE = [empty, remove, become_folder, link_elsewhere, link_to_nothing, replace]
 ANY = [*FLIPS, *CUTS, *WHOLE_FILE]
 LINES = [digit, double_a_line, reverse_lines, lose_a_line]
-QUICK = {flip(0).__name__, flip(7).__name__, "truncate4", "digit", "remove", "replace"}
+QUICK = {  # run every time; the others are slow
+    (CONFIG, "digit"),
+    (INFO, "digit"),
+    ("metrics.jsonl", "digit"),
+    ("evaluations.jsonl", "digit"),
+    ("evaluations.jsonl", "truncate4"),
+    ("newest/manifest.json", "flip3"),
+    ("newest/weights.safetensors", "flip3"),
+    ("frames/6", "remove"),
+}
 
 SAFETENSORS = ("weights.safetensors", "networks.safetensors", "replay.safetensors")
 IN_CHECKPOINT = (*SAFETENSORS, "state.json", "manifest.json")
@@ -203,8 +212,7 @@ def cases():
     files += [f"frames/{number}" for number in range(7)]
     for file in files:
         for harm in [*ANY, *(LINES if file in RECORDS or file in (CONFIG, INFO) else ())]:
-            is_quick = harm.__name__ in QUICK and not file.startswith(("before", "frames/1"))
-            marks = [] if is_quick and file not in SAFETENSORS[1:] else [pytest.mark.slow]
+            marks = [] if (file, harm.__name__) in QUICK else [pytest.mark.slow]
             yield pytest.param(file, harm, marks=marks, id=f"{file}-{harm.__name__}")
 
 
@@ -224,6 +232,13 @@ def attempt(call):
         return None, error.message
 
 
+def other_path(request, harm, file):
+    """The same file of another run, made only if it is needed."""
+    if harm not in (replace, link_elsewhere):
+        return None
+    return path_of(request.getfixturevalue("other"), file)
+
+
 def is_harmless(path, before):
     """Whether what was done to a file may pass unseen."""
     if path.name == INFO and not path.exists() and not path.is_symlink():
@@ -240,10 +255,10 @@ def without_manual(state):
 
 
 @pytest.mark.parametrize(("file", "harm"), list(cases()))
-def test_a_harmed_file_is_found_and_named(file, harm, copy, other, whole):
+def test_a_harmed_file_is_found_and_named(file, harm, copy, whole, request):
     path = path_of(copy, file)
     before = path.read_bytes()
-    harm(path, path_of(other, file))
+    harm(path, other_path(request, harm, file))
     harmless = is_harmless(path, before)
     found, error = attempt(lambda: Resumed(copy))
     if error:
@@ -271,6 +286,7 @@ def swap(one, two):
     aside.rename(two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", IN_CHECKPOINT)
 def test_a_file_swapped_between_checkpoints(file, copy):
     before, newest = checkpoint.checkpoint_paths(copy)
@@ -282,6 +298,32 @@ def test_a_file_swapped_between_checkpoints(file, copy):
         Resumed(copy)
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda manifest: manifest.update(env_steps=48),
+        lambda manifest: manifest.update(train_steps=8),
+        lambda manifest: manifest.update(identity="0" * 12),
+        lambda manifest: manifest["segments"].pop(),
+        lambda manifest: manifest["segments"][0]["pieces"][0].reverse(),
+        lambda manifest: manifest["records"].pop(METRICS),
+        lambda manifest: manifest["files"].pop("state.json"),
+        lambda manifest: manifest.update(format=1),
+        lambda manifest: manifest.update(more=1),
+        lambda manifest: manifest.pop("sha256"),
+        lambda manifest: manifest.clear(),
+    ],
+)
+def test_a_manifest_that_says_something_else(harm, copy):
+    before, newest = checkpoint.checkpoint_paths(copy)
+    manifest = json.loads((newest / "manifest.json").read_text())
+    harm(manifest)
+    (newest / "manifest.json").write_text(json.dumps(manifest))
+    found, (complaint,) = checkpoint.newest(copy)
+    assert found.path == before
+    assert str(newest / "manifest.json") in complaint
+
+
 def test_checkpoints_that_changed_names(copy):
     before, newest = checkpoint.checkpoint_paths(copy)
     swap(before, newest)
@@ -291,6 +333,7 @@ def test_checkpoints_that_changed_names(copy):
     assert newest.name in caught.value.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to_train", [True, False])
 def test_a_checkpoint_of_another_run(to_train, copy, other, whole):
     """With all that it needs: its weights must not be taken for this run's."""
@@ -326,6 +369,7 @@ def become_empty(path):
     path.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [become_file, become_link, become_empty, shutil.rmtree])
 @pytest.mark.parametrize("place", ["newest", "before", "checkpoints", "frames"])
 def test_a_harmed_folder(place, harm, copy, whole):
@@ -361,6 +405,7 @@ def test_whatever_it_goes_on_from_the_end_is_the_same(left, harm, copy, undistur
     assert outcome(copy) == undisturbed
 
 
+@pytest.mark.slow
 def test_scores_asked_for_by_hand_outlive_a_step_back(copy):
     shutil.rmtree(checkpoint.checkpoint_paths(copy)[-1])
     Resumed(copy)
@@ -381,6 +426,7 @@ def make_old(folder):
         (path / "manifest.json").write_text(json.dumps(old))
 
 
+@pytest.mark.slow
 def test_a_run_without_seals_goes_on(copy, whole):
     make_old(copy)
     assert Resumed(copy).state == whole[2]
@@ -388,6 +434,7 @@ def test_a_run_without_seals_goes_on(copy, whole):
     assert copy.read_info()["seals"].keys() == {CONFIG, *RECORDS}
 
 
+@pytest.mark.slow
 def test_a_finished_run_without_seals_counts(done):
     score = read_run(done.path).score
     make_old(done)
@@ -396,6 +443,7 @@ def test_a_finished_run_without_seals_counts(done):
     assert "seals" not in done.read_info()  # nobody knows whether the lines before are whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [b"{}\n", b'{"env_steps": "1", "train_steps": []}\n'])
 def test_lines_of_a_run_without_seals_that_say_no_steps_are_dropped(line, copy):
     make_old(copy)
@@ -411,17 +459,16 @@ def test_lines_of_a_run_without_seals_that_say_no_steps_are_dropped(line, copy):
 def finished_cases():
     for file in (CONFIG, INFO, *RECORDS, *(f"newest/{file}" for file in IN_CHECKPOINT)):
         for harm in [*ANY, *(LINES if file in TOP else ())]:
-            quick = harm.__name__ in ("flip3", "digit", "remove") and file in TOP
-            marks = [] if quick else [pytest.mark.slow]
+            marks = [] if (file, harm) == (EVALUATIONS, digit) else [pytest.mark.slow]
             yield pytest.param(file, harm, marks=marks, id=f"{file}-{harm.__name__}")
 
 
 @pytest.mark.parametrize(("file", "harm"), list(finished_cases()))
-def test_a_finished_run_is_cited_whole_or_not_at_all(file, harm, done, other):
+def test_a_finished_run_is_cited_whole_or_not_at_all(file, harm, done, request):
     score = read_run(done.path)
     path = path_of(done, file)
     before = path.read_bytes()
-    harm(path, path_of(other, file))
+    harm(path, other_path(request, harm, file))
     if is_harmless(path, before):
         return
     entry = catalogue.examined(catalogue.entry(done.path))
@@ -441,6 +488,7 @@ def test_a_finished_run_is_cited_whole_or_not_at_all(file, harm, done, other):
     assert path.parent.name in said[0]
 
 
+@pytest.mark.slow
 def test_scores_by_hand_are_sealed_too(done):
     module.evaluate_run(done, done.config())
     assert done.broken_seals() == []
