@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from ezcli import console
 from ezcli.config import (
     RunConfig,
+    is_file,
     name_start,
     preset_names,
     preset_path,
@@ -203,7 +204,7 @@ def find_run(run: str, runs_dir: Path) -> Path:
     """
     named, direct = runs_dir / run, Path(run)
     for path in (named, direct):
-        if any((path / file).is_file() for file in ("config.toml", "run.json")):
+        if any(is_file(path / file) for file in ("config.toml", "run.json")):
             return path
     if re.fullmatch(r"[0-9a-f]{4,12}", run):
         found = [e for e in catalogue.scan(runs_dir) if (e.identity or "").startswith(run)]

@@ -32,6 +32,7 @@ from ezcli.errors import ConfigError, RunError
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
 RECORDS = (METRICS, TIMING, EVALUATIONS)
 CONFIG = "config.toml"
+LONGEST_NAME = 200  # bytes of UTF-8; files have names that are somewhat longer
 Seal = dict[str, Any]  # bytes: of the file's start that is sealed; sha256: of those
 
 
@@ -253,9 +254,11 @@ def run_path(runs_dir: Path, name: str) -> Path:
 def is_plain_name(name: str) -> bool:
     """Whether a name is one path component that is not hidden; `studies` is a folder of its own."""
     return (
-        name not in ("", "studies")
+        name.isprintable()  # so that it can be shown, and written as UTF-8
+        and 0 < len(name.encode()) <= LONGEST_NAME
+        and name != "studies"
         and not name.startswith(".")
-        and not any(c in name for c in "/\\\0\n")
+        and not any(c in name for c in "/\\")
     )
 
 
