@@ -132,7 +132,7 @@ def metrics_of_a_million_steps(path: Path, interval: int) -> dict[str, Any]:
             taken.append(time.perf_counter() - began)
         costs[number] = float(np.median(taken))
     began = time.perf_counter()
-    folder.keep_lines(METRICS, lambda line: line["train_steps"] <= 1_000_000)
+    folder.keep_lines(METRICS, 0, lambda line: line["train_steps"] <= 1_000_000)
     return {
         "metrics_interval": interval,
         "lines": len(lines),

@@ -28,6 +28,20 @@ app.add_typer(study_app, name="study")
 runs_app = typer.Typer()
 app.add_typer(runs_app, name="runs")
 
+
+def possible(path: Path | None) -> Path | None:
+    """Refuses a path that no file system here takes."""
+    try:
+        if path is not None:
+            path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{str(path)!r} is no path: {why}.") from error
+    return path
+
+
 Game = Annotated[str | None, typer.Option(help="Atari game, by rom name: pong, ms_pacman, ...")]
 Environment = Annotated[
     str | None, typer.Option("--env", help="atari, catch, keydoor, or your own file.py:Class.")
@@ -42,7 +56,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting: --set search.num_simulations=25. Repeatable."),
 ]
-RunsDir = Annotated[Path, typer.Option(help="Folder of all runs.")]
+RunsDir = Annotated[Path, typer.Option(callback=possible, help="Folder of all runs.")]
 Wandb = Annotated[str | None, typer.Option(help="offline or online: log to Weights & Biases too.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print nothing but how to go on after a stop.")
@@ -137,7 +151,10 @@ def watch(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="FILE.mp4 or FILE.gif; watch-seedN.mp4 in the run if not given."
+            "--output",
+            "-o",
+            callback=possible,
+            help="FILE.mp4 or FILE.gif; watch-seedN.mp4 in the run if not given.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which game is played: seed of its start.")] = 0,
@@ -258,16 +275,18 @@ def report(
         typer.Option("--format", help="terminal, markdown, csv, json, latex or html."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write to this file instead.")
+        Path | None,
+        typer.Option("-o", "--output", callback=possible, help="Write to this file instead."),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option("--plots", help="Draw plots into this folder.")
+        Path | None,
+        typer.Option("--plots", callback=possible, help="Draw plots into this folder."),
     ] = None,
     plot_types: Annotated[
         str, typer.Option("--plot-types", help="Of png, svg and pdf, with commas.")
     ] = "png",
     resamples: Annotated[
-        int, typer.Option(min=100, help="Bootstrap resamples behind an interval.")
+        int, typer.Option(min=100, max=10_000_000, help="Bootstrap resamples behind an interval.")
     ] = 50_000,
     runs_dir: RunsDir = RUNS,
 ) -> None:
@@ -296,10 +315,14 @@ def bench(
     overrides: Overrides = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Seconds for each figure.")] = 1.0,
     against: Annotated[
-        Path | None, typer.Option(help="An earlier result, to print ratios to.")
+        Path | None,
+        typer.Option(callback=possible, help="An earlier result, to print ratios to."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the result to this file, as JSON.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", callback=possible, help="Write the result to this file, as JSON."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

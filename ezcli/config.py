@@ -7,6 +7,7 @@ what decides the result, so two runs with the same identity are the same run.
 import difflib
 import hashlib
 import json
+import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from ezcli.settings import Settings
 
 SHIPPED = (Path(__file__).parent, Path(__file__).parents[1])  # installed; in a checkout
 ANY_ENV: TypeAdapter[AnyEnvSettings] = TypeAdapter(AnyEnvSettings)
+DEEPEST = 16  # tables within tables
 UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
 
 
@@ -131,12 +133,12 @@ def shipped_path(kind: str, name: str) -> Path:
       ConfigError: there is none.
     """
     if name.endswith(".toml"):
-        if not Path(name).is_file():
+        if not is_file(Path(name)):
             raise ConfigError(f"There is no file {name!r}.", f"Give the {kind}'s name or its path.")
         return Path(name)
     for root in SHIPPED:
         path = root / f"{kind}s" / f"{name}.toml"
-        if path.is_file():
+        if is_file(path):
             return path
     raise UnknownName(kind, name, shipped_names(kind))
 
@@ -148,11 +150,30 @@ def read_toml(path: Path) -> dict[str, Any]:
       ConfigError: it cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_bytes().decode())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from error
     except (ValueError, RecursionError) as error:  # not TOML, or beyond what Python reads
         raise ConfigError(f"{str(path)!r} is not valid TOML: {error}.") from error
+    if is_deep(tables):
+        raise ConfigError(f"{str(path)!r} is no config: its tables are nested too deep.")
+    return tables
+
+
+def is_deep(value: Any) -> bool:
+    """Whether tables are nested deeper than those of any config."""
+    layer = [value]
+    for _ in range(DEEPEST):
+        layer = [inner for table in layer if isinstance(table, dict) for inner in table.values()]
+    return bool(layer)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a plain file; no name is too long to ask for."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def resolve(
@@ -176,6 +197,8 @@ def resolve(
     merged = json_copy(tables)
     for override in overrides:
         key, value = parse_override(override)
+        if is_deep(value):
+            raise ConfigError(f"--set {key} is nested too deep.")
         if key == "env.name":
             raise ConfigError("--set cannot change env.name.", "Use --env or --game.")
         set_value(merged, key, value)
@@ -350,8 +373,18 @@ def explain(error: ValidationError, source: str) -> ConfigError:
     if first["type"] == "missing":
         return ConfigError(f"{key!r} is missing{where}.", describe(key))
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+    given = "" if isinstance(first["input"], dict) else f" = {short(first['input'])}"
     return ConfigError(f"{key}{given}{where} is not allowed: {message[0].lower()}{message[1:]}.")
+
+
+def short(value: Any) -> str:
+    """A value as it may stand in a sentence."""
+    shortening = reprlib.Repr()
+    shortening.maxstring = shortening.maxother = 200  # characters
+    try:
+        return shortening.repr(value)
+    except ValueError:  # more digits than Python writes
+        return "a number of thousands of digits"
 
 
 def all_keys() -> list[str]:

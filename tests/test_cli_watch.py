@@ -76,10 +76,8 @@ def test_a_gif_is_short_unless_asked(ez, mine, monkeypatch):
     assert ez("watch", "mine")[1].count("after 3 env_steps") == 1  # an mp4 is not cut
 
 
-def test_a_game_that_evaluations_cut_off_too_cannot_be_longer(ez, mine):
-    settings = mine / "config.toml"
-    cap = "evaluation_max_episode_steps = "
-    settings.write_text(settings.read_text().replace(f"{cap}100", f"{cap}2"))
+def test_a_game_that_evaluations_cut_off_too_cannot_be_longer(ez, tmp_path):
+    run(tmp_path / "runs/mine", tiny("catch", "env.evaluation_max_episode_steps=2"))
     code, out, _ = ez("watch", "mine", "--max-steps", "50")
     assert (code, film("runs/mine/watch-seed0.mp4")[0]) == (0, 2 + 4)
     assert out.splitlines()[1] == "The film cuts the game off there. So does an evaluation."

@@ -8,7 +8,7 @@ from typing import Any
 from ezcli import console
 from ezcli.commands.files import save_and_tell
 from ezcli.commands.training import build_config, default_preset
-from ezcli.config import RunConfig
+from ezcli.config import RunConfig, is_file
 from ezcli.errors import ConfigError, UnknownName
 
 PART_NAMES = ("tree", "search", "environment", "replay", "learner", "run")
@@ -114,9 +114,11 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
       ConfigError: the file holds none.
     """
+    if not is_file(path):
+        raise ConfigError(f"There is no file {str(path)!r}.", "Make one with --output.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
         raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from error
     if not is_result(found):
         raise ConfigError(f"{str(path)!r} is no result of `ez bench`.", "Make one with --output.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ezcli import console
-from ezcli.errors import RunError
+from ezcli.errors import ConfigError, RunError
 from ezcli.runs.folder import write_atomically
 
 
@@ -11,8 +11,10 @@ def save(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all.
 
     Raises:
-      RunError: it cannot be written.
+      EzError: it cannot be written.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/null would be replaced
+        raise ConfigError(f"{str(path)!r} is no plain file.", "Name another one.")
     try:
         write_atomically(path, content)
     except OSError as error:

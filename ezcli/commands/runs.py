@@ -62,7 +62,7 @@ def list_runs(
             catalogue.progress(entry.path),
             places.get(entry.name, []),
         )
-        for entry in catalogue.scan(runs_dir)
+        for entry in map(catalogue.examined, catalogue.scan(runs_dir))
     ]
     rows = keep(rows, "study", study, lambda row: row.studies)
     rows = keep(rows, "arm", arm, lambda row: row.arms)

@@ -199,7 +199,7 @@ def seeds_of(text: str | None, base: RunConfig) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 1 and parts[-1] == "":
         parts.pop()
-    if not all(part.isdecimal() and int(part) < 2**31 for part in parts):
+    if not all(part.isdecimal() and len(part) < 11 and int(part) < 2**31 for part in parts):
         raise ConfigError(f"--seeds {text!r} is not allowed.", "Use 5 for 0 to 4, or 0,3,7.")
     if "," not in text:
         if not 1 <= int(text) <= 1000:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from ezcli import console
 from ezcli.config import (
     RunConfig,
+    is_file,
     name_start,
     preset_names,
     preset_path,
@@ -75,7 +76,7 @@ def evaluate(
     from ezcli.runs.train import describe_evaluation, evaluate_run
 
     folder = RunFolder(find_run(run, runs_dir))
-    line = evaluate_run(folder, on_device(folder.config(), device), episodes)
+    line = evaluate_run(folder, on_device(folder.config(), device), episodes, console.note)
     if as_json:
         console.write(json.dumps(line, indent=2) + "\n")
     else:
@@ -220,7 +221,7 @@ def find_run(run: str, runs_dir: Path) -> Path:
     """
     named, direct = runs_dir / run, Path(run)
     for path in (named, direct):
-        if (path / "config.toml").is_file():
+        if any(is_file(path / file) for file in ("config.toml", "run.json")):
             return path
     if re.fullmatch(r"[0-9a-f]{4,12}", run):
         found = [e for e in catalogue.scan(runs_dir) if (e.identity or "").startswith(run)]

@@ -37,7 +37,7 @@ def watch(
     most = config.env.evaluation_max_episode_steps
     cap = min(most, max_steps or (GIF_STEPS if is_gif(path) else most))
     fps = fps or natural_fps(config)
-    agent = load_agent(folder, config)
+    agent = load_agent(folder, config, console.note)
     artist = Artist(
         Captions(
             title=config.env_label,

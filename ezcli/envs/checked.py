@@ -80,10 +80,10 @@ class Checked:
             if here != there:
                 raise self.broken(f"has {name} {here} here and {there} elsewhere; it must be one")
 
-    def broken(self, what: str) -> EnvError:
+    def broken(self, what: str, hint: str = "See ezcli/envs/protocol.py.") -> EnvError:
         """The error that says what the environment did, and in which game."""
         where = f" (seed {self.seed}, env_step {self.env_steps} of the game)"
-        return EnvError(f"Environment {self.name!r} {what}{where}.", "See ezcli/envs/protocol.py.")
+        return EnvError(f"Environment {self.name!r} {what}{where}.", hint)
 
     def _asked(self, what: str, ask: Callable[[], Value]) -> Value:
         """What the environment answers; anything that it raises is its own defect."""
@@ -94,7 +94,8 @@ class Checked:
         except (Exception, SystemExit) as error:  # a user's code may raise anything
             said = " ".join(str(error).split())[:200]
             raised = f"raised {type(error).__name__} in {what}"
-            raise self.broken(f"{raised}: {said}" if said else raised) from error
+            shows = "`ez --debug` shows where."
+            raise self.broken(f"{raised}: {said}" if said else raised, shows) from error
 
     def _checked_spec(self, spec: object) -> EnvSpec:
         if not isinstance(spec, EnvSpec):

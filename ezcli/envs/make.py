@@ -3,6 +3,8 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +16,7 @@ from ezcli.envs.settings import (
     CustomSettings,
     KeydoorSettings,
 )
-from ezcli.errors import ConfigError, suggestion
+from ezcli.errors import ConfigError, EnvError, suggestion
 
 
 def make_env(settings: AnyEnvSettings, evaluation: bool) -> Checked:
@@ -47,6 +49,20 @@ def builder(settings: AnyEnvSettings) -> type:
             return load_class(settings.target)
 
 
+@contextmanager
+def guarded(what: str) -> Iterator[None]:
+    """Turns whatever a user's code raises into a sentence that starts with `what`.
+
+    Raises:
+      EnvError: it raised something.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
+        told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
+        raise EnvError(f"{what}: {told}.", "`ez --debug` shows where.") from error
+
+
 def load_class(target: str) -> type:
     """The class that `module:Class` or `path/file.py:Class` names."""
     place, name = target.rsplit(":", 1)
@@ -75,18 +91,19 @@ def _load_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # before it runs: dataclasses look themselves up there
-    spec.loader.exec_module(module)
+    with guarded(f"{str(path)!r} cannot be loaded"):
+        spec.loader.exec_module(module)
     return module
 
 
 def _load_module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # What a user's module itself fails to import keeps its traceback.
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise ConfigError(
-            f"There is no module {name!r}.",
-            "Install it, or give a file instead: `path/file.py:Class`.",
-        ) from error
+    with guarded(f"The module {name!r} cannot be loaded"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # it is what the user's module itself imports
+    raise ConfigError(
+        f"There is no module {name!r}.",
+        "Install it, or give a file instead: `path/file.py:Class`.",
+    )

@@ -147,11 +147,12 @@ def combine(ablations: Iterable[Ablation]) -> dict[str, Any]:
     owner: dict[str, str] = {}
     for ablation in ablations:
         for key, value in ablation.changes.items():
-            if changes.setdefault(key, value) != value:
+            if key in changes and changes[key] != value:
                 raise ConfigError(
                     f"{owner[key]!r} and {ablation.name!r} want different values for {key}: "
                     f"{changes[key]!r} and {value!r}."
                 )
+            changes[key] = value
             owner.setdefault(key, ablation.name)
     return changes
 

@@ -66,6 +66,15 @@ def state(folder: RunFolder) -> State:
     return said if said in ("new", "interrupted", "failed", "finished") else "damaged"
 
 
+def examined(entry: Entry) -> Entry:
+    """The entry with the state `damaged` if a file of the run is not what it was at its end."""
+    try:
+        broken = RunFolder(entry.path).broken_seals()
+    except EzError:
+        broken = ["run.json"]
+    return entry._replace(state="damaged") if broken and entry.state != "running" else entry
+
+
 def identity(folder: RunFolder) -> str | None:
     """Hash of the run's config; the config itself is read only where `run.json` does not say."""
     try:

@@ -8,12 +8,14 @@ and where no run here is like the full agent, its first cycles are measured (`ez
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from ezcli.config import UNIDENTIFIED, RunConfig, differences
 from ezcli.errors import EzError
 from ezcli.experiments.study import PlannedRun
 from ezcli.runs.folder import RunFolder
+
+MOST = 1e18  # seconds or bytes that a run is believed to have taken
 
 
 class Cost(NamedTuple):
@@ -51,22 +53,30 @@ def measured(runs_dir: Path, names: Iterable[str]) -> list[Measured]:
     for name in names:
         folder = RunFolder(runs_dir / name)
         try:
-            info = folder.read_info()
-            sessions = info.get("sessions", [])
-            is_known = sessions and all("seconds" in session for session in sessions)
-            if info.get("status") != "finished" or not is_known:
+            sessions = folder.sessions()
+            seconds = [session.get("seconds") for session in sessions]
+            memory = [session.get("peak_memory_bytes") for session in sessions]
+            known = [number for number in (*seconds, *memory) if is_amount(number)]
+            if folder.read_info().get("status") != "finished" or not sessions:
                 continue
+            if len(known) < 2 * len(sessions):
+                continue  # a session did not say
             found.append(
                 Measured(
                     folder.config(),
-                    sum(session["seconds"] for session in sessions),
-                    max(session["peak_memory_bytes"] for session in sessions),
+                    sum(known[: len(sessions)]),
+                    round(max(known[len(sessions) :])),
                     disk_bytes(folder.path),
                 )
             )
         except EzError:
             continue  # a damaged run is no evidence
     return found
+
+
+def is_amount(value: object) -> TypeGuard[float]:
+    """Whether it is a number of seconds or bytes that something can have taken."""
+    return isinstance(value, int | float) and type(value) is not bool and 0 <= value < MOST
 
 
 def disk_bytes(path: Path) -> int:

@@ -1,5 +1,6 @@
 """The agent of a run: its network with the weights of the newest whole checkpoint."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ezcli.config import RunConfig
@@ -23,16 +24,23 @@ class Agent(NamedTuple):
     train_steps: int
 
 
-def load_agent(folder: RunFolder, config: RunConfig) -> Agent:
+def load_agent(folder: RunFolder, config: RunConfig, say: Callable[[str], None] = print) -> Agent:
     """The agent as it is now, on the config's device.
+
+    Args:
+      folder: of the run.
+      config: of the run; the device may be another one.
+      say: told about checkpoints that are damaged.
 
     Raises:
       EzError: there is no whole checkpoint, or the device or the game is not there.
     """
     compute = resolve_compute(config.compute)
-    found, _ = checkpoint.newest(folder)
+    found, complaints = checkpoint.newest(folder, to_train=False)
     if found is None:
         raise RunError(f"{folder.name!r} has no checkpoint yet.", "Let it train first.")
+    for complaint in complaints:
+        say(f"{complaint} Taking the weights of the checkpoint before.")
     spec = make_env(config.env, evaluation=True).spec
     network = make_network(config, spec.frame_shape, len(spec.action_names))
     checkpoint.load_weights(network, found)

@@ -3,7 +3,8 @@
 A checkpoint is a folder: `weights.safetensors` (the learner's network, for anyone to use),
 `networks.safetensors` (its copies and the optimiser), `replay.safetensors` (all of the replay but
 the frames, the memo, and the batches drawn ahead), `state.json` (counters, random streams, logs of
-the running games), and `manifest.json` with the SHA-256 of each and of the frame segments.
+the running games), and `manifest.json` with the SHA-256 of each, of the frame segments, of the
+JSON lines as they were then (`folder.Seal`), and of itself.
 
 It is written beside its place, synced, and renamed into it; the last two stay. No pickle anywhere.
 """
@@ -27,11 +28,13 @@ from torch import Tensor
 from ezcli.efficientzero.batch import Targets, Window
 from ezcli.envs.vector import EnvLog
 from ezcli.errors import CheckpointError
-from ezcli.runs.folder import RunFolder, sha256, sync_folder
+from ezcli.runs.folder import RECORDS, RunFolder, checksum, holds, sha256, sync_folder
 from ezcli.runs.frame_log import Segment, read_segments, write_segment
 from ezcli.runs.trainer import Drawn, Trainer
 
-FORMAT = 1
+FORMAT = 2
+OLD_ENTRIES = {"format", "identity", "env_steps", "train_steps", "files", "segments"}
+ENTRIES = {1: OLD_ENTRIES, 2: OLD_ENTRIES | {"records", "sha256"}}  # of a manifest, by format
 KEPT = 2
 WEIGHTS, NETWORKS, REPLAY, STATE = (
     "weights.safetensors",
@@ -39,6 +42,8 @@ WEIGHTS, NETWORKS, REPLAY, STATE = (
     "replay.safetensors",
     "state.json",
 )
+
+WRONG_SHAPE = (KeyError, TypeError, AttributeError)  # of a manifest without a checksum
 
 
 class Checkpoint(NamedTuple):
@@ -54,7 +59,7 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
     segments = save_frames(trainer, folder)
     name = checkpoint_name(trainer)
     final, draft = folder.checkpoints / name, folder.checkpoints / f".tmp-{name}"
-    shutil.rmtree(draft, ignore_errors=True)
+    remove(draft)
     draft.mkdir(parents=True)
     weights = plain(trainer.learner.network.state_dict())
     (draft / WEIGHTS).write_bytes(tensors_to_bytes(weights))
@@ -68,13 +73,15 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
         "train_steps": train_steps,
         "files": {file: sha256(draft / file) for file in (WEIGHTS, NETWORKS, REPLAY, STATE)},
         "segments": [segment._asdict() for segment in segments],
+        "records": folder.seals(RECORDS),
     }
+    manifest["sha256"] = checksum(manifest)
     (draft / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for file in draft.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     sync_folder(draft)
-    shutil.rmtree(final, ignore_errors=True)
+    remove(final)
     os.replace(draft, final)
     sync_folder(folder.checkpoints)
     trainer.segments = segments
@@ -84,7 +91,12 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
 
 def checkpoint_name(trainer: Trainer) -> str:
     """Name of the folder that holds the trainer's present state; sorts by age."""
-    return f"step-{trainer.replay.env_steps:09d}-{trainer.learner.train_steps:09d}"
+    return name_at(trainer.replay.env_steps, trainer.learner.train_steps)
+
+
+def name_at(env_steps: int, train_steps: int) -> str:
+    """Name of the folder that holds the state after so many steps."""
+    return f"step-{env_steps:09d}-{train_steps:09d}"
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None:
@@ -95,8 +107,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None
       EnvError: the games, played again, are others.
     """
     manifest = checkpoint.manifest
-    if manifest["identity"] != trainer.config.identity:
-        raise CheckpointError(f"{str(checkpoint.path)!r} belongs to another config.")
+    require_own(checkpoint, trainer.config.identity)
     trainer.learner.network.load_state_dict(load_tensors(checkpoint.path / WEIGHTS))
     restore_networks(trainer, load_tensors(checkpoint.path / NETWORKS))
     restore_arrays(trainer, load_arrays(checkpoint.path / REPLAY))
@@ -117,17 +128,26 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None
     )
 
 
-def newest(folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
+def newest(folder: RunFolder, to_train: bool = True) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose checksums hold, and what is wrong with any newer one.
+
+    Args:
+      folder: of the run.
+      to_train: the JSON lines must be those that the checkpoint goes on from, too.
 
     Raises:
       CheckpointError: there are checkpoints, and none is whole.
     """
     complaints: list[str] = []
     paths = checkpoint_paths(folder)
+    identity = folder.config().identity if paths else ""
     for path in reversed(paths):
         try:
-            return verified(path, folder), complaints
+            found = verified(path, folder)
+            require_own(found, identity)
+            if to_train:
+                require_records(found, folder)
+            return found, complaints
         except CheckpointError as error:
             complaints.append(error.message)
     if paths:
@@ -145,26 +165,79 @@ def verified(path: Path, folder: RunFolder) -> Checkpoint:
       CheckpointError: naming the first file that is missing or changed.
     """
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{str(path)!r} has format {manifest['format']}, not {FORMAT}.")
+        manifest = read_manifest(path)
         sums = {path / file: digest for file, digest in manifest["files"].items()}
         for segment in manifest["segments"]:
             sums[folder.frames / segment["file"]] = segment["sha256"]
         for file, digest in sums.items():
             if sha256(file) != digest:
                 raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        name = name_at(manifest["env_steps"], manifest["train_steps"])
+    except (OSError, ValueError, *WRONG_SHAPE) as error:
         what = f"{type(error).__name__}: {error}"  # its `repr` would not name the file
         raise CheckpointError(f"{str(path)!r} is not whole: {what}.") from error
+    if name != path.name:
+        raise CheckpointError(f"{str(path)!r} was renamed: its manifest says {name!r}.")
     return Checkpoint(path, manifest)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the checkpoint at `path`.
+
+    Raises:
+      CheckpointError: it cannot be read, is of another format, or damaged.
+    """
+    file = path / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
+        raise CheckpointError(f"{str(file)!r} is damaged: {error}.") from error
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"{str(file)!r} is damaged: it holds no table.")
+    known = manifest.get("format")
+    if type(known) is not int or known not in ENTRIES:
+        raise CheckpointError(f"{str(file)!r} has format {known!r}, not {FORMAT}.")
+    if manifest.keys() != ENTRIES[known]:
+        raise CheckpointError(f"{str(file)!r} is damaged: it has other entries than it should.")
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    if "sha256" in manifest and manifest["sha256"] != checksum(rest):
+        raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
+    return manifest
+
+
+def require_own(checkpoint: Checkpoint, identity: str) -> None:
+    """Refuses a checkpoint that belongs to another config.
+
+    Raises:
+      CheckpointError: with the identities.
+    """
+    found = checkpoint.manifest["identity"]
+    if found != identity:
+        raise CheckpointError(
+            f"{str(checkpoint.path)!r} belongs to another config: its identity is {found}, that of "
+            f"config.toml {identity}."
+        )
+
+
+def require_records(checkpoint: Checkpoint, folder: RunFolder) -> None:
+    """Refuses JSON lines that do not begin with what was there when the checkpoint was written.
+
+    Raises:
+      CheckpointError: naming the file.
+    """
+    for file, sealed in checkpoint.manifest.get("records", {}).items():
+        if not holds(folder.path / file, sealed):
+            raise CheckpointError(
+                f"{str(folder.path / file)!r} is damaged: it is not what it was at "
+                f"{checkpoint.path.name!r}."
+            )
 
 
 def drop_after(checkpoint: Checkpoint, folder: RunFolder) -> None:
     """Removes the damaged checkpoints after `checkpoint`: one of the last two must be whole."""
     for path in checkpoint_paths(folder):
         if path.name > checkpoint.path.name:
-            shutil.rmtree(path)
+            remove(path)
 
 
 def load_weights(trained: torch.nn.Module, checkpoint: Checkpoint) -> None:
@@ -182,8 +255,14 @@ def load_weights(trained: torch.nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def checkpoint_paths(folder: RunFolder) -> list[Path]:
-    """Complete checkpoints, oldest first."""
+    """Complete checkpoints, oldest first.
+
+    Raises:
+      CheckpointError: there is something else in the place of their folder.
+    """
     if not folder.checkpoints.is_dir():
+        if os.path.lexists(folder.checkpoints):
+            raise CheckpointError(f"{str(folder.checkpoints)!r} is no folder.", "Move it away.")
         return []
     names = re.compile(r"step-\d{9,}-\d{9,}")
     return sorted(path for path in folder.checkpoints.iterdir() if names.fullmatch(path.name))
@@ -192,17 +271,25 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
 def prune(folder: RunFolder) -> None:
     """Removes all but the last checkpoints, the frames that none of them needs, and drafts."""
     for draft in folder.checkpoints.glob(".tmp-*"):
-        shutil.rmtree(draft)
+        remove(draft)
     paths = checkpoint_paths(folder)
     for path in paths[:-KEPT]:
-        shutil.rmtree(path)
+        remove(path)
     needed = set()
     for path in paths[-KEPT:]:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         needed |= {segment["file"] for segment in manifest["segments"]}
     for file in folder.frames.glob("*.zst"):
         if file.name not in needed:
-            file.unlink()
+            remove(file)
+
+
+def remove(path: Path) -> None:
+    """Deletes whatever is at `path`, if anything is; of a link, the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def save_frames(trainer: Trainer, folder: RunFolder) -> list[Segment]:

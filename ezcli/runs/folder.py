@@ -12,6 +12,10 @@
     └── stalled.txt         only while nothing moves: where the run stands still
 
 JSON lines are the truth. A last line torn by a crash is ignored and then overwritten.
+
+`run.json` ends with a checksum of itself. While no process trains, it also seals the config and the
+JSON lines: their length and SHA-256, so that no digit of a score changes unseen. What comes after
+the sealed bytes is allowed; a run from before there were seals is taken as it is.
 """
 
 import fcntl
@@ -19,7 +23,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -28,7 +32,11 @@ from ezcli.config import RunConfig, differences_text, read_toml, resolve, to_tom
 from ezcli.errors import ConfigError, RunError
 
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
+RECORDS = (METRICS, TIMING, EVALUATIONS)
+CONFIG = "config.toml"
 STALLED = "stalled.txt"
+LONGEST_NAME = 200  # bytes of UTF-8; files have names that are somewhat longer
+Seal = dict[str, Any]  # bytes: of the file's start that is sealed; sha256: of those
 
 
 class RunFolder:
@@ -55,7 +63,7 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         """Whether a run was ever started here."""
-        return (self.path / "config.toml").is_file()
+        return (self.path / CONFIG).is_file()
 
     def create(self, config: RunConfig) -> None:
         """Makes the folder and writes the config.
@@ -66,19 +74,33 @@ class RunFolder:
         own = {".lock", "checkpoints", "frames", ".tmp-config.toml"}  # of a start cut short
         if self.path.exists() and any(entry.name not in own for entry in self.path.iterdir()):
             raise RunError(f"{str(self.path)!r} exists and is not a run.", "Choose another --name.")
+        self.make_folders()
+        write_atomically(self.path / CONFIG, to_toml(config).encode())
+
+    def make_folders(self) -> None:
+        """Makes the folders for checkpoints and frames, where they are missing.
+
+        Raises:
+          RunError: something else is in their place.
+        """
         for folder in (self.checkpoints, self.frames):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / "config.toml", to_toml(config).encode())
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except FileExistsError as error:
+                raise RunError(f"{str(folder)!r} is no folder.", "Move it away.") from error
 
     def config(self) -> RunConfig:
         """The config that the run was started with.
 
         Raises:
-          RunError: there is no run here.
+          EzError: there is no run here, or its config is damaged.
         """
         if not self.exists:
+            if self.read_info():
+                raise damaged(self.path / CONFIG, "it is missing")
             raise RunError(f"There is no run in {str(self.path)!r}.", "`ez train` starts one.")
-        path = self.path / "config.toml"
+        self.require_whole(CONFIG)
+        path = self.path / CONFIG
         return resolve(read_toml(path), source=str(path))
 
     def require_same(self, config: RunConfig) -> None:
@@ -123,15 +145,62 @@ class RunFolder:
         return is_locked(self.path / ".lock")
 
     def read_info(self) -> dict[str, Any]:
-        """The contents of `run.json`; empty before it is written."""
+        """The contents of `run.json`, without its checksum; empty before it is written.
+
+        Raises:
+          RunError: it is damaged.
+        """
         path = self.path / "run.json"
-        return read_table(path) if path.is_file() else {}
+        if not is_there(path):
+            return {}
+        info = read_table(path)
+        said = info.pop("sha256", None)
+        if said not in (None, checksum(info)):
+            raise damaged(path, "its checksum differs")
+        return info
 
     def update_info(self, **entries: Any) -> None:
         """Sets entries of `run.json`."""
         info = self.read_info() | entries
-        text = json.dumps(info, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(info | {"sha256": checksum(info)}, indent=2) + "\n"
         write_atomically(self.path / "run.json", text.encode())
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """What `run.json` says of the processes that trained the run.
+
+        Raises:
+          RunError: it is damaged.
+        """
+        found = self.read_info().get("sessions", [])
+        if not isinstance(found, list) or not all(isinstance(s, dict) for s in found):
+            raise damaged(self.path / "run.json", "its sessions are no list of tables")
+        return found
+
+    def seals(self, files: Iterable[str] = (CONFIG, *RECORDS)) -> dict[str, Seal]:
+        """Length and SHA-256 of files as they are now."""
+        return {file: seal(self.path / file) for file in files}
+
+    def broken_seals(self) -> list[str]:
+        """The files that are not what `run.json` sealed.
+
+        Raises:
+          RunError: `run.json` itself is damaged.
+        """
+        sealed = self.read_info().get("seals", {})
+        if not isinstance(sealed, dict):
+            raise damaged(self.path / "run.json", "its seals are no table")
+        files = [file for file in (CONFIG, *RECORDS) if file in sealed]
+        return [file for file in files if not holds(self.path / file, sealed[file])]
+
+    def require_whole(self, *files: str) -> None:
+        """Refuses files that are not what `run.json` sealed.
+
+        Raises:
+          RunError: naming the first one.
+        """
+        for file in self.broken_seals():
+            if file in files:
+                raise damaged(self.path / file, "it is not what run.json says the run wrote")
 
     def append(self, file: str, line: dict[str, Any]) -> None:
         """Adds a line to one of the JSON-lines files, in place of a torn last one."""
@@ -141,15 +210,33 @@ class RunFolder:
         """The lines of one of the JSON-lines files, without a torn last one.
 
         Raises:
-          RunError: a line before the last is damaged.
+          RunError: it is not what was sealed, or a line before the last is damaged.
         """
+        self.require_whole(file)
         return read_lines(self.path / file)
 
-    def keep_lines(self, file: str, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Rewrites one of the JSON-lines files with the lines that `keep` accepts."""
-        if (self.path / file).is_file():
-            kept = [json.dumps(line) + "\n" for line in self.read(file) if keep(line)]
-            write_atomically(self.path / file, "".join(kept).encode())
+    def keep_lines(
+        self, file: str, start: int, keep: Callable[[dict[str, Any]], bool] | None
+    ) -> None:
+        """Rewrites one of the JSON-lines files.
+
+        Args:
+          file: its name.
+          start: bytes that stay as they are; they end a line.
+          keep: says which of the lines after those stay; None drops them all.
+
+        Raises:
+          RunError: a line is damaged of which `keep` is to say whether it stays.
+        """
+        path = self.path / file
+        if not is_there(path):
+            return
+        content = path.read_bytes()
+        kept = content[:start]
+        if keep is not None:
+            lines = lines_of(content, path)[kept.count(b"\n") :]
+            kept += "".join(json.dumps(line) + "\n" for line in lines if keep(line)).encode()
+        write_atomically(path, kept)
 
 
 def run_path(runs_dir: Path, name: str) -> Path:
@@ -182,9 +269,11 @@ def refuse_links(*folders: Path) -> None:
 def is_plain_name(name: str) -> bool:
     """Whether a name is one path component that is not hidden; `studies` is a folder of its own."""
     return (
-        name not in ("", "studies")
+        name.isprintable()  # so that it can be shown, and written as UTF-8
+        and 0 < len(name.encode()) <= LONGEST_NAME
+        and name != "studies"
         and not name.startswith(".")
-        and not any(c in name for c in "/\\\0\n")
+        and not any(c in name for c in "/\\")
     )
 
 
@@ -232,20 +321,36 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a JSON-lines file, without a torn last one; none if there is no file.
 
     Raises:
+      RunError: a line before the last is damaged, or the file cannot be read.
+    """
+    if not is_there(path):
+        return []
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+    return lines_of(content, path)
+
+
+def lines_of(content: bytes, path: Path) -> list[dict[str, Any]]:
+    """The JSON lines in `content`, which is of the file `path`, without a torn last one.
+
+    Raises:
       RunError: a line before the last is damaged.
     """
-    if not path.is_file():
-        return []
-    *lines, _torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    *lines, _torn = content.decode(errors="replace").split("\n")
     parsed = []
     for number, line in enumerate(lines):
-        damaged = RunError(f"Line {number + 1} of {str(path)!r} is damaged.")
+        wrong = RunError(
+            f"Line {number + 1} of {str(path)!r} is damaged.",
+            "Put the file back from a copy, or delete the line.",
+        )
         try:
             parsed.append(json.loads(line))
         except (ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
-            raise damaged from error
+            raise wrong from error
         if not isinstance(parsed[-1], dict):
-            raise damaged
+            raise wrong
     return parsed
 
 
@@ -253,15 +358,59 @@ def read_table(path: Path) -> dict[str, Any]:
     """The contents of a file of JSON that holds a table.
 
     Raises:
-      RunError: it holds something else.
+      RunError: it cannot be read, or holds something else.
     """
     try:
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
-        raise RunError(f"{str(path)!r} is damaged: {error}.") from error
+    except (OSError, ValueError, RecursionError) as error:  # or beyond what Python reads
+        raise damaged(path, str(error)) from error
     if not isinstance(table, dict):
-        raise RunError(f"{str(path)!r} is damaged: it holds no table.")
+        raise damaged(path, "it holds no table")
     return table
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+      RunError: there is something else, such as a folder.
+    """
+    if path.is_file():
+        return True
+    if os.path.lexists(path):
+        raise damaged(path, "it is no file")
+    return False
+
+
+def damaged(path: Path, why: str) -> RunError:
+    """The error about a file of a run that cannot be used."""
+    hint = "Put it back from a copy, or train under another --name."
+    if path.name == "run.json":
+        hint = "Delete it to go on with the run, without what it says of earlier sessions."
+    return RunError(f"{str(path)!r} is damaged: {why}.", hint)
+
+
+def checksum(table: dict[str, Any]) -> str:
+    """Hexadecimal SHA-256 of a table as JSON, whatever its layout."""
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seal(path: Path) -> Seal:
+    """Length and SHA-256 of a file as it is now; of nothing if it is not there."""
+    content = path.read_bytes() if path.is_file() else b""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def holds(path: Path, sealed: Seal) -> bool:
+    """Whether a file still begins with what was sealed."""
+    try:
+        content = path.read_bytes() if is_there(path) else b""
+        start = content[: sealed["bytes"]]
+        found = {"bytes": len(start), "sha256": hashlib.sha256(start).hexdigest()}
+    except (OSError, RunError, KeyError, TypeError):  # no file, or no seal
+        return False
+    return found == sealed
 
 
 def ends_line(handle: BinaryIO) -> bool:

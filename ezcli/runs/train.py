@@ -8,9 +8,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from ezcli.envs.make import make_env
 from ezcli.errors import EzError, NotFinite, RunError
 from ezcli.runs import checkpoint, failure
 from ezcli.runs.agent import load_agent
+from ezcli.runs.checkpoint import Checkpoint
 from ezcli.runs.compute import Compute, resolve_compute
 from ezcli.runs.evaluate import (
     Evaluated,
@@ -29,7 +31,7 @@ from ezcli.runs.evaluate import (
     normalised,
     summary,
 )
-from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
+from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, RECORDS, TIMING, RunFolder
 from ezcli.runs.provenance import provenance
 from ezcli.runs.stall import Watchdog
 from ezcli.runs.tracking import Tracker, WandbMode
@@ -123,6 +125,7 @@ def train(
         if folder.exists:
             folder.require_same(config)
             if folder.read_info().get("status") == "finished":
+                folder.require_whole(*RECORDS)
                 reporter.say(f"{folder.name} is finished already.")
                 return None
         else:
@@ -156,7 +159,7 @@ def _train(
         warm_up_search()
         trainer = Trainer(config, compute)
     resume(trainer, folder, reporter)
-    info, began = folder.read_info(), now()
+    info, before, began = folder.read_info(), folder.sessions(), now()
     session = {"started": began, "env_steps": trainer.replay.env_steps, **provenance(compute)}
     folder.update_info(
         name=folder.name,
@@ -167,7 +170,8 @@ def _train(
         error=None,
         environment=trainer.envs.spec.contract,
         actions=list(trainer.envs.spec.action_names),
-        sessions=[*info.get("sessions", []), session],
+        sessions=[*before, session],
+        seals=folder.seals([CONFIG]),
     )
     failure.clear(folder)
     tracker = Tracker(wandb_mode, folder, config, reporter.say)
@@ -188,8 +192,13 @@ def _train(
         tracker.close()
         session["seconds"] = round(time.monotonic() - clock, 1)
         session["peak_memory_bytes"] = peak_memory()
-        sessions = [*info.get("sessions", []), session]
-        folder.update_info(status=status, error=reason, ended=now(), sessions=sessions)
+        folder.update_info(
+            status=status,
+            error=reason,
+            ended=now(),
+            sessions=[*before, session],
+            seals=folder.seals(),
+        )
     return stop.signal
 
 
@@ -228,20 +237,53 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
     found, complaints = checkpoint.newest(folder)
     for complaint in complaints:
         reporter.say(f"{complaint} Going back to the checkpoint before.")
-    env_steps = train_steps = -1
     if found is not None:
         checkpoint.restore(trainer, found, folder)
         checkpoint.drop_after(found, folder)
         env_steps, train_steps = found.manifest["env_steps"], found.manifest["train_steps"]
         reporter.say(f"Going on from env_step {env_steps:,}, train_step {train_steps:,}.")
-    for file in (METRICS, TIMING, EVALUATIONS):
-        folder.keep_lines(
-            file,
-            lambda line: (
-                line.get("kind") == "manual"
-                or (line["env_steps"] <= env_steps and line["train_steps"] <= train_steps)
-            ),
-        )
+    elif folder.sessions():
+        folder.make_folders()
+        reporter.say(f"{folder.name!r} has no checkpoint any more: starting anew.")
+    drop_lines(found, folder, reporter)
+
+
+def drop_lines(found: Checkpoint | None, folder: RunFolder, reporter: Reporter) -> None:
+    """Drops the lines that the checkpoint does not know, but scores that were asked for by hand.
+
+    Raises:
+      RunError: lines that are to stay are damaged.
+    """
+    broken = folder.broken_seals()
+    is_old = found is not None and "records" not in found.manifest  # knows no lines
+    if is_old:
+        folder.require_whole(*RECORDS)
+    folder.update_info(seals=folder.seals([CONFIG]))  # before the sealed lines change
+    for file in RECORDS:
+        start = 0
+        if found is not None and not is_old:
+            start = found.manifest["records"][file]["bytes"]
+        if is_old and found is not None:
+            folder.keep_lines(file, start, partial(is_before, found))
+        elif file in broken:
+            reporter.say(f"{str(folder.path / file)!r} is damaged after its first {start:,} bytes.")
+            folder.keep_lines(file, start, None)
+        else:
+            folder.keep_lines(file, start, is_manual if file == EVALUATIONS else None)
+
+
+def is_manual(line: dict[str, Any]) -> bool:
+    """Whether a line of evaluations is of `ez evaluate`."""
+    return line.get("kind") == "manual"
+
+
+def is_before(found: Checkpoint, line: dict[str, Any]) -> bool:
+    """Whether a line stays when a run goes on from a checkpoint that knows no lines."""
+    steps = [line.get(name) for name in ("env_steps", "train_steps")]
+    most = [found.manifest[name] for name in ("env_steps", "train_steps")]
+    return is_manual(line) or all(
+        isinstance(a, int) and a <= b for a, b in zip(steps, most, strict=True)
+    )
 
 
 def finish_evaluations(trainer: Trainer, surroundings: Surroundings) -> None:
@@ -256,7 +298,7 @@ def finish_evaluations(trainer: Trainer, surroundings: Surroundings) -> None:
     else:
         return
     if any(
-        line["train_steps"] == train_steps and line["kind"] == kind
+        line.get("train_steps") == train_steps and line.get("kind") == kind
         for line in folder.read(EVALUATIONS)
     ):
         return
@@ -309,22 +351,37 @@ def describe_evaluation(line: dict[str, Any]) -> str:
 
 
 def evaluate_run(
-    folder: RunFolder, config: RunConfig, episodes: int | None = None
+    folder: RunFolder,
+    config: RunConfig,
+    episodes: int | None = None,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Plays with the last weights of a run under the final protocol; adds the line to the run.
 
+    Args:
+      folder: of the run.
+      config: of the run; the device may be another one.
+      episodes: the config's number if None.
+      say: told about checkpoints that are damaged.
+
     Raises:
-      EzError: there is no whole checkpoint, or the run is being trained.
+      EzError: there is no whole checkpoint, or the run is being trained or is damaged.
     """
     with folder.lock():
-        return _evaluate_run(folder, config, episodes)
+        folder.require_whole(EVALUATIONS)
+        return _evaluate_run(folder, config, episodes, say)
 
 
-def _evaluate_run(folder: RunFolder, config: RunConfig, episodes: int | None) -> dict[str, Any]:
-    agent = load_agent(folder, config)
+def _evaluate_run(
+    folder: RunFolder, config: RunConfig, episodes: int | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    agent = load_agent(folder, config, say)
     played = evaluate(agent.network, config, agent.compute, final_protocol(config, episodes))
     line = evaluation_line(played, "manual", agent.env_steps, agent.train_steps, config)
     folder.append(EVALUATIONS, line)
+    seals = folder.read_info().get("seals")
+    if seals is not None:
+        folder.update_info(seals=seals | folder.seals([EVALUATIONS]))
     return line
 
 
@@ -337,7 +394,8 @@ class Clock:
         self.schedule = trainer.config.schedule
         self.began = time.monotonic()
         lines = folder.read(TIMING)
-        self.before = lines[-1]["seconds"] if lines else 0.0  # of the sessions before this one
+        seconds = lines[-1].get("seconds") if lines else None
+        self.before = seconds if isinstance(seconds, float) else 0.0  # of the sessions before
         start = (self.began, trainer.replay.env_steps, trainer.learner.train_steps)
         self.marks = [start]
 

@@ -8,7 +8,7 @@ from ezcli.envs.catch import Catch
 from ezcli.envs.keydoor import Keydoor
 from ezcli.envs.make import make_env
 from ezcli.envs.settings import AtariSettings, CatchSettings, CustomSettings, KeydoorSettings
-from ezcli.errors import ConfigError
+from ezcli.errors import ConfigError, EnvError
 
 PONG = AtariSettings(
     name="atari",
@@ -113,10 +113,10 @@ def test_a_missing_module_is_named(module):
         make_env(custom(f"{module}:Counter"), evaluation=False)
 
 
-def test_what_a_users_module_fails_to_import_keeps_its_traceback(tmp_path, monkeypatch):
+def test_what_a_users_module_fails_to_import_is_named(tmp_path, monkeypatch):
     (tmp_path / "my_broken_env.py").write_text("import no_such_dependency\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+    with pytest.raises(EnvError, match="cannot be loaded: ModuleNotFoundError: No module named"):
         make_env(custom("my_broken_env:Counter"), evaluation=False)
 
 

@@ -69,9 +69,9 @@ def test_a_damaged_line_before_the_last_is_refused(folder, damage):
 def test_lines_that_are_kept_do_not_change(folder):
     before = (folder.path / FILE).read_bytes().splitlines(keepends=True)
     tear(folder)
-    folder.keep_lines(FILE, lambda line: line["train_steps"] != 1)
+    folder.keep_lines(FILE, 0, lambda line: line["train_steps"] != 1)
     assert (folder.path / FILE).read_bytes() == before[1]
-    folder.keep_lines("nothing.jsonl", lambda line: True)
+    folder.keep_lines("nothing.jsonl", 0, lambda line: True)
     assert not (folder.path / "nothing.jsonl").exists()
 
 

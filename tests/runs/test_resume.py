@@ -152,7 +152,7 @@ def test_lines_after_the_checkpoint_are_dropped(stopped, undisturbed, tmp_path):
     run(path, tiny())
     kinds = [line["kind"] for line in folder.read("evaluations.jsonl")]
     assert kinds == ["manual", "interim", "interim", "final"]  # one played by hand stays
-    folder.keep_lines("evaluations.jsonl", lambda line: line["kind"] != "manual")
+    folder.keep_lines("evaluations.jsonl", 0, lambda line: line["kind"] != "manual")
     assert outcome(folder) == undisturbed
 
 

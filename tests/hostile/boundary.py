@@ -1,0 +1,122 @@
+"""`ez` called in this process with whatever is thrown at it, and what a fair answer is."""
+
+import io
+import os
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+from ezcli import cli
+from ezcli.envs.make import make_env
+from ezcli.errors import EzError
+
+CASES: Counter[str] = Counter()  # examples tried, by theme
+
+
+class Answer(NamedTuple):
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+    trained: list  # (config, folder) of what would have been trained
+
+
+class Nobody(io.StringIO):
+    """Standard input with nobody at it."""
+
+    def isatty(self):
+        return False
+
+
+@contextmanager
+def streams():
+    """Standard output and error as a process has them: one strict, one never failing."""
+    out, err = io.BytesIO(), io.BytesIO()
+    strict = io.TextIOWrapper(out, "utf-8", write_through=True)
+    lenient = io.TextIOWrapper(err, "utf-8", "backslashreplace", write_through=True)
+    with (
+        mock.patch.object(sys, "stdout", strict),
+        mock.patch.object(sys, "stderr", lenient),
+        mock.patch.object(sys, "stdin", Nobody()),
+    ):
+        yield out, err
+
+
+@contextmanager
+def inside(folder):
+    """Works in a folder."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def ez(*arguments, theme="", at=None):
+    """Runs a command with training, playing and measuring left out."""
+    CASES[theme] += 1
+    trained = []
+
+    def train(config, folder, reporter, wandb=None, origin=None):
+        if config.env.name == "custom":
+            make_env(config.env, evaluation=False)
+        if folder.exists:
+            folder.require_same(config)
+        trained.append((config, folder))
+
+    with (
+        streams() as (out, err),
+        inside(at or Path.cwd()),
+        mock.patch("ezcli.runs.train.train", train),
+        mock.patch("ezcli.runs.train.evaluate", unreachable),
+        mock.patch("ezcli.runs.watch.play", unreachable),
+        mock.patch("ezcli.runs.measure.measure", return_value=None),
+        mock.patch("ezcli.commands.bench.measure", bench),
+        mock.patch.object(sys, "argv", ["ez", *map(str, arguments)]),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        text = [stream.getvalue().decode() for stream in (out, err)]
+    return Answer(code, *text, trained)
+
+
+def unreachable(*_, **__):
+    raise EzError("Here it would play.")
+
+
+def bench(config, preset, parts, seconds, quiet):
+    """A result of `ez bench` without any figure."""
+    about = {"preset": preset, "game": config.env_label, "device_name": "a", "measured": "now"}
+    return about | {"precision": "float32", "results": [], "seconds": seconds}
+
+
+RAW = ("Traceback", "pydantic", "validation error", "For further information", "Error(", "<class")
+
+
+def check(answer):
+    """Done; or refused in one sentence, with the way out on a line of its own."""
+    assert answer.code in (0, 1, 2), answer
+    assert not any(word in answer.err for word in RAW), answer.err
+    if answer.code == 0:
+        assert "rror:" not in answer.err, answer.err
+        return answer
+    *_, last = [line for line in answer.err.splitlines() if line]
+    if answer.err.startswith("Usage:") and "Commands:" in answer.err:
+        return answer  # the help, for want of a command
+    if answer.err.startswith("Usage:"):
+        assert last.startswith("Error: "), answer.err
+        assert answer.code == 2
+        return answer
+    lines = answer.err[answer.err.index("error: ") :].splitlines()
+    assert len(lines) <= 2, answer.err
+    assert lines[0][-1] in ".)", answer.err
+    assert max(map(len, lines)) < 20_000, answer.err
+    assert not answer.trained
+    return answer
