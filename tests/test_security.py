@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ezcli.runs.folder import RunFolder
 from tests.runs.helpers import Watcher, contents, run, tiny
 from tests.test_cli import SETS, TRAIN
 
@@ -71,8 +72,7 @@ def begun(tmp_path, finished):
     """A run that `TRAIN` would go on with."""
     folder = tmp_path / "runs" / "mine"
     shutil.copytree(finished.path, folder)
-    info = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(info | {"status": "interrupted"}))
+    RunFolder(folder).update_info(status="interrupted")
     return folder
 
 
@@ -92,7 +92,7 @@ def test_a_link_does_not_lead_out_of_a_run(inside, begun, elsewhere, ez):
         code, out, err = ez(*command)
         if command[0] != "runs" or not inside:
             assert code in (1, 2)
-            assert "is a link" in err
+            assert "is a link" in err or "run.json' is damaged" in err
         assert "Traceback" not in out + err
         assert contents(elsewhere) == before
 
