@@ -12,7 +12,7 @@ from ezcli.commands.training import find_run
 from ezcli.config import RunConfig, differences
 from ezcli.errors import ConfigError, RunError, UnknownName
 from ezcli.experiments import catalogue
-from ezcli.experiments.catalogue import Entry, Progress, State
+from ezcli.experiments.catalogue import Entry, Progress, State, is_number
 from ezcli.experiments.estimate import disk_bytes
 from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
 from ezcli.words import counted, duration, size
@@ -159,14 +159,15 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
     places = catalogue.studies_of(path.parent).get(path.name, [])
     row = Row(entry, folder.config(), catalogue.progress(path), places)
     info = folder.read_info()
-    sessions = info.get("sessions", [])
-    known = [s["seconds"] for s in sessions if "seconds" in s]
+    sessions = folder.sessions()
+    known = [s["seconds"] for s in sessions if is_number(s.get("seconds"))]
+    memory = [s["peak_memory_bytes"] for s in sessions if is_number(s.get("peak_memory_bytes"))]
     facts = as_data(row) | {
         "started": info.get("started"),
         "ended": info.get("ended"),
         "sessions": len(sessions),
         "seconds": sum(known) if len(known) == len(sessions) and sessions else None,
-        "peak_memory_bytes": max((s.get("peak_memory_bytes", 0) for s in sessions), default=0),
+        "peak_memory_bytes": max(memory, default=0),
         "disk_bytes": disk_bytes(path),
         "device": sessions[-1].get("device_name") if sessions else None,
         "versions": sessions[-1].get("packages") if sessions else None,
@@ -183,7 +184,12 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
         console.show_table(
             ("evaluation", "env_steps", "mean", "standard error"),
             [
-                (e["kind"], f"{e['env_steps']:,}", number(e["mean"]), number(e["standard_error"]))
+                (
+                    e["kind"],
+                    number(e["env_steps"], ",.0f"),
+                    number(e["mean"]),
+                    number(e["standard_error"]),
+                )
                 for e in facts["evaluations"]
             ],
         )
@@ -195,7 +201,7 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
     """What is known of a run, a line each."""
     places = ", ".join(f"{arm} in {study}" for study, arm in row.places)
     total, seconds = facts["total_train_steps"], facts["seconds"]
-    versions = facts["versions"] or {}
+    versions = facts["versions"] if isinstance(facts["versions"], dict) else {}
     rows = [
         ("run", facts["path"]),
         ("state", facts["state"]),
@@ -215,9 +221,9 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def number(value: float | None) -> str:
-    """A score in a cell."""
-    return "" if value is None else f"{value:.2f}"
+def number(value: object, style: str = ".2f") -> str:
+    """A number in a cell; nothing where it is none."""
+    return format(value, style) if is_number(value) else ""
 
 
 def diff(one: str, other: str, runs_dir: Path, as_json: bool) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from ezcli.config import RunConfig
 from ezcli.errors import EzError
@@ -14,6 +14,7 @@ from ezcli.runs.folder import EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
 State = Literal[
     "new", "running", "stalled", "interrupted", "killed", "failed", "finished", "damaged"
 ]
+LARGEST = 1e18  # number that a file is believed
 TAIL_BYTES = 65536  # enough for several lines of any of the files
 
 
@@ -72,7 +73,11 @@ def examined(entry: Entry) -> Entry:
         broken = RunFolder(entry.path).broken_seals()
     except EzError:
         broken = ["run.json"]
-    return entry._replace(state="damaged") if broken and entry.state != "running" else entry
+    return (
+        entry._replace(state="damaged")
+        if broken and entry.state not in ("running", "stalled")
+        else entry
+    )
 
 
 def identity(folder: RunFolder) -> str | None:
@@ -97,16 +102,28 @@ def progress(path: Path) -> Progress:
     """How far a run got, from the ends of its files."""
     timing, metrics = last_line(path / TIMING), last_line(path / METRICS)
     evaluation = last_line(path / EVALUATIONS)
-    score, kind = evaluation.get("mean"), evaluation.get("kind")
-    if score is None and metrics.get("score") is not None:
-        score, kind = metrics["score"], "training"
+    score, kind = number(evaluation, "mean"), evaluation.get("kind")
+    if score is None and number(metrics, "score") is not None:
+        score, kind = number(metrics, "score"), "training"
+    env_steps, train_steps = number(metrics, "env_steps"), number(metrics, "train_steps")
     return Progress(
-        metrics.get("env_steps"),
-        metrics.get("train_steps"),
-        timing.get("train_steps_per_second"),
+        None if env_steps is None else int(env_steps),
+        None if train_steps is None else int(train_steps),
+        number(timing, "train_steps_per_second"),
         score,
-        kind,
+        kind if isinstance(kind, str) else None,
     )
+
+
+def number(line: dict[str, Any], key: str) -> float | None:
+    """An entry of a line; None where it is no number."""
+    value = line.get(key)
+    return value if is_number(value) else None
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a file says a number that a run can have: neither infinite, NaN nor absurd."""
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < LARGEST
 
 
 def last_line(path: Path) -> dict[str, Any]:

@@ -8,14 +8,13 @@ and where no run here is like the full agent, its first cycles are measured (`ez
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 from ezcli.config import UNIDENTIFIED, RunConfig, differences
 from ezcli.errors import EzError
+from ezcli.experiments.catalogue import is_number
 from ezcli.experiments.study import PlannedRun
 from ezcli.runs.folder import RunFolder
-
-MOST = 1e18  # seconds or bytes that a run is believed to have taken
 
 
 class Cost(NamedTuple):
@@ -56,7 +55,7 @@ def measured(runs_dir: Path, names: Iterable[str]) -> list[Measured]:
             sessions = folder.sessions()
             seconds = [session.get("seconds") for session in sessions]
             memory = [session.get("peak_memory_bytes") for session in sessions]
-            known = [number for number in (*seconds, *memory) if is_amount(number)]
+            known = [number for number in (*seconds, *memory) if is_number(number) and number >= 0]
             if folder.read_info().get("status") != "finished" or not sessions:
                 continue
             if len(known) < 2 * len(sessions):
@@ -72,11 +71,6 @@ def measured(runs_dir: Path, names: Iterable[str]) -> list[Measured]:
         except EzError:
             continue  # a damaged run is no evidence
     return found
-
-
-def is_amount(value: object) -> TypeGuard[float]:
-    """Whether it is a number of seconds or bytes that something can have taken."""
-    return isinstance(value, int | float) and type(value) is not bool and 0 <= value < MOST
 
 
 def disk_bytes(path: Path) -> int:

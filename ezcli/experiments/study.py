@@ -188,9 +188,13 @@ class StudyFolder:
             raise RunError(f"There is no study {self.name!r}.", "`ez study status` lists them.")
         try:
             return StudyRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
+            why = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                why = ": ".join((".".join(map(str, first["loc"])) or "it", first["msg"]))
             raise RunError(
-                f"{str(path)!r} is damaged: {str(error).splitlines()[0]}.",
+                f"{str(path)!r} is damaged: {why}.",
                 "Delete the folder and repeat the command of the study: its runs are kept.",
             ) from error
 

@@ -180,8 +180,8 @@ class RunFolder:
         """Length and SHA-256 of files as they are now."""
         return {file: seal(self.path / file) for file in files}
 
-    def broken_seals(self) -> list[str]:
-        """The files that are not what `run.json` sealed.
+    def broken_seals(self, files: Iterable[str] = (CONFIG, *RECORDS)) -> list[str]:
+        """Those of the files that are not what `run.json` sealed.
 
         Raises:
           RunError: `run.json` itself is damaged.
@@ -189,8 +189,8 @@ class RunFolder:
         sealed = self.read_info().get("seals", {})
         if not isinstance(sealed, dict):
             raise damaged(self.path / "run.json", "its seals are no table")
-        files = [file for file in (CONFIG, *RECORDS) if file in sealed]
-        return [file for file in files if not holds(self.path / file, sealed[file])]
+        there = [file for file in files if file in sealed]
+        return [file for file in there if not holds(self.path / file, sealed[file])]
 
     def require_whole(self, *files: str) -> None:
         """Refuses files that are not what `run.json` sealed.
@@ -198,9 +198,8 @@ class RunFolder:
         Raises:
           RunError: naming the first one.
         """
-        for file in self.broken_seals():
-            if file in files:
-                raise damaged(self.path / file, "it is not what run.json says the run wrote")
+        for file in self.broken_seals(files):
+            raise damaged(self.path / file, "it is not what run.json says the run wrote")
 
     def append(self, file: str, line: dict[str, Any]) -> None:
         """Adds a line to one of the JSON-lines files, in place of a torn last one."""

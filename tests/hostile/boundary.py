@@ -3,7 +3,6 @@
 import io
 import os
 import sys
-from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +11,6 @@ from unittest import mock
 from ezcli import cli
 from ezcli.envs.make import make_env
 from ezcli.errors import EzError
-
-CASES: Counter[str] = Counter()  # examples tried, by theme
 
 
 class Answer(NamedTuple):
@@ -57,9 +54,8 @@ def inside(folder):
         os.chdir(before)
 
 
-def ez(*arguments, theme="", at=None):
-    """Runs a command with training, playing and measuring left out."""
-    CASES[theme] += 1
+def ez(*arguments, at):
+    """Runs a command in the folder `at`, with training, playing and measuring left out."""
     trained = []
 
     def train(config, folder, reporter, wandb=None, origin=None):
@@ -71,7 +67,7 @@ def ez(*arguments, theme="", at=None):
 
     with (
         streams() as (out, err),
-        inside(at or Path.cwd()),
+        inside(at),
         mock.patch("ezcli.runs.train.train", train),
         mock.patch("ezcli.runs.train.evaluate", unreachable),
         mock.patch("ezcli.runs.watch.play", unreachable),

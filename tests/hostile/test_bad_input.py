@@ -12,18 +12,22 @@ from hypothesis import strategies as st
 
 from ezcli.config import all_keys, flat_items, preset_names, preset_path, read_toml, resolve
 from ezcli.experiments.ablations import ablation_names
-from ezcli.runs.folder import RunFolder
+from ezcli.experiments.estimate import measured
+from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
 from tests.hostile.boundary import check, ez
 from tests.reports.helpers import write_run, write_study
 from tests.runs.helpers import contents, tiny
 
 TIMES = int(os.environ.get("HOSTILE_TIMES", "1"))  # as many cases, and other ones than always
+EXAMPLES = []  # of every property: quick, slow
 PRESETS = {name: read_toml(preset_path(name)) for name in preset_names()}
 
 
 def cases(quick, slow, where="at"):
     """So many examples in every run of the tests, and so many more in the slow ones."""
     quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+
+    EXAMPLES.append((quick, slow))
 
     def decorate(test):
         def repeated(number):
@@ -161,13 +165,13 @@ def spoilt(draw, text):
     )
 
 
-@cases(60, 500)
+@cases(30, 500)
 def test_a_config_file(data, at):
     name = data.draw(st.sampled_from(sorted(PRESETS)))
     tables = mutated(data.draw, PRESETS[name])
     content = spoilt(data.draw, tomli_w.dumps(tables))
     put(at / "mine.toml", content)
-    answer = check(ez("config", "show", "--preset", "mine.toml", theme="config files", at=at))
+    answer = check(ez("config", "show", "--preset", "mine.toml", at=at))
     assert answer.code in (0, 2)
     if answer.code == 0:  # every setting that the file has is that of the config
         shown = dict(flat_items(tomllib.loads(answer.out)))
@@ -212,7 +216,7 @@ ODD = ["folder", "fifo", "zero", "loop", "nowhere", "missing"]
 def test_what_is_no_file_is_refused_at_once(command, kind, tmp_path):
     for name in ("odd.toml", "odd.py"):
         make_odd(tmp_path / name, kind)
-    assert check(ez(*command, theme="odd files", at=tmp_path)).code == 2
+    assert check(ez(*command, at=tmp_path)).code == 2
     assert not (tmp_path / "runs").exists()
 
 
@@ -232,7 +236,7 @@ VALUES = st.one_of(
 )
 
 
-@cases(60, 500)
+@cases(30, 500)
 def test_overrides(data, at):
     sets = []
     for _ in range(data.draw(st.integers(1, 3))):
@@ -240,7 +244,7 @@ def test_overrides(data, at):
         sets.append(f"{data.draw(KEYS)}{equals}{data.draw(VALUES)}".replace("\0", ""))
     options = [f"--set={override}" for override in sets]
     name = data.draw(st.sampled_from(["smoke", "catch"]))
-    answer = check(ez("config", "show", "--preset", name, *options, theme="overrides", at=at))
+    answer = check(ez("config", "show", "--preset", name, *options, at=at))
     assert answer.code in (0, 2)
     if answer.code == 0:
         shown = dict(flat_items(tomllib.loads(answer.out)))
@@ -412,12 +416,12 @@ def arguments_of(draw, command):
     return [argument.replace("\0", "") for argument in given]
 
 
-@cases(100, 1200, where="place")
+@cases(50, 900, where="place")
 def test_arguments(data, place):
     command = data.draw(st.sampled_from(sorted(COMMANDS)))
     given = arguments_of(data.draw, command)
     before = contents(place / "runs")
-    answer = check(ez(*command, *given, theme="arguments", at=place))
+    answer = check(ez(*command, *given, at=place))
     after = contents(place / "runs")
     assert {name: after[name] for name in after if not name.endswith(".lock")} == before
     for config, folder in answer.trained:
@@ -431,7 +435,7 @@ def test_arguments(data, place):
 # ------------------------------------------------------------------ ablation files
 
 
-@cases(30, 250)
+@cases(8, 250)
 def test_an_ablation_file(data, at):
     tables = read_toml(preset_path("smoke").parents[1] / "ablations" / "value-prefix.toml")
     tables = mutated(data.draw, tables)
@@ -446,7 +450,7 @@ def test_an_ablation_file(data, at):
         ["ablate", "--drop", "mine.toml", "--env", "catch", "--dry-run", "--json"],
         ["ablate", "--drop", "mine.toml", "--drop", "consistency", "--factorial", "--dry-run"],
     ):
-        answer = check(ez(*command, theme="ablation files", at=at))
+        answer = check(ez(*command, at=at))
         assert answer.code in (0, 2)
     assert not (at / "runs").exists()
 
@@ -478,14 +482,233 @@ ERRORS = (
 )
 
 
-@cases(20, 100)
+@cases(15, 100)
 def test_an_environment_of_ones_own(data, at):
     text = data.draw(st.sampled_from(SOURCES)).replace(
         "{error}", data.draw(st.sampled_from(ERRORS))
     )
     put(at / "my.py", text.encode("latin-1"))
     target = data.draw(st.sampled_from(["my.py:Mine", "my.py:Mine", "my.py:None", "my.py:mine.x"]))
-    answer = check(ez("train", "--env", target, theme="environments", at=at))
+    answer = check(ez("train", "--env", target, at=at))
     assert answer.code in (0, 1, 2)
     assert answer.code == 0 or "my.py" in answer.err or "Mine" in answer.err
     assert not (at / "runs").exists()
+
+
+# ------------------------------------------------------------------ run folders and studies
+
+INFO_KEYS = ("name", "identity", "status", "started", "ended", "environment", "actions", "preset")
+SESSION_KEYS = ("seconds", "peak_memory_bytes", "packages", "device_name", "git", "ezcli")
+LINE_KEYS = ("kind", "env_steps", "train_steps", "mean", "scores", "protocol", "standard_error")
+STATUSES = st.sampled_from(["finished", "running", "interrupted", "failed", "new"])
+LOOKS = (
+    ["runs"],
+    ["runs", "--json"],
+    ["runs", "show", "mine"],
+    ["runs", "show", "mine", "--json"],
+    ["runs", "diff", "mine", "other"],
+    ["report"],
+    ["report", "mine"],
+    ["report", "mine", "--format", "json"],
+    ["study", "status"],
+    ["study", "status", "one"],
+    ["study", "status", "one", "--json"],
+    ["ablate", "--study", "one", "--dry-run"],
+    ["ablate", "--study", "one", "--seeds", "2", "--dry-run", "--json"],
+    ["ablate", "--study", "one", "--print-commands"],
+    ["ablate", "--env", "catch", "--preset", "smoke", "--drop", "consistency", "--dry-run"],
+    ["resume", "mine"],
+    ["evaluate", "mine"],
+    ["watch", "mine"],
+    ["runs", "rm", "mine"],
+)
+
+
+def changed(draw, table, keys, value=JSON):
+    """The table with some entries replaced, removed or added."""
+    table = dict(table)
+    for key in draw(st.lists(st.sampled_from([*keys, *table]), min_size=1, max_size=3)):
+        if draw(st.integers(0, 3)) == 0:
+            table.pop(key, None)
+        else:
+            table[key] = draw(value)
+    return table
+
+
+def as_text(draw, value):
+    """JSON, or nearly."""
+    text = json.dumps(value)
+    return draw(
+        st.sampled_from([text, text, text, text, text, text[:-2], "", "[" * 3000, "\ufeff"])
+    )
+
+
+def harm_info(draw, run):
+    info = json.loads((run / "run.json").read_text())
+    info.pop("sha256", None)
+    sessions = [changed(draw, session, SESSION_KEYS) for session in info["sessions"]]
+    info |= {"sessions": draw(st.sampled_from([sessions, sessions, info["sessions"]]))}
+    info = changed(draw, info, (*INFO_KEYS, "sessions", "seals", "sha256"))
+    if draw(st.booleans()):
+        info["status"] = draw(STATUSES)
+    put(run / "run.json", as_text(draw, info).encode("utf-8", "surrogatepass"))
+
+
+def harm_lines(draw, run):
+    file = draw(st.sampled_from([EVALUATIONS, METRICS, TIMING]))
+    line = json.loads((run / EVALUATIONS).read_text().splitlines()[-1])
+    lines = [draw(st.one_of(st.just(line), st.just(None), JSON)) for _ in range(3)]
+    texts = [as_text(draw, changed(draw, line, LINE_KEYS) if x is None else x) for x in lines]
+    ending = draw(st.sampled_from(["\n", "\n", "", "\r\n", "\n\n"]))
+    put(run / file, ("\n".join(texts) + ending).encode("utf-8", "surrogatepass"))
+
+
+def harm_config(draw, run):
+    tables = mutated(draw, tomllib.loads((run / "config.toml").read_text()))
+    put(run / "config.toml", spoilt(draw, tomli_w.dumps(tables)))
+
+
+def harm_study(draw, run):
+    study = run.parent / "studies" / "one"
+    record = json.loads((study / "study.json").read_text())
+    for inner in ("arms", "cells"):
+        if draw(st.booleans()):
+            words = st.one_of(JSON, WORDS)
+            record[inner] = [changed(draw, x, ("changes", "run"), words) for x in record[inner]]
+    record = changed(draw, record, ("name", "preset", "games", "seeds", "arms", "cells"))
+    put(study / "study.json", as_text(draw, record).encode("utf-8", "surrogatepass"))
+
+
+def harm_preset(draw, run):
+    study = run.parent / "studies" / "one"
+    tables = mutated(draw, tomllib.loads((study / "preset.toml").read_text()))
+    put(study / "preset.toml", spoilt(draw, tomli_w.dumps(tables)))
+
+
+def harm_attempts(draw, run):
+    put(run.parent / "studies" / "one" / "attempts.jsonl", as_text(draw, draw(JSON)).encode())
+
+
+def harm_kind(draw, run):
+    files = ["run.json", EVALUATIONS, METRICS, TIMING, "config.toml", ".lock", "../studies/one"]
+    path = run / draw(st.sampled_from([*files, "../studies/one/study.json", "checkpoints"]))
+    shutil.rmtree(path, ignore_errors=True)
+    path.unlink(missing_ok=True)
+    make_odd(path, draw(st.sampled_from(ODD)))
+
+
+HARMS = (harm_info, harm_info, harm_lines, harm_lines, harm_config, harm_study, harm_preset)
+
+
+@cases(10, 400, where="place")
+def test_a_run_folder(data, place):
+    runs = place / "harmed"
+    shutil.rmtree(runs, ignore_errors=True)
+    shutil.copytree(place / "runs", runs)
+    for harm in data.draw(
+        st.lists(st.sampled_from([*HARMS, harm_attempts, harm_kind]), max_size=2)
+    ):
+        if all(path.is_file() for path in (runs / "mine/run.json", runs / "mine" / EVALUATIONS)):
+            attempt(lambda harm=harm: harm(data.draw, runs / "mine"))
+    for look in data.draw(st.lists(st.sampled_from(LOOKS), min_size=1, max_size=2)):
+        check(ez(*look, "--runs-dir", "harmed", at=place))
+    shutil.rmtree(runs)
+
+
+def attempt(harm):
+    """Harms what an earlier harm left readable."""
+    try:
+        harm()
+    except (ValueError, TypeError, OSError, RecursionError):  # the second harm finds no table
+        return
+
+
+# ------------------------------------------------------------------ what was found so, once each
+
+SMALL = ("--env", "catch", "--preset", "smoke")
+MISTAKES = {
+    "seeds of thousands of digits": (["ablate", *SMALL, "--dry-run", "--seeds", "9" * 5000], 2),
+    "an integer that Python does not write": (
+        ["config", "show", "--preset", "smoke", "--set", "seed=0x" + "f" * 6000],
+        2,
+    ),
+    "an integer that no run can have": (
+        ["config", "show", "--preset", "smoke", "--set", "replay.capacity=9223372036854775808"],
+        2,
+    ),
+    "a value nested too deep to be shown": (
+        ["config", "show", "--preset", "smoke", "--set", "seed={" + "a." * 2000 + "a=1}"],
+        2,
+    ),
+    "a run whose name is too long": (["train", *SMALL, "--name", "a" * 300], 2),
+    "a run whose name moves the cursor": (["train", *SMALL, "--name", "\x1b[31mred"], 2),
+    "a run whose name is no UTF-8": (["train", *SMALL, "--name", "\udcff"], 2),
+    "a study whose name is too long": (["ablate", *SMALL, "--dry-run", "--study", "a" * 300], 2),
+    "a folder of runs that cannot be": (["runs", "--runs-dir", "a" * 300], 2),
+    "a preset whose name is too long": (["train", "--preset", "a" * 300 + ".toml"], 2),
+    "an output that is a device": (["report", "--format", "json", "-o", "/dev/null"], 2),
+    "more resamples than memory holds": (["report", "--resamples", "1" + "0" * 12], 2),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_that_was_a_traceback(name, tmp_path):
+    arguments, code = MISTAKES[name]
+    assert check(ez(*arguments, at=tmp_path)).code == code
+    assert not list(tmp_path.iterdir())
+    assert not os.path.isfile("/dev/null")
+
+
+DAMAGED_TOML = {
+    "tables nested too deep": b"[" + b"a." * 3000 + b"a]\nb = 1\n",
+    "lines that end as on an old Mac": b"seed = 0\rseed = 1\r",
+    "a byte order mark": b"\xef\xbb\xbfseed = 0\n",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_TOML)
+def test_a_config_file_that_was_read_wrong(name, tmp_path):
+    put(tmp_path / "mine.toml", DAMAGED_TOML[name])
+    answer = check(ez("config", "show", "--preset", "mine.toml", at=tmp_path))
+    assert answer.code == 2
+    assert answer.err.startswith("error: 'mine.toml' is ")
+
+
+def test_an_ablation_that_is_not_a_number(tmp_path):
+    """NaN differs from itself: the file clashed with nobody."""
+    put(tmp_path / "a.toml", b'title = "a"\nwhy = "a"\n[value]\ndiscount = nan\n')
+    answer = check(ez("ablate", "--drop", "a.toml", *SMALL, "--dry-run", at=tmp_path))
+    assert (answer.code, "finite number" in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize("seconds", [None, "60", [], float("nan"), 10**400, True, -1])
+@pytest.mark.parametrize("key", ["seconds", "peak_memory_bytes"])
+def test_sessions_that_say_no_cost_are_no_evidence(key, seconds, tmp_path):
+    session = {"seconds": 1.0, "peak_memory_bytes": 9, key: seconds}
+    write_run(tmp_path / "runs/mine", tiny(), [0.5], sessions=[session])
+    assert measured(tmp_path / "runs", ["mine"]) == []
+    assert check(ez("runs", "show", "mine", at=tmp_path)).code == 0
+    assert check(ez("ablate", *SMALL, "--dry-run", at=tmp_path)).code == 0
+
+
+@pytest.mark.parametrize("entry", [{"mean": [1]}, {"mean": "x"}, {"env_steps": "1"}, {"kind": 3}])
+def test_evaluations_of_wrong_types_are_listed_without_numbers(entry, tmp_path):
+    run = write_run(tmp_path / "runs/mine", tiny(), [0.5])
+    line = json.loads((run / EVALUATIONS).read_text())
+    put(run / EVALUATIONS, json.dumps(line | entry).encode() + b"\n")
+    for look in (["runs"], ["runs", "show", "mine"], ["report"]):
+        assert check(ez(*look, at=tmp_path)).code == 0
+
+
+def test_a_study_of_wrong_types_says_which_entry(place, tmp_path):
+    runs = shutil.copytree(place / "runs", tmp_path / "runs")
+    record = json.loads((runs / "studies/one/study.json").read_text())
+    put(runs / "studies/one/study.json", json.dumps(record | {"seeds": ["x"]}).encode())
+    answer = check(ez("study", "status", "one", at=tmp_path))
+    assert (answer.code, "study.json' is damaged: seeds.0: " in answer.err) == (1, True)
+
+
+def test_all_of_this_is_two_thousand_cases():
+    """In the slow tests, whose cases are new ones beside those of every run."""
+    assert sum(number for number, _ in EXAMPLES) < 300
+    assert sum(number for _, number in EXAMPLES) >= 2000
