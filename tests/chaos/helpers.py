@@ -1,0 +1,139 @@
+"""Runs to disturb, and the ways to start them."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ezcli.experiments.study import StudyFolder
+from ezcli.runs.folder import RunFolder
+from tests.runs.helpers import ROOM, TINY, outcome
+
+ROOT = Path(__file__).parents[2]
+# Lengths: a few minutes less in CI than when somebody hunts with `make chaos`.
+KILLS = int(os.environ.get("EZ_CHAOS_KILLS", "0"))
+IS_LONG = KILLS > 0
+
+SAVING = "record.checkpoint_minutes=0"  # after every cycle
+SETS = [part for setting in (*TINY, *ROOM["catch"], SAVING) for part in ("--set", setting)]
+TRAIN = ["train", "--env", "catch", "--preset", "smoke", "--name", "run", *SETS, "--runs-dir"]
+ABLATE = ["ablate", "--env", "catch", "--preset", "smoke", "--study", "s", "--seeds", "2", *SETS]
+ABLATE += ["--drop", "value-prefix", "--jobs", "2", "--quiet", "--runs-dir"]
+
+
+class Zygote:
+    """The process that forks `ez` commands (`tests.chaos.zygote`)."""
+
+    def __init__(self, out: Path):
+        self.out = out
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.zygote"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def _answer(self):
+        return json.loads(self.process.stdout.readline())
+
+    def _ask(self, **request):
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def start(self, *arguments, **options):
+        """A child that runs `ez` with these arguments."""
+        self.out.write_bytes(b"")
+        pid = self._ask(arguments=[*map(str, arguments)], out=str(self.out), **options)
+        return Child(self, pid)
+
+    def run(self, *arguments, **options):
+        """The same, to its end: exit code and what it said."""
+        code = self.start(*arguments, **options).wait()
+        return code, self.out.read_text()
+
+    def poll(self, pid):
+        return self._ask(poll=pid)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+class Child:
+    """A forked command."""
+
+    def __init__(self, zygote, pid):
+        self.zygote, self.pid, self.returncode = zygote, pid, None
+
+    def poll(self):
+        if self.returncode is None:
+            self.returncode = self.zygote.poll(self.pid)
+        return self.returncode
+
+    def wait(self, patience=120.0):
+        deadline = time.monotonic() + patience
+        while self.poll() is None:
+            assert time.monotonic() < deadline, "it does not end"
+            time.sleep(0.003)
+        return self.returncode
+
+    def kill(self, number=signal.SIGKILL):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def fault(folder, at=-1, what="count", log=None):
+    """A request for `tests.chaos.faults`."""
+    return {"folder": str(folder), "at": at, "what": what, "log": log and str(log)}
+
+
+def ez(*arguments, **options):
+    """A command in a process of its own, from the start of Python on."""
+    return subprocess.run(
+        [sys.executable, "-m", "ezcli", *map(str, arguments)],
+        **{"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120} | options,
+    )
+
+
+def is_sentence(code, said, exit_code=1):
+    """Whether a command ended as a command should: with a sentence and no traceback."""
+    return code == exit_code and "error: " in said and "Traceback" not in said
+
+
+def children(pid):
+    """Process ids of the direct children."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def study_results(runs_dir):
+    """Bytes of everything that the study's runs decide."""
+    cells = json.loads((StudyFolder(runs_dir, "s").path / "study.json").read_text())["cells"]
+    return {cell["run"]: outcome(RunFolder(runs_dir / cell["run"])) for cell in cells}
+
+
+@contextlib.contextmanager
+def tmpfs(path, size, options=""):
+    """A small file system of its own; skipped where none can be mounted, but not in CI."""
+    import pytest
+
+    path.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(path)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        assert not os.environ.get("CI"), "CI needs to mount a tmpfs"
+        pytest.skip("no tmpfs can be mounted here: that needs root")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)

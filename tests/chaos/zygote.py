@@ -1,0 +1,119 @@
+"""A process that has loaded everything and forks a child for each `ez` command.
+
+A start of Python with PyTorch takes seconds; a fork takes none. Each line of its input is one
+request in JSON, each line of its output the answer. `python -m tests.chaos.zygote`
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+from types import SimpleNamespace
+
+from tests.chaos.faults import Fault, install
+
+
+def load() -> None:
+    """Everything a run imports and compiles; nothing may be learnt, which starts threads."""
+    import torch
+
+    torch.set_num_threads(1)
+    import ezcli.commands.studies
+    import ezcli.commands.training
+    import ezcli.experiments.launch
+    from ezcli.runs.compute import resolve_compute
+    from ezcli.runs.train import warm_up_search
+    from ezcli.runs.trainer import Trainer
+    from tests.runs.helpers import tiny
+
+    warm_up_search()
+    Trainer(tiny(), resolve_compute(tiny().compute))
+    ezcli.experiments.launch.subprocess = SimpleNamespace(
+        Popen=Forked, STDOUT=None, DEVNULL=None
+    )
+
+
+def fork(arguments, out, log, fault=None, new_session=False, environment=None) -> int:
+    """A child that runs `ez` with these arguments, its output in the file `out`; its id."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        if new_session:
+            os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for descriptor, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, out), (2, log)):
+            os.dup2(file, descriptor)
+        os.environ.update(environment or {})
+        sys.argv = ["ez", *arguments]
+        code = run(fault)
+    except BaseException:  # as at the top of a process
+        traceback.print_exc()
+        code = 1
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+
+
+def run(fault) -> int:
+    """The command; its exit code."""
+    from ezcli.cli import main
+
+    if fault is not None:
+        install(Fault(**fault))
+    try:
+        main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+class Forked:
+    """Stands in for `subprocess.Popen` in a study's launcher."""
+
+    def __init__(self, command, stdin, stdout, stderr, start_new_session, env):
+        self.returncode = None
+        arguments = command[command.index("ezcli") + 1 :]
+        self.pid = fork(arguments, stdout.fileno(), stdout.fileno(), new_session=start_new_session)
+
+    def poll(self, options=os.WNOHANG):
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, options)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self):
+        return self.poll(0)
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+
+def serve() -> None:
+    """Answers until the input ends."""
+    load()
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "poll" in request:
+            pid, status = os.waitpid(request["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            out = os.open(request.pop("out"), flags, 0o666)
+            answer = fork(**request, out=out, log=out)
+            os.close(out)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
