@@ -82,6 +82,7 @@ class TerminalReporter:
         self.live: Live | None = None
         self.metrics: dict[str, Any] = {}
         self.said_at = 0.0
+        self.lost_output: Exception | None = None  # why nobody hears it any more
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -94,8 +95,16 @@ class TerminalReporter:
         self.live = None
 
     def say(self, text: str) -> None:
-        """One line that stays."""
-        out.print(escape(text), soft_wrap=True)
+        """One line that stays; once output is lost, nothing."""
+        if self.lost_output is not None:
+            return
+        try:
+            if self.live is not None:
+                out.print(escape(text), soft_wrap=True)
+            else:
+                write(f"{text}\n")
+        except (OutputError, BrokenPipeError) as error:
+            self.lost_output = error
 
     def progress(self, event: Any, config: RunConfig, rates: Any) -> None:
         """The state after a cycle."""
@@ -106,7 +115,7 @@ class TerminalReporter:
             self.live.update(Text("\n".join(progress_lines(event, config, rates, self.metrics))))
         elif time.monotonic() - self.said_at >= self.PLAIN_SECONDS:
             self.said_at = time.monotonic()
-            print(" | ".join(progress_lines(event, config, rates, self.metrics)), flush=True)
+            self.say(" | ".join(progress_lines(event, config, rates, self.metrics)))
 
     @contextmanager
     def quiet_while(self, what: str) -> Iterator[None]:
@@ -115,11 +124,11 @@ class TerminalReporter:
         if self.live is not None:
             self.live.update(Text(f"{what} ..."))
         else:
-            print(f"{what} ...", flush=True)
+            self.say(f"{what} ...")
         yield
         seconds = time.monotonic() - began
         if self.live is None and seconds > 1:
-            print(f"... {seconds:.0f} s", flush=True)
+            self.say(f"... {seconds:.0f} s")
 
 
 class QuietReporter(TerminalReporter):

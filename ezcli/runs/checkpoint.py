@@ -55,7 +55,7 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
     name = checkpoint_name(trainer)
     final, draft = folder.checkpoints / name, folder.checkpoints / f".tmp-{name}"
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    draft.mkdir()  # without its parents: a run that somebody removed must not come back in part
     weights = plain(trainer.learner.network.state_dict())
     (draft / WEIGHTS).write_bytes(tensors_to_bytes(weights))
     (draft / NETWORKS).write_bytes(tensors_to_bytes(plain(network_tensors(trainer))))

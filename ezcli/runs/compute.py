@@ -3,15 +3,16 @@
 import ctypes
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy  # noqa: F401  before PyTorch, which swallows an interrupt of NumPy's import
 import torch
 
 from ezcli.config import ComputeSettings
-from ezcli.errors import ConfigError
+from ezcli.errors import ConfigError, RunError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
@@ -62,6 +63,37 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
             "Install ezcli[cuda], or use auto or cpu.",
         )
     return Compute(device, precision, search, settings.threads or num_cores())
+
+
+@contextmanager
+def memory_errors(go_on: str) -> Iterator[None]:
+    """Turns exhausted memory into a sentence, from whatever library it comes.
+
+    Args:
+      go_on: how to go on once there is memory, as the end of a sentence.
+
+    Raises:
+      RunError: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        which = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "Memory"
+        raise RunError(
+            f"{which} ran out.",
+            "Lower replay.capacity, loss.batch_size or acting.num_envs in a run of another --name; "
+            f"or free some, then {go_on}",
+        ) from error
+
+
+def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether this is memory that ran out; on the CPU PyTorch has no class of its own for that."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error)
+        for words in ("DefaultCPUAllocator", "std::bad_alloc", "can't start new thread")
+    )
 
 
 def has_cuda_kernels() -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
@@ -19,7 +20,7 @@ from ezcli.envs.make import make_env
 from ezcli.errors import RunError
 from ezcli.runs import checkpoint
 from ezcli.runs.agent import load_agent
-from ezcli.runs.compute import Compute, resolve_compute
+from ezcli.runs.compute import Compute, memory_errors, resolve_compute
 from ezcli.runs.evaluate import (
     Evaluated,
     Stopped,
@@ -34,7 +35,9 @@ from ezcli.runs.provenance import provenance
 from ezcli.runs.tracking import Tracker, WandbMode
 from ezcli.runs.trainer import Event, Trainer
 
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+CANNOT_WRITE = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 
 
 class Rates(NamedTuple):
@@ -46,7 +49,11 @@ class Rates(NamedTuple):
 
 
 class Reporter(Protocol):
-    """Where a run says how it is doing."""
+    """Where a run says how it is doing. It raises nothing: when nobody hears it, it says so."""
+
+    @property
+    def lost_output(self) -> Exception | None:
+        """Why nobody hears it any more; the run then saves and ends."""
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -59,24 +66,30 @@ class Reporter(Protocol):
 
 
 class StopRequest:
-    """Set by Ctrl-C or SIGTERM; the run saves and ends at the next moment that allows it."""
+    """Set by a signal or lost output; the run saves and ends at the next moment that allows it."""
 
-    def __init__(self) -> None:
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal was closed
+
+    def __init__(self, reporter: Reporter | None = None) -> None:
         self.signal: signal.Signals | None = None
+        self.reporter = reporter
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        is_heard = self.reporter is None or self.reporter.lost_output is None
+        return self.signal is not None or not is_heard
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catches the two signals; a second Ctrl-C ends the process at once."""
+        """Catches the signals; a second Ctrl-C ends the process at once."""
 
         def request(number: int, _frame: FrameType | None) -> None:
             self.signal = signal.Signals(number)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
         before = {
-            number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, request)
+            for number in self.SIGNALS
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # nohup
         }
         try:
             yield
@@ -106,27 +119,44 @@ def train(
     """
     compute = resolve_compute(config.compute)
     make_env(config.env, evaluation=False)  # what cannot be played leaves no run behind
-    with folder.lock():
+    with folder.lock(), disk_errors(folder), memory_errors(f"go on with: ez resume {folder.path}"):
         if folder.exists:
             folder.require_same(config)
             if folder.read_info().get("status") == "finished":
                 reporter.say(f"{folder.name} is finished already.")
                 return None
-        else:
-            folder.create(config)
+        folder.create(config)
         if origin:
             folder.update_info(**origin)
-        stop = StopRequest()
+        stop = StopRequest(reporter)
         with stop.listening():
-            try:
-                return _train(config, compute, folder, reporter, stop, wandb_mode)
-            except OSError as error:
-                if error.errno not in CANNOT_WRITE:
-                    raise
-                raise RunError(
-                    f"{str(folder.path)!r} cannot be written: {error.strerror}.",
-                    f"Make room, then go on with: ez resume {folder.path}",
-                ) from error
+            return _train(config, compute, folder, reporter, stop, wandb_mode)
+
+
+@contextmanager
+def disk_errors(folder: RunFolder) -> Iterator[None]:
+    """Turns what a disk does to a run into sentences.
+
+    Raises:
+      RunError: the folder cannot be written, or something in it is gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        go_on = f"go on with: ez resume {folder.path}"
+        if error.errno in CANNOT_WRITE:
+            way_out = "Make room" if error.errno in FULL else "Make it writable"
+            raise RunError(
+                f"{str(folder.path)!r} cannot be written: {error.strerror}.",
+                f"{way_out}, then {go_on}",
+            ) from error
+        if error.errno in GONE and Path(error.filename or "").is_relative_to(folder.path):
+            what = Path(error.filename) if folder.exists else folder.path
+            raise RunError(
+                f"{str(what)!r} is gone: it was removed or renamed while the run needed it.",
+                f"Put it back, then {go_on}",
+            ) from error
+        raise
 
 
 def _train(

@@ -24,11 +24,11 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def undisturbed_study(tmp_path_factory):
-    """The outcomes of a study's runs, likewise."""
+def undisturbed_study(tmp_path_factory, zygote):
+    """The outcomes of a study's runs."""
     runs_dir = tmp_path_factory.mktemp("study")
-    done = ez(*ABLATE, runs_dir)
-    assert done.returncode == 0, done.stderr
+    code, said = zygote.run(*ABLATE, runs_dir)
+    assert code == 0, said
     found = study_results(runs_dir)
     assert len(found) == len(set(map(str, found.values()))) == 4
     return found

@@ -29,7 +29,7 @@ NAMES = {
 
 
 class Fault(NamedTuple):
-    """Which fault, below which folder, at which call (from 0); `count` only writes the calls down."""
+    """Which fault, below which folder, at which call (from 0)."""
 
     folder: str
     at: int = -1
@@ -75,7 +75,9 @@ class Watch:
                 return watch.real_open(file, mode, buffering, encoding, errors, newline, **more)
             raw = TornFile(file, mode.replace("b", "").replace("t", ""))
             buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-            return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
+            return (
+                buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
+            )
 
         def counted_fsync(descriptor):
             path = os.readlink(f"/proc/self/fd/{descriptor}")

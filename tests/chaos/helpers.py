@@ -19,7 +19,11 @@ KILLS = int(os.environ.get("EZ_CHAOS_KILLS", "0"))
 IS_LONG = KILLS > 0
 
 SAVING = "record.checkpoint_minutes=0"  # after every cycle
-SETS = [part for setting in (*TINY, *ROOM["catch"], SAVING) for part in ("--set", setting)]
+# Shorter still, and with a replay that overwrites its past, so that frames are removed too.
+SHORT = ("schedule.env_steps=48", "schedule.final_train_steps=2", "replay.capacity=44")
+SHORT += ("optimiser.decayed_train_steps=2", "evaluation.interval=2")
+SETTINGS = (*TINY, *ROOM["catch"], *SHORT, SAVING)
+SETS = [part for setting in SETTINGS for part in ("--set", setting)]
 TRAIN = ["train", "--env", "catch", "--preset", "smoke", "--name", "run", *SETS, "--runs-dir"]
 ABLATE = ["ablate", "--env", "catch", "--preset", "smoke", "--study", "s", "--seeds", "2", *SETS]
 ABLATE += ["--drop", "value-prefix", "--jobs", "2", "--quiet", "--runs-dir"]

@@ -1,6 +1,9 @@
 """Killed at any moment, a run and a study end as if nothing had happened, byte for byte."""
 
+import contextlib
+import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -8,7 +11,8 @@ from collections import Counter
 
 import pytest
 
-from ezcli.runs.folder import RunFolder
+from ezcli.experiments.study import StudyFolder
+from ezcli.runs.folder import RunFolder, read_lines
 from tests.chaos.helpers import (
     ABLATE,
     IS_LONG,
@@ -16,6 +20,7 @@ from tests.chaos.helpers import (
     TRAIN,
     children,
     fault,
+    is_sentence,
     study_results,
 )
 from tests.runs.helpers import outcome
@@ -52,5 +57,81 @@ def test_kills_of_a_run_at_random_moments(zygote, undisturbed, tmp_path, record_
             assert is_whole(folder, undisturbed)
             found["runs"] += 1
             number += 1
+    record_property("kills", dict(found))
+    print(dict(found))
+
+
+@pytest.fixture(scope="module")
+def calls(zygote, tmp_path_factory):
+    """Every call of a run that changes a file, in order."""
+    runs_dir = tmp_path_factory.mktemp("calls")
+    log = runs_dir / "log"
+    assert zygote.run(*TRAIN, runs_dir, fault=fault(runs_dir, log=log))[0] == 0
+    return log.read_text().replace(str(runs_dir), "").splitlines()
+
+
+def chosen(calls, what):
+    """All calls for a kill; for the others, and in the short form, some of each kind."""
+    if IS_LONG and what == "kill":
+        return list(range(len(calls)))
+    by_kind = {}
+    for number, call in enumerate(calls):
+        kind = re.sub(r"[0-9]+|[a-z]+\.(safetensors|json$)", "#", call)
+        by_kind.setdefault(kind, []).append(number)
+    if IS_LONG:
+        return sorted({n[i] for n in by_kind.values() for i in (0, len(n) // 2, -1)})
+    second = sorted(numbers[len(numbers) // 2] for numbers in by_kind.values())
+    return second[("kill", "power", "full").index(what) :: 3]
+
+
+@pytest.mark.parametrize("what", ["kill", "power", "full"])
+def test_a_fault_at_any_call_that_changes_a_file(what, calls, zygote, undisturbed, tmp_path):
+    """Killed, without power, or on a full disk; the same command then goes on."""
+    failed = []
+    for at in chosen(calls, what):
+        folder = RunFolder(tmp_path / str(at) / "run")
+        runs_dir = folder.path.parent
+        runs_dir.mkdir()
+        code, said = zygote.run(*TRAIN, runs_dir, fault=fault(runs_dir, at, what))
+        if what == "full":
+            is_well = is_sentence(code, said) and "cannot be written: No space" in said
+        else:
+            is_well = code == -signal.SIGKILL
+        if is_well:
+            code, said = zygote.run(*TRAIN, runs_dir)
+            is_well = code == 0 and is_whole(folder, undisturbed)
+        if not is_well:
+            failed.append((at, calls[at], code, said))
+        shutil.rmtree(runs_dir)
+    assert failed == []
+
+
+def test_kills_in_a_study(zygote, undisturbed_study, tmp_path, record_property):
+    """The launcher or one of its runs, by SIGKILL or politely, at random moments."""
+    rng, found, number = random.Random(1), Counter(), 0
+    while found["kills"] < (KILLS // 4 or 8):
+        runs_dir = tmp_path / str(number)
+        for _ in range(rng.randrange(1, 8)):
+            process = zygote.start(*ABLATE, runs_dir)
+            time.sleep(rng.uniform(0, 3))
+            victims = [process.pid]
+            if rng.random() < 0.5:
+                victims = children(process.pid)[:1]
+            kill = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            for victim in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, kill)
+                    found["kills"] += kill is signal.SIGKILL
+            if victims != [process.pid]:
+                time.sleep(rng.uniform(0, 1))
+                process.kill(signal.SIGTERM)
+            assert process.wait() in {0, -9, -15, -2, 75, 130}, zygote.out.read_text()
+        code, said = zygote.run(*ABLATE, runs_dir)
+        assert code == 0, said
+        assert study_results(runs_dir) == undisturbed_study
+        attempts = read_lines(StudyFolder(runs_dir, "s").attempts)
+        assert sum(attempt["result"] == "finished" for attempt in attempts) <= 4
+        found["studies"] += 1
+        number += 1
     record_property("kills", dict(found))
     print(dict(found))

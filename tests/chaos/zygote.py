@@ -30,12 +30,10 @@ def load() -> None:
 
     warm_up_search()
     Trainer(tiny(), resolve_compute(tiny().compute))
-    ezcli.experiments.launch.subprocess = SimpleNamespace(
-        Popen=Forked, STDOUT=None, DEVNULL=None
-    )
+    ezcli.experiments.launch.subprocess = SimpleNamespace(Popen=Forked, STDOUT=None, DEVNULL=None)
 
 
-def fork(arguments, out, log, fault=None, new_session=False, environment=None) -> int:
+def fork(arguments, out, fault=None, new_session=False, environment=None) -> int:
     """A child that runs `ez` with these arguments, its output in the file `out`; its id."""
     sys.stdout.flush()
     pid = os.fork()
@@ -43,13 +41,14 @@ def fork(arguments, out, log, fault=None, new_session=False, environment=None) -
         return pid
     code = 70
     try:
-        if new_session:
-            os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for descriptor, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, out), (2, log)):
+        for descriptor, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, out), (2, out)):
             os.dup2(file, descriptor)
+        if new_session:  # a run of a study holds none of its launcher's files, and no lock
+            os.setsid()
+            os.closerange(3, 256)
         os.environ.update(environment or {})
         sys.argv = ["ez", *arguments]
         code = run(fault)
@@ -82,7 +81,7 @@ class Forked:
     def __init__(self, command, stdin, stdout, stderr, start_new_session, env):
         self.returncode = None
         arguments = command[command.index("ezcli") + 1 :]
-        self.pid = fork(arguments, stdout.fileno(), stdout.fileno(), new_session=start_new_session)
+        self.pid = fork(arguments, stdout.fileno(), new_session=start_new_session)
 
     def poll(self, options=os.WNOHANG):
         if self.returncode is None:
@@ -110,7 +109,7 @@ def serve() -> None:
         else:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             out = os.open(request.pop("out"), flags, 0o666)
-            answer = fork(**request, out=out, log=out)
+            answer = fork(**request, out=out)
             os.close(out)
         print(json.dumps(answer), flush=True)
 
