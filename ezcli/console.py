@@ -31,7 +31,8 @@ NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 class Output(io.TextIOBase):
     """Standard output, whose troubles are sentences too: a full disk behind it, say.
 
-    A process may be started without any (`>&-`); what is written then is nowhere.
+    A process may be started without any (`>&-`); what is written then is nowhere. Letters that its
+    encoding lacks are spelt out, as on standard error.
     """
 
     @property
@@ -47,7 +48,8 @@ class Output(io.TextIOBase):
         """
         try:
             if self.behind is not None:
-                self.behind.write(text)
+                spelt = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+                self.behind.write(spelt)
                 self.behind.flush()
         except BrokenPipeError:  # nobody reads any more: the command ends in silence
             raise
@@ -66,10 +68,11 @@ class Output(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """Of the file behind it."""
-        return "utf-8" if self.behind is None else self.behind.encoding
+        return getattr(self.behind, "encoding", None) or "utf-8"
 
 
-out = Console(file=Output(), highlight=False, emoji=False)  # type: ignore[arg-type]
+output = Output()
+out = Console(file=output, highlight=False, emoji=False)  # type: ignore[arg-type]
 err = Console(stderr=True, highlight=False, emoji=False)
 
 
@@ -102,7 +105,7 @@ class TerminalReporter:
             if self.live is not None:
                 out.print(escape(text), soft_wrap=True)
             else:
-                write(f"{text}\n")
+                out.file.write(f"{text}\n")
         except (OutputError, BrokenPipeError) as error:
             self.lost_output = error
 
@@ -333,7 +336,19 @@ def note(text: str) -> None:
 
 
 def write(text: str) -> None:
-    """Raw text on standard output, for files and pipes."""
+    """Raw text on standard output, for files and pipes.
+
+    Raises:
+      OutputError: it cannot be written as it is.
+    """
+    try:
+        text.encode(output.encoding)
+    except UnicodeEncodeError as error:
+        letter = text[error.start].encode("unicode_escape").decode()
+        raise OutputError(
+            f"Standard output is in {output.encoding}, which has no '{letter}'.",
+            "Set PYTHONIOENCODING=utf-8.",
+        ) from error
     out.file.write(text)
 
 

@@ -14,6 +14,15 @@ import torch
 from ezcli.config import ComputeSettings
 from ezcli.errors import ConfigError, RunError
 
+# What PyTorch, C++, oneDNN and Python call exhausted memory in errors of no class of their own.
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "std::bad_alloc",
+    "could not create a primitive",
+    "could not create a memory",
+    "can't start new thread",
+)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -91,8 +100,7 @@ def memory_errors(go_on: str) -> Iterator[None]:
 def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
     """Whether this is memory that ran out; on the CPU PyTorch has no class of its own for that."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error)
-        for words in ("DefaultCPUAllocator", "std::bad_alloc", "can't start new thread")
+        words in str(error) for words in OUT_OF_MEMORY
     )
 
 

@@ -9,7 +9,7 @@ from tests.runs.helpers import outcome
 
 @pytest.fixture(scope="session")
 def zygote(tmp_path_factory):
-    process = Zygote(tmp_path_factory.mktemp("zygote") / "said")
+    process = Zygote(tmp_path_factory.mktemp("zygote"))
     yield process
     process.close()
 

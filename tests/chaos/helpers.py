@@ -32,8 +32,8 @@ ABLATE += ["--drop", "value-prefix", "--jobs", "2", "--quiet", "--runs-dir"]
 class Zygote:
     """The process that forks `ez` commands (`tests.chaos.zygote`)."""
 
-    def __init__(self, out: Path):
-        self.out = out
+    def __init__(self, folder: Path):
+        self.folder, self.started = folder, 0
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.zygote"],
             cwd=ROOT,
@@ -53,14 +53,15 @@ class Zygote:
 
     def start(self, *arguments, **options):
         """A child that runs `ez` with these arguments."""
-        self.out.write_bytes(b"")
-        pid = self._ask(arguments=[*map(str, arguments)], out=str(self.out), **options)
-        return Child(self, pid)
+        self.started += 1
+        out = self.folder / str(self.started)
+        pid = self._ask(arguments=[*map(str, arguments)], out=str(out), **options)
+        return Child(self, pid, out)
 
     def run(self, *arguments, **options):
         """The same, to its end: exit code and what it said."""
-        code = self.start(*arguments, **options).wait()
-        return code, self.out.read_text()
+        child = self.start(*arguments, **options)
+        return child.wait(), child.said
 
     def poll(self, pid):
         return self._ask(poll=pid)
@@ -74,8 +75,12 @@ class Zygote:
 class Child:
     """A forked command."""
 
-    def __init__(self, zygote, pid):
-        self.zygote, self.pid, self.returncode = zygote, pid, None
+    def __init__(self, zygote, pid, out):
+        self.zygote, self.pid, self.out, self.returncode = zygote, pid, out, None
+
+    @property
+    def said(self):
+        return self.out.read_text()
 
     def poll(self):
         if self.returncode is None:

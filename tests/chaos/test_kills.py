@@ -50,7 +50,7 @@ def test_kills_of_a_run_at_random_moments(zygote, undisturbed, tmp_path, record_
             if list(folder.path.rglob(".tmp-*")):
                 found["while writing"] += 1
         else:
-            assert process.returncode == 0, zygote.out.read_text()
+            assert process.returncode == 0, process.said
         if process.returncode == 0 or rng.random() < 0.2:  # otherwise it is killed once more
             code, said = zygote.run(*TRAIN, folder.path.parent)
             assert code == 0, said
@@ -125,7 +125,7 @@ def test_kills_in_a_study(zygote, undisturbed_study, tmp_path, record_property):
             if victims != [process.pid]:
                 time.sleep(rng.uniform(0, 1))
                 process.kill(signal.SIGTERM)
-            assert process.wait() in {0, -9, -15, -2, 75, 130}, zygote.out.read_text()
+            assert process.wait() in {0, -9, -15, -2, 75, 130}, process.said
         code, said = zygote.run(*ABLATE, runs_dir)
         assert code == 0, said
         assert study_results(runs_dir) == undisturbed_study
