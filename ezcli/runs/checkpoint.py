@@ -8,6 +8,7 @@ the running games), and `manifest.json` with the SHA-256 of each and of the fram
 It is written beside its place, synced, and renamed into it; the last two stay. No pickle anywhere.
 """
 
+import errno
 import json
 import os
 import re
@@ -32,6 +33,7 @@ from ezcli.runs.frame_log import Segment, read_segments, write_segment
 from ezcli.runs.trainer import Drawn, Trainer
 
 FORMAT = 1
+DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO}  # what reading a file may say
 KEPT = 2
 WEIGHTS, NETWORKS, REPLAY, STATE = (
     "weights.safetensors",
@@ -150,6 +152,8 @@ def verified(path: Path, folder: RunFolder) -> Checkpoint:
             if sha256(file) != digest:
                 raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno not in DAMAGED:
+            raise  # such as no permission: says nothing of the file, which is not to be given up
         what = f"{type(error).__name__}: {error}"  # its `repr` would not name the file
         raise CheckpointError(f"{str(path)!r} is not whole: {what}.") from error
     return Checkpoint(path, manifest)

@@ -1,6 +1,7 @@
 """Where a run computes: device, precision, threads."""
 
 import ctypes
+import errno
 import os
 import platform
 from collections.abc import Callable, Iterator
@@ -10,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy  # noqa: F401  before PyTorch, which swallows an interrupt of NumPy's import
 import torch
+from zstandard import ZstdError
 
 from ezcli.config import ComputeSettings
 from ezcli.errors import ConfigError, RunError
 
-# What PyTorch, C++, oneDNN and Python call exhausted memory in errors of no class of their own.
+# How PyTorch, C++, oneDNN, Python and Zstandard say it in errors of no class of their own.
 OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
@@ -22,6 +24,7 @@ OUT_OF_MEMORY = (
     "could not create a primitive",
     "could not create a memory",
     "can't start new thread",
+    "Allocation error : not enough memory",
 )
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
@@ -86,7 +89,7 @@ def memory_errors(go_on: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError, ZstdError) as error:
         if not is_out_of_memory(error):
             raise
         which = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "Memory"
@@ -97,8 +100,10 @@ def memory_errors(go_on: str) -> Iterator[None]:
         ) from error
 
 
-def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether this is memory that ran out; on the CPU PyTorch has no class of its own for that."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether this is memory that ran out."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in str(error) for words in OUT_OF_MEMORY
     )
