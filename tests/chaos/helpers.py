@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,17 +52,17 @@ class Zygote:
         self.process.stdin.flush()
         return self._answer()
 
-    def start(self, *arguments, **options):
+    def start(self, *arguments, out=None, **options):
         """A child that runs `ez` with these arguments."""
         self.started += 1
-        out = self.folder / str(self.started)
+        out = Path(out or self.folder / str(self.started))
         pid = self._ask(arguments=[*map(str, arguments)], out=str(out), **options)
         return Child(self, pid, out)
 
     def run(self, *arguments, **options):
         """The same, to its end: exit code and what it said."""
         child = self.start(*arguments, **options)
-        return child.wait(), child.said
+        return child.wait(), child.said if child.out.is_file() else ""
 
     def poll(self, pid):
         return self._ask(poll=pid)
@@ -104,10 +105,10 @@ def fault(folder, at=-1, what="count", log=None):
     return {"folder": str(folder), "at": at, "what": what, "log": log and str(log)}
 
 
-def ez(*arguments, **options):
+def ez(*arguments, prefix=(), **options):
     """A command in a process of its own, from the start of Python on."""
     return subprocess.run(
-        [sys.executable, "-m", "ezcli", *map(str, arguments)],
+        [*prefix, sys.executable, "-m", "ezcli", *map(str, arguments)],
         **{"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120} | options,
     )
 
@@ -115,6 +116,15 @@ def ez(*arguments, **options):
 def is_sentence(code, said, exit_code=1):
     """Whether a command ended as a command should: with a sentence and no traceback."""
     return code == exit_code and "error: " in said and "Traceback" not in said
+
+
+def without_privileges():
+    """What to put before a command so that permissions hold for it, also if we are root."""
+    if os.geteuid() != 0:
+        return []
+    assert shutil.which("setpriv"), "root needs setpriv to lay its privileges down"
+    held = "-dac_override,-dac_read_search,-fowner"
+    return ["setpriv", f"--bounding-set={held}", f"--inh-caps={held}"]
 
 
 def children(pid):
