@@ -159,7 +159,8 @@ class Launcher:
         arguments = self.folder.command(run, "--set", f"compute.threads={self.threads}", "--quiet")
         if device is not None:
             arguments += ["--device", device]
-        log = (self.folder.logs / f"{run.name}.log").open("ab")
+        with self.folder.writing():
+            log = (self.folder.logs / f"{run.name}.log").open("ab")
         log_start = log.tell()
         process = subprocess.Popen(
             [*PROGRAM, *arguments],
@@ -214,7 +215,8 @@ class Launcher:
             "device": child.device,
             "last_lines": lines,
         }
-        append_line(self.folder.attempts, line)
+        with self.folder.writing():
+            append_line(self.folder.attempts, line)
 
     def _last_lines(self, child: Child) -> list[str]:
         path = self.folder.logs / f"{child.run.name}.log"

@@ -52,17 +52,17 @@ class Zygote:
         self.process.stdin.flush()
         return self._answer()
 
-    def start(self, *arguments, out=None, **options):
+    def start(self, *arguments, **options):
         """A child that runs `ez` with these arguments."""
         self.started += 1
-        out = Path(out or self.folder / str(self.started))
+        out = self.folder / str(self.started)
         pid = self._ask(arguments=[*map(str, arguments)], out=str(out), **options)
         return Child(self, pid, out)
 
     def run(self, *arguments, **options):
         """The same, to its end: exit code and what it said."""
         child = self.start(*arguments, **options)
-        return child.wait(), child.said if child.out.is_file() else ""
+        return child.wait(), child.said
 
     def poll(self, pid):
         return self._ask(poll=pid)

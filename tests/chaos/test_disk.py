@@ -61,7 +61,7 @@ def test_a_study_on_a_full_disk(leave, zygote, undisturbed_study, disk):
     if code != 0:
         assert code == 1
         assert "Traceback" not in said, said
-        assert "No space left on device" in said or "runs failed" in said
+        assert "cannot be written: No space left on device" in said or "runs failed" in said
     filler.unlink()
     code, said = zygote.run(*ABLATE, disk)
     assert code == 0, said
