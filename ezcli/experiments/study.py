@@ -299,9 +299,8 @@ class StudyFolder:
         try:
             yield
         except OSError as error:
-            raise cannot_write(
-                self.path, error, f"Mend that, then go on with: {self.go_on}"
-            ) from error
+            way_out = f"Mend that, then go on with: {self.go_on}"
+            raise cannot_write(self.path, error, way_out) from error
 
     @property
     def go_on(self) -> str:

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
 from tests.runs.helpers import ROOM, TINY, outcome
@@ -18,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 # Lengths: a few minutes less in CI than when somebody hunts with `make chaos`.
 KILLS = int(os.environ.get("EZ_CHAOS_KILLS", "0"))
 IS_LONG = KILLS > 0
+only_long = pytest.mark.skipif(not IS_LONG, reason="too long for CI: run by `make chaos`")
 
 SAVING = "record.checkpoint_minutes=0"  # after every cycle
 # Shorter still, and with a replay that overwrites its past, so that frames are removed too.
@@ -113,6 +116,11 @@ def ez(*arguments, prefix=(), **options):
     )
 
 
+def some(values, few):
+    """All values or, in the short form, a few of them."""
+    return list(values) if IS_LONG else few
+
+
 def is_sentence(code, said, exit_code=1):
     """Whether a command ended as a command should: with a sentence and no traceback."""
     return code == exit_code and "error: " in said and "Traceback" not in said
@@ -143,8 +151,6 @@ def study_results(runs_dir):
 @contextlib.contextmanager
 def tmpfs(path, size, options=""):
     """A small file system of its own; skipped where none can be mounted, but not in CI."""
-    import pytest
-
     path.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(path)]
     try:

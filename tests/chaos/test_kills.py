@@ -6,6 +6,8 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -19,6 +21,7 @@ from tests.chaos.helpers import (
     KILLS,
     TRAIN,
     children,
+    ez,
     fault,
     is_sentence,
     study_results,
@@ -40,7 +43,7 @@ def test_a_forked_command_is_like_a_fresh_process(zygote, undisturbed, tmp_path)
 
 def test_kills_of_a_run_at_random_moments(zygote, undisturbed, tmp_path, record_property):
     rng, found, number = random.Random(0), Counter(), 0
-    while found["kills"] < (KILLS * 3 // 4 or 20):
+    while found["kills"] < (KILLS * 3 // 4 or 12):
         folder = RunFolder(tmp_path / str(number) / "run")
         process = zygote.start(*TRAIN, folder.path.parent)
         time.sleep(rng.uniform(0, 0.7))
@@ -59,6 +62,22 @@ def test_kills_of_a_run_at_random_moments(zygote, undisturbed, tmp_path, record_
             number += 1
     record_property("kills", dict(found))
     print(dict(found))
+
+
+def test_kills_of_fresh_processes(undisturbed, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    command = [sys.executable, "-m", "ezcli", *TRAIN, str(tmp_path), "--quiet"]
+    for kill in range(3 if IS_LONG else 1):
+        process = subprocess.Popen(command)
+        before = set(folder.checkpoints.glob("step-*"))
+        while not set(folder.checkpoints.glob("step-*")) - before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(random.Random(kill).uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+        assert folder.read_info()["status"] == "running"
+    assert ez(*TRAIN, tmp_path).returncode == 0
+    assert is_whole(folder, undisturbed)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +100,7 @@ def chosen(calls, what):
     if IS_LONG:
         return sorted({n[i] for n in by_kind.values() for i in (0, len(n) // 2, -1)})
     second = sorted(numbers[len(numbers) // 2] for numbers in by_kind.values())
-    return second[("kill", "power", "full").index(what) :: 3]
+    return second[("kill", "power", "full").index(what) :: 7]
 
 
 @pytest.mark.parametrize("what", ["kill", "power", "full"])
@@ -109,9 +128,9 @@ def test_a_fault_at_any_call_that_changes_a_file(what, calls, zygote, undisturbe
 def test_kills_in_a_study(zygote, undisturbed_study, tmp_path, record_property):
     """The launcher or one of its runs, by SIGKILL or politely, at random moments."""
     rng, found, number = random.Random(1), Counter(), 0
-    while found["kills"] < (KILLS // 4 or 8):
+    while found["kills"] < (KILLS // 4 or 3):
         runs_dir = tmp_path / str(number)
-        for _ in range(rng.randrange(1, 8)):
+        for _ in range(rng.randrange(1, 8 if IS_LONG else 4)):
             process = zygote.start(*ABLATE, runs_dir)
             time.sleep(rng.uniform(0, 3))
             victims = [process.pid]

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ezcli.runs.folder import RunFolder
-from tests.chaos.helpers import ABLATE, IS_LONG, TRAIN, is_sentence, study_results
+from tests.chaos.helpers import ABLATE, IS_LONG, TRAIN, is_sentence, some, study_results
 from tests.runs.helpers import outcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -35,7 +35,7 @@ def is_training(folder):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
 def test_a_polite_end_at_random_moments(number, zygote, undisturbed, tmp_path):
     rng, longest = random.Random(0), 0.0
-    for attempt in range(40 if IS_LONG else 4):
+    for attempt in range(40 if IS_LONG else 2):
         folder = RunFolder(tmp_path / str(attempt) / "run")
         process = zygote.start(*TRAIN, folder.path.parent)
         wait_for(is_training, folder)
@@ -96,7 +96,7 @@ def test_others_look_while_one_trains(zygote, undisturbed, folder):
     assert process.wait() == 0, process.said
 
 
-@pytest.mark.parametrize("seconds", [3600, -86400 * 365 * 20])
+@pytest.mark.parametrize("seconds", some([-3600, 86400 * 365], [-86400 * 365]))
 def test_a_clock_that_jumps(seconds, zygote, undisturbed, folder):
     began = time.monotonic()
     code, said = zygote.run(*TRAIN, folder.path.parent, clock=seconds)
@@ -122,7 +122,7 @@ def test_memory_that_is_not_there_at_the_start(zygote, folder):
 
 def test_memory_that_runs_out_on_the_way(zygote, undisturbed, tmp_path):
     ran_out = 0
-    for mebibytes in range(0, 80, 2) if IS_LONG else (0, 4, 12, 20):
+    for mebibytes in range(0, 80, 2) if IS_LONG else (0, 4, 16):
         folder = RunFolder(tmp_path / str(mebibytes) / "run")
         code, said = zygote.run(*TRAIN, folder.path.parent, memory=mebibytes * 2**20)
         if code != 0:
