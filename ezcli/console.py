@@ -48,7 +48,7 @@ class Output(io.TextIOBase):
         """
         try:
             if self.behind is not None:
-                spelt = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+                spelt = text.encode(self.letters, "backslashreplace").decode(self.letters)
                 self.behind.write(spelt)
                 self.behind.flush()
         except BrokenPipeError:  # nobody reads any more: the command ends in silence
@@ -68,7 +68,12 @@ class Output(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """Of the file behind it."""
-        return getattr(self.behind, "encoding", None) or "utf-8"
+        return "utf-8" if self.behind is None else self.behind.encoding
+
+    @property
+    def letters(self) -> str:
+        """Name of the encoding, also where a stream in memory has none."""
+        return self.encoding or "utf-8"
 
 
 output = Output()
@@ -342,11 +347,11 @@ def write(text: str) -> None:
       OutputError: it cannot be written as it is.
     """
     try:
-        text.encode(output.encoding)
+        text.encode(output.letters)
     except UnicodeEncodeError as error:
         letter = text[error.start].encode("unicode_escape").decode()
         raise OutputError(
-            f"Standard output is in {output.encoding}, which has no '{letter}'.",
+            f"Standard output is in {output.letters}, which has no '{letter}'.",
             "Set PYTHONIOENCODING=utf-8.",
         ) from error
     out.file.write(text)

@@ -263,13 +263,17 @@ class Launcher:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Notes Ctrl-C and SIGTERM, for the next look."""
+        """Notes Ctrl-C, SIGTERM and a closed terminal, for the next look."""
 
         def request(number: int, _frame: FrameType | None) -> None:
             self.signals += 1
             self.stop = signal.Signals(number)
 
-        before = {n: signal.signal(n, request) for n in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, request)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # nohup
+        }
         try:
             yield
         finally:

@@ -119,7 +119,8 @@ def train(
     """
     compute = resolve_compute(config.compute)
     make_env(config.env, evaluation=False)  # what cannot be played leaves no run behind
-    with folder.lock(), disk_errors(folder), memory_errors(f"go on with: ez resume {folder.path}"):
+    go_on = f"go on with: ez resume {folder.path}"
+    with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         if folder.exists:
             folder.require_same(config)
             if folder.read_info().get("status") == "finished":
@@ -134,8 +135,12 @@ def train(
 
 
 @contextmanager
-def disk_errors(folder: RunFolder) -> Iterator[None]:
+def disk_errors(folder: RunFolder, go_on: str) -> Iterator[None]:
     """Turns what a disk does to a run into sentences.
+
+    Args:
+      folder: of the run.
+      go_on: how to go on once that is mended, as the end of a sentence.
 
     Raises:
       RunError: the folder cannot be written, or something in it is gone.
@@ -143,7 +148,6 @@ def disk_errors(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        go_on = f"go on with: ez resume {folder.path}"
         if error.errno in CANNOT_WRITE:
             way_out = "Make room" if error.errno in FULL else "Make it writable"
             raise RunError(
@@ -318,7 +322,8 @@ def evaluate_run(
     Raises:
       EzError: there is no whole checkpoint, or the run is being trained.
     """
-    with folder.lock():
+    go_on = "repeat the command."
+    with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         return _evaluate_run(folder, config, episodes)
 
 

@@ -62,6 +62,20 @@ def test_a_run_under_nohup_outlives_its_terminal(zygote, undisturbed, folder):
     assert outcome(folder) == undisturbed
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_a_polite_end_of_a_study(number, zygote, undisturbed_study, tmp_path):
+    process = zygote.start(*ABLATE, tmp_path)
+    wait_for(lambda: list(tmp_path.glob("*/checkpoints/step-*")))
+    process.kill(number)
+    began = time.monotonic()
+    assert process.wait() == 75, process.said
+    assert time.monotonic() - began < GRACE
+    runs = [RunFolder(path.parent) for path in tmp_path.glob("*/config.toml")]
+    assert {run.read_info()["status"] for run in runs} == {"interrupted"}
+    assert zygote.run(*ABLATE, tmp_path)[0] == 0
+    assert study_results(tmp_path) == undisturbed_study
+
+
 def test_of_two_processes_one_trains(zygote, undisturbed, folder):
     """It takes a second to see that the other stays; by then that one must not have ended."""
     slow = [*TRAIN[:-1], "--set", "evaluation.episodes=300", "--runs-dir", folder.path.parent]
