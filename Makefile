@@ -8,6 +8,8 @@ GAME ?= pong
 ARGS ?=
 # Processes that the fast tests are shared among.
 WORKERS ?= auto
+# Random kills of `make chaos`.
+KILLS ?= 200
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip install $(if $(CONSTRAINTS),-c $(CONSTRAINTS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev train test test-slow test-nojit test-gpu lint format types audit check clean
+.PHONY: help setup setup-dev train test test-slow chaos test-nojit test-gpu lint format types audit check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +33,10 @@ test: setup-dev  ## the fast tests
 
 test-slow: setup-dev  ## the slow tests: learning, real games, whole runs
 	$(BIN)/python -m pytest -m slow --timeout 900 --durations 5 $(ARGS)
+
+chaos: setup-dev  ## the crash hunt in full: KILLS random kills, a fault at every change of a file
+	EZ_CHAOS_KILLS=$(KILLS) $(BIN)/python -m pytest -m slow -n 2 --dist worksteal -rA --show-capture stdout \
+	  $(ARGS) tests/chaos
 
 test-nojit: setup-dev  ## the algorithm's tests without Numba's compiler, CUDA kernels simulated
 	NUMBA_DISABLE_JIT=1 NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest --timeout 300 $(ARGS) tests/efficientzero

@@ -4,14 +4,16 @@ What a command does is in `ezcli.commands`, imported when it is called, so that 
 at once.
 """
 
+import errno
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from ezcli import __version__
-from ezcli.errors import ConfigError, EzError
+from ezcli.errors import ConfigError, EzError, MachineError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -472,14 +474,44 @@ def doctor(
     raise typer.Exit(training.doctor(run, preset, runs_dir))
 
 
+# What a machine may answer to any file or stream, whichever command asks.
+MACHINE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE),
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+}
+
+
 def main() -> None:
     """Runs a command; the one place where errors become sentences and exit codes."""
+    open_standard_files()
     try:
         app()
     except EzError as error:
-        if "--debug" in sys.argv:
+        end_with(error)
+    except OSError as error:
+        if error.errno not in MACHINE:
             raise
-        from ezcli import console
+        what = "A file or standard output" if error.filename is None else repr(str(error.filename))
+        end_with(MachineError(f"{what} cannot be used: {error.strerror}."))
 
-        console.show_error(error)
-        sys.exit(error.exit_code)
+
+def end_with(error: EzError) -> NoReturn:
+    """Ends the process with a sentence; called while the error is handled."""
+    if "--debug" in sys.argv:
+        raise error
+    from ezcli import console
+
+    console.show_error(error)
+    sys.exit(error.exit_code)
+
+
+def open_standard_files() -> None:
+    """Opens what is closed of standard input, output and error, to nowhere.
+
+    Otherwise the next file that is opened takes the number, and what a library prints lands in it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number

@@ -34,7 +34,8 @@ NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 class Output(io.TextIOBase):
     """Standard output, whose troubles are sentences too: a full disk behind it, say.
 
-    A process may be started without any (`>&-`); what is written then is nowhere.
+    A process may be started without any (`>&-`); what is written then is nowhere. Letters that its
+    encoding lacks are spelt out, as on standard error.
     """
 
     @property
@@ -50,7 +51,8 @@ class Output(io.TextIOBase):
         """
         try:
             if self.behind is not None:
-                self.behind.write(text)
+                spelt = text.encode(self.letters, "backslashreplace").decode(self.letters)
+                self.behind.write(spelt)
                 self.behind.flush()
         except BrokenPipeError:  # nobody reads any more: the command ends in silence
             raise
@@ -71,8 +73,14 @@ class Output(io.TextIOBase):
         """Of the file behind it."""
         return "utf-8" if self.behind is None else self.behind.encoding
 
+    @property
+    def letters(self) -> str:
+        """Name of the encoding, also where a stream in memory has none."""
+        return self.encoding or "utf-8"
 
-out = Console(file=Output(), highlight=False, emoji=False)  # type: ignore[arg-type]
+
+output = Output()
+out = Console(file=output, highlight=False, emoji=False)  # type: ignore[arg-type]
 err = Console(stderr=True, highlight=False, emoji=False)
 
 
@@ -85,6 +93,7 @@ class TerminalReporter:
         self.live: Live | None = None
         self.metrics: dict[str, Any] = {}
         self.said_at = 0.0
+        self.lost_output: Exception | None = None  # why nobody hears it any more
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -97,8 +106,16 @@ class TerminalReporter:
         self.live = None
 
     def say(self, text: str) -> None:
-        """One line that stays."""
-        out.print(escape(text), soft_wrap=True)
+        """One line that stays; once output is lost, nothing."""
+        if self.lost_output is not None:
+            return
+        try:
+            if self.live is not None:
+                out.print(escape(text), soft_wrap=True)
+            else:
+                out.file.write(f"{text}\n")
+        except (OutputError, BrokenPipeError) as error:
+            self.lost_output = error
 
     def progress(self, event: Any, config: RunConfig, rates: Any) -> None:
         """The state after a cycle."""
@@ -109,7 +126,7 @@ class TerminalReporter:
             self.live.update(Text("\n".join(progress_lines(event, config, rates, self.metrics))))
         elif time.monotonic() - self.said_at >= self.PLAIN_SECONDS:
             self.said_at = time.monotonic()
-            print(" | ".join(progress_lines(event, config, rates, self.metrics)), flush=True)
+            self.say(" | ".join(progress_lines(event, config, rates, self.metrics)))
 
     @contextmanager
     def quiet_while(self, what: str) -> Iterator[None]:
@@ -118,11 +135,11 @@ class TerminalReporter:
         if self.live is not None:
             self.live.update(Text(f"{what} ..."))
         else:
-            print(f"{what} ...", flush=True)
+            self.say(f"{what} ...")
         yield
         seconds = time.monotonic() - began
         if self.live is None and seconds > 1:
-            print(f"... {seconds:.0f} s", flush=True)
+            self.say(f"... {seconds:.0f} s")
 
 
 class QuietReporter(TerminalReporter):
@@ -335,7 +352,19 @@ def note(text: str) -> None:
 
 
 def write(text: str) -> None:
-    """Raw text on standard output, for files and pipes."""
+    """Raw text on standard output, for files and pipes.
+
+    Raises:
+      OutputError: it cannot be written as it is.
+    """
+    try:
+        text.encode(output.letters)
+    except UnicodeEncodeError as error:
+        letter = text[error.start].encode("unicode_escape").decode()
+        raise OutputError(
+            f"Standard output is in {output.letters}, which has no '{letter}'.",
+            "Set PYTHONIOENCODING=utf-8.",
+        ) from error
     out.file.write(text)
 
 

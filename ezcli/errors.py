@@ -57,6 +57,10 @@ class CheckpointError(RunError):
     """A checkpoint that is damaged, incomplete or from another run."""
 
 
+class MachineError(EzError):
+    """A file or folder that the machine does not let us use."""
+
+
 class OutputError(EzError):
     """Standard output cannot be written."""
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ezcli import console
 from ezcli.config import preset_path, read_toml, resolve
-from ezcli.errors import EzError
+from ezcli.errors import EzError, OutputError
 from ezcli.words import duration
 
 CONFIG = resolve(read_toml(preset_path("atari100k")))
@@ -231,3 +231,37 @@ def test_the_terminal_is_that_of_standard_output(monkeypatch):
     assert stream.getvalue() == "one\ntwo\n"
     assert not console.Output().isatty()
     assert console.Output().encoding == stream.encoding
+
+
+def ascii_output(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    return stream
+
+
+def test_letters_that_the_output_lacks_are_spelt_out(monkeypatch):
+    stream = ascii_output(monkeypatch)
+    console.show("größe")
+    console.TerminalReporter().say("±1")
+    assert stream.buffer.getvalue() == b"gr\\xf6\\xdfe\n\\xb11\n"
+
+
+def test_text_for_programs_is_refused_rather_than_spelt(monkeypatch):
+    stream = ascii_output(monkeypatch)
+    with pytest.raises(OutputError, match=r"in ascii, which has no '\\xf6'\. .*PYTHONIOENCODING"):
+        console.write("größe\n")
+    assert stream.buffer.getvalue() == b""
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device")])
+def test_a_reporter_that_nobody_hears_says_so_and_raises_nothing(error, monkeypatch):
+    class Lost(io.StringIO):
+        def write(self, text):
+            raise error
+
+    monkeypatch.setattr(sys, "stdout", Lost())
+    reporter = console.TerminalReporter()
+    assert reporter.lost_output is None
+    with reporter.quiet_while("Loading"):
+        reporter.say("one")
+    assert isinstance(reporter.lost_output, BrokenPipeError | OutputError)

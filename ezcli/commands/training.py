@@ -206,6 +206,8 @@ def run_training(
         stopped_by = train_run(
             config, RunFolder(path), reporter, cast("WandbMode | None", wandb), origin
         )
+    if reporter.lost_output is not None:
+        raise reporter.lost_output
     if stopped_by is None:
         reporter.say(f"Done: {path}")
         return 0

@@ -4,28 +4,36 @@
 stand in this one file and use nothing of another: Numba's cache on disk looks at the file of the
 outermost kernel only, and would run old code after a change elsewhere.
 
-The loops over trees are plain, not parallel: searches run side by side in threads (the kernels
-release the GIL), each on a batch of fixed size, so that a result never depends on the number of
-threads.
+The loops over trees are plain: searches run side by side in threads (the kernels release the GIL),
+each on a batch of fixed size, so that no result depends on the number of threads.
 
 The functions for one tree `b` take arrays and scalars only, and are inlined before LLVM sees them:
-a tuple of arrays as an argument costs a reference count at each access, and a call with many arrays
-costs more than what is done in it. On a GPU the same functions serve: `cuda_kernels` calls
-`select_between` and `expand_and_backup_between` for one tree in each thread.
+tuples of arrays cost a reference count at each access, calls with many arrays more than their work.
+On a GPU `cuda_kernels` calls `select_between` and `expand_and_backup_between`, a tree a thread.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-UNVISITED = -1
-ROOT = 0
+UNVISITED, ROOT = -1, 0
 TIE_TOLERANCE = 1e-6  # scores this near to the best are equal
 
 
-@njit(cache=True, nogil=True)
+def kernel(function: Any, **options: Any) -> Any:
+    """Compiled, and kept on disk; anew at every start where Numba finds no folder to write to."""
+    try:
+        return njit(cache=True, nogil=True, **options)(function)
+    except RuntimeError as error:
+        if "no locator" in str(error):
+            return njit(nogil=True, **options)(function)
+        raise
+
+
+@kernel
 def select(tree: Any, constants: Any, parents: Any, actions: Any) -> None:
     """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
     select_between(
@@ -47,7 +55,7 @@ def select(tree: Any, constants: Any, parents: Any, actions: Any) -> None:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def expand_and_backup(
     tree: Any,
     constants: Any,
@@ -84,7 +92,7 @@ def expand_and_backup(
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def select_between(
     first: int,
     last: int,
@@ -123,7 +131,7 @@ def select_between(
             node = child
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def expand_and_backup_between(
     first: int,
     last: int,
@@ -176,7 +184,7 @@ def expand_and_backup_between(
         q_range[b, 0], q_range[b, 1] = low, high
 
 
-@njit(cache=True, nogil=True, inline="always")
+@partial(kernel, inline="always")
 def mean_q(b: int, node: int, edge_q: Any, edge_visits: Any, parent_q: float) -> float:
     """Mean Q of the visited actions: the score of the unvisited ones (appendix A.1).
 
@@ -193,7 +201,7 @@ def mean_q(b: int, node: int, edge_q: Any, edge_visits: Any, parent_q: float) ->
     return total / visited
 
 
-@njit(cache=True, nogil=True, inline="always")
+@partial(kernel, inline="always")
 def write_scores(
     b: int,
     node: int,
@@ -227,7 +235,7 @@ def write_scores(
         scores[action] = normalised + prior[b, node, action] * exploration / (1 + times)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@partial(kernel, inline="always")
 def best_action(scores: Any, tie_seed: int, node: int, simulations: int) -> int:
     """Action with the highest of `scores` [A]; equal scores are drawn by lot."""
     best = -np.inf
@@ -243,7 +251,7 @@ def best_action(scores: Any, tie_seed: int, node: int, simulations: int) -> int:
     return chosen
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def lot(seed: int, node: int, simulation: int, sides: int) -> int:
     """A fair throw, 0 to `sides` - 1, that depends on nothing but its arguments.
 
@@ -259,7 +267,7 @@ def lot(seed: int, node: int, simulation: int, sides: int) -> int:
     return x % sides
 
 
-@njit(cache=True, nogil=True, inline="always")
+@partial(kernel, inline="always")
 def backup(
     b: int,
     node: int,

@@ -89,7 +89,7 @@ class Checked:
         """What the environment answers; anything that it raises is its own defect."""
         try:
             return ask()
-        except EzError:
+        except (EzError, MemoryError):
             raise
         except (Exception, SystemExit) as error:  # a user's code may raise anything
             said = " ".join(str(error).split())[:200]

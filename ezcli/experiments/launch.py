@@ -159,7 +159,8 @@ class Launcher:
         arguments = self.folder.command(run, "--set", f"compute.threads={self.threads}", "--quiet")
         if device is not None:
             arguments += ["--device", device]
-        log = (self.folder.logs / f"{run.name}.log").open("ab")
+        with self.folder.writing():
+            log = (self.folder.logs / f"{run.name}.log").open("ab")
         log_start = log.tell()
         process = subprocess.Popen(
             [*PROGRAM, *arguments],
@@ -214,7 +215,8 @@ class Launcher:
             "device": child.device,
             "last_lines": lines,
         }
-        append_line(self.folder.attempts, line)
+        with self.folder.writing():
+            append_line(self.folder.attempts, line)
 
     def _last_lines(self, child: Child) -> list[str]:
         path = self.folder.logs / f"{child.run.name}.log"
@@ -261,13 +263,17 @@ class Launcher:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Notes Ctrl-C and SIGTERM, for the next look."""
+        """Notes Ctrl-C, SIGTERM and a closed terminal, for the next look."""
 
         def request(number: int, _frame: FrameType | None) -> None:
             self.signals += 1
             self.stop = signal.Signals(number)
 
-        before = {n: signal.signal(n, request) for n in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, request)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # nohup
+        }
         try:
             yield
         finally:

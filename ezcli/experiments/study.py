@@ -297,13 +297,24 @@ class StudyFolder:
             ),
         )
         content = (record.model_dump_json(indent=2) + "\n").encode()
-        try:
+        with self.writing():
             self.logs.mkdir(parents=True, exist_ok=True)
             if not self.preset_file.is_file():
                 write_atomically(self.preset_file, to_toml(study.base).encode())
             write_atomically(self.path / "study.json", content)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """For whatever changes the study's files.
+
+        Raises:
+          RunError: they cannot be written.
+        """
+        try:
+            yield
         except OSError as error:
-            raise cannot_write(self.path, error) from error
+            way_out = f"Mend that, then go on with: {self.go_on}"
+            raise cannot_write(self.path, error, way_out) from error
 
     @property
     def go_on(self) -> str:
@@ -324,9 +335,9 @@ class StudyFolder:
         return [*arguments, *more]
 
 
-def cannot_write(path: Path, error: OSError) -> RunError:
+def cannot_write(path: Path, error: OSError, way_out: str = "Choose --runs-dir.") -> RunError:
     """The error about a folder that cannot be written."""
-    return RunError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir.")
+    return RunError(f"{str(path)!r} cannot be written: {error.strerror}.", way_out)
 
 
 def study_names(runs_dir: Path) -> list[str]:

@@ -9,6 +9,7 @@ JSON lines as they were then (`folder.Seal`), and of itself.
 It is written beside its place, synced, and renamed into it; the last two stay. No pickle anywhere.
 """
 
+import errno
 import json
 import os
 import re
@@ -35,6 +36,7 @@ from ezcli.runs.trainer import Drawn, Trainer
 FORMAT = 2
 OLD_ENTRIES = {"format", "identity", "env_steps", "train_steps", "files", "segments"}
 ENTRIES = {1: OLD_ENTRIES, 2: OLD_ENTRIES | {"records", "sha256"}}  # of a manifest, by format
+DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO}  # what reading a file may say
 KEPT = 2
 WEIGHTS, NETWORKS, REPLAY, STATE = (
     "weights.safetensors",
@@ -60,7 +62,7 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
     name = checkpoint_name(trainer)
     final, draft = folder.checkpoints / name, folder.checkpoints / f".tmp-{name}"
     remove(draft)
-    draft.mkdir(parents=True)
+    draft.mkdir()  # without its parents: a run that somebody removed must not come back in part
     weights = plain(trainer.learner.network.state_dict())
     (draft / WEIGHTS).write_bytes(tensors_to_bytes(weights))
     (draft / NETWORKS).write_bytes(tensors_to_bytes(plain(network_tensors(trainer))))
@@ -174,6 +176,8 @@ def verified(path: Path, folder: RunFolder) -> Checkpoint:
                 raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
         name = name_at(manifest["env_steps"], manifest["train_steps"])
     except (OSError, ValueError, *WRONG_SHAPE) as error:
+        if isinstance(error, OSError) and error.errno not in DAMAGED:
+            raise  # such as no permission: says nothing of the file, which is not to be given up
         what = f"{type(error).__name__}: {error}"  # its `repr` would not name the file
         raise CheckpointError(f"{str(path)!r} is not whole: {what}.") from error
     if name != path.name:

@@ -66,16 +66,18 @@ class RunFolder:
         return (self.path / CONFIG).is_file()
 
     def create(self, config: RunConfig) -> None:
-        """Makes the folder and writes the config.
+        """Makes the folder and writes the config, or what is missing of them.
 
         Raises:
-          RunError: something else is there, or it cannot be written.
+          RunError: something else is there.
         """
         own = {".lock", "checkpoints", "frames", ".tmp-config.toml"}  # of a start cut short
-        if self.path.exists() and any(entry.name not in own for entry in self.path.iterdir()):
+        is_new = not self.exists
+        if is_new and self.path.exists() and {entry.name for entry in self.path.iterdir()} - own:
             raise RunError(f"{str(self.path)!r} exists and is not a run.", "Choose another --name.")
         self.make_folders()
-        write_atomically(self.path / CONFIG, to_toml(config).encode())
+        if is_new:
+            write_atomically(self.path / CONFIG, to_toml(config).encode())
 
     def make_folders(self) -> None:
         """Makes the folders for checkpoints and frames, where they are missing.
@@ -308,12 +310,15 @@ def is_locked(path: Path) -> bool:
 def append_line(path: Path, line: dict[str, Any]) -> None:
     """Adds a line to a JSON-lines file, in place of a torn last one."""
     with path.open("ab+") as handle:
-        if handle.seek(0, os.SEEK_END) and not ends_line(handle):
+        size = handle.seek(0, os.SEEK_END)
+        if size and not ends_line(handle):
             handle.seek(0)
             handle.truncate(handle.read().rfind(b"\n") + 1)
         handle.write(json.dumps(line).encode() + b"\n")
         handle.flush()
         os.fsync(handle.fileno())  # before a checkpoint that says the line is there
+    if not size:
+        sync_folder(path.parent)  # likewise the new file's name
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import zstandard
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.replay import Replay
 from ezcli.errors import CheckpointError
+from ezcli.runs.compute import is_out_of_memory
 from ezcli.runs.folder import sha256, sync_folder
 
 BLOCK = 256  # frames moved at once
@@ -83,6 +84,8 @@ def read_segments(
                         block, device=frames.frames.device
                     )
         except (zstandard.ZstdError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             raise CheckpointError(f"{segment.file!r} is damaged: {error}.") from error
 
 

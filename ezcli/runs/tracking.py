@@ -1,5 +1,6 @@
 """Weights & Biases, if asked for: whatever goes wrong with it, the run goes on."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ class Tracker:
         self.say = say
         if mode is None:
             return
+        logging.raiseExceptions = False  # its log on a full disk: no page each line
         try:
             import wandb
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +22,7 @@ from ezcli.errors import EzError, NotFinite, RunError
 from ezcli.runs import checkpoint, failure
 from ezcli.runs.agent import load_agent
 from ezcli.runs.checkpoint import Checkpoint
-from ezcli.runs.compute import Compute, resolve_compute
+from ezcli.runs.compute import Compute, memory_errors, resolve_compute
 from ezcli.runs.evaluate import (
     Evaluated,
     Stopped,
@@ -37,7 +38,9 @@ from ezcli.runs.stall import Watchdog
 from ezcli.runs.tracking import Tracker, WandbMode
 from ezcli.runs.trainer import Event, Trainer
 
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+CANNOT_WRITE = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 
 
 class Rates(NamedTuple):
@@ -49,7 +52,11 @@ class Rates(NamedTuple):
 
 
 class Reporter(Protocol):
-    """Where a run says how it is doing."""
+    """Where a run says how it is doing. It raises nothing: when nobody hears it, it says so."""
+
+    @property
+    def lost_output(self) -> Exception | None:
+        """Why nobody hears it any more; the run then saves and ends."""
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -62,24 +69,30 @@ class Reporter(Protocol):
 
 
 class StopRequest:
-    """Set by Ctrl-C or SIGTERM; the run saves and ends at the next moment that allows it."""
+    """Set by a signal or lost output; the run saves and ends at the next moment that allows it."""
 
-    def __init__(self) -> None:
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal was closed
+
+    def __init__(self, reporter: Reporter | None = None) -> None:
         self.signal: signal.Signals | None = None
+        self.reporter = reporter
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        is_heard = self.reporter is None or self.reporter.lost_output is None
+        return self.signal is not None or not is_heard
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catches the two signals; a second Ctrl-C ends the process at once."""
+        """Catches the signals; a second Ctrl-C ends the process at once."""
 
         def request(number: int, _frame: FrameType | None) -> None:
             self.signal = signal.Signals(number)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
         before = {
-            number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, request)
+            for number in self.SIGNALS
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # nohup
         }
         try:
             yield
@@ -121,28 +134,49 @@ def train(
     # What cannot be played leaves no run behind.
     spec = make_env(config.env, evaluation=False).spec
     make_env(config.env, evaluation=True).require_like(spec)
-    with folder.lock():
+    go_on = f"go on with: ez resume {folder.path}"
+    with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         if folder.exists:
             folder.require_same(config)
             if folder.read_info().get("status") == "finished":
                 folder.require_whole(*RECORDS)
                 reporter.say(f"{folder.name} is finished already.")
                 return None
-        else:
-            folder.create(config)
+        folder.create(config)
         if origin:
             folder.update_info(**origin)
-        stop = StopRequest()
+        stop = StopRequest(reporter)
         with stop.listening(), Watchdog(folder, reporter.say) as watchdog:
-            try:
-                return _train(config, compute, folder, reporter, stop, watchdog, wandb_mode)
-            except OSError as error:
-                if error.errno not in CANNOT_WRITE:
-                    raise
-                raise RunError(
-                    f"{str(folder.path)!r} cannot be written: {error.strerror}.",
-                    f"Make room, then go on with: ez resume {folder.path}",
-                ) from error
+            return _train(config, compute, folder, reporter, stop, watchdog, wandb_mode)
+
+
+@contextmanager
+def disk_errors(folder: RunFolder, go_on: str) -> Iterator[None]:
+    """Turns what a disk does to a run into sentences.
+
+    Args:
+      folder: of the run.
+      go_on: how to go on once that is mended, as the end of a sentence.
+
+    Raises:
+      RunError: the folder cannot be written, or something in it is gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in CANNOT_WRITE:
+            way_out = "Make room" if error.errno in FULL else "Make it writable"
+            raise RunError(
+                f"{str(folder.path)!r} cannot be written: {error.strerror}.",
+                f"{way_out}, then {go_on}",
+            ) from error
+        if error.errno in GONE and Path(error.filename or "").is_relative_to(folder.path):
+            what = Path(error.filename) if folder.exists else folder.path
+            raise RunError(
+                f"{str(what)!r} is gone: it was removed or renamed while the run needed it.",
+                f"Put it back, then {go_on}",
+            ) from error
+        raise
 
 
 def _train(
@@ -367,7 +401,8 @@ def evaluate_run(
     Raises:
       EzError: there is no whole checkpoint, or the run is being trained or is damaged.
     """
-    with folder.lock():
+    go_on = "repeat the command."
+    with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         folder.require_whole(EVALUATIONS)
         return _evaluate_run(folder, config, episodes, say)
 

@@ -45,6 +45,7 @@ class Watcher:
     def __init__(self, stop_after=None, number=signal.SIGINT, during=None):
         self.said, self.events = [], []
         self.stop_after, self.number, self.during = stop_after, number, during
+        self.lost_output = None
 
     def say(self, text):
         self.said.append(text)

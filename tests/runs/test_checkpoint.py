@@ -1,5 +1,6 @@
 """Checkpoints are complete, small, verified, and restore everything."""
 
+import errno
 import json
 import shutil
 
@@ -278,3 +279,24 @@ def test_a_failed_save_leaves_the_last_ones(copied, monkeypatch):
         checkpoint.save(trainer, copied)
     assert checkpoint.newest(copied)[0].path == found.path
     assert contents(copied.checkpoints).items() >= before.items()
+
+
+def test_a_file_that_may_not_be_read_is_not_given_up(copied, monkeypatch):
+    """Going back to the checkpoint before would remove the newer one."""
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint, "sha256", refused)
+    with pytest.raises(PermissionError):
+        checkpoint.newest(copied)
+
+
+def test_a_save_brings_no_removed_run_back(copied):
+    found, _ = checkpoint.newest(copied)
+    trainer = Trainer(tiny(), resolve_compute(tiny().compute))
+    checkpoint.restore(trainer, found, copied)
+    shutil.rmtree(copied.path)
+    with pytest.raises(FileNotFoundError):
+        checkpoint.save(trainer, copied)
+    assert not copied.path.exists()

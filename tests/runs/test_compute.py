@@ -1,16 +1,18 @@
 """Settings resolved against the machine."""
 
+import errno
 import os
 import re
 import threading
 
 import pytest
 import torch
+from zstandard import ZstdError
 
 from ezcli.config import ComputeSettings
-from ezcli.errors import ConfigError
+from ezcli.errors import ConfigError, RunError
 from ezcli.runs import compute
-from ezcli.runs.compute import Immediate, make_executor, resolve_compute
+from ezcli.runs.compute import Immediate, make_executor, memory_errors, resolve_compute
 from tests.runs.helpers import outcome, run, tiny
 
 
@@ -138,3 +140,36 @@ def test_a_run_has_no_operation_that_pytorch_calls_nondeterministic(undisturbed,
         assert outcome(run(tmp_path / "run", tiny())) == undisturbed
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+# ------------------------------------------------------------------ memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("could not create a primitive"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ZstdError("zstd compress error: Allocation error : not enough memory"),
+        torch.OutOfMemoryError("CUDA out of memory."),
+    ],
+    ids=repr,
+)
+def test_exhausted_memory_is_a_sentence(error):
+    ran_out = pytest.raises(RunError, match=r"emory ran out\. .*replay\.capacity")
+    with ran_out as caught, memory_errors("go on."):
+        raise error
+    assert caught.value.message.startswith("GPU") == isinstance(error, torch.OutOfMemoryError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("shapes differ"), OSError(errno.ENOENT, "gone"), ZstdError("wrong magic")],
+    ids=repr,
+)
+def test_other_errors_stay_what_they_are(error):
+    with pytest.raises(type(error)) as caught, memory_errors("go on."):
+        raise error
+    assert caught.value is error

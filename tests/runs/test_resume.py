@@ -1,11 +1,7 @@
 """Train 40 = train 20 + resume 20, to the last bit, wherever and however a run was stopped."""
 
-import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -154,23 +150,3 @@ def test_lines_after_the_checkpoint_are_dropped(stopped, undisturbed, tmp_path):
     assert kinds == ["manual", "interim", "interim", "final"]  # one played by hand stays
     folder.keep_lines("evaluations.jsonl", 0, lambda line: line["kind"] != "manual")
     assert outcome(folder) == undisturbed
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments(undisturbed, tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    config = tiny("catch", "record.checkpoint_minutes=0")
-    folder.create(config)
-    command = [sys.executable, "-m", "ezcli", "resume", str(folder.path), "--quiet"]
-    for kill in range(3):
-        process = subprocess.Popen(command)
-        before = set(folder.checkpoints.glob("step-*"))
-        while not set(folder.checkpoints.glob("step-*")) - before and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(random.Random(kill).uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(60) == -signal.SIGKILL
-        assert folder.read_info()["status"] == "running"
-    run(folder.path, config)
-    assert outcome(folder) == undisturbed
-    assert not list(folder.path.rglob(".tmp-*"))

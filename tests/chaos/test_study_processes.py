@@ -1,22 +1,20 @@
-"""A study of real runs, killed again and again, ends complete and as if nothing had happened."""
+"""A study of whole processes, killed again and again, ends as if nothing had happened."""
 
 import contextlib
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from ezcli.experiments.study import StudyFolder
-from ezcli.runs.folder import RunFolder, read_lines
-from tests.runs.helpers import ROOM, TINY, outcome
+from ezcli.runs.folder import read_lines
+from tests.chaos.helpers import ROOT, children, only_long, study_results
+from tests.runs.helpers import ROOM, TINY
 
-ROOT = Path(__file__).parents[2]
 # Long enough to be killed in the middle of, with a checkpoint after every cycle.
 LONGER = ("schedule.env_steps=400", "record.checkpoint_minutes=0")
 SETS = [p for s in (*TINY, *ROOM["catch"], *LONGER) for p in ("--set", s)]
@@ -24,7 +22,7 @@ ABLATE = ["ablate", "--env", "catch", "--preset", "smoke", "--study", "s", "--se
 ABLATE += ["--drop", "value-prefix", "--jobs", "2", "--quiet", "--runs-dir"]
 KILLS = 8
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), only_long]
 
 
 def start(runs_dir):
@@ -38,26 +36,13 @@ def start(runs_dir):
     )
 
 
-def children(pid):
-    """Process ids of the direct children."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
-def results(runs_dir):
-    """Bytes of everything that the study's runs decide."""
-    cells = json.loads((StudyFolder(runs_dir, "s").path / "study.json").read_text())["cells"]
-    return {cell["run"]: outcome(RunFolder(runs_dir / cell["run"])) for cell in cells}
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     runs_dir = tmp_path_factory.mktemp("undisturbed")
     process = start(runs_dir)
     said, _ = process.communicate()
     assert process.returncode == 0, said
-    found = results(runs_dir)
+    found = study_results(runs_dir)
     assert len(found) == 4
     assert len(set(map(str, found.values()))) == 4
     return found
@@ -85,6 +70,6 @@ def test_a_study_survives_whatever_is_killed(tmp_path, undisturbed, seed):
     process = start(tmp_path)
     said, _ = process.communicate()
     assert process.returncode == 0, said
-    assert results(tmp_path) == undisturbed
+    assert study_results(tmp_path) == undisturbed
     attempts = read_lines(StudyFolder(tmp_path, "s").attempts)
     assert sum(a["result"] == "finished" for a in attempts) <= 4

@@ -1,0 +1,156 @@
+"""Killed at any moment, a run and a study end as if nothing had happened, byte for byte."""
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from ezcli.experiments.study import StudyFolder
+from ezcli.runs.folder import RunFolder, read_lines
+from tests.chaos.helpers import (
+    ABLATE,
+    IS_LONG,
+    KILLS,
+    TRAIN,
+    children,
+    ez,
+    fault,
+    is_sentence,
+    study_results,
+)
+from tests.runs.helpers import outcome
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+def is_whole(folder, undisturbed):
+    """Whether a finished run is as it should be, with no draft left behind."""
+    return outcome(folder) == undisturbed and not list(folder.path.rglob(".tmp-*"))
+
+
+def test_a_forked_command_is_like_a_fresh_process(zygote, undisturbed, tmp_path):
+    assert zygote.run(*TRAIN, tmp_path)[0] == 0
+    assert is_whole(RunFolder(tmp_path / "run"), undisturbed)
+
+
+def test_kills_of_a_run_at_random_moments(zygote, undisturbed, tmp_path, record_property):
+    rng, found, number = random.Random(0), Counter(), 0
+    while found["kills"] < (KILLS * 3 // 4 or 12):
+        folder = RunFolder(tmp_path / str(number) / "run")
+        process = zygote.start(*TRAIN, folder.path.parent)
+        time.sleep(rng.uniform(0, 0.7))
+        process.kill()
+        if process.wait() == -signal.SIGKILL:
+            found["kills"] += 1
+            if list(folder.path.rglob(".tmp-*")):
+                found["while writing"] += 1
+        else:
+            assert process.returncode == 0, process.said
+        if process.returncode == 0 or rng.random() < 0.2:  # otherwise it is killed once more
+            code, said = zygote.run(*TRAIN, folder.path.parent)
+            assert code == 0, said
+            assert is_whole(folder, undisturbed)
+            found["runs"] += 1
+            number += 1
+    record_property("kills", dict(found))
+    print(dict(found))
+
+
+def test_kills_of_fresh_processes(undisturbed, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    command = [sys.executable, "-m", "ezcli", *TRAIN, str(tmp_path), "--quiet"]
+    for kill in range(3 if IS_LONG else 1):
+        process = subprocess.Popen(command)
+        before = set(folder.checkpoints.glob("step-*"))
+        while not set(folder.checkpoints.glob("step-*")) - before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(random.Random(kill).uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+        assert folder.read_info()["status"] == "running"
+    assert ez(*TRAIN, tmp_path).returncode == 0
+    assert is_whole(folder, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def calls(zygote, tmp_path_factory):
+    """Every call of a run that changes a file, in order."""
+    runs_dir = tmp_path_factory.mktemp("calls")
+    log = runs_dir / "log"
+    assert zygote.run(*TRAIN, runs_dir, fault=fault(runs_dir, log=log))[0] == 0
+    return log.read_text().replace(str(runs_dir), "").splitlines()
+
+
+def chosen(calls, what):
+    """All calls for a kill; for the others, and in the short form, some of each kind."""
+    if IS_LONG and what == "kill":
+        return list(range(len(calls)))
+    by_kind = {}
+    for number, call in enumerate(calls):
+        kind = re.sub(r"[0-9]+|[a-z]+\.(safetensors|json$)", "#", call)
+        by_kind.setdefault(kind, []).append(number)
+    if IS_LONG:
+        return sorted({n[i] for n in by_kind.values() for i in (0, len(n) // 2, -1)})
+    second = sorted(numbers[len(numbers) // 2] for numbers in by_kind.values())
+    return second[("kill", "power", "full").index(what) :: 7]
+
+
+@pytest.mark.parametrize("what", ["kill", "power", "full"])
+def test_a_fault_at_any_call_that_changes_a_file(what, calls, zygote, undisturbed, tmp_path):
+    """Killed, without power, or on a full disk; the same command then goes on."""
+    failed = []
+    for at in chosen(calls, what):
+        folder = RunFolder(tmp_path / str(at) / "run")
+        runs_dir = folder.path.parent
+        runs_dir.mkdir()
+        code, said = zygote.run(*TRAIN, runs_dir, fault=fault(runs_dir, at, what))
+        if what == "full":
+            is_well = is_sentence(code, said) and "cannot be written: No space" in said
+        else:
+            is_well = code == -signal.SIGKILL
+        if is_well:
+            code, said = zygote.run(*TRAIN, runs_dir)
+            is_well = code == 0 and is_whole(folder, undisturbed)
+        if not is_well:
+            failed.append((at, calls[at], code, said))
+        shutil.rmtree(runs_dir)
+    assert failed == []
+
+
+def test_kills_in_a_study(zygote, undisturbed_study, tmp_path, record_property):
+    """The launcher or one of its runs, by SIGKILL or politely, at random moments."""
+    rng, found, number = random.Random(1), Counter(), 0
+    while found["kills"] < (KILLS // 4 or 3):
+        runs_dir = tmp_path / str(number)
+        for _ in range(rng.randrange(1, 8 if IS_LONG else 4)):
+            process = zygote.start(*ABLATE, runs_dir)
+            time.sleep(rng.uniform(0, 3))
+            victims = [process.pid]
+            if rng.random() < 0.5:
+                victims = children(process.pid)[:1]
+            kill = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            for victim in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, kill)
+                    found["kills"] += kill is signal.SIGKILL
+            if victims != [process.pid]:
+                time.sleep(rng.uniform(0, 1))
+                process.kill(signal.SIGTERM)
+            assert process.wait() in {0, -9, -15, -2, 75, 130}, process.said
+        code, said = zygote.run(*ABLATE, runs_dir)
+        assert code == 0, said
+        assert study_results(runs_dir) == undisturbed_study
+        attempts = read_lines(StudyFolder(runs_dir, "s").attempts)
+        assert sum(attempt["result"] == "finished" for attempt in attempts) <= 4
+        found["studies"] += 1
+        number += 1
+    record_property("kills", dict(found))
+    print(dict(found))
