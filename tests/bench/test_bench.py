@@ -125,7 +125,7 @@ def test_json_is_all_that_is_printed(ez):
     ("more", "said"),
     [
         (["speed"], "Unknown part 'speed'"),
-        (["--against", "none.json"], "'none.json' cannot be read"),
+        (["--against", "none.json"], "There is no file 'none.json'"),
         (["--against", "list.json"], "is no result of `ez bench`"),
         (["--against", "hollow.json"], "is no result of `ez bench`"),
         (["--preset", "none"], "Unknown preset 'none'"),
