@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.runs.folder import RunFolder
+from ezcli.runs.folder import RunFolder, checksum
 from tests.runs.helpers import Watcher, contents, run, tiny
 from tests.test_cli import SETS, TRAIN
 
@@ -127,6 +127,39 @@ def test_a_study_cannot_name_a_run_elsewhere(ez, tmp_path, finished):
         code, _, err = ez(*command)
         assert code in (1, 2)
         assert "study.json' is damaged" in err
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ("files", "/dev/zero"),
+        ("files", "../../../outside/notes"),
+        ("segments", "../../../outside/0000000000-0000000099.zst"),
+        ("records", "../../outside/notes"),
+    ],
+)
+def test_a_manifest_cannot_name_a_file_elsewhere(entry, name, begun, elsewhere, ez):
+    """Its checksum is right: whoever wrote it could compute one."""
+    for path in begun.glob("checkpoints/step-*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        del manifest["sha256"]
+        if entry == "segments":
+            manifest[entry][0]["file"] = name
+        else:
+            manifest[entry][name] = next(iter(manifest[entry].values()))
+        path.write_text(json.dumps(manifest | {"sha256": checksum(manifest)}))
+    code, _, err = ez(*TRAIN)
+    assert code == 1
+    assert f"names {name!r}, which is no file of a run" in err
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_a_run_stops_nothing(begun, ez):
+    (begun / ".lock").unlink()
+    os.mkfifo(begun / ".lock")
+    code, _, err = ez(*TRAIN)
+    assert code == 1
+    assert "is no plain file" in err
 
 
 def test_only_frames_are_removed_from_the_folder_of_frames(tmp_path):

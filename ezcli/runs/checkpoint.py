@@ -168,6 +168,7 @@ def verified(path: Path, folder: RunFolder) -> Checkpoint:
     """
     try:
         manifest = read_manifest(path)
+        require_plain_names(path, manifest)
         sums = {path / file: digest for file, digest in manifest["files"].items()}
         for segment in manifest["segments"]:
             sums[folder.frames / segment["file"]] = segment["sha256"]
@@ -207,6 +208,21 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if "sha256" in manifest and manifest["sha256"] != checksum(rest):
         raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
     return manifest
+
+
+def require_plain_names(path: Path, manifest: dict[str, Any]) -> None:
+    """Refuses a manifest that names files elsewhere: a checksum is no proof of who wrote it.
+
+    Raises:
+      CheckpointError: naming the first of them.
+    """
+    named = [*manifest["files"], *manifest.get("records", ())]
+    strange = [name for name in named if name not in (WEIGHTS, NETWORKS, REPLAY, STATE, *RECORDS)]
+    segments = [segment["file"] for segment in manifest["segments"]]
+    strange += [name for name in segments if not re.fullmatch(r"\d{10,}-\d{10,}\.zst", name)]
+    if strange:
+        file = str(path / "manifest.json")
+        raise CheckpointError(f"{file!r} names {strange[0]!r}, which is no file of a run.")
 
 
 def require_own(checkpoint: Checkpoint, identity: str) -> None:

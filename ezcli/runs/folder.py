@@ -235,7 +235,7 @@ class RunFolder:
         content = path.read_bytes()
         kept = content[:start]
         if keep is not None:
-            lines = lines_of(content, path)[kept.count(b"\n") :]
+            lines = lines_of(content[start:], path, kept.count(b"\n"))
             kept += "".join(json.dumps(line) + "\n" for line in lines if keep(line)).encode()
         write_atomically(path, kept)
 
@@ -260,9 +260,10 @@ def refuse_links(*folders: Path) -> None:
     for folder in folders:
         inside = folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ()
         for path in (folder, *inside):
-            if path.is_symlink():
+            if path.is_symlink() or (path.exists() and not (path.is_file() or path.is_dir())):
+                what = "a link" if path.is_symlink() else "no plain file"
                 raise RunError(
-                    f"{str(path)!r} is a link, and would lead out of its folder.",
+                    f"{str(path)!r} is {what}, and would lead out of its folder.",
                     "Put what it leads to in its place, or keep all runs elsewhere: --runs-dir.",
                 )
 
@@ -336,17 +337,22 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines_of(content, path)
 
 
-def lines_of(content: bytes, path: Path) -> list[dict[str, Any]]:
-    """The JSON lines in `content`, which is of the file `path`, without a torn last one.
+def lines_of(content: bytes, path: Path, before: int = 0) -> list[dict[str, Any]]:
+    """The JSON lines in `content`, without a torn last one.
+
+    Args:
+      content: of the file `path`, or its end.
+      path: to name in an error.
+      before: lines of the file that come before `content`.
 
     Raises:
       RunError: a line before the last is damaged.
     """
     *lines, _torn = content.decode(errors="replace").split("\n")
     parsed = []
-    for number, line in enumerate(lines):
+    for number, line in enumerate(lines, before + 1):
         wrong = RunError(
-            f"Line {number + 1} of {str(path)!r} is damaged.",
+            f"Line {number} of {str(path)!r} is damaged.",
             "Put the file back from a copy, or delete the line.",
         )
         try:
