@@ -486,6 +486,8 @@ def main() -> None:
     open_standard_files()
     try:
         app()
+    except KeyboardInterrupt:  # before there was a command that could say so
+        sys.exit(130)
     except EzError as error:
         end_with(error)
     except OSError as error:

@@ -96,6 +96,16 @@ def group(*path):
 # ------------------------------------------------------------------ help
 
 
+def test_ctrl_c_before_a_command_has_begun(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130
+
+
 def test_these_are_all_commands():
     def callable_ones(command, path=()):
         inner = getattr(command, "commands", {})

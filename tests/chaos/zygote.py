@@ -74,6 +74,8 @@ def fork(arguments, out, fault=None, new_session=False, ignored=(), memory=None,
             ezcli.runs.train.datetime = jumping(clock)
         sys.argv = ["ez", *arguments]
         code = run(fault)
+    except KeyboardInterrupt:  # before there was anything that listens
+        code = 130
     except BaseException:  # as at the top of a process
         traceback.print_exc()
         code = 1
