@@ -56,7 +56,7 @@ class Sampler:
     """A reporter that looks at the process instead of speaking."""
 
     def __init__(self, every: float) -> None:
-        self.every, self.looked = every, 0.0
+        self.every, self.looked, self.lost_output = every, 0.0, None
         self.samples: list[dict[str, Any]] = []
 
     def say(self, text: str) -> None:

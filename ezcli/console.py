@@ -113,7 +113,7 @@ class TerminalReporter:
             if self.live is not None:
                 out.print(escape(text), soft_wrap=True)
             else:
-                out.file.write(f"{text}\n")
+                out.file.write(f"{harmless(text)}\n")
         except (OutputError, BrokenPipeError) as error:
             self.lost_output = error
 
@@ -328,12 +328,17 @@ def report_table(table: "ReportTable", narrow: bool) -> Table:
     return drawn
 
 
-def escape(text: str) -> str:
-    """The text without rich's markup or a terminal's: control characters are spelled out.
+def harmless(text: str) -> str:
+    """The text with control characters spelled out, which would steer a terminal.
 
     Names of runs, and messages of a user's own game, may hold any.
     """
-    return escape_markup(CONTROLS.sub(lambda found: repr(found[0])[1:-1], text))
+    return CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def escape(text: str) -> str:
+    """The text without rich's markup or a terminal's."""
+    return escape_markup(harmless(text))
 
 
 def show(text: str) -> None:

@@ -125,6 +125,16 @@ def test_a_fault_at_any_call_that_changes_a_file(what, calls, zygote, undisturbe
     assert failed == []
 
 
+def test_a_study_comes_out_the_same_in_another_order(zygote, undisturbed_study, tmp_path):
+    """One run at a time, the full agent's first; the arm is added to the study afterwards."""
+    at = ABLATE.index("--drop")
+    study, arm = ABLATE[:at], ABLATE[at : at + 2]
+    for more in ([], arm):
+        code, said = zygote.run(*study, *more, "--jobs", "1", "--quiet", "--runs-dir", tmp_path)
+        assert code == 0, said
+    assert study_results(tmp_path) == undisturbed_study
+
+
 def test_kills_in_a_study(zygote, undisturbed_study, tmp_path, record_property):
     """The launcher or one of its runs, by SIGKILL or politely, at random moments."""
     rng, found, number = random.Random(1), Counter(), 0

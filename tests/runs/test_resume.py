@@ -1,5 +1,6 @@
 """Train 40 = train 20 + resume 20, to the last bit, wherever and however a run was stopped."""
 
+import json
 import shutil
 import signal
 
@@ -7,7 +8,7 @@ import pytest
 
 from ezcli.errors import ConfigError, RunError
 from ezcli.runs.folder import RunFolder
-from ezcli.runs.train import train
+from ezcli.runs.train import evaluate_run, train
 from tests.runs.helpers import EVENTS, Watcher, atari, contents, interrupted, outcome, run, tiny
 
 WRAPPING = "replay.capacity=52"  # 26 states of each stream; a tiny run writes more than 30
@@ -150,3 +151,16 @@ def test_lines_after_the_checkpoint_are_dropped(stopped, undisturbed, tmp_path):
     assert kinds == ["manual", "interim", "interim", "final"]  # one played by hand stays
     folder.keep_lines("evaluations.jsonl", 0, lambda line: line["kind"] != "manual")
     assert outcome(folder) == undisturbed
+
+
+@pytest.mark.slow
+def test_scores_asked_for_by_hand_in_between_change_nothing(undisturbed, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert train(tiny(), folder, Watcher(6))
+    manual = evaluate_run(folder, tiny(), episodes=3)
+    assert train(tiny(), folder, Watcher()) is None
+    lines = folder.read("evaluations.jsonl")
+    assert [line for line in lines if line["kind"] == "manual"] == [manual]
+    others = [json.dumps(line) + "\n" for line in lines if line["kind"] != "manual"]
+    found = outcome(folder) | {"evaluations.jsonl": "".join(others).encode()}
+    assert found == undisturbed

@@ -1,0 +1,15 @@
+"""A run that goes on and on holds no more memory, files or threads than after a while."""
+
+import pytest
+
+from benchmarks.soak import soak
+
+pytestmark = pytest.mark.slow
+
+
+def test_nothing_grows_once_the_replay_is_full(tmp_path):
+    found = soak(1600, tmp_path / "run", every=0.2)
+    early, late = found["second_quarter"], found["second_half"]
+    assert found["samples"] > 20
+    assert (late["files"], late["threads"]) == (early["files"], early["threads"])
+    assert late["mebibytes"] - early["mebibytes"] < 25
