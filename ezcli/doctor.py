@@ -22,7 +22,6 @@ from ezcli.envs.games import ATARI_100K
 from ezcli.envs.settings import AtariSettings
 
 REINSTALL = "Install it again: `make setup`, or `pip install --force-reinstall ezcli`."
-COMPILERS = ("c++", "g++", "clang++")
 OLDEST_PYTHON = (3, 11)
 GIB = 2**30
 
@@ -53,7 +52,6 @@ def checks(
     needing = f"preset {preset_name}" if preset_name else "a run"
     yield python()
     yield torch_device()
-    yield compiler()
     yield numba_cache()
     yield roms()
     yield memory(needed_memory_bytes, needing)
@@ -115,16 +113,6 @@ def has_cuda_kernels() -> bool:
 
         return bool(cuda.is_available())
     return False
-
-
-def compiler() -> Check:
-    """A C++ compiler, which torch.compile needs; training does not."""
-    names = (os.environ.get("CXX", ""), *COMPILERS)
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
-    if found:
-        return Check("C++ compiler", True, found, "")
-    detail = "none; only torch.compile needs one"
-    return Check("C++ compiler", True, detail, "For torch.compile, install g++ or clang++.")
 
 
 def numba_cache() -> Check:

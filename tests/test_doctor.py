@@ -15,7 +15,7 @@ GIB = 2**30
 
 def test_every_check_names_itself_once(tmp_path: Path) -> None:
     found = list(doctor.checks("smoke", tmp_path))
-    assert len({check.name for check in found}) == len(found) == 9
+    assert len({check.name for check in found}) == len(found) == 8
     assert all(check.detail for check in found)
     assert all(check.remedy for check in found if not check.ok)
 
@@ -93,19 +93,6 @@ def test_numba_says_whether_it_has_kernels(
 ) -> None:
     monkeypatch.setattr("numba.cuda.is_available", lambda: available)
     assert doctor.has_cuda_kernels() is available
-
-
-def test_no_compiler_is_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    check = doctor.compiler()
-    assert check.ok
-    assert "g++" in check.remedy
-
-
-def test_the_named_compiler_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "icpx")
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert doctor.compiler().detail == "/usr/bin/icpx"
 
 
 def test_numba_cannot_write_its_cache(monkeypatch: pytest.MonkeyPatch) -> None:

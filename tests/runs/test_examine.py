@@ -1,0 +1,83 @@
+"""`ez doctor RUN`: whether a run is whole, and why it stopped."""
+
+import shutil
+
+import pytest
+
+from ezcli.runs.examine import examine
+from ezcli.runs.folder import RunFolder
+from tests.runs.helpers import contents
+
+
+@pytest.fixture
+def copied(stopped, tmp_path):
+    shutil.copytree(stopped.path, tmp_path / "run")
+    return RunFolder(tmp_path / "run")
+
+
+def findings(folder):
+    return {finding.name: finding for finding in examine(folder)}
+
+
+def wrong(folder):
+    return [finding.name for finding in examine(folder) if not finding.ok]
+
+
+def test_looking_changes_nothing(copied):
+    before = contents(copied.path)
+    assert wrong(copied) == []
+    assert contents(copied.path) == before
+
+
+def test_a_finished_run_needs_nothing(finished):
+    found = findings(finished)
+    assert all(finding.ok and not finding.remedy for finding in found.values())
+    assert found["Status"].detail == "finished"
+    assert found["Checkpoints"].detail == "the newest is whole: env_step 56, train_step 14"
+    assert found["Numbers"].detail == "nothing was without a finite value"
+
+
+def test_an_interrupted_run_can_go_on(copied):
+    assert findings(copied)["Status"].remedy == f"Go on with: ez resume {copied.path}"
+
+
+def test_a_run_that_nobody_works_on_was_killed(copied):
+    copied.update_info(status="running")
+    with copied.lock():
+        assert findings(copied)["Status"].detail == "running; a process works on it now"
+    status = findings(copied)["Status"]
+    assert (status.ok, status.detail.partition(":")[0]) == (False, "killed")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("config.toml", "Config"),
+        ("run.json", "Status"),
+        ("metrics.jsonl", "metrics.jsonl"),
+        ("timing.jsonl", "timing.jsonl"),
+        ("checkpoints/*/weights.safetensors", "Checkpoints"),
+        ("checkpoints/*/manifest.json", "Checkpoints"),
+    ],
+)
+def test_what_is_damaged_is_named(file, name, copied):
+    for path in copied.path.glob(file):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    found = findings(copied)
+    assert not found[name].ok
+    assert found[name].remedy
+
+
+def test_a_run_before_its_first_checkpoint_is_well(tmp_path, tiny_config):
+    folder = RunFolder(tmp_path / "new")
+    folder.create(tiny_config)
+    assert wrong(folder) == []
+    assert findings(folder)["Checkpoints"].detail == "none yet"
+
+
+def test_a_failure_that_cannot_be_read_is_said(copied):
+    (copied.path / "failure").mkdir()
+    (copied.path / "failure" / "failure.json").write_text("[]")
+    assert not findings(copied)["Numbers"].ok
