@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ezcli.config import all_keys, flat_items, preset_names, preset_path, read_toml, resolve
 from ezcli.experiments.ablations import ablation_names
 from ezcli.experiments.estimate import measured
+from ezcli.runs.checkpoint import remove
 from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
 from tests.hostile.boundary import check, ez
 from tests.reports.helpers import write_run, write_study
@@ -592,8 +593,7 @@ def harm_attempts(draw, run):
 def harm_kind(draw, run):
     files = ["run.json", EVALUATIONS, METRICS, TIMING, "config.toml", ".lock", "../studies/one"]
     path = run / draw(st.sampled_from([*files, "../studies/one/study.json", "checkpoints"]))
-    shutil.rmtree(path, ignore_errors=True)
-    path.unlink(missing_ok=True)
+    remove(path)
     make_odd(path, draw(st.sampled_from(ODD)))
 
 
