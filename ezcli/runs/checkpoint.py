@@ -29,7 +29,15 @@ from torch import Tensor
 from ezcli.efficientzero.batch import Targets, Window
 from ezcli.envs.vector import EnvLog
 from ezcli.errors import CheckpointError
-from ezcli.runs.folder import RECORDS, RunFolder, checksum, holds, sha256, sync_folder
+from ezcli.runs.folder import (
+    RECORDS,
+    RunFolder,
+    checksum,
+    holds,
+    is_plain_name,
+    sha256,
+    sync_folder,
+)
 from ezcli.runs.frame_log import Segment, read_segments, write_segment
 from ezcli.runs.trainer import Drawn, Trainer
 
@@ -219,7 +227,7 @@ def require_plain_names(path: Path, manifest: dict[str, Any]) -> None:
     named = [*manifest["files"], *manifest.get("records", ())]
     strange = [name for name in named if name not in (WEIGHTS, NETWORKS, REPLAY, STATE, *RECORDS)]
     segments = [segment["file"] for segment in manifest["segments"]]
-    strange += [name for name in segments if not re.fullmatch(r"\d{10,}-\d{10,}\.zst", name)]
+    strange += [name for name in segments if not (is_plain_name(name) and name.endswith(".zst"))]
     if strange:
         file = str(path / "manifest.json")
         raise CheckpointError(f"{file!r} names {strange[0]!r}, which is no file of a run.")

@@ -262,7 +262,7 @@ def test_a_harmed_file_is_found_and_named(file, harm, copy, whole, request):
     harmless = is_harmless(path, before)
     found, error = attempt(lambda: Resumed(copy))
     if error:
-        assert not harmless
+        assert not harmless or path.is_symlink()  # links are not followed, whatever they lead to
         assert "\n" not in error
         assert path.name in error
         return
@@ -378,7 +378,7 @@ def test_a_harmed_folder(place, harm, copy, whole):
     harm(path)
     found, error = attempt(lambda: Resumed(copy))
     if error:
-        assert place in ("checkpoints", "frames")
+        assert place in ("checkpoints", "frames") or path.is_symlink()
         assert path.name in error
         return
     state = {"newest": whole[1], "before": whole[2]}.get(place, whole[0])
