@@ -7,7 +7,7 @@ Whatever an environment does, its own code or a user's, becomes a sentence that 
 import json
 import math
 from collections.abc import Callable
-from numbers import Real
+from numbers import Integral, Real
 from typing import TypeVar
 
 import numpy as np
@@ -32,7 +32,9 @@ class Checked:
         self.name, self.max_env_steps = name, max_env_steps
         self.seed = self.env_steps = 0
         self.env = self._asked("its constructor", make)
-        self.spec: EnvSpec = self._checked_spec(getattr(self.env, "spec", None))
+        self.spec = self._checked_spec(
+            self._asked("`spec`", lambda: getattr(self.env, "spec", None))
+        )
 
     def reset(self, seed: int) -> np.ndarray:
         """As `Env.reset`.
@@ -55,12 +57,10 @@ class Checked:
         if not isinstance(step, Step):
             raise self.broken(f"returned a {type(step).__name__} from `step`; it must be a `Step`")
         reward, episode, game = step.reward, step.is_episode_over, step.is_game_over
-        if not isinstance(reward, Real) or not math.isfinite(reward):
+        if not isinstance(reward, Real) or reward != reward or abs(reward) == math.inf:
             raise self.broken(f"returned the reward {reward!r}; it must be a finite number")
         if abs(reward) > LARGEST_REWARD:
-            raise self.broken(
-                f"returned the reward {reward!r}; it must be between -1e30 and 1e30, to be summed"
-            )
+            raise self.broken("returned a reward beyond -1e30 to 1e30, which cannot be summed")
         for flag, value in (("is_episode_over", episode), ("is_game_over", game)):
             if not isinstance(value, bool | np.bool_):
                 raise self.broken(f"returned {value!r} as `{flag}`; it must be True or False")
@@ -103,7 +103,7 @@ class Checked:
         shape, names = spec.frame_shape, spec.action_names
         if not isinstance(shape, tuple | list) or len(shape) != 3:
             raise self.broken(f"has frame_shape {shape!r}; it must be three sizes, C, H, W")
-        if not all(isinstance(size, int) and size >= 1 for size in shape):
+        if not all(isinstance(size, Integral) and size >= 1 for size in shape):
             raise self.broken(f"has frame_shape {shape!r}; its sizes must be whole and positive")
         if not isinstance(names, tuple | list) or not all(isinstance(n, str) for n in names):
             raise self.broken(f"has action_names {names!r}; it must be a tuple of strings")
@@ -113,7 +113,8 @@ class Checked:
             json.dumps(spec.contract, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise self.broken(f"has a `contract` that JSON cannot hold: {error}") from error
-        return EnvSpec((shape[0], shape[1], shape[2]), tuple(names), spec.contract)
+        channels, height, width = map(int, shape)
+        return EnvSpec((channels, height, width), tuple(names), spec.contract)
 
     def _checked_frame(self, frame: np.ndarray) -> np.ndarray:
         if not isinstance(frame, np.ndarray):

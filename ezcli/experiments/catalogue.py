@@ -57,21 +57,29 @@ def state(folder: RunFolder) -> State:
     runs, and no process works on it.
     """
     if folder.is_locked:
-        return "stalled" if (folder.path / STALLED).is_file() else "running"
-    try:
-        said = folder.read_info().get("status", "new")
-    except EzError:
+        is_stalled = (folder.path / STALLED).is_file()
+        return "stalled" if is_stalled and status(folder) == "running" else "running"
+    said = status(folder)
+    if said is None:
         return "damaged"
     if said == "running":
         return "killed"
     return said if said in ("new", "interrupted", "failed", "finished") else "damaged"
 
 
+def status(folder: RunFolder) -> object:
+    """What `run.json` says of the run, `new` where it says nothing; None if it is damaged."""
+    try:
+        return folder.read_info().get("status", "new")
+    except EzError:
+        return None
+
+
 def examined(entry: Entry) -> Entry:
     """The entry with the state `damaged` if a file of the run is not what it was at its end."""
     try:
         broken = RunFolder(entry.path).broken_seals()
-    except EzError:
+    except (EzError, OSError):  # or a file that may not be read
         broken = ["run.json"]
     return (
         entry._replace(state="damaged")

@@ -9,7 +9,6 @@ JSON lines as they were then (`folder.Seal`), and of itself.
 It is written beside its place, synced, and renamed into it; the last two stay. No pickle anywhere.
 """
 
-import errno
 import json
 import os
 import re
@@ -30,6 +29,7 @@ from ezcli.efficientzero.batch import Targets, Window
 from ezcli.envs.vector import EnvLog
 from ezcli.errors import CheckpointError
 from ezcli.runs.folder import (
+    DAMAGED,
     RECORDS,
     RunFolder,
     checksum,
@@ -44,7 +44,6 @@ from ezcli.runs.trainer import Drawn, Trainer
 FORMAT = 2
 OLD_ENTRIES = {"format", "identity", "env_steps", "train_steps", "files", "segments"}
 ENTRIES = {1: OLD_ENTRIES, 2: OLD_ENTRIES | {"records", "sha256"}}  # of a manifest, by format
-DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO}  # what reading a file may say
 KEPT = 2
 WEIGHTS, NETWORKS, REPLAY, STATE = (
     "weights.safetensors",
@@ -204,6 +203,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
+        if isinstance(error, OSError) and error.errno not in DAMAGED:
+            raise
         raise CheckpointError(f"{str(file)!r} is damaged: {error}.") from error
     if not isinstance(manifest, dict):
         raise CheckpointError(f"{str(file)!r} is damaged: it holds no table.")

@@ -25,6 +25,8 @@ OUT_OF_MEMORY = (
     "could not create a memory",
     "can't start new thread",
     "Allocation error : not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
 )
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ezcli.config import RunConfig
-from ezcli.errors import EzError
+from ezcli.errors import CheckpointError, EzError
 from ezcli.runs import checkpoint, failure
 from ezcli.runs.folder import EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
 from ezcli.words import counted
@@ -61,24 +61,30 @@ def status(folder: RunFolder) -> Finding:
         return Finding("Status", False, killed, go_on)
     if said == "failed":
         return Finding(
-            "Status", False, f"failed: {info.get('error', 'it is not known why')}", go_on
+            "Status", False, f"failed: {info.get('error') or 'it is not known why'}", go_on
         )
     return Finding("Status", True, said, "" if said == "finished" else go_on)
 
 
 def checkpoints(folder: RunFolder) -> Finding:
-    """The newest checkpoint, with its checksums."""
+    """All checkpoints, with their checksums."""
+    whole, complaints = [], []
     try:
-        found, complaints = checkpoint.newest(folder)
+        for path in checkpoint.checkpoint_paths(folder):
+            try:
+                whole.append(checkpoint.verified(path, folder).manifest)
+            except CheckpointError as error:
+                complaints.append(error.message)
+        checkpoint.newest(folder)  # which also knows whose they are
     except EzError as error:
         return Finding("Checkpoints", False, error.message, error.hint)
     if complaints:
-        back = f"`ez resume {folder.path}` goes back to the one before, and loses nothing else."
-        return Finding("Checkpoints", False, " ".join(complaints), back)
-    if found is None:
+        others = f"`ez resume {folder.path}` goes on from one that is whole."
+        return Finding("Checkpoints", False, " ".join(complaints), others)
+    if not whole:
         return Finding("Checkpoints", True, "none yet", "")
-    at = f"env_step {found.manifest['env_steps']:,}, train_step {found.manifest['train_steps']:,}"
-    return Finding("Checkpoints", True, f"the newest is whole: {at}", "")
+    at = f"env_step {whole[-1]['env_steps']:,}, train_step {whole[-1]['train_steps']:,}"
+    return Finding("Checkpoints", True, f"{len(whole)}, all whole; the newest of {at}", "")
 
 
 def numbers(folder: RunFolder) -> Iterator[Finding]:

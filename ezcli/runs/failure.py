@@ -3,14 +3,14 @@
     runs/<name>/failure/
     ├── failure.json           which train_step, which losses, what else was not finite
     ├── batch.safetensors      the batch, as the network saw it
-    └── weights.safetensors    the network, its weights as they were before that train_step
+    └── weights.safetensors    the network, its weights as they were before that train_step (the
+                               statistics of its batch-norms have gone on)
 
 `ez doctor RUN` says it in words.
 """
 
 import copy
 import json
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -21,8 +21,9 @@ from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.inference import autocast
 from ezcli.efficientzero.learner import Learner, learning_rate
 from ezcli.efficientzero.loss import losses, total_loss, unroll
-from ezcli.runs.checkpoint import plain
-from ezcli.runs.folder import RunFolder, read_table, sync_folder, write_atomically
+from ezcli.errors import RunError
+from ezcli.runs.checkpoint import plain, remove
+from ezcli.runs.folder import RunFolder, checksum, read_table, sync_folder, write_atomically
 from ezcli.runs.trainer import Trainer
 
 FAILURE = "failure"
@@ -36,7 +37,7 @@ def write(folder: RunFolder, message: str, trainer: Trainer) -> None:
     record: dict[str, Any] = {"message": message, "env_steps": trainer.replay.env_steps}
     record |= {"train_step": learner.train_steps, "batch": None, "first_layer": None}
     draft, final = folder.path / f".tmp-{FAILURE}", folder.path / FAILURE
-    shutil.rmtree(draft, ignore_errors=True)
+    remove(draft)
     draft.mkdir()
     if evidence is not None:
         tensors = evidence.batch._asdict()
@@ -56,6 +57,7 @@ def write(folder: RunFolder, message: str, trainer: Trainer) -> None:
     (draft / "weights.safetensors").write_bytes(
         tensors_to_bytes(plain(learner.network.state_dict()))
     )
+    record["sha256"] = checksum(record)
     write_atomically(draft / "failure.json", json.dumps(record, indent=1).encode())
     clear(folder)
     draft.rename(final)
@@ -111,15 +113,22 @@ def is_finite(tensor: Tensor) -> bool:
 
 def clear(folder: RunFolder) -> None:
     """Removes what an earlier failure left."""
-    shutil.rmtree(folder.path / FAILURE, ignore_errors=True)
+    remove(folder.path / FAILURE)
 
 
 def read(folder: RunFolder) -> dict[str, Any] | None:
-    """What `write` left, if anything: the contents of `failure.json`."""
+    """What `write` left, if anything: the contents of `failure.json`.
+
+    Raises:
+      RunError: it is damaged.
+    """
     path = folder.path / FAILURE / "failure.json"
     if not path.is_file():
         return None
-    return read_table(path)
+    record = read_table(path)
+    if record.pop("sha256", None) != checksum(record):
+        raise RunError(f"{str(path)!r} is damaged: its checksum differs.", "Delete its folder.")
+    return record
 
 
 def explain(record: dict[str, Any]) -> list[str]:
@@ -137,8 +146,8 @@ def explain(record: dict[str, Any]) -> list[str]:
         lines.append(f"The first layer whose output is not finite: {record['first_layer']}.")
     elif record.get("gradients"):
         lines.append(f"The losses are finite; gradients are not: {some(record['gradients'])}.")
-    if record["batch"]:
-        targets = record["batch"]["value"]
+    targets = (record["batch"] or {}).get("value", {})
+    if targets.get("min") is not None:
         lines.append(f"Value targets reach from {targets['min']:g} to {targets['max']:g}.")
     return lines
 

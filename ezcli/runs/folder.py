@@ -18,6 +18,7 @@ JSON lines: their length and SHA-256, so that no digit of a score changes unseen
 the sealed bytes is allowed; a run from before there were seals is taken as it is.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -35,6 +36,8 @@ METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jso
 RECORDS = (METRICS, TIMING, EVALUATIONS)
 CONFIG = "config.toml"
 STALLED = "stalled.txt"
+# What reading a damaged file may say. Other errors, such as no permission, say nothing of the file.
+DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}
 LONGEST_NAME = 200  # bytes of UTF-8; files have names that are somewhat longer
 Seal = dict[str, Any]  # bytes: of the file's start that is sealed; sha256: of those
 
@@ -373,6 +376,8 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # or beyond what Python reads
+        if isinstance(error, OSError) and error.errno not in DAMAGED:
+            raise RunError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
         raise damaged(path, str(error)) from error
     if not isinstance(table, dict):
         raise damaged(path, "it holds no table")
@@ -418,7 +423,9 @@ def holds(path: Path, sealed: Seal) -> bool:
         content = path.read_bytes() if is_there(path) else b""
         start = content[: sealed["bytes"]]
         found = {"bytes": len(start), "sha256": hashlib.sha256(start).hexdigest()}
-    except (OSError, RunError, KeyError, TypeError):  # no file, or no seal
+    except (OSError, RunError, KeyError, TypeError) as error:  # no file, or no seal
+        if isinstance(error, OSError) and error.errno not in DAMAGED:
+            raise
         return False
     return found == sealed
 

@@ -26,6 +26,8 @@ def provenance(compute: Compute) -> dict[str, Any]:
         "device_name": device_name(compute.device),
         "precision": compute.precision,
         "threads": compute.threads,
+        "deterministic": compute.device.type == "cpu"
+        or torch.are_deterministic_algorithms_enabled(),
     }
 
 

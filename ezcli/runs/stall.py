@@ -5,12 +5,14 @@ Python's lock is not noticed.
 """
 
 import faulthandler
+import os
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from ezcli.runs.checkpoint import remove
 from ezcli.runs.folder import STALLED, RunFolder
 from ezcli.words import duration
 
@@ -31,10 +33,11 @@ class Watchdog:
         self.longest, self.has_told = 0.0, False
         self.beaten = time.monotonic()
         self.is_over = threading.Event()
+        self.lock = threading.Lock()  # between telling and moving on
         self.thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
-        self.path.unlink(missing_ok=True)
+        remove(self.path)
         self.thread.start()
         return self
 
@@ -49,13 +52,15 @@ class Watchdog:
 
     def beat(self) -> None:
         """Something has moved."""
-        now = time.monotonic()
-        pause, self.beaten = now - self.beaten, now
-        self.longest = max(self.longest, pause)
-        if self.has_told:
+        with self.lock:
+            now = time.monotonic()
+            pause, self.beaten = now - self.beaten, now
+            if not self.has_told:
+                self.longest = max(self.longest, pause)
+                return
             self.has_told = False
-            self.path.unlink(missing_ok=True)
-            self.say(f"Going on after {duration(pause)} without progress.")
+            remove(self.path)
+        self.say(f"Going on after {duration(pause)} without progress.")
 
     @property
     def patience(self) -> float:
@@ -64,12 +69,15 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self.is_over.wait(min(SECONDS, self.patience) / 10):
-            pause = time.monotonic() - self.beaten
-            if pause > self.patience and not self.has_told:
+            with self.lock:
+                pause = time.monotonic() - self.beaten
+                if pause <= self.patience or self.has_told:
+                    continue
                 self.has_told = True
-                self._tell(pause)
+                said = self._write(pause)
+            self.say(f"{said}. To give up: kill -9 {os.getpid()}, then `ez resume`.")
 
-    def _tell(self, pause: float) -> None:
+    def _write(self, pause: float) -> str:
         said = f"No progress for {duration(pause)}: where it stands is in {self.path}"
         try:
             with self.path.open("w") as file:
@@ -78,4 +86,4 @@ class Watchdog:
                 faulthandler.dump_traceback(file, all_threads=True)
         except OSError as error:
             said = f"No progress for {duration(pause)}; {self.path} cannot be written: {error}"
-        self.say(f"{said}. To give up, press Ctrl-C twice, then `ez resume`.")
+        return said

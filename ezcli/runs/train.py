@@ -215,6 +215,9 @@ def _train(
         finish_evaluations(trainer, surroundings)
         loop(trainer, surroundings)
         status = "interrupted" if stop else "finished"
+    except KeyboardInterrupt:
+        reason = "ended by a second Ctrl-C"
+        raise
     except Exception as error:  # noted, whatever it is, and raised again
         reason = error.message if isinstance(error, EzError) else f"{type(error).__name__}: {error}"
         if isinstance(error, NotFinite):
@@ -253,10 +256,17 @@ def loop(trainer: Trainer, surroundings: Surroundings) -> None:
         if stop:
             break
         if time.monotonic() - saved_at >= 60 * config.record.checkpoint_minutes:
-            checkpoint.save(trainer, folder)
+            save(trainer, folder)
             saved_at = time.monotonic()
     if trainer.is_started and not is_saved(trainer, folder):
-        checkpoint.save(trainer, folder)
+        save(trainer, folder)
+
+
+def save(trainer: Trainer, folder: RunFolder) -> None:
+    """Writes a checkpoint; from the first one on `run.json` knows that there must be one."""
+    checkpoint.save(trainer, folder)
+    if not folder.read_info().get("has_checkpoint"):
+        folder.update_info(has_checkpoint=True)
 
 
 def is_saved(trainer: Trainer, folder: RunFolder) -> bool:
@@ -276,6 +286,11 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
         checkpoint.drop_after(found, folder)
         env_steps, train_steps = found.manifest["env_steps"], found.manifest["train_steps"]
         reporter.say(f"Going on from env_step {env_steps:,}, train_step {train_steps:,}.")
+    elif folder.read_info().get("has_checkpoint"):
+        raise RunError(
+            f"{folder.name!r} has saved checkpoints, and none is in {str(folder.checkpoints)!r}.",
+            "Put them back, or train again under another --name.",
+        )
     elif folder.sessions():
         folder.make_folders()
         reporter.say(f"{folder.name!r} has no checkpoint any more: starting anew.")

@@ -63,7 +63,8 @@ def step(reward=0.0, episode=False, game=False, frame=FRAME):
         ({"step": step(None)}, "returned the reward None"),
         ({"step": step("1")}, "returned the reward '1'"),
         ({"step": step(np.ones(2))}, "returned the reward array([1., 1.])"),
-        ({"step": step(1e31)}, "the reward 1e+31; it must be between -1e30 and 1e30"),
+        ({"step": step(1e31)}, "returned a reward beyond -1e30 to 1e30"),
+        ({"step": step(10**5000)}, "returned a reward beyond -1e30 to 1e30"),
         ({"step": step(episode=None)}, "returned None as `is_episode_over`; it must be True or"),
         ({"step": step(game=np.ones(2))}, "as `is_game_over`; it must be True or False"),
         ({"step": step(game=True)}, "ended its game but not its episode"),
@@ -117,6 +118,19 @@ def test_what_reset_and_the_constructor_raise_is_named_too():
         checked(env).reset(3)
     with pytest.raises(EnvError, match="raised TypeError in its constructor: "):
         Checked(raising(TypeError("no settings")), "Bad", 1)
+
+
+def test_a_spec_that_raises_is_named():
+    class Unready:
+        spec = property(raising(ValueError("no board")))
+
+    with pytest.raises(EnvError, match="raised ValueError in `spec`: no board"):
+        checked(Unready())
+
+
+def test_numpy_integers_are_sizes():
+    env = Bad(spec=EnvSpec((1, np.int64(1), 1), ("noop",), {}))
+    assert checked(env).spec.frame_shape == (1, 1, 1)
 
 
 def test_our_own_errors_pass_as_they_are():

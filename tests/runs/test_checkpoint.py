@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -300,3 +302,27 @@ def test_a_save_brings_no_removed_run_back(copied):
     with pytest.raises(FileNotFoundError):
         checkpoint.save(trainer, copied)
     assert not copied.path.exists()
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "weights.safetensors", "metrics.jsonl"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
+def test_what_cannot_be_read_now_is_not_damaged(file, number, copied, monkeypatch):
+    """Else the newest checkpoint would be given up, and removed."""
+    before = contents(copied.path)
+    read, text, opened = Path.read_bytes, Path.read_text, Path.open
+
+    def refusing(function):
+        def ask(path, *arguments, **options):
+            if path.name == file:
+                raise OSError(number, os.strerror(number), str(path))
+            return function(path, *arguments, **options)
+
+        return ask
+
+    monkeypatch.setattr(Path, "read_bytes", refusing(read))
+    monkeypatch.setattr(Path, "read_text", refusing(text))
+    monkeypatch.setattr(Path, "open", refusing(opened))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        checkpoint.newest(copied)
+    monkeypatch.undo()
+    assert contents(copied.path) == before

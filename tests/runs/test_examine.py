@@ -33,7 +33,7 @@ def test_a_finished_run_needs_nothing(finished):
     found = findings(finished)
     assert all(finding.ok and not finding.remedy for finding in found.values())
     assert found["Status"].detail == "finished"
-    assert found["Checkpoints"].detail == "the newest is whole: env_step 56, train_step 14"
+    assert found["Checkpoints"].detail == "1, all whole; the newest of env_step 56, train_step 14"
     assert found["Numbers"].detail == "nothing was without a finite value"
 
 
@@ -70,6 +70,19 @@ def test_what_is_damaged_is_named(file, name, copied):
     assert found[name].remedy
 
 
+def test_the_older_checkpoint_is_looked_at_too(copied):
+    weights = min(copied.path.glob("checkpoints/*/weights.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1])
+    found = findings(copied)["Checkpoints"]
+    assert weights.parent.name in found.detail
+    assert found.remedy.endswith("goes on from one that is whole.")
+
+
+def test_why_a_run_failed_may_not_be_known(copied):
+    copied.update_info(status="failed", error=None)
+    assert findings(copied)["Status"].detail == "failed: it is not known why"
+
+
 def test_a_run_before_its_first_checkpoint_is_well(tmp_path, tiny_config):
     folder = RunFolder(tmp_path / "new")
     folder.create(tiny_config)
@@ -79,5 +92,6 @@ def test_a_run_before_its_first_checkpoint_is_well(tmp_path, tiny_config):
 
 def test_a_failure_that_cannot_be_read_is_said(copied):
     (copied.path / "failure").mkdir()
-    (copied.path / "failure" / "failure.json").write_text("[]")
-    assert not findings(copied)["Numbers"].ok
+    for content in ("[]", "{}", '{"train_step": 1, "sha256": "0"}'):
+        (copied.path / "failure" / "failure.json").write_text(content)
+        assert not findings(copied)["Numbers"].ok

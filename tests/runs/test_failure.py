@@ -105,6 +105,13 @@ def test_rewards_that_are_too_large_are_named(failed):
     assert "train on their sign" in failure.remedy(record, folder)
 
 
+def test_targets_of_which_none_is_finite_are_explained_too(failed):
+    record = failure.read(failed[0])
+    record["batch"]["value"] = {"not_finite": 12, "min": None, "max": None}
+    assert "12 numbers of the batch's value are not finite." in failure.explain(record)
+    assert failure.remedy(record, failed[0])
+
+
 def test_a_search_that_finds_no_numbers_stops_the_run(tmp_path, monkeypatch):
     take = Searcher.take
 

@@ -154,6 +154,25 @@ def test_lines_after_the_checkpoint_are_dropped(stopped, undisturbed, tmp_path):
 
 
 @pytest.mark.slow
+def test_checkpoints_that_were_taken_away_are_asked_for(stopped, undisturbed, tmp_path):
+    """Starting anew would empty the run's files."""
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(stopped.path, folder.path)
+    folder.checkpoints.rename(tmp_path / "elsewhere")
+    before = contents(folder.path)
+    with pytest.raises(RunError, match="has saved checkpoints, and none is in"):
+        run(folder.path, tiny())
+    after = contents(folder.path)
+    assert {name: after[name] for name in before if name not in ("run.json", ".lock")} == {
+        name: before[name] for name in before if name not in ("run.json", ".lock")
+    }
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    (tmp_path / "elsewhere").rename(folder.checkpoints)
+    run(folder.path, tiny())
+    assert outcome(folder) == undisturbed
+
+
+@pytest.mark.slow
 def test_scores_asked_for_by_hand_in_between_change_nothing(undisturbed, tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert train(tiny(), folder, Watcher(6))
