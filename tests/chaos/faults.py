@@ -4,7 +4,7 @@
 removing, making a folder) and lets the fault happen at the n-th:
 
     kill    SIGKILL; a write that was under way is half done
-    power   the same, and then what was not synced is gone: contents, new names, renames
+    power   the same, and then what was not synced is gone: what was written since, new names, renames
     full    the call fails with ENOSPC, and so does everything after it that needs room
 
 It serves a process that ends after it: nothing is put back.
@@ -47,7 +47,8 @@ class Watch:
 
     def __init__(self, fault: Fault) -> None:
         self.fault, self.count, self.busy = fault, 0, False
-        self.unsynced: dict[int, str] = {}  # inodes with contents that are not on disk
+        self.unsynced: set[int] = set()  # inodes with contents that are not on disk
+        self.durable: dict[int, int] = {}  # bytes at their start that are
         self.created: set[str] = set()  # names in folders that were not synced since
         self.renamed: list[tuple[str, str, bytes | None]] = []  # likewise; what stood there before
         self.log = os.open(fault.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if fault.log else None
@@ -74,6 +75,7 @@ class Watch:
             if not set(mode) & set("wax+") or not watch.is_below(file):
                 return watch.real_open(file, mode, buffering, encoding, errors, newline, **more)
             raw = TornFile(file, mode.replace("b", "").replace("t", ""))
+            watch.opened(raw.fileno())
             buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
             return (
                 buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
@@ -132,12 +134,22 @@ class Watch:
         if self.strikes(call, path):
             self.happen()
 
+    def opened(self, descriptor: int) -> None:
+        """What a file holds when it is opened to add to it was there before."""
+        found = os.fstat(descriptor)
+        size = found.st_size
+        if found.st_ino in self.unsynced:
+            size = min(size, self.durable.get(found.st_ino, 0))
+        self.durable[found.st_ino] = size
+
     def note(self, descriptor: int) -> None:
-        self.unsynced[os.fstat(descriptor).st_ino] = ""
+        self.unsynced.add(os.fstat(descriptor).st_ino)
 
     def synced(self, descriptor: int, path: str) -> None:
         self.real_fsync(descriptor)
-        self.unsynced.pop(os.fstat(descriptor).st_ino, None)
+        found = os.fstat(descriptor)
+        self.unsynced.discard(found.st_ino)
+        self.durable[found.st_ino] = found.st_size
         self.created = {name for name in self.created if os.path.dirname(name) != path}
         self.renamed = [entry for entry in self.renamed if os.path.dirname(entry[1]) != path]
 
@@ -154,8 +166,9 @@ class Watch:
         self.busy = True
         for folder, _, names in os.walk(self.fault.folder):
             for name in names:
-                if os.stat(os.path.join(folder, name)).st_ino in self.unsynced:
-                    os.truncate(os.path.join(folder, name), 0)
+                inode = os.stat(os.path.join(folder, name)).st_ino
+                if inode in self.unsynced:
+                    os.truncate(os.path.join(folder, name), self.durable.get(inode, 0))
         for source, target, before in reversed(self.renamed):
             if os.path.exists(target):
                 os.rename(target, source)
