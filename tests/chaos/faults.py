@@ -4,7 +4,7 @@
 removing, making a folder) and lets the fault happen at the n-th:
 
     kill    SIGKILL; a write that was under way is half done
-    power   the same, and then what was not synced is gone: what was written since, new names, renames
+    power   the same, and then what was not synced is gone: bytes written since, new names, renames
     full    the call fails with ENOSPC, and so does everything after it that needs room
 
 It serves a process that ends after it: nothing is put back.
