@@ -16,6 +16,8 @@ from ezcli.runs.agent import load_agent
 from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, RECORDS, RunFolder
 from tests.runs.helpers import Watcher, outcome, run, tiny
 
+pytestmark = pytest.mark.slow  # `tests/runs/test_examine.py` has a few cases for every run
+
 REGIONS = 8  # of a file, in each of which a byte is flipped
 SAVING = "record.checkpoint_minutes=0"
 INFO = "run.json"
@@ -183,17 +185,6 @@ CUTS = [truncate(eighths) for eighths in (1, 4, 7, 8)]
 WHOLE_FILE = [empty, remove, become_folder, link_elsewhere, link_to_nothing, replace]
 ANY = [*FLIPS, *CUTS, *WHOLE_FILE]
 LINES = [digit, double_a_line, reverse_lines, lose_a_line]
-QUICK = {  # run every time; the others are slow
-    (CONFIG, "digit"),
-    (INFO, "digit"),
-    ("metrics.jsonl", "digit"),
-    ("evaluations.jsonl", "digit"),
-    ("evaluations.jsonl", "truncate4"),
-    ("newest/manifest.json", "flip3"),
-    ("newest/weights.safetensors", "flip3"),
-    ("frames/6", "remove"),
-}
-
 SAFETENSORS = ("weights.safetensors", "networks.safetensors", "replay.safetensors")
 IN_CHECKPOINT = (*SAFETENSORS, "state.json", "manifest.json")
 TOP = (CONFIG, INFO, *RECORDS)
@@ -213,8 +204,7 @@ def cases():
     files += [f"frames/{number}" for number in range(7)]
     for file in files:
         for harm in [*ANY, *(LINES if file in RECORDS or file in (CONFIG, INFO) else ())]:
-            marks = [] if (file, harm.__name__) in QUICK else [pytest.mark.slow]
-            yield pytest.param(file, harm, marks=marks, id=f"{file}-{harm.__name__}")
+            yield pytest.param(file, harm, id=f"{file}-{harm.__name__}")
 
 
 def same_json(one, other):
@@ -287,7 +277,6 @@ def swap(one, two):
     aside.rename(two)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("file", IN_CHECKPOINT)
 def test_a_file_swapped_between_checkpoints(file, copy):
     before, newest = checkpoint.checkpoint_paths(copy)
@@ -334,7 +323,6 @@ def test_checkpoints_that_changed_names(copy):
     assert newest.name in caught.value.message
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("to_train", [True, False])
 def test_a_checkpoint_of_another_run(to_train, copy, other, whole):
     """With all that it needs: its weights must not be taken for this run's."""
@@ -370,7 +358,6 @@ def become_empty(path):
     path.mkdir()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("harm", [become_file, become_link, become_empty, shutil.rmtree])
 @pytest.mark.parametrize("place", ["newest", "before", "checkpoints", "frames"])
 def test_a_harmed_folder(place, harm, copy, whole):
@@ -388,7 +375,6 @@ def test_a_harmed_folder(place, harm, copy, whole):
         assert any(path.name in said for said in found.watcher.said)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 1, 2])
 @pytest.mark.parametrize("harm", [become_file, become_empty, shutil.rmtree])
 def test_whatever_it_goes_on_from_the_end_is_the_same(left, harm, copy, undisturbed):
@@ -409,7 +395,6 @@ def test_whatever_it_goes_on_from_the_end_is_the_same(left, harm, copy, undistur
     assert outcome(copy) == undisturbed
 
 
-@pytest.mark.slow
 def test_scores_asked_for_by_hand_outlive_a_step_back(copy):
     shutil.rmtree(checkpoint.checkpoint_paths(copy)[-1])
     Resumed(copy)
@@ -430,7 +415,6 @@ def make_old(folder):
         (path / "manifest.json").write_text(json.dumps(old))
 
 
-@pytest.mark.slow
 def test_a_run_without_seals_goes_on(copy, whole):
     make_old(copy)
     assert Resumed(copy).state == whole[2]
@@ -438,7 +422,6 @@ def test_a_run_without_seals_goes_on(copy, whole):
     assert copy.read_info()["seals"].keys() == {CONFIG, *RECORDS}
 
 
-@pytest.mark.slow
 def test_a_finished_run_without_seals_counts(done):
     score = read_run(done.path).score
     make_old(done)
@@ -447,7 +430,6 @@ def test_a_finished_run_without_seals_counts(done):
     assert "seals" not in done.read_info()  # nobody knows whether the lines before are whole
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("line", [b"{}\n", b'{"env_steps": "1", "train_steps": []}\n'])
 def test_lines_of_a_run_without_seals_that_say_no_steps_are_dropped(line, copy):
     make_old(copy)
@@ -463,8 +445,7 @@ def test_lines_of_a_run_without_seals_that_say_no_steps_are_dropped(line, copy):
 def finished_cases():
     for file in (CONFIG, INFO, *RECORDS, *(f"newest/{file}" for file in IN_CHECKPOINT)):
         for harm in [*ANY, *(LINES if file in TOP else ())]:
-            marks = [] if (file, harm) == (EVALUATIONS, digit) else [pytest.mark.slow]
-            yield pytest.param(file, harm, marks=marks, id=f"{file}-{harm.__name__}")
+            yield pytest.param(file, harm, id=f"{file}-{harm.__name__}")
 
 
 @pytest.mark.parametrize(("file", "harm"), list(finished_cases()))
@@ -492,7 +473,6 @@ def test_a_finished_run_is_cited_whole_or_not_at_all(file, harm, done, request):
     assert path.parent.name in said[0]
 
 
-@pytest.mark.slow
 def test_scores_by_hand_are_sealed_too(done):
     module.evaluate_run(done, done.config())
     assert done.broken_seals() == []

@@ -1,6 +1,7 @@
 """A number that is none stops the run at its train_step, and leaves what explains it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -37,15 +38,21 @@ def poisoned(monkeypatch, after, what=np.nan):
     monkeypatch.setattr(reanalyse, "value_targets", value_targets)
 
 
-@pytest.fixture
-def failed(tmp_path, monkeypatch):
-    """The folder of a tiny run whose third draw is poisoned, and the error."""
-    folder = RunFolder(tmp_path / "run")
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory):
+    """The folder of a tiny run whose third draw is poisoned, and the error; not to be changed."""
+    folder = RunFolder(tmp_path_factory.mktemp("failed") / "run")
+    with pytest.MonkeyPatch.context() as patch:
         poisoned(patch, after=2)
         with pytest.raises(NotFinite) as caught:
             train(tiny(), folder, Watcher())
     return folder, caught.value
+
+
+@pytest.fixture
+def copied(failed, tmp_path):
+    """A copy of that folder."""
+    return RunFolder(shutil.copytree(failed[0].path, tmp_path / "run"))
 
 
 def test_the_error_names_the_step_the_losses_and_the_way_on(failed):
@@ -69,12 +76,11 @@ def test_the_batch_the_weights_and_the_step_are_kept(failed):
     assert record["batch"]["value"]["not_finite"] == 1
 
 
-def test_the_run_ends_as_if_nothing_had_been_once_the_cause_is_gone(failed, undisturbed):
-    folder, _ = failed
-    run(folder.path, tiny())
-    assert outcome(folder) == undisturbed
-    assert not (folder.path / "failure").exists()
-    assert folder.read_info()["error"] is None
+def test_the_run_ends_as_if_nothing_had_been_once_the_cause_is_gone(copied, undisturbed):
+    run(copied.path, tiny())
+    assert outcome(copied) == undisturbed
+    assert not (copied.path / "failure").exists()
+    assert copied.read_info()["error"] is None
 
 
 def test_doctor_explains_it(failed):
@@ -128,10 +134,9 @@ def test_a_search_that_finds_no_numbers_stops_the_run(tmp_path, monkeypatch):
     assert failure.explain(failure.read(folder))[0].startswith("At train_step ")
 
 
-def test_a_second_failure_replaces_the_first(failed, monkeypatch):
-    folder, _ = failed
+def test_a_second_failure_replaces_the_first(copied, monkeypatch):
     poisoned(monkeypatch, after=0, what=np.inf)
     with pytest.raises(NotFinite, match="at train_step 1: loss nan, value nan"):
-        train(tiny(), folder, Watcher())
-    assert not list(folder.path.glob(".tmp-*"))
-    assert failure.read(folder)["batch"]["value"]["not_finite"] == 1
+        train(tiny(), copied, Watcher())
+    assert not list(copied.path.glob(".tmp-*"))
+    assert failure.read(copied)["batch"]["value"]["not_finite"] == 1
