@@ -25,6 +25,7 @@ OUT_OF_MEMORY = (
     "could not create a memory",
     "can't start new thread",
     "Allocation error : not enough memory",
+    "error return without exception set",  # of Python itself, where it cannot even say so
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
@@ -104,7 +105,7 @@ def memory_errors(go_on: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError, OSError, ZstdError) as error:
+    except (MemoryError, RuntimeError, SystemError, OSError, ZstdError) as error:
         if not is_out_of_memory(error):
             raise
         which = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "Memory"

@@ -4,6 +4,7 @@ A thread looks at the clock. It can only look while Python runs: C code that han
 Python's lock is not noticed.
 """
 
+import _thread
 import faulthandler
 import os
 import threading
@@ -32,13 +33,13 @@ class Watchdog:
         self.path, self.say = folder.path / STALLED, say
         self.longest, self.has_told = 0.0, False
         self.beaten = time.monotonic()
-        self.is_over = threading.Event()
+        self.is_over, self.has_ended = threading.Event(), threading.Event()
         self.lock = threading.Lock()  # between telling and moving on
-        self.thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
         remove(self.path)
-        self.thread.start()
+        # Not `threading.Thread`: where memory has run out its `start` waits for ever.
+        _thread.start_new_thread(self._watch, ())
         return self
 
     def __exit__(
@@ -48,7 +49,7 @@ class Watchdog:
         traceback: TracebackType | None,
     ) -> None:
         self.is_over.set()
-        self.thread.join()
+        self.has_ended.wait(1.0)  # seconds; a thread that could not begin does not end
 
     def beat(self) -> None:
         """Something has moved."""
@@ -68,14 +69,20 @@ class Watchdog:
         return max(SECONDS, TIMES_LONGER * self.longest)
 
     def _watch(self) -> None:
-        while not self.is_over.wait(min(SECONDS, self.patience) / 10):
-            with self.lock:
-                pause = time.monotonic() - self.beaten
-                if pause <= self.patience or self.has_told:
-                    continue
-                self.has_told = True
-                said = self._write(pause)
-            self.say(f"{said}. To give up: kill -9 {os.getpid()}, then `ez resume`.")
+        try:
+            while not self.is_over.wait(min(SECONDS, self.patience) / 10):
+                self._look()
+        finally:
+            self.has_ended.set()
+
+    def _look(self) -> None:
+        with self.lock:
+            pause = time.monotonic() - self.beaten
+            if pause <= self.patience or self.has_told:
+                return
+            self.has_told = True
+            said = self._write(pause)
+        self.say(f"{said}. To give up: kill -9 {os.getpid()}, then `ez resume`.")
 
     def _write(self, pause: float) -> str:
         said = f"No progress for {duration(pause)}: where it stands is in {self.path}"

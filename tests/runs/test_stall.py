@@ -63,7 +63,7 @@ def test_who_moves_is_left_alone(tmp_path, hurried):
             time.sleep(0.01)
             watchdog.beat()
     assert said == []
-    assert not watchdog.thread.is_alive()
+    assert watchdog.has_ended.is_set()
 
 
 def test_a_folder_that_cannot_be_written_is_said_too(tmp_path, hurried):
