@@ -162,6 +162,7 @@ def test_a_pipe_in_a_run_stops_nothing(begun, ez):
     assert "is no plain file" in err
 
 
+@pytest.mark.slow
 def test_only_frames_are_removed_from_the_folder_of_frames(tmp_path):
     config = tiny("catch", "record.checkpoint_minutes=0")
     folder = run(tmp_path / "run", config, Watcher(stop_after=3))

@@ -98,6 +98,7 @@ class Stuck(Catch):
 """
 
 
+@pytest.mark.slow
 def test_a_stalled_emulator_is_noticed_in_a_run(tmp_path, hurried, monkeypatch):
     (tmp_path / "stuck.py").write_text(STUCK)
     monkeypatch.chdir(tmp_path)
