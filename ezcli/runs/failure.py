@@ -145,7 +145,8 @@ def explain(record: dict[str, Any]) -> list[str]:
     if record["first_layer"]:
         lines.append(f"The first layer whose output is not finite: {record['first_layer']}.")
     elif record.get("gradients"):
-        lines.append(f"The losses are finite; gradients are not: {some(record['gradients'])}.")
+        wrong = some(record["gradients"])
+        lines.append(f"The output of every layer is finite; gradients are not: {wrong}.")
     targets = (record["batch"] or {}).get("value", {})
     if targets.get("min") is not None:
         lines.append(f"Value targets reach from {targets['min']:g} to {targets['max']:g}.")

@@ -89,6 +89,7 @@ def test_doctor_explains_it(failed):
     assert findings["Status", False].detail.startswith("failed: Not finite at train_step 5")
     assert said[0].startswith("At train_step 5, env_step 48, with learning rate 0.")
     assert "1 numbers of the batch's value are not finite." in said
+    assert any(line.startswith("The output of every layer is finite; grad") for line in said)
     assert findings["Numbers", False].remedy.startswith(f"`ez resume {failed[0].path}` meets it")
 
 
