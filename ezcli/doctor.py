@@ -128,8 +128,8 @@ def numba_cache() -> Check:
     try:
         cache = numba.njit(cache=True)(_nothing).stats.cache_path
     except RuntimeError:  # no folder that Numba tries can be written to
-        remedy = "Set NUMBA_CACHE_DIR to a folder that you may write to."
-        return Check("Numba", False, f"{detail}, no writable cache folder", remedy)
+        remedy = "Set NUMBA_CACHE_DIR to a folder that you may write to: each start compiles anew."
+        return Check("Numba", True, f"{detail}, no writable cache folder", remedy)
     return Check("Numba", True, f"{detail}, cache in {cache}", "")
 
 
