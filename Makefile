@@ -32,7 +32,7 @@ test: setup-dev  ## the fast tests
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-slow: setup-dev  ## the slow tests: learning, real games, whole runs
-	$(BIN)/python -m pytest -m slow --timeout 900 --durations 5 $(ARGS)
+	$(BIN)/python -m pytest -m slow --timeout 900 --durations 5 -rs $(ARGS)
 
 chaos: setup-dev  ## the crash hunt in full: KILLS random kills, a fault at every change of a file
 	EZ_CHAOS_KILLS=$(KILLS) $(BIN)/python -m pytest -m slow -n 2 --dist worksteal -rA --show-capture stdout \
