@@ -152,11 +152,7 @@ def newest(folder: RunFolder, to_train: bool = True) -> tuple[Checkpoint | None,
     identity = folder.config().identity if paths else ""
     for path in reversed(paths):
         try:
-            found = verified(path, folder)
-            require_own(found, identity)
-            if to_train:
-                require_records(found, folder)
-            return found, complaints
+            return usable(path, folder, identity, to_train), complaints
         except CheckpointError as error:
             complaints.append(error.message)
     if paths:
@@ -165,6 +161,19 @@ def newest(folder: RunFolder, to_train: bool = True) -> tuple[Checkpoint | None,
             "Train again under another --name.",
         )
     return None, complaints
+
+
+def usable(path: Path, folder: RunFolder, identity: str, to_train: bool) -> Checkpoint:
+    """The checkpoint at `path`; arguments as of `newest`.
+
+    Raises:
+      CheckpointError: it is damaged, of another config, or goes on from other JSON lines.
+    """
+    found = verified(path, folder)
+    require_own(found, identity)
+    if to_train:
+        require_records(found, folder)
+    return found
 
 
 def verified(path: Path, folder: RunFolder) -> Checkpoint:

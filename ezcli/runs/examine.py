@@ -67,19 +67,22 @@ def status(folder: RunFolder) -> Finding:
 
 
 def checkpoints(folder: RunFolder) -> Finding:
-    """All checkpoints, with their checksums."""
+    """All checkpoints, with their checksums, and whether they are of this run."""
     whole, complaints = [], []
     try:
-        for path in checkpoint.checkpoint_paths(folder):
+        paths = checkpoint.checkpoint_paths(folder)
+        identity = folder.config().identity if paths else ""
+        for path in paths:
             try:
-                whole.append(checkpoint.verified(path, folder).manifest)
+                whole.append(checkpoint.usable(path, folder, identity, to_train=True).manifest)
             except CheckpointError as error:
                 complaints.append(error.message)
-        checkpoint.newest(folder)  # which also knows whose they are
     except EzError as error:
         return Finding("Checkpoints", False, error.message, error.hint)
     if complaints:
         others = f"`ez resume {folder.path}` goes on from one that is whole."
+        if not whole:
+            others = "Train again under another --name."
         return Finding("Checkpoints", False, " ".join(complaints), others)
     if not whole:
         return Finding("Checkpoints", True, "none yet", "")
