@@ -88,9 +88,10 @@ def test_a_link_does_not_lead_out_of_a_run(inside, begun, elsewhere, ez):
     link.unlink(missing_ok=True)
     link.symlink_to(target)
     before = contents(elsewhere)
-    for command in (TRAIN, ["evaluate", "mine"], ["runs", "rm", "mine", "--yes"]):
+    commands = TRAIN, ["evaluate", "mine"], ["watch", "mine"], ["runs", "rm", "mine", "--yes"]
+    for command in commands:
         code, out, err = ez(*command)
-        if command[0] != "runs" or not inside:
+        if command[0] in ("train", "evaluate") or not inside:
             assert code in (1, 2)
             assert "is a link" in err or "run.json' is damaged" in err
         assert "Traceback" not in out + err

@@ -26,12 +26,14 @@ def watch(
     from ezcli.film.drawing import Artist, Captions, points
     from ezcli.film.video import check_target, is_gif, writing
     from ezcli.runs.agent import load_agent
-    from ezcli.runs.folder import RunFolder
+    from ezcli.runs.folder import RunFolder, refuse_links
     from ezcli.runs.train import StopRequest
     from ezcli.runs.watch import play
 
     folder = RunFolder(find_run(run, runs_dir))
     config = on_device(folder.config(), device)
+    if output is None:
+        refuse_links(folder.path)
     path = output or folder.path / f"watch-seed{seed}.mp4"
     check_target(path)
     most = config.env.evaluation_max_episode_steps
