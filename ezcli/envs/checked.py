@@ -6,7 +6,8 @@ Whatever an environment does, its own code or a user's, becomes a sentence that 
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import TypeVar
 
@@ -16,7 +17,21 @@ from ezcli.envs.protocol import Env, EnvSpec, Step
 from ezcli.errors import EnvError, EzError
 
 LARGEST_REWARD = 1e30  # sums of it still fit float32, in which rewards are kept
+LONGEST_MESSAGE = 200  # characters
+SHOWS = "`ez --debug` shows where."
 Value = TypeVar("Value")
+
+
+@contextmanager
+def guarded(blame: Callable[[str], EnvError]) -> Iterator[None]:
+    """Turns whatever a user's code raises into the error that `blame` makes of it."""
+    try:
+        yield
+    except (EzError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
+        told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
+        raise blame(told[:LONGEST_MESSAGE]) from error
 
 
 class Checked:
@@ -87,15 +102,8 @@ class Checked:
 
     def _asked(self, what: str, ask: Callable[[], Value]) -> Value:
         """What the environment answers; anything that it raises is its own defect."""
-        try:
+        with guarded(lambda told: self.broken(f"failed in {what}: {told}", SHOWS)):
             return ask()
-        except (EzError, MemoryError):
-            raise
-        except (Exception, SystemExit) as error:  # a user's code may raise anything
-            said = " ".join(str(error).split())[:200]
-            raised = f"raised {type(error).__name__} in {what}"
-            shows = "`ez --debug` shows where."
-            raise self.broken(f"{raised}: {said}" if said else raised, shows) from error
 
     def _checked_spec(self, spec: object) -> EnvSpec:
         if not isinstance(spec, EnvSpec):

@@ -3,12 +3,10 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from ezcli.envs.checked import Checked
+from ezcli.envs.checked import SHOWS, Checked, guarded
 from ezcli.envs.settings import (
     AnyEnvSettings,
     AtariSettings,
@@ -49,20 +47,6 @@ def builder(settings: AnyEnvSettings) -> type:
             return load_class(settings.target)
 
 
-@contextmanager
-def guarded(what: str) -> Iterator[None]:
-    """Turns whatever a user's code raises into a sentence that starts with `what`.
-
-    Raises:
-      EnvError: it raised something.
-    """
-    try:
-        yield
-    except (Exception, SystemExit) as error:  # a user's code may raise anything
-        told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
-        raise EnvError(f"{what}: {told}.", "`ez --debug` shows where.") from error
-
-
 def load_class(target: str) -> type:
     """The class that `module:Class` or `path/file.py:Class` names."""
     place, name = target.rsplit(":", 1)
@@ -91,13 +75,13 @@ def _load_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # before it runs: dataclasses look themselves up there
-    with guarded(f"{str(path)!r} cannot be loaded"):
+    with guarded(lambda told: EnvError(f"{str(path)!r} cannot be loaded: {told}.", SHOWS)):
         spec.loader.exec_module(module)
     return module
 
 
 def _load_module(name: str) -> ModuleType:
-    with guarded(f"The module {name!r} cannot be loaded"):
+    with guarded(lambda told: EnvError(f"Module {name!r} cannot be loaded: {told}.", SHOWS)):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:

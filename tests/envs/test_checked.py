@@ -105,7 +105,7 @@ def test_whatever_an_environment_raises_is_its_own_defect(error):
     env.step = raising(error)
     guarded = checked(env)
     guarded.reset(3)
-    with pytest.raises(EnvError, match=f"raised {type(error).__name__} in `step`") as caught:
+    with pytest.raises(EnvError, match=f"failed in `step`: {type(error).__name__}") as caught:
         guarded.step(1)
     assert "\n" not in caught.value.message
     assert caught.value.__cause__ is error
@@ -114,9 +114,9 @@ def test_whatever_an_environment_raises_is_its_own_defect(error):
 def test_what_reset_and_the_constructor_raise_is_named_too():
     env = Bad()
     env.reset = raising(RuntimeError())
-    with pytest.raises(EnvError, match=r"raised RuntimeError in `reset` \(seed 3, env_step 0"):
+    with pytest.raises(EnvError, match=r"failed in `reset`: RuntimeError \(seed 3, env_step 0"):
         checked(env).reset(3)
-    with pytest.raises(EnvError, match="raised TypeError in its constructor: "):
+    with pytest.raises(EnvError, match="failed in its constructor: TypeError: "):
         Checked(raising(TypeError("no settings")), "Bad", 1)
 
 
@@ -124,7 +124,7 @@ def test_a_spec_that_raises_is_named():
     class Unready:
         spec = property(raising(ValueError("no board")))
 
-    with pytest.raises(EnvError, match="raised ValueError in `spec`: no board"):
+    with pytest.raises(EnvError, match="failed in `spec`: ValueError: no board"):
         checked(Unready())
 
 

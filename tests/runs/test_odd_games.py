@@ -148,7 +148,7 @@ def test_a_game_that_never_ends_is_ended_by_its_cap(game, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Late", "Environment 'Late' raised IndexError in `step`: no such cell (seed "),
+        ("Late", "Environment 'Late' failed in `step`: IndexError: no such cell (seed "),
         ("NaN", "Environment 'NaN' returned the reward nan; it must be a finite number"),
         pytest.param(
             "OnlyThen", "returned a NoneType from `step`; it must be", marks=pytest.mark.slow
