@@ -29,15 +29,14 @@ def wait_until(is_so, seconds=10.0):
         time.sleep(0.01)
 
 
-def slow_emulator(folder):
-    wait_until((folder.path / "stalled.txt").is_file)
+def slow_emulator(said):
+    wait_until(lambda: said)
 
 
 def test_it_says_once_where_a_run_stands_still_and_that_it_goes_on(tmp_path, hurried):
     folder, said = RunFolder(tmp_path), []
     with Watchdog(folder, said.append) as watchdog:
-        slow_emulator(folder)
-        wait_until(lambda: said)
+        slow_emulator(said)
         assert "slow_emulator" in (tmp_path / "stalled.txt").read_text()
         time.sleep(0.5)
         watchdog.beat()
