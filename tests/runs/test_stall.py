@@ -1,6 +1,7 @@
 """A run that stands still says so, and where."""
 
 import os
+import re
 import time
 
 import pytest
@@ -42,9 +43,9 @@ def test_it_says_once_where_a_run_stands_still_and_that_it_goes_on(tmp_path, hur
         watchdog.beat()
         assert not (tmp_path / "stalled.txt").exists()
     first, second = said
-    assert first.startswith("No progress for 0 s: where it stands is in")
+    assert re.match(r"No progress for \d+ s: where it stands is in ", first)
     assert f"To give up: kill -9 {os.getpid()}, then `ez resume`." in first
-    assert second.startswith("Going on after 1 s without progress.")
+    assert re.fullmatch(r"Going on after \d+ s without progress\.", second)
 
 
 def test_it_waits_longer_where_steps_take_longer(tmp_path, hurried):
@@ -55,10 +56,11 @@ def test_it_waits_longer_where_steps_take_longer(tmp_path, hurried):
     assert 60 <= watchdog.patience < 61
 
 
-def test_who_moves_is_left_alone(tmp_path, hurried):
+def test_who_moves_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(stall, "SECONDS", 1.0)
     said = []
     with Watchdog(RunFolder(tmp_path), said.append) as watchdog:
-        for _ in range(50):
+        for _ in range(140):
             time.sleep(0.01)
             watchdog.beat()
     assert said == []
