@@ -339,6 +339,33 @@ def bench(
     )
 
 
+@app.command()
+def cost(
+    game: Game = None,
+    env: Environment = None,
+    preset: Preset = None,
+    device: Device = None,
+    overrides: Overrides = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Of this machine, in any currency.")
+    ] = None,
+    watts: Annotated[
+        float | None, typer.Option(min=0, help="Power of this machine while it trains.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="Time a search and a train_step for the hours.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Say what a run will cost: parameters, operations, hours, memory, money.
+
+    Example: ez cost --game pong --preset atari100k --price-per-hour 2.50
+    """
+    from ezcli.commands import cost
+
+    cost.cost(preset, env, game, device, overrides, price_per_hour, watts, measure, as_json)
+
+
 @ablations_app.callback(invoke_without_command=True)
 def ablations(context: typer.Context, as_json: Json = False) -> None:
     """List the ablations.

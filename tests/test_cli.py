@@ -18,7 +18,7 @@ import typer
 
 import ezcli
 from ezcli import cli, console
-from ezcli.commands import ablations, bench, report, runs, studies, training, watch
+from ezcli.commands import ablations, bench, cost, report, runs, studies, training, watch
 from ezcli.config import preset_names
 from ezcli.errors import EnvError
 from ezcli.runs.folder import RunFolder, run_path
@@ -44,6 +44,7 @@ COMMANDS = {
     "config show": training.config_show,
     "doctor": training.doctor,
     "bench": bench.bench,
+    "cost": cost.cost,
 }
 SETS = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
 TRAIN = ["train", "--preset", "smoke", "--env", "catch", "--name", "mine", *SETS]
@@ -358,8 +359,9 @@ def test_presets(ez):
         (["--game", "pong"], True, "atari100k", "there is a GPU, Big One"),
         (["--game", "pong", "--device", "cpu"], True, "atari-cpu", "as --device asks for"),
         (["--env", "atari"], False, "atari-cpu", "there is no GPU"),
-        (["--env", "catch"], True, "catch", "it fits small games such as 'catch'"),
-        (["--env", "keydoor"], False, "catch", "it fits small games such as 'keydoor'"),
+        (["--env", "catch"], True, "catch", "it is made for that game"),
+        (["--env", "keydoor"], False, "keydoor", "it is made for that game"),
+        (["--env", "rooms.py:Room"], False, "catch", "it fits small games"),
     ],
 )
 def test_without_a_preset_it_chooses_and_says_so(
@@ -381,7 +383,8 @@ def test_without_a_preset_it_chooses_and_says_so(
     [
         (["--preset", "smoke", "--game", "breakout"], "breakout-smoke-seed0"),
         (["--preset", "smoke", "--seed", "3"], "pong-smoke-seed3"),
-        (["--env", "keydoor"], "keydoor-catch-seed0"),
+        (["--env", "keydoor"], "keydoor-seed0"),
+        (["--env", "keydoor", "--preset", "catch"], "keydoor-catch-seed0"),
         (["--env", "rooms.py:Room", "--preset", "catch"], "room-catch-seed0"),
         (["--preset", "smoke", "--name", "mine"], "mine"),
     ],

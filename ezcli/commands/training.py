@@ -170,8 +170,10 @@ def check_env(config: RunConfig) -> None:
 
 def default_preset(env: str | None, device: str | None) -> tuple[str, str]:
     """The preset for who names none, and why."""
+    if env in ("catch", "keydoor"):
+        return env, "it is made for that game"
     if env not in (None, "atari"):
-        return "catch", f"it fits small games such as {env!r}"
+        return "catch", "it fits small games"
     if device == "cpu":
         return "atari-cpu", "it fits a CPU, as --device asks for"
     import torch

@@ -1,4 +1,4 @@
-"""Keydoor: fetch the key, then reach the door; the door pays some steps later.
+"""Keydoor: bring the key to the door, again and again; the door pays some steps later.
 
 The frame shows that the door is open, but not how long ago it opened. So the step that pays is hard
 to name, while the sum of the rewards of the next steps is not: the case that the value prefix of
@@ -16,8 +16,9 @@ MOVES = {"stay": (0, 0), "up": (-1, 0), "down": (1, 0), "left": (0, -1), "right"
 class Keydoor:
     """A square room with one agent, one key and one door; a move into a wall changes nothing.
 
-    The three planes of a frame are agent, key and door. A carried key is drawn on the agent's cell,
-    an open door at half brightness.
+    The door takes the key, which lies in its old place again at once, and stays open until it
+    pays. A game lasts until its cap. The three planes of a frame are agent, key and door. A carried
+    key is drawn on the agent's cell, an open door at half brightness.
     """
 
     def __init__(self, settings: KeydoorSettings, evaluation: bool) -> None:
@@ -33,35 +34,42 @@ class Keydoor:
                 "name": "keydoor",
                 "size": self.size,
                 "delay": self.delay,
-                "reward": "+1 once, `delay` env_steps after reaching the door with the key",
+                "reward": "+1 `delay` env_steps after each time that the key opens the door",
                 "max_episode_steps": self.max_steps,
             },
         )
         self.agent = self.key = self.door = (0, 0)  # row, column
         self.has_key = False
         self.num_steps = 0
-        self.opened_at: int | None = None  # env_step at which the door opened
+        self.opened_at: int | None = None  # env_step at which it opened; None while it is shut
 
     def reset(self, seed: int) -> np.ndarray:
-        """Places agent, key and door on three different cells."""
-        cells = np.random.default_rng(seed).choice(self.size**2, size=3, replace=False)
-        self.agent, self.key, self.door = (divmod(int(cell), self.size) for cell in cells)
+        """Places agent and key on two different cells; the door is always in the middle."""
+        middle = self.size // 2
+        self.door = (middle, middle)
+        cells = [divmod(cell, self.size) for cell in range(self.size**2)]
+        cells.remove(self.door)
+        self.agent, self.key = (
+            cells[i] for i in np.random.default_rng(seed).permutation(len(cells))[:2]
+        )
         self.has_key = False
         self.num_steps = 0
         self.opened_at = None
         return self._frame()
 
     def step(self, action: int) -> Step:
-        """Moves the agent; the key is picked up and the door opened by stepping on them."""
+        """Moves the agent; it picks the key up and opens the shut door by stepping on them."""
         self.num_steps += 1
         (row, column), (down, right) = self.agent, tuple(MOVES.values())[action]
         last = self.size - 1
         self.agent = (min(max(row + down, 0), last), min(max(column + right, 0), last))
         self.has_key = self.has_key or self.agent == self.key
         if self.has_key and self.agent == self.door and self.opened_at is None:
-            self.opened_at = self.num_steps
+            self.has_key, self.opened_at = False, self.num_steps
         is_paid = self.opened_at is not None and self.num_steps == self.opened_at + self.delay
-        is_over = is_paid or self.num_steps >= self.max_steps
+        if is_paid:
+            self.opened_at = None
+        is_over = self.num_steps >= self.max_steps
         return Step(self._frame(), float(is_paid), is_episode_over=is_over, is_game_over=is_over)
 
     def _frame(self) -> np.ndarray:

@@ -41,10 +41,10 @@ class CatchSettings(EnvSettings):
 
 
 class KeydoorSettings(EnvSettings):
-    """Fetch the key, then reach the door; the door pays after a delay."""
+    """Bring the key to the door, again and again; the door pays after a delay."""
 
     name: Literal["keydoor"]
-    size: int = Field(default=6, ge=4, description="cells along each side of the room")
+    size: int = Field(default=3, ge=3, description="cells along each side of the room")
     delay: int = Field(default=3, ge=0, description="env_steps between the door and its reward")
     frame_stack: int = Field(default=1, ge=1)
     clip_rewards: bool = False

@@ -87,15 +87,23 @@ def first_cycles(config: RunConfig, budget: float = BUDGET) -> Measurement:
 def room(trainer: "Trainer") -> tuple[int, int]:
     """Bytes of memory and of disk of the whole run, from its first cycles.
 
-    The replay fills the memory that it has not touched yet. On disk a frame takes 500 bytes at most
-    (the largest seen on Atari), and a network's parameters five times: learnt, acting and target
-    ones, and twice in the optimiser; in each of the two checkpoints.
+    The replay fills the memory that it has not touched yet.
     """
     from ezcli.runs.train import peak_memory
 
-    states, frame = trainer.config.replay.capacity, math.prod(trainer.envs.spec.frame_shape)
-    parameters = sum(p.numel() * 4 for p in trainer.learner.network.parameters())
-    return peak_memory() + states * frame, states * min(frame, 500) + 2 * 5 * parameters
+    config, frame_shape = trainer.config, trainer.envs.spec.frame_shape
+    parameters = sum(p.numel() for p in trainer.learner.network.parameters())
+    memory = peak_memory() + config.replay.capacity * math.prod(frame_shape)
+    return memory, disk_of_run(config, frame_shape, parameters)
+
+
+def disk_of_run(config: RunConfig, frame_shape: tuple[int, ...], parameters: int) -> int:
+    """Bytes of a finished run's folder, about.
+
+    A frame takes 500 bytes at most (the largest seen on Atari), and a parameter four bytes in five
+    places of each of the two checkpoints: learnt, acting, target, and twice in the optimiser.
+    """
+    return config.replay.capacity * min(math.prod(frame_shape), 500) + 2 * 5 * 4 * parameters
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ STAY, UP, DOWN, LEFT, RIGHT = range(5)
 AGENT, KEY, DOOR = range(3)
 
 
-def make(delay: int = 3, most: int = 50, evaluation_most: int = 50, evaluation: bool = False):
+def make(
+    delay: int = 3, most: int = 50, evaluation_most: int = 50, evaluation: bool = False
+) -> Keydoor:
     settings = KeydoorSettings(
         name="keydoor",
         size=5,
@@ -25,66 +27,75 @@ def place(frame: np.ndarray, plane: int) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def walk(env: Keydoor, start: tuple[int, int], goal: tuple[int, int]) -> Step:
+def walk(env: Keydoor, start: tuple[int, int], goal: tuple[int, int]) -> list[Step]:
     """Goes to `goal` by rows first, which must not be where it already stands."""
     down, right = goal[0] - start[0], goal[1] - start[1]
     moves = [DOWN if down > 0 else UP] * abs(down) + [RIGHT if right > 0 else LEFT] * abs(right)
-    return [env.step(move) for move in moves][-1]
+    return [env.step(move) for move in moves]
 
 
-def seed_with_door_off_the_way(env: Keydoor) -> int:
+def seed_with_everything_off_the_way(env: Keydoor) -> int:
+    """Neither the door nor the key lies on a walk to the other, or to the key from the start."""
     for seed in range(1000):
         frame = env.reset(seed)
-        (row, _), key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
-        if row != key[0] and door[0] != key[0] and door[1] not in (key[1], place(frame, AGENT)[1]):
+        (row, column), key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
+        if row != key[0] and door[0] != key[0] and door[1] not in (key[1], column):
             return seed
     raise AssertionError("no such seed")
 
 
 @pytest.mark.parametrize("delay", [0, 1, 3])
-def test_key_then_door_then_the_delay_then_the_reward(delay):
+def test_key_then_door_then_the_delay_then_the_reward_and_so_on(delay):
     env = make(delay)
-    frame = env.reset(seed_with_door_off_the_way(env))
+    frame = env.reset(seed_with_everything_off_the_way(env))
     agent, key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
     assert frame.shape == (3, 5, 5)
     assert frame.dtype == np.uint8
     assert frame[(DOOR, *door)] == 255
 
-    at_key = walk(env, agent, key)
+    *_, at_key = walk(env, agent, key)
     assert place(at_key.frame, AGENT) == place(at_key.frame, KEY) == key
     assert at_key.reward == 0.0
 
-    at_door = walk(env, key, door)
-    assert place(at_door.frame, KEY) == door  # carried along
-    assert at_door.frame[(DOOR, *door)] == 128
+    *under_way, at_door = walk(env, key, door)
+    assert all(place(step.frame, KEY) == place(step.frame, AGENT) for step in under_way)
     later = [at_door] + [env.step(STAY) for _ in range(delay)]
     assert [step.reward for step in later] == [0.0] * delay + [1.0]
-    assert [step.is_game_over for step in later] == [False] * delay + [True]
-    assert all(step.is_episode_over == step.is_game_over for step in later)
+    assert [step.frame[(DOOR, *door)] for step in later] == [128] * delay + [255]
+    assert all(place(step.frame, KEY) == key for step in later)  # back at once
     # The time left to the reward cannot be seen.
-    assert all(np.array_equal(step.frame, at_door.frame) for step in later)
+    assert all(np.array_equal(step.frame, at_door.frame) for step in later[:-1])
+
+    back = walk(env, door, key) + walk(env, key, door) + [env.step(STAY) for _ in range(delay)]
+    assert [step.reward for step in back] == [0.0] * (len(back) - 1) + [1.0]
+    assert not any(step.is_episode_over or step.is_game_over for step in later + back)
 
 
-def test_coming_back_to_the_open_door_does_not_start_the_delay_again():
-    env = make(delay=2)
-    frame = env.reset(seed_with_door_off_the_way(env))
+def test_an_open_door_takes_no_key_and_its_delay_does_not_start_again():
+    env = make(delay=40)
+    frame = env.reset(seed_with_everything_off_the_way(env))
     agent, key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
     walk(env, agent, key)
     walk(env, key, door)
-    away, back = (UP, DOWN) if door[0] > 0 else (DOWN, UP)
-    assert env.step(away).reward == 0.0
-    assert env.step(back)[1:] == (1.0, True, True)
+    again = walk(env, door, key) + walk(env, key, door)
+    assert place(again[-1].frame, KEY) == door  # still carried
+    waited = len(again)
+    rest = [env.step(STAY) for _ in range(40 - waited)]
+    assert [step.reward for step in rest] == [0.0] * (39 - waited) + [1.0]
+    opened = env.step(STAY)  # with the key in hand, it opens as soon as it has shut
+    assert opened.frame[(DOOR, *door)] == 128
+    assert place(opened.frame, KEY) == key
 
 
 def test_the_door_without_the_key_stays_shut():
     env = make()
-    frame = env.reset(seed_with_door_off_the_way(env))
+    frame = env.reset(seed_with_everything_off_the_way(env))
     agent, key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
-    reached = env.step(STAY)
-    if agent[1] != door[1]:
-        reached = walk(env, agent, (agent[0], door[1]))
-    if agent[0] != door[0]:
-        reached = walk(env, (agent[0], door[1]), door)
+    *_, reached = [
+        *walk(env, agent, (agent[0], door[1])),
+        *walk(env, (agent[0], door[1]), door),
+        env.step(STAY),
+    ]
     assert place(reached.frame, AGENT) == door
     assert reached.frame[(DOOR, *door)] == 255
     assert place(reached.frame, KEY) == key
@@ -100,27 +111,31 @@ def test_walls_hold():
 
 
 @pytest.mark.parametrize(("evaluation", "env_steps"), [(False, 7), (True, 9)])
-def test_the_cap_ends_the_game_without_a_reward(evaluation, env_steps):
+def test_only_the_cap_ends_a_game(evaluation, env_steps):
     env = make(most=7, evaluation_most=9, evaluation=evaluation)
     env.reset(0)
     steps = [env.step(STAY) for _ in range(env_steps)]
     assert [step.is_game_over for step in steps] == [False] * (env_steps - 1) + [True]
+    assert [step.is_episode_over for step in steps] == [step.is_game_over for step in steps]
     assert sum(step.reward for step in steps) == 0.0
 
 
 def test_the_seed_alone_makes_the_room_and_its_things_never_share_a_cell():
     rooms = [make().reset(seed) for seed in range(200)]
     assert all(len({place(room, plane) for plane in range(3)}) == 3 for room in rooms)
-    assert len({room.tobytes() for room in rooms}) > 150
+    assert {place(room, DOOR) for room in rooms} == {(2, 2)}
+    for plane in (AGENT, KEY):
+        assert len({place(room, plane) for room in rooms}) == 24
     assert all(np.array_equal(room, make().reset(seed)) for seed, room in enumerate(rooms))
 
 
 def test_reset_forgets_the_game_before():
-    env, fresh = make(delay=1), make(delay=1)
-    frame = env.reset(seed_with_door_off_the_way(env))
+    env, fresh = make(delay=2), make(delay=2)
+    frame = env.reset(seed_with_everything_off_the_way(env))
     agent, key, door = (place(frame, plane) for plane in (AGENT, KEY, DOOR))
     walk(env, agent, key)
     walk(env, key, door)
+    walk(env, door, key)  # the door has paid, or is open, and the key is in hand
     assert np.array_equal(env.reset(3), fresh.reset(3))
     for move in [STAY, UP, LEFT, DOWN] * 12:
         ours, theirs = env.step(move), fresh.step(move)

@@ -1,0 +1,182 @@
+"""What a whole run costs on this machine, before it begins: hours, memory, disk.
+
+The first minutes of a run tell little about its last: a replay of 2,000 states gives reanalysis
+a fiftieth of the work that 100,000 do. So each piece of work is timed by itself, at its full size,
+and multiplied by how often a run does it (`operations.amounts`).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ezcli.bench.operations import Amounts, Operations, amounts, num_parameters, operations
+from ezcli.bench.operations import parameters as parameters_of
+from ezcli.bench.parts import Bench, fill, random_observations, side_by_side, wait, zero_targets
+from ezcli.bench.timing import timed
+from ezcli.efficientzero.assemble import make_batch
+from ezcli.efficientzero.frames import FrameStore
+from ezcli.efficientzero.inference import RootNoise
+from ezcli.efficientzero.learner import Learner
+from ezcli.efficientzero.policy import root_noise, tie_seeds
+from ezcli.efficientzero.replay import Replay
+from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.searcher import Searcher
+from ezcli.envs.make import make_env
+from ezcli.envs.vector import VectorEnv
+from ezcli.runs.measure import disk_of_run
+from ezcli.runs.train import peak_memory
+from ezcli.runs.trainer import make_network
+
+SECONDS = 1.0  # for each piece of work
+LEAST = 2  # repeats of each piece of work
+PLAYED = 32  # env_steps in a row
+FILLED = 2000  # states that batches are drawn from
+
+
+class Seconds(NamedTuple):
+    """Time of each piece of work."""
+
+    env_step: float  # of one environment, all of them in lock step
+    decision: float  # of one environment, searched together with the others
+    search: float  # of one state, for its targets, while all threads search
+    evaluation: float  # of one state, likewise
+    train_step: float  # with its batch gathered and augmented
+
+
+class Cost(NamedTuple):
+    """Of one run; evaluations are not counted."""
+
+    hours: float
+    shares: dict[str, float]  # of the work: acting, reanalysis, learning
+    memory_bytes: int  # main memory, with a full replay
+    device_memory_bytes: int | None  # on a GPU
+    disk_bytes: int
+
+
+class Counted(NamedTuple):
+    """What can be said of a run without a clock."""
+
+    parameters: dict[str, int]  # by part of the network
+    operations: Operations
+    amounts: Amounts
+
+    @property
+    def decision(self) -> float:
+        """MACs of choosing one action."""
+        return self.operations.search
+
+    @property
+    def run(self) -> dict[str, float]:
+        """MACs of a whole run, by what they are for."""
+        once, times = self.operations, self.amounts
+        return {
+            "acting": times.decisions * once.search,
+            "reanalysis": times.searched * once.search + times.evaluated * once.initial_inference,
+            "learning": times.train_steps * once.train_step,
+        }
+
+
+def counted(at: Bench) -> Counted:
+    """Parameters, operations and amounts of a run."""
+    counts = operations(at.config, at.spec, at.network)
+    return Counted(parameters_of(at.network), counts, amounts(at.config))
+
+
+def measured(at: Bench) -> tuple[Seconds, Cost]:
+    """Times each piece of work, and what a run made of them takes."""
+    times = seconds(at)
+    return times, cost(at, times, amounts(at.config))
+
+
+def seconds(at: Bench) -> Seconds:
+    """Times each piece of work; trains a network of its own for some steps."""
+    config, envs, states = (
+        at.config,
+        at.config.acting.num_envs,
+        at.config.reanalyse.roots_per_search,
+    )
+    constants = search_constants(config, at.rules.prefix_horizon)
+    searcher = Searcher(at.network, constants, at.compute.precision, at.compute.search)
+    observations = random_observations(at, states)
+    fraction = config.search.root_exploration_fraction
+    rng, actions = np.random.default_rng(0), len(at.spec.action_names)
+    noise = root_noise(rng, states, actions, config.search.root_dirichlet_alpha)
+    ties = tie_seeds(rng, states)
+
+    def search(size: int) -> None:
+        searcher.search(observations[:size], RootNoise(noise[:size], fraction), ties[:size])
+
+    def each(work: Callable[[], object]) -> float:
+        together = side_by_side(work, at.compute.threads)
+        return timed(together, at.seconds, LEAST).median / (at.compute.threads * states)
+
+    return Seconds(
+        env_step=env_step_seconds(at),
+        decision=timed(lambda: search(envs), at.seconds, LEAST).median / envs,
+        search=each(lambda: search(states)),
+        evaluation=each(lambda: searcher.evaluate(observations)),
+        train_step=train_step_seconds(at),
+    )
+
+
+def env_step_seconds(at: Bench) -> float:
+    """Time of one env_step of one environment, played at random in lock step with the others."""
+    number, rng = at.config.acting.num_envs, np.random.default_rng(0)
+    envs = VectorEnv(lambda: make_env(at.config.env, evaluation=False), number, rng)
+    envs.start()
+
+    def play() -> None:
+        for _ in range(PLAYED):
+            envs.step(rng.integers(len(at.spec.action_names), size=number).tolist())
+
+    return timed(play, at.seconds, LEAST).median / (PLAYED * number)
+
+
+def train_step_seconds(at: Bench) -> float:
+    """Time of one train_step, from the replay to the new weights."""
+    config, rng = at.config, np.random.default_rng(0)
+    replay = Replay(config, len(at.spec.action_names), config.env.frame_stack)
+    frames = FrameStore(replay.rows, at.spec.frame_shape, at.compute.device)
+    fill(replay, frames, at.spec, min(replay.rows // 2, FILLED), rng)
+    network = make_network(config, at.spec.frame_shape, len(at.spec.action_names))
+    learner = Learner(network.to(at.compute.device), config, at.rules, at.compute.precision)
+    targets, size = zero_targets(at), config.loss.batch_size
+
+    def train_step() -> None:
+        window = replay.sample(size, np.array([1.0]), rng)
+        learner.step(make_batch(window, targets, replay, frames, config.loss, rng))
+        wait(at)
+
+    return timed(train_step, at.seconds, LEAST).median
+
+
+def cost(at: Bench, times: Seconds, often: Amounts) -> Cost:
+    """What a run takes whose pieces of work take so long.
+
+    On a CPU learning runs in one thread beside the rest, and searches for targets in as many as
+    there are; a GPU does one thing after the other.
+    """
+    config, threads = at.config, at.compute.threads
+    learning = often.train_steps * times.train_step
+    acting = config.schedule.env_steps * times.env_step + often.decisions * times.decision
+    reanalysis = often.searched * times.search + often.evaluated * times.evaluation
+    on_gpu = at.compute.device.type == "cuda"
+    if on_gpu:
+        whole = learning + acting + reanalysis
+    else:
+        whole = max(learning, (learning + acting) / threads + reanalysis)
+    work = {"acting": acting, "reanalysis": reanalysis, "learning": learning}
+    if not on_gpu:
+        work["reanalysis"] *= threads
+    states, frame = config.replay.capacity, math.prod(at.spec.frame_shape)
+    device_memory = torch.cuda.max_memory_allocated(at.compute.device) if on_gpu else None
+    return Cost(
+        hours=whole / 3600,
+        shares={name: part / sum(work.values()) for name, part in work.items()},
+        memory_bytes=peak_memory() + (0 if on_gpu else states * frame),
+        device_memory_bytes=device_memory,
+        disk_bytes=disk_of_run(config, at.spec.frame_shape, num_parameters(at.network)),
+    )

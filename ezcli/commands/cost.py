@@ -1,0 +1,158 @@
+"""`ez cost`: what a run computes, and what it takes on this machine."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ezcli import console
+from ezcli.commands.training import build_config, default_preset
+from ezcli.config import RunConfig
+from ezcli.words import duration, quantity, size
+
+if TYPE_CHECKING:
+    from ezcli.bench.cost import Cost, Counted
+
+
+def cost(
+    preset: str | None,
+    env: str | None,
+    game: str | None,
+    device: str | None,
+    overrides: list[str] | None,
+    price_per_hour: float | None,
+    watts: float | None,
+    measure: bool,
+    as_json: bool,
+) -> None:
+    """`ez cost`."""
+    if preset is None:
+        preset, because = default_preset(env, device)
+        console.note(f"Preset {preset}: {because}.")
+    config = build_config(preset, env, game, None, device, overrides)
+    found = estimate(config, preset, price_per_hour, watts, measure, quiet=as_json)
+    if as_json:
+        console.write(json.dumps(found, indent=2) + "\n")
+    else:
+        show(found)
+
+
+def estimate(
+    config: RunConfig,
+    preset: str,
+    price_per_hour: float | None,
+    watts: float | None,
+    measure: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """All figures, as `--json` prints them."""
+    from ezcli.bench import cost
+    from ezcli.bench.parts import bench
+    from ezcli.runs.compute import memory_errors, resolve_compute
+    from ezcli.runs.provenance import provenance
+
+    compute = resolve_compute(config.compute)
+    with memory_errors("try again."):
+        at = bench(config, compute, cost.SECONDS)
+        found = counted_figures(cost.counted(at), config)
+        if not measure:
+            return {"preset": preset, "game": config.env_label, **found}
+        if not quiet:
+            console.note(
+                f"Timing a search and a train_step on {provenance(compute)['device_name']} ..."
+            )
+        times, whole = cost.measured(at)
+    return {
+        "preset": preset,
+        "game": config.env_label,
+        **found,
+        **provenance(compute),
+        "seconds": times._asdict(),
+        **run_figures(whole, price_per_hour, watts),
+    }
+
+
+def counted_figures(counted: "Counted", config: RunConfig) -> dict[str, Any]:
+    """What is known without a clock."""
+    run, schedule = counted.run, config.schedule
+    return {
+        "parameters": {**counted.parameters, "whole": sum(counted.parameters.values())},
+        "macs": {
+            **counted.operations._asdict(),
+            "env_step": sum(run.values()) / schedule.env_steps,
+            "run": sum(run.values()),
+        },
+        "macs_of_run": run,
+        "amounts": {
+            **counted.amounts._asdict(),
+            "env_steps": schedule.env_steps,
+            "simulations": config.search.num_simulations,
+            "batch_size": config.loss.batch_size,
+        },
+    }
+
+
+def run_figures(whole: "Cost", price_per_hour: float | None, watts: float | None) -> dict[str, Any]:
+    """What a run takes here; energy and money as far as their rates are given."""
+    figures = whole._asdict()
+    if watts is not None:
+        figures["kilowatt_hours"] = whole.hours * watts / 1000
+    if price_per_hour is not None:
+        figures["price"] = whole.hours * price_per_hour
+    return figures
+
+
+def show(found: dict[str, Any]) -> None:
+    """The figures as tables."""
+    console.show(f"{found['preset']} on {found['game']}")
+    parts, macs, often = found["parameters"], found["macs"], found["amounts"]
+    console.show("")
+    console.show_table(
+        ("part of the network", "parameters"), [(name, f"{n:,}") for name, n in parts.items()]
+    )
+    simulations = f"a root and {often['simulations']} simulations"
+    batch = f"forward and backward, {often['batch_size']} windows"
+    rows = [
+        ("initial inference", macs["initial_inference"], "representation and prediction"),
+        ("recurrent inference", macs["recurrent_inference"], "dynamics and prediction"),
+        ("search", macs["search"], simulations),
+        ("train_step", macs["train_step"], batch),
+        ("env_step", macs["env_step"], "a run divided by its env_steps"),
+        ("run", macs["run"], shares(found["macs_of_run"])),
+    ]
+    console.show("")
+    console.show_table(
+        ("of one", "multiply-accumulates", "is"),
+        [(name, quantity(count), what) for name, count, what in rows],
+    )
+    console.tell(
+        f"A run makes {often['decisions']:,.0f} decisions and {often['train_steps']:,.0f} "
+        f"train_steps. About {often['searched']:,.0f} searches give its {often['asked']:,.0f} "
+        "policy targets. "
+        "Evaluations are not counted."
+    )
+    if "hours" in found:
+        show_run(found)
+
+
+def show_run(found: dict[str, Any]) -> None:
+    """What the run takes here."""
+    where = "main memory" if found["device_memory_bytes"] else "memory"
+    rows = [
+        ("time", duration(3600 * found["hours"]), shares(found["shares"])),
+        (where, size(found["memory_bytes"]), "with a full replay"),
+    ]
+    if found["device_memory_bytes"]:
+        rows.append(("GPU memory", size(found["device_memory_bytes"]), ""))
+    rows.append(("disk", size(found["disk_bytes"]), "at most, about"))
+    if "kilowatt_hours" in found:
+        rows.append(("energy", f"{found['kilowatt_hours']:.3g} kWh", "at the power given"))
+    if "price" in found:
+        rows.append(("price", f"{found['price']:.2f}", "at the price given, in its currency"))
+    console.show(f"\nA run on {found['device_name']}, {found['precision']}")
+    console.show_table(("what", "about", ""), rows)
+
+
+def shares(parts: dict[str, float]) -> str:
+    """Such as `acting <1%, learning 97%`."""
+    whole = sum(parts.values())
+    percents = {name: f"{part / whole:.0%}" for name, part in parts.items()}
+    return ", ".join(f"{name} {'<1%' if text == '0%' else text}" for name, text in percents.items())
