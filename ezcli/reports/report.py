@@ -37,6 +37,7 @@ from ezcli.words import counted, duration
 MARKS = {"published": "†", "re-run by others": "‡"}
 METRICS = {"mean": "mean", "median": "median", "iqm": "IQM", "optimality_gap": "optimality gap"}
 STUDENT = "Brackets: 95 %, Student's t over runs; none from a single run."
+PACKAGES = {"torch": "PyTorch", "numba": "Numba", "numpy": "NumPy", "ale-py": "ale-py"}  # in a note
 DIGITS = 3  # of human-normalised scores and probabilities
 
 
@@ -521,9 +522,12 @@ def provenance_notes(group: Group) -> list[str]:
         return ["No run has a score yet."]
     episodes = sorted({run.episodes for run in runs})
     caps = sorted({run.config.env.evaluation_max_episode_steps for run in runs})
+    seeds = sorted({run.config.seed for run in runs})
+    presets = sorted({run.preset for run in runs})
     notes = [
         f"{counted(len(runs), 'run')}; each score is the mean over {either(episodes)} episodes of "
-        f"at most {either(caps)} env_steps, played with the last weights without exploration."
+        f"at most {either(caps)} env_steps, played with the last weights without exploration.",
+        f"Preset {', '.join(presets)}; {'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)}.",
     ]
     versions = Counter(version_text(run) for run in runs)
     notes.append(f"Code: {', '.join(text for text, _ in versions.most_common())}.")
@@ -532,6 +536,8 @@ def provenance_notes(group: Group) -> list[str]:
     devices = Counter(str(run.session.get("device_name", "unknown")) for run in runs)
     trained = [f"{device} ({counted(number, 'run')})" for device, number in devices.most_common()]
     notes.append(f"Trained on: {', '.join(trained)}.")
+    packages = Counter(package_text(run) for run in runs)
+    notes.append(f"With {'; or '.join(text for text, _ in packages.most_common())}.")
     seconds = [run.seconds for run in runs if run.seconds is not None]
     if len(seconds) == len(runs):
         notes.append(
@@ -539,6 +545,21 @@ def provenance_notes(group: Group) -> list[str]:
             f"{duration(median_of(seconds))} a run (median)."
         )
     return notes
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Rising numbers, such as `0 to 4`, `0, 3, 7`."""
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
+
+
+def package_text(run: Run) -> str:
+    """Such as `PyTorch 2.13.0, Numba 0.61.0, NumPy 2.4.6, ale-py 0.12.1`."""
+    found = run.session.get("packages")
+    known = found if isinstance(found, dict) else {}
+    texts = [f"{name} {known[package]}" for package, name in PACKAGES.items() if known.get(package)]
+    return ", ".join(texts) or "unknown packages"
 
 
 def version_text(run: Run) -> str:

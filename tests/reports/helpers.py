@@ -17,6 +17,7 @@ SESSION = {
     "ezcli": "0.1.0",
     "git": {"commit": "0123456789abcdef", "dirty": False},
     "device_name": "a processor",
+    "packages": {"torch": "2.6.0", "numba": None, "numpy": "2.0.0"},
     "seconds": 60.0,
 }
 

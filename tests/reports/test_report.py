@@ -330,10 +330,26 @@ def test_notes_say_protocol_code_and_machines():
     assert section.notes == (
         "2 runs; each score is the mean over 32 episodes of at most 27,000 env_steps, played with "
         "the last weights without exploration.",
+        "Preset atari100k; seed 0.",
         "Code: ezcli 0.1.0 (0123456).",
         "Trained on: a processor (2 runs).",
+        "With PyTorch 2.6.0, NumPy 2.0.0.",
         "Training took 2 min 00 s in all, 1 min 00 s a run (median).",
     )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        ((3,), "seed 3"),
+        ((0, 1), "seeds 0, 1"),
+        ((0, 1, 2), "seeds 0 to 2"),
+        ((0, 2, 7), "seeds 0, 2, 7"),
+    ],
+)
+def test_notes_say_which_seeds(seeds, text):
+    (section,) = made(make_group(noisy({}), seeds=seeds)).sections
+    assert section.notes[1] == f"Preset atari100k; {text}."
 
 
 def test_several_versions_are_pointed_out():
@@ -345,10 +361,11 @@ def test_several_versions_are_pointed_out():
     (section,) = made(
         group._replace(arms=(full, arm._replace(runs={"pong": {0: changed}})))
     ).sections
-    assert section.notes[1:] == (
+    assert section.notes[2:] == (
         "Code: ezcli 0.1.0 (0123456), ezcli 0.2.0 (fffffff, changed).",
         "The runs were trained by several versions of the code: see CHANGELOG.md.",
         "Trained on: a processor (1 run), unknown (1 run).",
+        "With PyTorch 2.6.0, NumPy 2.0.0; or unknown packages.",
     )
 
 
