@@ -76,7 +76,10 @@ def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
-    """Train EfficientZero on Atari 100k, and report what you measured."""
+    """Train EfficientZero on Atari 100k, and report what you measured.
+
+    First steps: ez doctor, then ez train --env catch
+    """
     if version:
         typer.echo(__version__)
         raise typer.Exit
@@ -138,7 +141,7 @@ def evaluate(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Play whole games with a run's last weights; add the scores to the run.
+    """Play games with a run's last weights, and keep the scores.
 
     Example: ez evaluate pong-atari-cpu-seed0 --episodes 32
     """
@@ -214,7 +217,7 @@ def ablate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON only.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train an agent with and without some of its parts, with the same seeds.
+    """Train with and without parts of the agent, seed by seed.
 
     The full agent is always trained too; runs that exist already are not trained again. The same
     command goes on with a study, and so does: ez ablate --study NAME
@@ -292,9 +295,10 @@ def report(
     ] = 50_000,
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Make tables and plots of scores, with intervals, beside published ones.
+    """Make tables and plots of scores, with intervals.
 
-    Without any run it prints the published scores.
+    Published scores stand beside them, marked. Without any run it prints
+    those alone.
 
     Example: ez report catch-value-prefix -o report.html --plots plots
     """
@@ -357,7 +361,7 @@ def cost(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Say what a run will cost: parameters, operations, hours, memory, money.
+    """Say what a run will take: operations, hours, memory, money.
 
     Example: ez cost --game pong --preset atari100k --price-per-hour 2.50
     """
@@ -384,7 +388,7 @@ def ablations_show(
     preset: Preset = None,
     as_json: Json = False,
 ) -> None:
-    """Print what an ablation changes in a preset, and its published effect.
+    """Print what an ablation changes, and its published effect.
 
     Example: ez ablations show value-prefix --preset atari100k
     """

@@ -147,6 +147,14 @@ def test_train_has_few_options():
     }
 
 
+@pytest.mark.parametrize("command", ["", "ablations", "config", "runs", "study"])
+def test_lists_of_commands_fit_the_width_of_a_terminal(command, ez, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, commands = ez(*command.split(), "--help")[1].partition("Commands:")
+    assert commands
+    assert "..." not in commands
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained(command):
     for param in group(*command.split()).params:
