@@ -21,6 +21,8 @@ from ezcli.efficientzero.loss import losses, total_loss, unroll
 from ezcli.efficientzero.network import Network
 from ezcli.envs.protocol import EnvSpec
 
+MOST_PERIODS = 10_000  # target networks that are looked at one by one
+
 
 class Operations(NamedTuple):
     """MACs of one piece of work each, with the whole batch where there is one."""
@@ -132,9 +134,11 @@ def amounts(config: RunConfig) -> Amounts:
     positions, td_steps = loss.unroll_steps + 1, rules_for(config).td_steps
     chosen = round(config.reanalyse.ratio * loss.batch_size)  # windows of a batch that are searched
     asked = searched = evaluated = 0.0
-    for first in range(0, schedule.train_steps, schedule.target_update_interval):
-        steps = min(schedule.target_update_interval, schedule.train_steps - first)
-        states = states_at(config, first + steps / 2)
+    networks = math.ceil(schedule.train_steps / schedule.target_update_interval)
+    periods = min(networks, MOST_PERIODS)  # of a very long run some stand for all
+    for period in range(periods):
+        steps = schedule.train_steps / networks
+        states = states_at(config, (period + 0.5) * schedule.train_steps / periods)
         by_policy = steps * chosen * positions / states  # how often each state is named
         by_value = steps * loss.batch_size * positions / states
         beyond = td_steps(np.linspace(0, states, num=100).astype(np.int64)).mean()
@@ -151,11 +155,12 @@ def amounts(config: RunConfig) -> Amounts:
         untouched = math.exp(-ahead * loss.batch_size * (positions + beyond) / states)
         share = (unsearched - untouched) / (1 - untouched)
         evaluated += share * (1 - untouched**draws) * states
+    each = networks / max(periods, 1)
     return Amounts(
         decisions=schedule.env_steps - schedule.random_env_steps,
-        asked=asked,
-        searched=searched,
-        evaluated=evaluated,
+        asked=each * asked,
+        searched=each * searched,
+        evaluated=each * evaluated,
         train_steps=schedule.train_steps,
     )
 

@@ -1,11 +1,13 @@
 """`ez cost`: what a run computes, and what it takes on this machine."""
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from ezcli import console
 from ezcli.commands.training import build_config, default_preset
 from ezcli.config import RunConfig
+from ezcli.errors import ConfigError
 from ezcli.words import duration, quantity, size
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ def cost(
     as_json: bool,
 ) -> None:
     """`ez cost`."""
+    for option, rate in (("--price-per-hour", price_per_hour), ("--watts", watts)):
+        if rate is not None and not math.isfinite(rate):
+            raise ConfigError(f"{option} {rate} is no amount.", "Give a number such as 2.50.")
     if preset is None:
         preset, because = default_preset(env, device)
         console.note(f"Preset {preset}: {because}.")

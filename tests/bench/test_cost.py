@@ -92,8 +92,9 @@ def test_nothing_is_timed_that_was_not_asked_for(ez, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["--price-per-hour", "--watts"])
-def test_a_rate_is_no_less_than_nothing(ez, option):
-    code, _, err = ez(*COST, option, "-1")
+@pytest.mark.parametrize("rate", ["-1", "nan", "inf"])
+def test_a_rate_is_a_number_and_no_less_than_nothing(ez, option, rate):
+    code, _, err = ez(*COST, option, rate)
     assert code == 2
     assert option in err
 

@@ -124,3 +124,8 @@ def test_without_the_memo_each_target_is_a_search_and_with_it_no_more_than_each_
     again = amounts(with_changes(config, {"reanalyse.memoise": False}))
     assert again.searched == again.asked == found.asked
     assert found.asked == 120_000 * 253 * 6  # 0.99 of 256, rounded
+
+
+def test_a_very_long_run_is_counted_at_once():
+    config = build_config("atari100k", None, "pong", None, "cpu", ["schedule.env_steps=1000000000"])
+    assert amounts(config).asked == pytest.approx(config.schedule.train_steps * 253 * 6)

@@ -73,6 +73,7 @@ def ez(*arguments, at):
         mock.patch("ezcli.runs.watch.play", unreachable),
         mock.patch("ezcli.runs.measure.measure", return_value=None),
         mock.patch("ezcli.commands.bench.measure", bench),
+        mock.patch("ezcli.commands.cost.estimate", cost),
         mock.patch.object(sys, "argv", ["ez", *map(str, arguments)]),
     ):
         try:
@@ -91,6 +92,20 @@ def bench(config, preset, parts, seconds, quiet):
     """A result of `ez bench` without any figure."""
     about = {"preset": preset, "game": config.env_label, "device_name": "a", "measured": "now"}
     return about | {"precision": "float32", "results": [], "seconds": seconds}
+
+
+def cost(config, preset, price_per_hour, watts, measure, quiet):
+    """What `ez cost` says of a run, without counting anything."""
+    amounts = ("decisions", "train_steps", "asked", "searched", "simulations", "batch_size")
+    macs = ("initial_inference", "recurrent_inference", "search", "train_step", "env_step", "run")
+    return {
+        "preset": preset,
+        "game": config.env_label,
+        "parameters": {"whole": 1},
+        "macs": dict.fromkeys(macs, 1),
+        "macs_of_run": {"learning": 1},
+        "amounts": dict.fromkeys(amounts, 1),
+    }
 
 
 RAW = ("Traceback", "pydantic", "validation error", "For further information", "Error(", "<class")

@@ -383,6 +383,17 @@ COMMANDS = {
         "--set": SETS,
         "--output": OUTPUTS,
     },
+    ("cost",): {
+        "--preset": NAMES_OF_PRESETS,
+        "--env": ENVS,
+        "--game": GAMES,
+        "--device": DEVICES,
+        "--set": SETS,
+        "--price-per-hour": NUMBER_WORDS,
+        "--watts": NUMBER_WORDS,
+        "--no-measure": FLAG,
+        "--json": FLAG,
+    },
     ("presets",): {"--json": FLAG, "": WORDS},
     (): {"": WORDS, "--version": FLAG},
 }
