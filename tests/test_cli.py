@@ -450,7 +450,9 @@ def test_train_resume_evaluate(ez, monkeypatch):
     assert "Going on from env_step 32, train_step 2." in lines
     assert any(line.startswith("env ") for line in lines)  # progress, plain
     assert any(line.startswith("final score at env_step 56: ") for line in lines)
-    assert lines[-1] == "Done: runs/mine"
+    assert re.match(r"Scores on the way: -?\d\.\d\d(, -?\d\.\d\d)*\.$", lines[-2])
+    assert lines[-1] == "Done. See more: ez watch runs/mine, or ez report runs/mine --plots plots"
+    assert ez("report", "runs/mine", "--plots", "plots")[0] == 0
     assert "\x1b" not in out
 
     info = RunFolder(Path("runs/mine")).read_info()

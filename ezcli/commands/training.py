@@ -6,6 +6,7 @@ returns an integer returns the exit code.
 
 import json
 import re
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -199,19 +200,22 @@ def run_training(
     """Trains, and turns a stop into words and an exit code."""
     if wandb not in (None, "offline", "online"):
         raise ConfigError(f"--wandb {wandb!r} is not allowed.", "Use offline or online.")
-    from ezcli.runs.folder import RunFolder
+    from ezcli.runs.folder import EVALUATIONS, RunFolder
     from ezcli.runs.train import train as train_run
 
+    folder = RunFolder(path)
     reporter = console.QuietReporter() if quiet else console.TerminalReporter()
     reporter.say(f"Run {path} (identity {config.identity}).")
     with reporter.running():
-        stopped_by = train_run(
-            config, RunFolder(path), reporter, cast("WandbMode | None", wandb), origin
-        )
+        stopped_by = train_run(config, folder, reporter, cast("WandbMode | None", wandb), origin)
     if reporter.lost_output is not None:
         raise reporter.lost_output
     if stopped_by is None:
-        reporter.say(f"Done: {path}")
+        scores = [line["mean"] for line in folder.read(EVALUATIONS) if line["kind"] == "interim"]
+        if scores:
+            reporter.say(f"Scores on the way: {', '.join(f'{score:.2f}' for score in scores)}.")
+        where = shlex.quote(str(path))
+        reporter.say(f"Done. See more: ez watch {where}, or ez report {where} --plots plots")
         return 0
     console.show(f"Stopped by {stopped_by.name} and saved. Go on with: ez resume {path}")
     return 130 if stopped_by is signal.SIGINT else 75
