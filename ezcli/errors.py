@@ -71,6 +71,8 @@ class ReportError(EzError):
 
 def suggestion(name: str, allowed: list[str]) -> str:
     """The nearest allowed name, then all of them while they fit in a sentence."""
+    if not allowed:
+        return "There is none yet."
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     guess = f"Did you mean {near[0]!r}? " if near else ""
     shown = ", ".join(allowed[:30]) + (", …" if len(allowed) > 30 else "")

@@ -286,6 +286,10 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(arguments, message, ez, monkeyp
     assert not list(tmp_path.rglob("*.toml"))  # it can be mended under the same name
 
 
+def test_an_unknown_name_where_there_is_none_says_so(ez):
+    assert ez("study", "status", "x")[2].endswith("There is none yet.\n")
+
+
 def test_an_unknown_run_suggests(ez, tmp_path):
     RunFolder(run_path(tmp_path, "run")).create(tiny())
     code, _, err = ez("resume", "rum", "--runs-dir", tmp_path)

@@ -250,7 +250,7 @@ def test_runs_that_differ_are_refused_with_the_difference(ez, tmp_path):
         (["--games", "pongg"], 2, ("'pongg'", "pong")),
         (["--arms", "value"], 2, ("'value'", "value-prefix")),
         (["--resamples", "5"], 2, ("--resamples", "100")),
-        (["gone"], 1, ("'gone'", "ez runs")),
+        (["gone"], 2, ("'gone'", "ez runs")),
         (["-o", "gone/report.md"], 1, ("'gone/report.md'", "No such file")),
         (["-o", "runs/.md"], 2, ("'runs/.md'", "--format")),
         (["--format", "csv", "-o", "runs"], 1, ("'runs'",)),

@@ -203,7 +203,10 @@ def seeds_of(text: str | None, base: RunConfig) -> tuple[int, ...]:
         raise ConfigError(f"--seeds {text!r} is not allowed.", "Use 5 for 0 to 4, or 0,3,7.")
     if "," not in text:
         if not 1 <= int(text) <= 1000:
-            raise ConfigError(f"--seeds {text!r} is not allowed.", "Use 1 to 1000 of them.")
+            raise ConfigError(
+                f"--seeds {text!r} is not allowed.",
+                "Use a number from 1 to 1000, or the seeds themselves: 0,3,7.",
+            )
         return tuple(range(int(text)))
     return tuple(dict.fromkeys(map(int, parts)))
 

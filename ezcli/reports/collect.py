@@ -20,7 +20,7 @@ from ezcli.config import (
     with_changes,
 )
 from ezcli.envs.games import human_normalised, reference_scores
-from ezcli.errors import EzError, ReportError
+from ezcli.errors import ConfigError, EzError, ReportError
 from ezcli.experiments import catalogue
 from ezcli.experiments.design import FULL
 from ezcli.experiments.study import STUDIES, CellRecord, StudyFolder, study_names
@@ -116,7 +116,8 @@ def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
       runs_dir: where names are looked for.
 
     Raises:
-      ReportError: a name is nothing, or runs that were named do not belong together.
+      ConfigError: a name is nothing.
+      ReportError: runs that were named do not belong together.
     """
     if not names:
         return everything_in(runs_dir)
@@ -138,7 +139,7 @@ def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
             groups += inside
             said += more
         else:
-            raise ReportError(
+            raise ConfigError(
                 f"{name!r} is no run, no study and no folder.",
                 "`ez runs` lists runs, `ez study status` lists studies.",
             )

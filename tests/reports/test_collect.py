@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ezcli.config import resolve, to_toml
-from ezcli.errors import EzError, ReportError
+from ezcli.errors import ConfigError, EzError, ReportError
 from ezcli.reports.collect import collect, of_study, read_run, why_wrong
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 from tests.reports.helpers import evaluation, preset, raw, write_run, write_study
@@ -216,7 +216,7 @@ def test_runs_named_together_are_one_group(runs_dir, run):
     "name", ["nothing", "x" * 300, "a/" * 3000, "a\0b", "../nothing", "/nothing"]
 )
 def test_a_name_of_nothing_is_refused(runs_dir, run, name):
-    with pytest.raises(ReportError, match="is no run, no study and no folder"):
+    with pytest.raises(ConfigError, match="is no run, no study and no folder"):
         collect([name], runs_dir)
 
 
