@@ -99,6 +99,7 @@ class Group(NamedTuple):
     games: tuple[str, ...]  # all that were wanted, by name
     missing: tuple[Missing, ...]
     go_on: str = ""  # the command that trains what is missing
+    preset: str = ""  # of a study: its runs were trained from a copy
 
     @property
     def runs(self) -> list[Run]:
@@ -234,6 +235,7 @@ def of_study(folder: StudyFolder) -> Group:
         games,
         tuple(missing),
         folder.go_on,
+        study.preset,
     )
     for arm in group.arms:
         require_one_agent(group, arm)

@@ -523,7 +523,7 @@ def provenance_notes(group: Group) -> list[str]:
     episodes = sorted({run.episodes for run in runs})
     caps = sorted({run.config.env.evaluation_max_episode_steps for run in runs})
     seeds = sorted({run.config.seed for run in runs})
-    presets = sorted({run.preset for run in runs})
+    presets = [group.preset] if group.preset else sorted({run.preset for run in runs})
     notes = [
         f"{counted(len(runs), 'run')}; each score is the mean over {either(episodes)} episodes of "
         f"at most {either(caps)} env_steps, played with the last weights without exploration.",

@@ -69,6 +69,7 @@ def test_a_study_is_its_cells(runs_dir):
     (group,), said = collect(["mine"], runs_dir)
     assert said == []
     assert (group.name, group.kind, group.games, group.missing) == ("mine", "study", ("pong",), ())
+    assert group.preset == folder.study().preset != ""
     assert [arm.name for arm in group.arms] == ["full", "value-prefix"]
     assert group.arms[1].drops == ("value-prefix",)
     assert group.arms[1].changes == {"components.value_prefix": False}
