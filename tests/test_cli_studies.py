@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ezcli.commands import studies
+from ezcli.experiments import estimate
+from ezcli.experiments.estimate import Measured
 from ezcli.experiments.launch import Launcher, Outcome
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
-from ezcli.runs.measure import Measurement
 from tests.runs.helpers import ROOM, TINY, run, tiny
 
 SETS = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
@@ -23,8 +24,7 @@ ABLATE = ["ablate", "--drop", "value-prefix", "--seeds", "2", *SMALL]
 def at_once(monkeypatch):
     """No measuring, no training; the machine has no GPU."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    measured = Measurement(1800.0, 2**30, 2**20, 6)
-    monkeypatch.setattr("ezcli.runs.measure.measure", lambda config: measured)
+    monkeypatch.setattr(estimate, "measure", lambda config: Measured(config, 1800.0, 2**30, 2**20))
     monkeypatch.setattr(Launcher, "run", finish)
 
 
@@ -49,7 +49,7 @@ def test_the_plan_is_shown_before_anything_runs(ez):
     assert "Study mine: 2 arms x 2 seeds, 4 runs." in out
     assert "full nothing 0 0 2 value-prefix components.value_prefix = false 0 0 2" in out
     assert "Left: at most 2 h 00 min of training (2 scaled from other settings)" in out
-    assert "6 cycles of training just now" in out
+    assert "a train_step timed just now" in out
     assert out.index("Left:") < out.index("Done: all 4 runs")
 
 

@@ -3,19 +3,33 @@
 The first minutes of a run tell little about its last: a replay of 2,000 states gives reanalysis
 a fiftieth of the work that 100,000 do. So each piece of work is timed by itself, at its full size,
 and multiplied by how often a run does it (`operations.amounts`).
+
+`python -m ezcli.bench.cost` reads a config as JSON from standard input and prints the cost: a
+process of its own can be given up when a single train_step takes minutes.
 """
 
+import json
 import math
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ezcli.bench.inputs import (
+    Bench,
+    bench,
+    fill,
+    random_observations,
+    side_by_side,
+    wait,
+    zero_targets,
+)
 from ezcli.bench.operations import Amounts, Operations, amounts, num_parameters, operations
 from ezcli.bench.operations import parameters as parameters_of
-from ezcli.bench.parts import Bench, fill, random_observations, side_by_side, wait, zero_targets
 from ezcli.bench.timing import timed
+from ezcli.config import RunConfig
 from ezcli.efficientzero.assemble import make_batch
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.inference import RootNoise
@@ -26,7 +40,7 @@ from ezcli.efficientzero.search import search_constants
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
 from ezcli.envs.vector import VectorEnv
-from ezcli.runs.measure import disk_of_run
+from ezcli.runs.compute import resolve_compute
 from ezcli.runs.train import peak_memory
 from ezcli.runs.trainer import make_network
 
@@ -62,11 +76,6 @@ class Counted(NamedTuple):
     parameters: dict[str, int]  # by part of the network
     operations: Operations
     amounts: Amounts
-
-    @property
-    def decision(self) -> float:
-        """MACs of choosing one action."""
-        return self.operations.search
 
     @property
     def run(self) -> dict[str, float]:
@@ -180,3 +189,18 @@ def cost(at: Bench, times: Seconds, often: Amounts) -> Cost:
         device_memory_bytes=device_memory,
         disk_bytes=disk_of_run(config, at.spec.frame_shape, num_parameters(at.network)),
     )
+
+
+def disk_of_run(config: RunConfig, frame_shape: tuple[int, ...], parameters: int) -> int:
+    """Bytes of a finished run's folder, about.
+
+    A frame takes 500 bytes at most (the largest seen on Atari), and a parameter four bytes in five
+    places of each of the two checkpoints: learnt, acting, target, and twice in the optimiser.
+    """
+    return config.replay.capacity * min(math.prod(frame_shape), 500) + 2 * 5 * 4 * parameters
+
+
+if __name__ == "__main__":
+    asked = RunConfig.model_validate_json(sys.stdin.read())
+    _, found = measured(bench(asked, resolve_compute(asked.compute), SECONDS))
+    print(json.dumps(found._asdict()))

@@ -1,36 +1,36 @@
-"""The parts of a run that are timed, each on data of the shapes that a run has.
-
-Inputs are random but alike on every machine; a network has its first weights, which cost what
-trained ones do. Everything waits for the device before a clock is read.
-"""
+"""The parts of a run that are timed. Everything waits for the device before a clock is read."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ezcli.bench.cost import LEAST, measured
+from ezcli.bench.inputs import (
+    Bench,
+    fill,
+    random_batch,
+    random_observations,
+    side_by_side,
+    wait,
+    zero_targets,
+)
 from ezcli.bench.timing import Timing, timed
-from ezcli.config import RunConfig
 from ezcli.efficientzero.assemble import make_batch
-from ezcli.efficientzero.batch import Batch, Targets
-from ezcli.efficientzero.components import Rules, rules_for
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.inference import RootNoise, autocast
 from ezcli.efficientzero.kernels import expand_and_backup, select
 from ezcli.efficientzero.learner import Learner
 from ezcli.efficientzero.loss import losses, total_loss, unroll
-from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.policy import root_noise, tie_seeds
 from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.search import search_constants
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.efficientzero.tree import SearchConstants, new_tree
 from ezcli.envs.make import make_env
-from ezcli.envs.protocol import EnvSpec
 from ezcli.envs.vector import VectorEnv
-from ezcli.runs.compute import Compute, num_cores
+from ezcli.runs.compute import num_cores
 from ezcli.runs.measure import first_cycles
 from ezcli.runs.trainer import make_network
 from ezcli.words import counted
@@ -50,25 +50,6 @@ class Result(NamedTuple):
     high: float
     unit: str
     repeats: int
-
-
-class Bench(NamedTuple):
-    """What is timed, and how long."""
-
-    config: RunConfig
-    compute: Compute
-    spec: EnvSpec
-    network: Network  # in evaluation mode, on the device
-    rules: Rules
-    seconds: float  # for each figure
-
-
-def bench(config: RunConfig, compute: Compute, seconds: float) -> Bench:
-    """Builds what the parts need of a run."""
-    spec = make_env(config.env, evaluation=False).spec
-    network = make_network(config, spec.frame_shape, len(spec.action_names))
-    network.to(compute.device).eval()
-    return Bench(config, compute, spec, network, rules_for(config), seconds)
 
 
 def tree(at: Bench) -> Iterator[Result]:
@@ -103,19 +84,6 @@ def tree_work(roots: int, actions: int) -> Callable[[], object]:
             )
 
     return work
-
-
-def side_by_side(work: Callable[[], object], threads: int) -> Callable[[], object]:
-    """The same work in every one of several threads."""
-    if threads == 1:
-        return work
-    executor = ThreadPoolExecutor(threads)
-
-    def together() -> None:
-        for future in [executor.submit(work) for _ in range(threads)]:
-            future.result()
-
-    return together
 
 
 def search(at: Bench) -> Iterator[Result]:
@@ -189,22 +157,6 @@ def replay(at: Bench) -> Iterator[Result]:
         yield result("replay", f"draw and gather, {full}", timed(gather, at.seconds), 1e3, "ms")
 
 
-def fill(
-    replay: Replay, frames: FrameStore, spec: EnvSpec, states: int, rng: np.random.Generator
-) -> None:
-    """Adds random states until there are so many; episodes last 500 env_steps."""
-    frame = rng.integers(256, size=spec.frame_shape, dtype=np.uint8)
-    policy = np.full(len(spec.action_names), 1 / len(spec.action_names), np.float32)
-    num_envs = len(replay.length)
-    while replay.length.sum() < states:
-        for env in range(num_envs):
-            if replay.length[env] % 501 == 0:
-                frames.write(replay.begin_episode(env), frame)
-            else:
-                over = replay.length[env] % 501 == 500
-                frames.write(replay.add(env, 0, 0.0, policy, over), np.roll(frame, 1))
-
-
 def learner(at: Bench) -> Iterator[Result]:
     """One train_step, and its parts."""
     config, precision = at.config, at.compute.precision
@@ -254,19 +206,19 @@ def learner(at: Bench) -> Iterator[Result]:
 
 
 def run(at: Bench) -> Iterator[Result]:
-    """A whole run, from its first cycles; evaluations are not counted."""
+    """The first cycles of a run, and what the whole will take; evaluations are not counted."""
     found = first_cycles(at.config, max(15.0, 4 * at.seconds))
-    rate = at.config.schedule.train_steps / found.seconds
     figures = [
-        ("training", found.seconds / 3600, "h"),
-        ("training", rate, "train_steps/s"),
-        ("memory", found.memory_bytes / 2**30, "GiB"),
+        ("training, first cycles", found.train_steps_per_second, "train_steps/s", found.cycles),
+        ("memory", found.memory_bytes / 2**30, "GiB", found.cycles),
     ]
     if at.compute.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(at.compute.device)
-        figures.append(("GPU memory", peak / 2**30, "GiB"))
-    for what, value, unit in figures:
-        yield Result("run", what, value, value, value, unit, found.cycles)
+        figures.append(("GPU memory", peak / 2**30, "GiB", found.cycles))
+    _, whole = measured(at)
+    figures.append(("training, from its parts", whole.hours, "h", LEAST))
+    for what, value, unit, repeats in figures:
+        yield Result("run", what, value, value, value, unit, repeats)
 
 
 PARTS: dict[str, Callable[[Bench], Iterator[Result]]] = {
@@ -289,48 +241,3 @@ def rate(part: str, what: str, taken: Timing, count: int, unit: str) -> Result:
     """A figure that shrinks with time."""
     value, low, high = (count / seconds for seconds in (taken.median, taken.high, taken.low))
     return Result(part, what, value, low, high, unit, taken.repeats)
-
-
-def random_observations(at: Bench, batch: int) -> torch.Tensor:
-    """[B, C, H, W] uint8 on the device."""
-    channels, height, width = at.spec.frame_shape
-    shape = (batch, channels * at.config.env.frame_stack, height, width)
-    images = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
-    return torch.from_numpy(images).to(at.compute.device)
-
-
-def random_batch(at: Bench) -> Batch:
-    """A batch of the run's shapes."""
-    loss, device = at.config.loss, at.compute.device
-    size, positions = loss.batch_size, loss.unroll_steps + 1
-    actions = len(at.spec.action_names)
-    images = random_observations(at, size * positions).float() / 255
-    ones = torch.ones(size, positions, device=device)
-    return Batch(
-        observations=images.unflatten(0, (-1, positions)),
-        actions=torch.zeros(size, loss.unroll_steps, dtype=torch.int64, device=device),
-        is_state=ones,
-        value_prefix=ones[:, 1:] * 0.5,
-        value=ones,
-        policy=ones.unsqueeze(-1).expand(-1, -1, actions) / actions,
-        has_policy=ones,
-        weights=ones[:, 0],
-    )
-
-
-def zero_targets(at: Bench) -> Targets:
-    """Targets of one batch."""
-    loss, actions = at.config.loss, len(at.spec.action_names)
-    size, positions = loss.batch_size, loss.unroll_steps + 1
-    return Targets(
-        value_prefix=np.zeros((size, positions - 1), np.float32),
-        value=np.zeros((size, positions), np.float32),
-        policy=np.full((size, positions, actions), 1 / actions, np.float32),
-        has_policy=np.ones((size, positions), bool),
-    )
-
-
-def wait(at: Bench) -> None:
-    """Waits until the device has done what it was given."""
-    if at.compute.device.type == "cuda":
-        torch.cuda.synchronize(at.compute.device)

@@ -49,8 +49,8 @@ def measure(
     config: RunConfig, preset: str, parts: list[str], seconds: float, quiet: bool
 ) -> dict[str, Any]:
     """Every figure, with what it was measured on."""
+    from ezcli.bench.inputs import bench as prepare
     from ezcli.bench.parts import PARTS
-    from ezcli.bench.parts import bench as prepare
     from ezcli.runs.compute import resolve_compute
     from ezcli.runs.provenance import provenance
 

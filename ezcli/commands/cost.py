@@ -50,7 +50,7 @@ def estimate(
 ) -> dict[str, Any]:
     """All figures, as `--json` prints them."""
     from ezcli.bench import cost
-    from ezcli.bench.parts import bench
+    from ezcli.bench.inputs import bench
     from ezcli.runs.compute import memory_errors, resolve_compute
     from ezcli.runs.provenance import provenance
 

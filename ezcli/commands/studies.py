@@ -273,14 +273,12 @@ def cost_of(
     evidence = estimate.measured(runs_dir, existing.values())
     source = f"From {len(evidence)} finished runs here"
     if left and not any(estimate.is_alike(run.config, study.base) for run in evidence):
-        from ezcli.runs.measure import PATIENCE, measure
-
-        found = measure(study.base)
+        found = estimate.measure(study.base)
         if found is None:
-            slow = f"The first steps took more than {PATIENCE:.0f} s here, or were killed."
+            slow = f"A first train_step took more than {estimate.PATIENCE:.0f} s, or was killed."
             return estimate.total(left, [], jobs, slow)
-        evidence = [estimate.Measured(study.base, *found[:3])]
-        source = f"From {found.cycles} cycles of training just now, evaluations not counted"
+        evidence = [found]
+        source = "From a search and a train_step timed just now, evaluations not counted"
     return estimate.total(left, evidence, jobs, f"{source}; runs side by side slow each other.")
 
 

@@ -2,10 +2,12 @@
 
 A finished run with the same settings but for seed and game tells its seconds, memory and disk.
 Where there is none, the finished run with the fewest differences stands in, scaled by train_steps;
-and where no run here is like the full agent, its first cycles are measured (`ezcli.runs.measure`).
+and where no run here is like the full agent, its pieces of work are timed (`ezcli.bench.cost`).
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +26,9 @@ class Cost(NamedTuple):
     memory_bytes: int
     disk_bytes: int
     is_scaled: bool  # from a run with other settings
+
+
+PATIENCE = 120.0  # seconds after which a measurement is given up
 
 
 class Measured(NamedTuple):
@@ -71,6 +76,32 @@ def measured(runs_dir: Path, names: Iterable[str]) -> list[Measured]:
         except EzError:
             continue  # a damaged run is no evidence
     return found
+
+
+def measure(config: RunConfig) -> Measured | None:
+    """Times a run's pieces of work in another process; None if that took too long or was killed.
+
+    Raises:
+      EzError: the run cannot start at all.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ezcli.bench.cost"],
+            input=config.model_dump_json(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    if done.returncode < 0:  # such as for want of memory
+        return None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise EzError(f"The first steps of the run failed: {last}")
+    found = json.loads(done.stdout)
+    return Measured(config, 3600 * found["hours"], found["memory_bytes"], found["disk_bytes"])
 
 
 def disk_bytes(path: Path) -> int:

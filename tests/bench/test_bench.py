@@ -4,13 +4,15 @@ import json
 import math
 import time
 
+import numpy as np
 import pytest
 
-from ezcli.bench import parts
+from ezcli.bench import inputs, parts
+from ezcli.bench.cost import Cost
 from ezcli.bench.timing import Timing, timed
 from ezcli.commands import bench as command
 from ezcli.runs.compute import resolve_compute
-from ezcli.runs.measure import Measurement
+from ezcli.runs.measure import FirstCycles, first_cycles
 from tests.runs.helpers import tiny
 
 NUM_CORES = 2
@@ -24,14 +26,15 @@ def small(monkeypatch):
     monkeypatch.setattr(parts, "SEARCH_ROOTS", (2,))
     monkeypatch.setattr(parts, "ENVIRONMENTS", (1, 3))
     monkeypatch.setattr(parts, "num_cores", lambda: NUM_CORES)
-    measured = Measurement(7200.0, 2**30, 2**20, 6)
+    measured = FirstCycles(12.0, 2**30, 6)
     monkeypatch.setattr(parts, "first_cycles", lambda config, budget: measured)
+    monkeypatch.setattr(parts, "measured", lambda at: (None, Cost(2.0, {}, 2**30, None, 2**20)))
 
 
 @pytest.fixture(scope="module")
 def at():
     config = tiny()
-    return parts.bench(config, resolve_compute(config.compute), seconds=0.001)
+    return inputs.bench(config, resolve_compute(config.compute), seconds=0.001)
 
 
 def test_work_is_timed_often_enough_and_once_for_nothing():
@@ -77,10 +80,23 @@ def test_a_rate_counts_simulations_of_every_thread(at, monkeypatch):
     assert [r.value for r in parts.environment(at)] == [32, 96]
 
 
+def test_first_cycles_are_those_that_learn_but_for_two():
+    """A run so short that all of it is measured."""
+    found = first_cycles(tiny(), budget=60)
+    assert found.cycles == 7 - 1 - 2  # without their start
+    assert found.train_steps_per_second > 0
+    assert found.memory_bytes > 2**27
+
+
+@pytest.mark.slow
+def test_a_budget_ends_the_first_cycles():
+    assert first_cycles(tiny("catch", "schedule.env_steps=8000"), budget=0.0).cycles == 1
+
+
 def test_a_filled_replay_holds_whole_episodes(at):
-    replay = parts.Replay(at.config, 3, at.config.env.frame_stack)
-    frames = parts.FrameStore(replay.rows, at.spec.frame_shape, at.compute.device)
-    parts.fill(replay, frames, at.spec, replay.rows // 2, parts.np.random.default_rng(0))
+    replay = inputs.Replay(at.config, 3, at.config.env.frame_stack)
+    frames = inputs.FrameStore(replay.rows, at.spec.frame_shape, at.compute.device)
+    inputs.fill(replay, frames, at.spec, replay.rows // 2, np.random.default_rng(0))
     assert replay.length.sum() >= replay.rows // 2
     assert replay.num_sampleable > 0
 
@@ -105,7 +121,7 @@ def test_a_result_is_kept_and_compared_with(ez, tmp_path):
     assert ez(*BENCH, "-o", "one.json")[0] == 0
     kept = json.loads((tmp_path / "one.json").read_text())
     assert kept["device_name"]
-    assert kept["results"][-1]["unit"] == "GiB"
+    assert kept["results"][-1]["unit"] == "h"
     for result in kept["results"]:
         result["value"] /= 2
     (tmp_path / "half.json").write_text(json.dumps(kept))

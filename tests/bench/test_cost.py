@@ -7,8 +7,8 @@ import torch
 
 from ezcli.bench import cost
 from ezcli.bench.cost import Seconds
+from ezcli.bench.inputs import bench
 from ezcli.bench.operations import Amounts
-from ezcli.bench.parts import bench
 from ezcli.config import with_changes
 from ezcli.runs.compute import resolve_compute
 from ezcli.words import quantity

@@ -1,11 +1,15 @@
 """What a study will cost: from which runs it is told, and that nothing is told from nothing."""
 
+import subprocess
+
 import pytest
 
-from ezcli.experiments.estimate import Measured, is_alike, measured, total
+from ezcli.config import with_changes
+from ezcli.errors import EzError
+from ezcli.experiments import estimate
+from ezcli.experiments.estimate import Measured, is_alike, measure, measured, total
 from ezcli.experiments.study import plan
 from ezcli.runs.folder import RunFolder
-from ezcli.runs.measure import first_cycles, measure
 from tests.experiments.helpers import make_study
 from tests.runs.helpers import run, tiny
 
@@ -87,22 +91,25 @@ def test_finished_runs_are_evidence_and_no_others(tmp_path):
     assert RunFolder(tmp_path / "not-there").exists is False
 
 
-def test_the_first_cycles_tell_the_whole():
-    """A run so short that all of it is measured: the estimate is near the sum of its cycles."""
-    found = first_cycles(tiny(), budget=60)
-    assert found.cycles == 7 - 1 - 2  # of those that learn, but the first two and their start
-    assert 0 < found.seconds < 60
+def test_a_measurement_is_a_process_of_its_own(monkeypatch):
+    asked = tiny()
+    found = measure(asked)
+    assert found is not None
+    assert found.config == asked
+    assert 0 < found.seconds < 600
     assert found.memory_bytes > 2**27
     assert found.disk_bytes > 1000
+    monkeypatch.setattr(estimate, "PATIENCE", 0.01)
+    assert measure(asked) is None
 
 
-@pytest.mark.slow
-def test_a_budget_ends_the_measurement():
-    assert first_cycles(tiny("catch", "schedule.env_steps=8000"), budget=0.0).cycles == 1
-
-
-@pytest.mark.slow
-def test_a_measurement_is_a_process_of_its_own(monkeypatch):
-    assert measure(tiny()).seconds > 0
-    monkeypatch.setattr("ezcli.runs.measure.PATIENCE", 0.01)
+def test_a_measurement_that_was_killed_tells_nothing(monkeypatch):
+    killed = subprocess.CompletedProcess([], returncode=-9)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: killed)
     assert measure(tiny()) is None
+
+
+def test_a_measurement_that_fails_says_why():
+    nowhere = with_changes(tiny(), {"compute.device": "cuda:99"})
+    with pytest.raises(EzError, match=r"The first steps of the run failed: .*cuda:99"):
+        measure(nowhere)

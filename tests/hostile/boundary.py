@@ -71,7 +71,7 @@ def ez(*arguments, at):
         mock.patch("ezcli.runs.train.train", train),
         mock.patch("ezcli.runs.train.evaluate", unreachable),
         mock.patch("ezcli.runs.watch.play", unreachable),
-        mock.patch("ezcli.runs.measure.measure", return_value=None),
+        mock.patch("ezcli.experiments.estimate.measure", return_value=None),
         mock.patch("ezcli.commands.bench.measure", bench),
         mock.patch("ezcli.commands.cost.estimate", cost),
         mock.patch.object(sys, "argv", ["ez", *map(str, arguments)]),

@@ -1,0 +1,116 @@
+"""What is measured is measured on: a run's network, observations and batches of its shapes.
+
+Inputs are random but alike on every machine; a network has its first weights, which cost what
+trained ones do.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ezcli.config import RunConfig
+from ezcli.efficientzero.batch import Batch, Targets
+from ezcli.efficientzero.components import Rules, rules_for
+from ezcli.efficientzero.frames import FrameStore
+from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.replay import Replay
+from ezcli.envs.make import make_env
+from ezcli.envs.protocol import EnvSpec
+from ezcli.runs.compute import Compute
+from ezcli.runs.trainer import make_network
+
+
+class Bench(NamedTuple):
+    """What is timed, and how long."""
+
+    config: RunConfig
+    compute: Compute
+    spec: EnvSpec
+    network: Network  # in evaluation mode, on the device
+    rules: Rules
+    seconds: float  # for each figure
+
+
+def bench(config: RunConfig, compute: Compute, seconds: float) -> Bench:
+    """Builds what the parts need of a run."""
+    spec = make_env(config.env, evaluation=False).spec
+    network = make_network(config, spec.frame_shape, len(spec.action_names))
+    network.to(compute.device).eval()
+    return Bench(config, compute, spec, network, rules_for(config), seconds)
+
+
+def random_observations(at: Bench, batch: int) -> torch.Tensor:
+    """[B, C, H, W] uint8 on the device."""
+    channels, height, width = at.spec.frame_shape
+    shape = (batch, channels * at.config.env.frame_stack, height, width)
+    images = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    return torch.from_numpy(images).to(at.compute.device)
+
+
+def random_batch(at: Bench) -> Batch:
+    """A batch of the run's shapes."""
+    loss, device = at.config.loss, at.compute.device
+    size, positions = loss.batch_size, loss.unroll_steps + 1
+    actions = len(at.spec.action_names)
+    images = random_observations(at, size * positions).float() / 255
+    ones = torch.ones(size, positions, device=device)
+    return Batch(
+        observations=images.unflatten(0, (-1, positions)),
+        actions=torch.zeros(size, loss.unroll_steps, dtype=torch.int64, device=device),
+        is_state=ones,
+        value_prefix=ones[:, 1:] * 0.5,
+        value=ones,
+        policy=ones.unsqueeze(-1).expand(-1, -1, actions) / actions,
+        has_policy=ones,
+        weights=ones[:, 0],
+    )
+
+
+def zero_targets(at: Bench) -> Targets:
+    """Targets of one batch."""
+    loss, actions = at.config.loss, len(at.spec.action_names)
+    size, positions = loss.batch_size, loss.unroll_steps + 1
+    return Targets(
+        value_prefix=np.zeros((size, positions - 1), np.float32),
+        value=np.zeros((size, positions), np.float32),
+        policy=np.full((size, positions, actions), 1 / actions, np.float32),
+        has_policy=np.ones((size, positions), bool),
+    )
+
+
+def wait(at: Bench) -> None:
+    """Waits until the device has done what it was given."""
+    if at.compute.device.type == "cuda":
+        torch.cuda.synchronize(at.compute.device)
+
+
+def fill(
+    replay: Replay, frames: FrameStore, spec: EnvSpec, states: int, rng: np.random.Generator
+) -> None:
+    """Adds random states until there are so many; episodes last 500 env_steps."""
+    frame = rng.integers(256, size=spec.frame_shape, dtype=np.uint8)
+    policy = np.full(len(spec.action_names), 1 / len(spec.action_names), np.float32)
+    num_envs = len(replay.length)
+    while replay.length.sum() < states:
+        for env in range(num_envs):
+            if replay.length[env] % 501 == 0:
+                frames.write(replay.begin_episode(env), frame)
+            else:
+                over = replay.length[env] % 501 == 500
+                frames.write(replay.add(env, 0, 0.0, policy, over), np.roll(frame, 1))
+
+
+def side_by_side(work: Callable[[], object], threads: int) -> Callable[[], object]:
+    """The same work in every one of several threads."""
+    if threads == 1:
+        return work
+    executor = ThreadPoolExecutor(threads)
+
+    def together() -> None:
+        for future in [executor.submit(work) for _ in range(threads)]:
+            future.result()
+
+    return together
