@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from benchmarks.collect import collected
 from ezcli.cli import app
 from ezcli.config import preset_names, preset_path, read_toml, resolve
 from ezcli.runs.metrics import COLUMNS
@@ -68,3 +69,25 @@ def test_relative_links_lead_somewhere() -> None:
     for file in ROOT.glob("*.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
             assert (ROOT / target).exists(), f"{file.name} links to {target}"
+
+
+def test_the_tables_of_the_results_are_those_of_their_files() -> None:
+    page = (ROOT / "RESULTS.md").read_text()
+    names = re.findall(r"<!-- (benchmarks/results/\S+\.md) -->", page)
+    assert names
+    assert collected(page) == page
+    for name in names:
+        assert (ROOT / name).read_text().splitlines()[0].removeprefix("# ") in page
+
+
+@pytest.mark.parametrize("page", ["README.md", "RESULTS.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", text)
+    assert all((ROOT / link).exists() for link in links), links
+    headings = {
+        re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in text.splitlines()
+        if line.startswith("#")
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings

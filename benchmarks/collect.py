@@ -1,0 +1,29 @@
+"""Puts the tables of `ez report` into RESULTS.md: what stands between two marks is a file's content.
+
+    python benchmarks/collect.py          # after benchmarks/laptop.sh, or any `ez report -o`
+
+A mark is `<!-- benchmarks/results/NAME.md -->`, and `<!-- end -->` closes it. Headings go down two
+levels. `tests/test_docs.py` fails when the two differ, so that no table is edited by hand.
+"""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "RESULTS.md"
+MARKED = re.compile(r"(<!-- (benchmarks/results/\S+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def collected(page: str) -> str:
+    """The page with what its files hold now."""
+
+    def replaced(found: re.Match[str]) -> str:
+        begin, name, end = found.groups()
+        content = (ROOT / name).read_text(encoding="utf-8").strip()
+        return f"{begin}\n{re.sub('^#', '###', content, flags=re.MULTILINE)}\n\n{end}"
+
+    return MARKED.sub(replaced, page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(collected(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
