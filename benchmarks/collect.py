@@ -1,9 +1,9 @@
-"""Puts the tables of `ez report` into RESULTS.md: what stands between two marks is a file's content.
+"""Puts the tables of `ez report` into RESULTS.md, between two marks that name their file.
 
     python benchmarks/collect.py          # after benchmarks/laptop.sh, or any `ez report -o`
 
-A mark is `<!-- benchmarks/results/NAME.md -->`, and `<!-- end -->` closes it. Headings go down two
-levels. `tests/test_docs.py` fails when the two differ, so that no table is edited by hand.
+A mark is `<!-- benchmarks/results/NAME.md -->`, and `<!-- end -->` closes it. Headings go down
+three levels. `tests/test_docs.py` fails when the two differ: no table is edited by hand.
 """
 
 import re
@@ -20,7 +20,7 @@ def collected(page: str) -> str:
     def replaced(found: re.Match[str]) -> str:
         begin, name, end = found.groups()
         content = (ROOT / name).read_text(encoding="utf-8").strip()
-        return f"{begin}\n{re.sub('^#', '###', content, flags=re.MULTILINE)}\n\n{end}"
+        return f"{begin}\n{re.sub('^#', '####', content, flags=re.MULTILINE)}\n\n{end}"
 
     return MARKED.sub(replaced, page)
 

@@ -357,7 +357,8 @@ def cost(
         float | None, typer.Option(min=0, help="Power of this machine while it trains.")
     ] = None,
     measure: Annotated[
-        bool, typer.Option(help="Time a search and a train_step for the hours.")
+        bool,
+        typer.Option(help="Time a search and a train_step, for the hours."),
     ] = True,
     as_json: Json = False,
 ) -> None:

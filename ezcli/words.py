@@ -21,7 +21,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def quantity(count: float) -> str:
-    """Three digits and a prefix of the SI, such as `8.35 M`, `151 M`, `65.1 P`."""
+    """Three digits and a prefix of the SI, such as `8.35 M`, `151 M`, `66.9 P`."""
     for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if count >= 0.9995 * 10**power:
             return f"{count / 10**power:#.3g}".rstrip(".") + f" {prefix}"

@@ -26,7 +26,14 @@ from ezcli.bench.inputs import (
     wait,
     zero_targets,
 )
-from ezcli.bench.operations import Amounts, Operations, amounts, num_parameters, operations
+from ezcli.bench.operations import (
+    Amounts,
+    Operations,
+    amounts,
+    draws,
+    num_parameters,
+    operations,
+)
 from ezcli.bench.operations import parameters as parameters_of
 from ezcli.bench.timing import timed
 from ezcli.config import RunConfig
@@ -39,13 +46,14 @@ from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.search import search_constants
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
+from ezcli.envs.protocol import EnvSpec
 from ezcli.envs.vector import VectorEnv
-from ezcli.runs.compute import resolve_compute
+from ezcli.runs.compute import num_cores, resolve_compute
 from ezcli.runs.train import peak_memory
 from ezcli.runs.trainer import make_network
 
 SECONDS = 1.0  # for each piece of work
-LEAST = 2  # repeats of each piece of work
+REPEATS = 2  # of each piece of work, at least
 PLAYED = 32  # env_steps in a row
 FILLED = 2000  # states that batches are drawn from
 
@@ -95,39 +103,41 @@ def counted(at: Bench) -> Counted:
 
 
 def measured(at: Bench) -> tuple[Seconds, Cost]:
-    """Times each piece of work, and what a run made of them takes."""
+    """Times each piece of work, and says what a run made of them takes."""
     times = seconds(at)
-    return times, cost(at, times, amounts(at.config))
+    return times, cost(at, times)
 
 
 def seconds(at: Bench) -> Seconds:
-    """Times each piece of work; trains a network of its own for some steps."""
-    config, envs, states = (
-        at.config,
-        at.config.acting.num_envs,
-        at.config.reanalyse.roots_per_search,
-    )
+    """Times each piece of work; trains a network of its own for some steps.
+
+    The learner stays in memory while searches are timed, as in a run.
+    """
+    config, envs, threads = at.config, at.config.acting.num_envs, at.compute.threads
+    train_step = train_step_of(at)
+    training = timed(train_step, at.seconds, REPEATS).median
     constants = search_constants(config, at.rules.prefix_horizon)
     searcher = Searcher(at.network, constants, at.compute.precision, at.compute.search)
-    observations = random_observations(at, states)
-    fraction = config.search.root_exploration_fraction
+    states = config.reanalyse.roots_per_search
+    observations = random_observations(at, max(states, envs))
     rng, actions = np.random.default_rng(0), len(at.spec.action_names)
-    noise = root_noise(rng, states, actions, config.search.root_dirichlet_alpha)
-    ties = tie_seeds(rng, states)
+    noise = root_noise(rng, len(observations), actions, config.search.root_dirichlet_alpha)
+    ties = tie_seeds(rng, len(observations))
+    fraction = config.search.root_exploration_fraction
 
     def search(size: int) -> None:
         searcher.search(observations[:size], RootNoise(noise[:size], fraction), ties[:size])
 
     def each(work: Callable[[], object]) -> float:
-        together = side_by_side(work, at.compute.threads)
-        return timed(together, at.seconds, LEAST).median / (at.compute.threads * states)
+        together = side_by_side(work, threads)
+        return timed(together, at.seconds, REPEATS).median / (threads * states)
 
     return Seconds(
         env_step=env_step_seconds(at),
-        decision=timed(lambda: search(envs), at.seconds, LEAST).median / envs,
+        decision=timed(lambda: search(envs), at.seconds, REPEATS).median / envs,
         search=each(lambda: search(states)),
-        evaluation=each(lambda: searcher.evaluate(observations)),
-        train_step=train_step_seconds(at),
+        evaluation=each(lambda: searcher.evaluate(observations[:states])),
+        train_step=training,
     )
 
 
@@ -141,15 +151,16 @@ def env_step_seconds(at: Bench) -> float:
         for _ in range(PLAYED):
             envs.step(rng.integers(len(at.spec.action_names), size=number).tolist())
 
-    return timed(play, at.seconds, LEAST).median / (PLAYED * number)
+    return timed(play, at.seconds, REPEATS).median / (PLAYED * number)
 
 
-def train_step_seconds(at: Bench) -> float:
-    """Time of one train_step, from the replay to the new weights."""
+def train_step_of(at: Bench) -> Callable[[], None]:
+    """One train_step, from the replay to the new weights."""
     config, rng = at.config, np.random.default_rng(0)
     replay = Replay(config, len(at.spec.action_names), config.env.frame_stack)
     frames = FrameStore(replay.rows, at.spec.frame_shape, at.compute.device)
-    fill(replay, frames, at.spec, min(replay.rows // 2, FILLED), rng)
+    drawable = config.acting.num_envs * (config.lookahead + 2)
+    fill(replay, frames, at.spec, max(min(replay.rows // 2, FILLED), drawable), rng)
     network = make_network(config, at.spec.frame_shape, len(at.spec.action_names))
     learner = Learner(network.to(at.compute.device), config, at.rules, at.compute.precision)
     targets, size = zero_targets(at), config.loss.batch_size
@@ -159,45 +170,54 @@ def train_step_seconds(at: Bench) -> float:
         learner.step(make_batch(window, targets, replay, frames, config.loss, rng))
         wait(at)
 
-    return timed(train_step, at.seconds, LEAST).median
+    return train_step
 
 
-def cost(at: Bench, times: Seconds, often: Amounts) -> Cost:
+def cost(at: Bench, times: Seconds) -> Cost:
     """What a run takes whose pieces of work take so long.
 
-    On a CPU learning runs in one thread beside the rest, and searches for targets in as many as
-    there are; a GPU does one thing after the other.
+    A CPU learns in one thread while it collects in another and then searches in as many as there
+    are: in each cycle the longest of what must be waited for counts. A GPU is taken to do one thing
+    after the other, which is at most what a run takes there.
     """
-    config, threads = at.config, at.compute.threads
-    learning = often.train_steps * times.train_step
-    acting = config.schedule.env_steps * times.env_step + often.decisions * times.decision
-    reanalysis = often.searched * times.search + often.evaluated * times.evaluation
+    config, schedule, found = at.config, at.config.schedule, draws(at.config)
     on_gpu = at.compute.device.type == "cuda"
-    if on_gpu:
-        whole = learning + acting + reanalysis
-    else:
-        whole = max(learning, (learning + acting) / threads + reanalysis)
-    work = {"acting": acting, "reanalysis": reanalysis, "learning": learning}
-    if not on_gpu:
-        work["reanalysis"] *= threads
+    threads = 1 if on_gpu else at.compute.threads
+    cores = min(threads, num_cores())
+    shape = found.searched.shape
+    collects = (found.train_step < schedule.collecting_train_steps)[:, None]
+    each = schedule.env_steps_per_cycle * (times.env_step + times.decision)
+    acting = np.broadcast_to(np.where(collects, each, 0.0), shape)
+    learning = np.full(shape, schedule.sample_ahead * times.train_step)
+    reanalysis = found.searched * times.search + found.evaluated * times.evaluation
+    cycles = (learning + acting) / cores + reanalysis
+    if threads > 1:
+        cycles = np.maximum(cycles, np.maximum(learning, acting + reanalysis))
+    whole = schedule.random_env_steps * times.env_step + found.times * cycles.sum()
+    work = {"acting": acting, "reanalysis": cores * reanalysis, "learning": learning}
+    sums = {name: float(part.sum()) for name, part in work.items()}
     states, frame = config.replay.capacity, math.prod(at.spec.frame_shape)
-    device_memory = torch.cuda.max_memory_allocated(at.compute.device) if on_gpu else None
+    device_memory = torch.cuda.max_memory_reserved(at.compute.device) if on_gpu else None
     return Cost(
-        hours=whole / 3600,
-        shares={name: part / sum(work.values()) for name, part in work.items()},
+        hours=float(whole) / 3600,
+        shares={name: part / max(sum(sums.values()), 1e-30) for name, part in sums.items()},
         memory_bytes=peak_memory() + (0 if on_gpu else states * frame),
         device_memory_bytes=device_memory,
-        disk_bytes=disk_of_run(config, at.spec.frame_shape, num_parameters(at.network)),
+        disk_bytes=disk_of_run(config, at.spec, num_parameters(at.network)),
     )
 
 
-def disk_of_run(config: RunConfig, frame_shape: tuple[int, ...], parameters: int) -> int:
+def disk_of_run(config: RunConfig, spec: EnvSpec, parameters: int) -> int:
     """Bytes of a finished run's folder, about.
 
-    A frame takes 500 bytes at most (the largest seen on Atari), and a parameter four bytes in five
-    places of each of the two checkpoints: learnt, acting, target, and twice in the optimiser.
+    A frame takes 500 bytes at most (the largest seen on Atari). Each of the two checkpoints holds a
+    parameter of four bytes as it is learnt, acts and makes targets now and next, and once or twice
+    in the optimiser; and of each state 70 bytes and 8 for each action.
     """
-    return config.replay.capacity * min(math.prod(frame_shape), 500) + 2 * 5 * 4 * parameters
+    states = config.replay.capacity
+    frames = states * min(math.prod(spec.frame_shape), 500)
+    copies = 6 if config.optimiser.name == "adam" else 5
+    return frames + 2 * (copies * 4 * parameters + states * (70 + 8 * len(spec.action_names)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ trained ones do.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.replay import Replay
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec
-from ezcli.runs.compute import Compute
+from ezcli.runs.compute import Compute, make_executor
 from ezcli.runs.trainer import make_network
 
 
@@ -35,7 +34,11 @@ class Bench(NamedTuple):
 
 
 def bench(config: RunConfig, compute: Compute, seconds: float) -> Bench:
-    """Builds what the parts need of a run."""
+    """Builds what the parts need of a run.
+
+    Raises:
+      EzError: the environment cannot be made.
+    """
     spec = make_env(config.env, evaluation=False).spec
     network = make_network(config, spec.frame_shape, len(spec.action_names))
     network.to(compute.device).eval()
@@ -104,10 +107,8 @@ def fill(
 
 
 def side_by_side(work: Callable[[], object], threads: int) -> Callable[[], object]:
-    """The same work in every one of several threads."""
-    if threads == 1:
-        return work
-    executor = ThreadPoolExecutor(threads)
+    """The same work in every one of several threads, as a run makes them."""
+    executor = make_executor(threads)
 
     def together() -> None:
         for future in [executor.submit(work) for _ in range(threads)]:

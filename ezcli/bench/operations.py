@@ -17,34 +17,48 @@ from torch.utils.flop_counter import FlopCounterMode
 from ezcli.config import RunConfig
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.folded import fold
 from ezcli.efficientzero.loss import losses, total_loss, unroll
 from ezcli.efficientzero.network import Network
 from ezcli.envs.protocol import EnvSpec
 
-MOST_PERIODS = 10_000  # target networks that are looked at one by one
+MOST_NETWORKS = 10_000  # target networks that are looked at one by one
 
 
 class Operations(NamedTuple):
     """MACs of one piece of work each, with the whole batch where there is one."""
 
-    initial_inference: int  # of one state: h and f
-    recurrent_inference: int  # of one state: g and f
+    initial_inference: int  # of one state, as searches make it: h and f of the folded network
+    recurrent_inference: int  # likewise: g and f
     search: int  # of one root, with all simulations
     train_step: int  # forward and backward, with the consistency branch if the run has one
 
 
+class Draws(NamedTuple):
+    """What the draws of a run have to do, [networks, draws]: of each target network, in order.
+
+    A draw makes the targets of `sample_ahead` train_steps.
+    """
+
+    train_step: np.ndarray  # [networks] in the middle of each network's
+    asked: np.ndarray  # policy targets that a search must give
+    searched: np.ndarray  # searches made for them
+    evaluated: np.ndarray  # states whose value the network must say without a search
+    times: float  # draws of the run for each of these
+
+
 class Amounts(NamedTuple):
-    """How often a whole run does each; evaluations and their games are not counted."""
+    """How often a whole run does each; its evaluations are not counted."""
 
     decisions: float  # searches that choose an action
-    asked: float  # policy targets that a search must give
-    searched: float  # searches made for them
-    evaluated: float  # states whose value is needed without a search
+    asked: float  # as in `Draws`
+    searched: float
+    evaluated: float
     train_steps: float
 
 
 def parameters(network: Network) -> dict[str, int]:
-    """Learnt numbers of each part, by name; they add up to those of the network."""
+    """Trainable parameters of each part, by name; they add up to those of the network."""
     dynamics, prediction = network.dynamics, network.prediction
     parts: dict[str, tuple[nn.Module, ...]] = {
         "representation": (network.representation,),
@@ -60,7 +74,7 @@ def parameters(network: Network) -> dict[str, int]:
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Learnt numbers of a module."""
+    """Trainable parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -72,19 +86,18 @@ def operations(config: RunConfig, spec: EnvSpec, network: Network) -> Operations
       spec: of its environment.
       network: its network; not changed.
     """
-    network = copy.deepcopy(network).to("meta")
+    searching = fold(network, "float32").to("meta")
+    network = copy.deepcopy(network).to("meta").train()
     channels, height, width = spec.frame_shape
     channels *= config.env.frame_stack
-    network.eval()
     with torch.no_grad():
         image = torch.empty(1, channels, height, width, device="meta")
-        root = network.initial_inference(image)
+        root = searching.initial_inference(image)
         action = torch.zeros(1, dtype=torch.int64, device="meta")
-        initial = macs(lambda: network.initial_inference(image))
+        initial = macs(lambda: searching.initial_inference(image))
         recurrent = macs(
-            lambda: network.recurrent_inference(root.latent, root.prefix_state, action)
+            lambda: searching.recurrent_inference(root.latent, root.prefix_state, action)
         )
-    network.train()
     batch = empty_batch(config, (channels, height, width), len(spec.action_names))
     rules = rules_for(config)
 
@@ -123,50 +136,61 @@ def empty_batch(config: RunConfig, image: tuple[int, int, int], actions: int) ->
     )
 
 
-def amounts(config: RunConfig) -> Amounts:
-    """How often a whole run decides, searches for targets, and learns.
+def draws(config: RunConfig) -> Draws:
+    """What each draw of a run has to do.
 
-    With `reanalyse.memoise` a target network searches each state once. How many states its batches
+    With `reanalyse.memoise` a target network searches each state once. How many states the batches
     name is taken as if windows were drawn uniformly: w windows of k states leave a share of
     exp(-w k / N) of N states untouched. Ends of episodes and priorities make it fewer.
     """
     schedule, loss, ahead = config.schedule, config.loss, config.schedule.sample_ahead
-    positions, td_steps = loss.unroll_steps + 1, rules_for(config).td_steps
-    chosen = round(config.reanalyse.ratio * loss.batch_size)  # windows of a batch that are searched
-    asked = searched = evaluated = 0.0
     networks = math.ceil(schedule.train_steps / schedule.target_update_interval)
-    periods = min(networks, MOST_PERIODS)  # of a very long run some stand for all
-    for period in range(periods):
-        steps = schedule.train_steps / networks
-        states = states_at(config, (period + 0.5) * schedule.train_steps / periods)
-        by_policy = steps * chosen * positions / states  # how often each state is named
-        by_value = steps * loss.batch_size * positions / states
-        beyond = td_steps(np.linspace(0, states, num=100).astype(np.int64)).mean()
-        asked += by_policy * states
-        if config.value.value_source == "search":
-            named = steps * loss.batch_size * (positions + beyond) / states
-            times = -math.expm1(-named) if config.reanalyse.memoise else by_policy + by_value
-            searched += times * states
-            continue
-        searched += (-math.expm1(-by_policy) if config.reanalyse.memoise else by_policy) * states
-        # Evaluated is what a draw names as a bootstrap only, and no draw before has named at all.
-        draws = steps / ahead
-        unsearched = math.exp(-by_policy / draws)
-        untouched = math.exp(-ahead * loss.batch_size * (positions + beyond) / states)
-        share = (unsearched - untouched) / (1 - untouched)
-        evaluated += share * (1 - untouched**draws) * states
-    each = networks / max(periods, 1)
+    shown = min(networks, MOST_NETWORKS)  # of a very long run some stand for all
+    train_step = (np.arange(shown) + 0.5) * schedule.train_steps / max(shown, 1)
+    draw = np.arange(schedule.target_update_interval // ahead)
+    states = states_at(config, train_step)[:, None]
+    positions = loss.unroll_steps + 1
+    chosen = ahead * round(config.reanalyse.ratio * loss.batch_size)  # windows that are searched
+    windows = ahead * loss.batch_size
+    td_steps = rules_for(config).td_steps
+    ages = (states * np.linspace(0, 1, num=100)).astype(np.int64)
+    beyond = np.minimum(td_steps(ages), positions).mean(1, keepdims=True)
+    asked = np.full((shown, len(draw)), float(chosen * positions))
+    # How often a draw names each state: for a policy, and for a policy or a bootstrap.
+    by_policy, by_any = (
+        chosen * positions / states,
+        (chosen * beyond + windows * positions) / states,
+    )
+    unnamed = np.exp(-by_any * draw)  # by the draws before
+    if config.value.value_source == "search":
+        searched = -np.expm1(-by_any) * unnamed * states
+        if not config.reanalyse.memoise:
+            searched = asked + windows * positions
+        evaluated = np.zeros_like(asked)
+    else:
+        searched = -np.expm1(-by_policy) * np.exp(-by_policy * draw) * states
+        if not config.reanalyse.memoise:
+            searched = asked
+        evaluated = (np.exp(-by_policy) - np.exp(-by_any)) * unnamed * states
+    times = schedule.train_steps / ahead / max(asked.size, 1)
+    return Draws(train_step, asked, searched, evaluated, times)
+
+
+def amounts(config: RunConfig) -> Amounts:
+    """How often a whole run decides, searches for targets, and learns."""
+    found = draws(config)
     return Amounts(
-        decisions=schedule.env_steps - schedule.random_env_steps,
-        asked=each * asked,
-        searched=each * searched,
-        evaluated=each * evaluated,
-        train_steps=schedule.train_steps,
+        decisions=config.schedule.env_steps - config.schedule.random_env_steps,
+        asked=float(found.times * found.asked.sum()),
+        searched=float(found.times * found.searched.sum()),
+        evaluated=float(found.times * found.evaluated.sum()),
+        train_steps=config.schedule.train_steps,
     )
 
 
-def states_at(config: RunConfig, train_step: float) -> float:
-    """About how many states the replay holds by then."""
-    schedule = config.schedule
+def states_at(config: RunConfig, train_step: np.ndarray) -> np.ndarray:
+    """About how many states can be drawn by then; those about to be overwritten cannot."""
+    schedule, envs = config.schedule, config.acting.num_envs
     collected = schedule.random_env_steps + train_step / schedule.train_steps_per_env_step
-    return min(collected, schedule.env_steps, config.replay.capacity)
+    kept = config.replay.capacity - envs * config.guard_rows(config.env.frame_stack)
+    return np.minimum(collected, min(schedule.env_steps, kept))

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ezcli.bench.cost import LEAST, measured
+from ezcli.bench.cost import REPEATS, measured
+from ezcli.bench.cycles import first_cycles
 from ezcli.bench.inputs import (
     Bench,
     fill,
@@ -31,7 +32,6 @@ from ezcli.efficientzero.tree import SearchConstants, new_tree
 from ezcli.envs.make import make_env
 from ezcli.envs.vector import VectorEnv
 from ezcli.runs.compute import num_cores
-from ezcli.runs.measure import first_cycles
 from ezcli.runs.trainer import make_network
 from ezcli.words import counted
 
@@ -207,16 +207,19 @@ def learner(at: Bench) -> Iterator[Result]:
 
 def run(at: Bench) -> Iterator[Result]:
     """The first cycles of a run, and what the whole will take; evaluations are not counted."""
+    on_gpu = at.compute.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(at.compute.device)
     found = first_cycles(at.config, max(15.0, 4 * at.seconds))
     figures = [
         ("training, first cycles", found.train_steps_per_second, "train_steps/s", found.cycles),
         ("memory", found.memory_bytes / 2**30, "GiB", found.cycles),
     ]
-    if at.compute.device.type == "cuda":
+    if on_gpu:
         peak = torch.cuda.max_memory_allocated(at.compute.device)
         figures.append(("GPU memory", peak / 2**30, "GiB", found.cycles))
     _, whole = measured(at)
-    figures.append(("training, from its parts", whole.hours, "h", LEAST))
+    figures.append(("training, from its parts", whole.hours, "h", REPEATS))
     for what, value, unit, repeats in figures:
         yield Result("run", what, value, value, value, unit, repeats)
 

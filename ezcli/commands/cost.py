@@ -29,6 +29,8 @@ def cost(
     for option, rate in (("--price-per-hour", price_per_hour), ("--watts", watts)):
         if rate is not None and not math.isfinite(rate):
             raise ConfigError(f"{option} {rate} is no amount.", "Give a number such as 2.50.")
+        if rate is not None and not measure:
+            raise ConfigError(f"{option} needs the hours.", "Leave out --no-measure.")
     if preset is None:
         preset, because = default_preset(env, device)
         console.note(f"Preset {preset}: {because}.")
@@ -48,7 +50,11 @@ def estimate(
     measure: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    """All figures, as `--json` prints them."""
+    """All figures, as `--json` prints them.
+
+    Raises:
+      EzError: the device or the environment is not there, or memory ran out.
+    """
     from ezcli.bench import cost
     from ezcli.bench.inputs import bench
     from ezcli.runs.compute import memory_errors, resolve_compute
@@ -79,7 +85,7 @@ def counted_figures(counted: "Counted", config: RunConfig) -> dict[str, Any]:
     """What is known without a clock."""
     run, schedule = counted.run, config.schedule
     return {
-        "parameters": {**counted.parameters, "whole": sum(counted.parameters.values())},
+        "parameters": {**counted.parameters, "total": sum(counted.parameters.values())},
         "macs": {
             **counted.operations._asdict(),
             "env_step": sum(run.values()) / schedule.env_steps,
@@ -107,7 +113,7 @@ def run_figures(whole: "Cost", price_per_hour: float | None, watts: float | None
 
 def show(found: dict[str, Any]) -> None:
     """The figures as tables."""
-    console.show(f"{found['preset']} on {found['game']}")
+    console.show(f"Preset {found['preset']}, {found['game']}")
     parts, macs, often = found["parameters"], found["macs"], found["amounts"]
     console.show("")
     console.show_table(
@@ -125,14 +131,13 @@ def show(found: dict[str, Any]) -> None:
     ]
     console.show("")
     console.show_table(
-        ("of one", "multiply-accumulates", "is"),
+        ("what", "multiply-accumulates", "made of"),
         [(name, quantity(count), what) for name, count, what in rows],
     )
     console.tell(
         f"A run makes {often['decisions']:,.0f} decisions and {often['train_steps']:,.0f} "
         f"train_steps. About {often['searched']:,.0f} searches give its {often['asked']:,.0f} "
-        "policy targets. "
-        "Evaluations are not counted."
+        "policy targets. Evaluations are not counted."
     )
     if "hours" in found:
         show_run(found)
@@ -141,8 +146,10 @@ def show(found: dict[str, Any]) -> None:
 def show_run(found: dict[str, Any]) -> None:
     """What the run takes here."""
     where = "main memory" if found["device_memory_bytes"] else "memory"
+    hours = "at most" if found["device_memory_bytes"] else "about"
+    made_of = f"without evaluations; {shares(found['shares'])}"
     rows = [
-        ("time", duration(3600 * found["hours"]), shares(found["shares"])),
+        ("time", f"{hours} {duration(3600 * found['hours'])}", made_of),
         (where, size(found["memory_bytes"]), "with a full replay"),
     ]
     if found["device_memory_bytes"]:
@@ -151,13 +158,23 @@ def show_run(found: dict[str, Any]) -> None:
     if "kilowatt_hours" in found:
         rows.append(("energy", f"{found['kilowatt_hours']:.3g} kWh", "at the power given"))
     if "price" in found:
-        rows.append(("price", f"{found['price']:.2f}", "at the price given, in its currency"))
+        rows.append(("price", price(found["price"]), "at the price given, in its currency"))
     console.show(f"\nA run on {found['device_name']}, {found['precision']}")
-    console.show_table(("what", "about", ""), rows)
+    console.show_table(("what", "estimate", ""), rows)
 
 
 def shares(parts: dict[str, float]) -> str:
     """Such as `acting <1%, learning 97%`."""
     whole = sum(parts.values())
+    if not whole:
+        return "nothing"
     percents = {name: f"{part / whole:.0%}" for name, part in parts.items()}
-    return ", ".join(f"{name} {'<1%' if text == '0%' else text}" for name, text in percents.items())
+    return ", ".join(
+        f"{name} {'<1%' if text == '0%' and parts[name] else text}"
+        for name, text in percents.items()
+    )
+
+
+def price(amount: float) -> str:
+    """Two digits behind the point, or three that count."""
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from ezcli import console, doctor
 from ezcli.commands.training import build_config, default_preset, on_device
-from ezcli.config import RunConfig, use_env
+from ezcli.config import RunConfig, use_env, with_changes
 from ezcli.envs.games import ATARI_100K, check_game
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.experiments import catalogue, estimate
@@ -266,16 +266,24 @@ def run_state(runs_dir: Path, run: PlannedRun) -> str:
     return catalogue.state(folder) if folder.exists else "new"
 
 
+def threads_of(study: Study, jobs: int) -> int:
+    """Threads of each run: those asked for, or its share of the cores."""
+    from ezcli.runs.compute import num_cores
+
+    return study.base.compute.threads or max(1, num_cores() // jobs)
+
+
 def cost_of(
     study: Study, left: list[PlannedRun], runs_dir: Path, existing: dict[str, str], jobs: int
 ) -> estimate.Total:
-    """What the runs that are left will cost; measures for some seconds if no run here tells."""
+    """What the runs that are left will cost; times a run's pieces of work if no run here tells."""
     evidence = estimate.measured(runs_dir, existing.values())
     source = f"From {len(evidence)} finished runs here"
     if left and not any(estimate.is_alike(run.config, study.base) for run in evidence):
-        found = estimate.measure(study.base)
+        threads = threads_of(study, jobs)
+        found = estimate.measure(with_changes(study.base, {"compute.threads": threads}))
         if found is None:
-            slow = f"A first train_step took more than {estimate.PATIENCE:.0f} s, or was killed."
+            slow = f"Timing a run took more than {estimate.PATIENCE:.0f} s, or was killed."
             return estimate.total(left, [], jobs, slow)
         evidence = [found]
         source = "From a search and a train_step timed just now, evaluations not counted"
@@ -319,7 +327,7 @@ def cost_text(cost: estimate.Total) -> str:
     alone, together = (duration(3600 * (h or 0)) for h in (cost.run_hours, cost.hours))
     memory, disk = (size(count or 0) for count in (cost.memory_bytes, cost.disk_bytes))
     return (
-        f"Left: at most {alone} of training{scaled}, about {together} side by side; {memory} of "
+        f"Left: about {alone} of training{scaled}, {together} side by side; {memory} of "
         f"memory, {disk} of disk. {cost.source}"
     )
 
@@ -362,9 +370,8 @@ def execute(
 ) -> int:
     """Trains what is left, and says how the study stands."""
     from ezcli.experiments.launch import Launcher
-    from ezcli.runs.compute import num_cores
 
-    threads = study.base.compute.threads or max(1, num_cores() // jobs)
+    threads = threads_of(study, jobs)
     reporter = console.StudyReporter(folder.runs_dir, quiet)
     launcher = Launcher(folder, runs, jobs, devices_of(execution), threads, reporter)
     with reporter.running():

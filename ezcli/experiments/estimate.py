@@ -99,8 +99,8 @@ def measure(config: RunConfig) -> Measured | None:
         return None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise EzError(f"The first steps of the run failed: {last}")
-    found = json.loads(done.stdout)
+        raise EzError(f"Timing the run's pieces of work failed: {last}")
+    found = json.loads(done.stdout.splitlines()[-1])  # an environment of the user's may print too
     return Measured(config, 3600 * found["hours"], found["memory_bytes"], found["disk_bytes"])
 
 

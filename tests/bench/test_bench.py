@@ -9,10 +9,10 @@ import pytest
 
 from ezcli.bench import inputs, parts
 from ezcli.bench.cost import Cost
+from ezcli.bench.cycles import FirstCycles, first_cycles
 from ezcli.bench.timing import Timing, timed
 from ezcli.commands import bench as command
 from ezcli.runs.compute import resolve_compute
-from ezcli.runs.measure import FirstCycles, first_cycles
 from tests.runs.helpers import tiny
 
 NUM_CORES = 2

@@ -1,26 +1,37 @@
 """`ez cost`: from times of single pieces to a run, and what is printed."""
 
 import json
+import warnings
 
+import numpy as np
 import pytest
 import torch
 
 from ezcli.bench import cost
 from ezcli.bench.cost import Seconds
 from ezcli.bench.inputs import bench
-from ezcli.bench.operations import Amounts
+from ezcli.bench.operations import Draws
 from ezcli.config import with_changes
+from ezcli.experiments.estimate import disk_bytes
 from ezcli.runs.compute import resolve_compute
 from ezcli.words import quantity
-from tests.runs.helpers import tiny
+from tests.runs.helpers import run, tiny
 
-TIMES = Seconds(env_step=1.0, decision=2.0, search=10.0, evaluation=1.0, train_step=36.0)
-OFTEN = Amounts(decisions=90, asked=1000, searched=60, evaluated=40, train_steps=100)
+TIMES = Seconds(env_step=1.0, decision=2.0, search=10.0, evaluation=1.0, train_step=8.0)
+SEARCHED, EVALUATED = np.array([[6.0, 0.0], [3.0, 1.0]]), np.array([[4.0, 0.0], [2.0, 0.0]])
+ASKED = np.full((2, 2), 9.0)
 
 
-@pytest.fixture(scope="module")
-def at():
-    config = with_changes(tiny(), {"schedule.env_steps": 104, "replay.capacity": 1000})
+@pytest.fixture
+def at(monkeypatch):
+    """A run of eight draws: two networks of two draws each stand for twice as many."""
+    config = with_changes(tiny(), {"replay.capacity": 1000})
+    schedule = config.schedule
+    assert (schedule.env_steps_per_cycle, schedule.sample_ahead) == (8, 2)
+    train_step = np.array([0, schedule.collecting_train_steps])  # the second no longer collects
+    found = Draws(train_step, ASKED, SEARCHED, EVALUATED, times=2.0)
+    monkeypatch.setattr(cost, "draws", lambda config: found)
+    monkeypatch.setattr(cost, "num_cores", lambda: 2)
     return bench(config, resolve_compute(config.compute), seconds=0.001)
 
 
@@ -28,30 +39,44 @@ def on(at, threads: int = 1, device: str = "cpu"):
     return at._replace(compute=at.compute._replace(threads=threads, device=torch.device(device)))
 
 
+def seconds_of(cycles: list[float], at) -> float:
+    """A run of these cycles, each twice, after its random play."""
+    return at.config.schedule.random_env_steps * TIMES.env_step + 2 * sum(cycles)
+
+
+LEARNING, ACTING = 2 * 8.0, 8 * 3.0
+REANALYSIS = [6 * 10 + 4.0, 0.0, 3 * 10 + 2.0, 10.0]
+
+
 def test_one_thread_does_one_thing_after_the_other(at):
-    found = cost.cost(on(at), TIMES, OFTEN)
-    acting, reanalysis, learning = 104 + 180, 640, 3600
-    assert found.hours == pytest.approx((acting + reanalysis + learning) / 3600)
-    assert found.shares == pytest.approx(
-        {"acting": 284 / 4524, "reanalysis": 640 / 4524, "learning": 3600 / 4524}
-    )
+    found = cost.cost(on(at), TIMES)
+    cycles = [LEARNING + a + r for a, r in zip([ACTING] * 2 + [0, 0], REANALYSIS, strict=True)]
+    assert 3600 * found.hours == pytest.approx(seconds_of(cycles, at))
+    whole = 4 * LEARNING + 2 * ACTING + sum(REANALYSIS)
+    shares = {"acting": 2 * ACTING, "reanalysis": sum(REANALYSIS), "learning": 4 * LEARNING}
+    assert found.shares == pytest.approx({k: part / whole for k, part in shares.items()})
     assert found.device_memory_bytes is None
 
 
-def test_threads_share_the_rest_until_learning_alone_fills_one(at):
-    two = cost.cost(on(at, threads=2), TIMES, OFTEN)
-    assert two.hours == pytest.approx(3600 / 3600)  # learning, more than half of all
-    quick = TIMES._replace(train_step=4.0)
-    two = cost.cost(on(at, threads=2), quick, OFTEN)
-    assert two.hours == pytest.approx(((284 + 400) / 2 + 640) / 3600)
-    assert two.shares["reanalysis"] == pytest.approx(1280 / (284 + 1280 + 400))
+@pytest.mark.parametrize("threads", [2, 16])
+def test_in_each_cycle_the_longest_of_what_is_waited_for_counts(at, threads):
+    """Two cores, however many threads: all busy; collecting, then searching; or learning alone."""
+    found = cost.cost(on(at, threads), TIMES)
+    busy = [(LEARNING + ACTING) / 2 + 64, (LEARNING + ACTING) / 2, LEARNING / 2 + 32, 18]
+    one_after_the_other = [ACTING + 64, ACTING, 32, 10]
+    cycles = [max(LEARNING, b, o) for b, o in zip(busy, one_after_the_other, strict=True)]
+    assert cycles == [88, 24, 40, 18]
+    assert 3600 * found.hours == pytest.approx(seconds_of(cycles, at))
+    assert found.shares["reanalysis"] == pytest.approx(
+        2 * sum(REANALYSIS) / (2 * sum(REANALYSIS) + 4 * LEARNING + 2 * ACTING)
+    )
 
 
 def test_a_gpu_does_one_thing_after_the_other_and_holds_the_frames(at, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 12345)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 12345)
     monkeypatch.setattr(cost, "peak_memory", lambda: 1000)
-    gpu, cpu = (cost.cost(on(at, 8, device), TIMES, OFTEN) for device in ("cuda", "cpu"))
-    assert gpu.hours == pytest.approx(4524 / 3600)
+    gpu, cpu = (cost.cost(on(at, threads, d), TIMES) for threads, d in ((8, "cuda"), (1, "cpu")))
+    assert gpu.hours == pytest.approx(cpu.hours)
     assert (gpu.memory_bytes, gpu.device_memory_bytes) == (1000, 12345)
     assert cpu.memory_bytes == 1000 + 1000 * 12  # frames of 4 x 3 pixels
 
@@ -60,7 +85,26 @@ def test_every_piece_of_work_takes_time(at):
     times, whole = cost.measured(at)
     assert all(0 < taken < 10 for taken in times)
     assert 0 < whole.hours < 1
-    assert whole.disk_bytes > 0
+
+
+@pytest.mark.slow
+def test_the_disk_is_that_of_a_run(tmp_path):
+    config = tiny("keydoor", "replay.capacity=3000")
+    folder = run(tmp_path / "run", config)
+    spec = bench(config, resolve_compute(config.compute), 0.1)
+    expected = cost.disk_of_run(config, spec.spec, cost.num_parameters(spec.network))
+    checkpoints = [p for p in (folder.path / "checkpoints").iterdir() if p.is_dir()]
+    kept = disk_bytes(folder.path / "checkpoints") / len(checkpoints)
+    frames = config.replay.capacity * 48
+    assert 2 * kept == pytest.approx(expected - frames, rel=0.2)
+
+
+def test_few_states_with_a_long_lookahead_can_be_drawn():
+    config = with_changes(tiny(), {"value.td_steps": 60, "replay.capacity": 4000})
+    at = bench(config, resolve_compute(config.compute), seconds=0.001)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cost.train_step_of(at)()
 
 
 COST = ("cost", "--preset", "smoke", "--env", "catch", "--device", "cpu")
@@ -73,11 +117,13 @@ def test_what_is_printed(ez, monkeypatch):
     assert err.startswith("Timing a search and a train_step on ")
     hours = json.loads(ez(*COST, "--json")[1])["hours"]
     lines = {line.split("  ")[0]: line for line in out.splitlines()}
-    assert f"{2 * hours:.2f}" in lines["price"]
+    assert f"{2 * hours:.3g}" in lines["price"]
+    assert "without evaluations" in out
     assert f"{hours / 2:.3g} kWh" in lines["energy"]
-    assert {"time", "memory", "disk", "train_step", "whole"} <= lines.keys()
+    assert {"time", "memory", "disk", "train_step", "total"} <= lines.keys()
     assert "GPU memory" not in lines
-    assert max(map(len, out.splitlines())) <= 80 or "A run makes" in out
+    tables = [line for line in out.splitlines() if not line.startswith("A run makes")]
+    assert max(map(len, tables)) <= 80
 
 
 def test_nothing_is_timed_that_was_not_asked_for(ez, monkeypatch):
@@ -87,8 +133,23 @@ def test_nothing_is_timed_that_was_not_asked_for(ez, monkeypatch):
     assert "A run on" not in out
     found = json.loads(ez(*COST, "--no-measure", "--json")[1])
     assert "hours" not in found
-    assert found["parameters"]["whole"] == sum(found["parameters"].values()) / 2
+    assert found["parameters"]["total"] == sum(found["parameters"].values()) / 2
     assert found["macs"]["run"] == pytest.approx(sum(found["macs_of_run"].values()))
+
+
+def test_a_run_that_learns_nothing_computes_nothing(ez):
+    sets = ("--set", "schedule.random_env_steps=3600", "--set", "schedule.final_train_steps=0")
+    code, out, _ = ez("cost", "--env", "catch", *sets, "--no-measure")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("run ")]
+    assert line.split() == ["run", "0", "nothing"]
+
+
+@pytest.mark.parametrize("option", ["--price-per-hour", "--watts"])
+def test_energy_and_money_need_the_hours(ez, option):
+    code, _, err = ez(*COST, option, "2", "--no-measure")
+    assert code == 2
+    assert f"{option} needs the hours" in err
 
 
 @pytest.mark.parametrize("option", ["--price-per-hour", "--watts"])

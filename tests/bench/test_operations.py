@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from ezcli.bench.operations import Operations, amounts, macs, num_parameters, operations, parameters
 from ezcli.commands.training import build_config
@@ -54,7 +55,7 @@ def test_the_papers_inferences_by_hand(paper):
     f = 2 * convolution(64, 64, 6) + 2 * (reduction + 576 * 32) + 32 * (601 + 6)
     assert found.initial_inference == stem + halving + rest + f
     lstm = 4 * 512 * (576 + 512)
-    g = convolution(65, 64, 6) + 2 * convolution(64, 64, 6)
+    g = 3 * convolution(64, 64, 6)  # what an action adds is a table
     g += reduction + lstm + 512 * 32 + 32 * 601
     assert found.recurrent_inference == g + f
     assert found.search == found.initial_inference + 50 * found.recurrent_inference
@@ -65,16 +66,24 @@ def test_a_train_step_computes_forward_once_and_backward_about_twice():
     _, found, _ = counted(config)
     forward = found.initial_inference + config.loss.unroll_steps * found.recurrent_inference
     times = found.train_step / (config.loss.batch_size * forward)
-    assert 2.8 < times < 3.0  # no gradient goes into the images
+    assert 2.8 < times < 3.1  # no gradient goes into the images; planes of actions are convolved
 
 
-def test_consistency_costs_a_representation_of_every_position_and_its_projections():
+def test_consistency_costs_both_its_branches():
     config = tiny()
-    _, with_it, parts = counted(config)
+    spec, with_it, _ = counted(config)
     _, without, _ = counted(with_changes(config, {"components.consistency": False}))
+    network = make_network(config, spec.frame_shape, len(spec.action_names))
     images = config.loss.batch_size * config.loss.unroll_steps
-    least = images * (3 * parts["predictor"] + 4 * parts["projector"]) * 0.9
-    assert with_it.train_step - without.train_step > least
+    shape = (spec.frame_shape[0] * config.env.frame_stack, *spec.frame_shape[1:])
+    seen = macs(lambda: network.representation(torch.zeros(2, *shape))) // 2
+
+    def weights(*parts: nn.Module) -> int:
+        return sum(m.weight.numel() for p in parts for m in p.modules() if isinstance(m, nn.Linear))
+
+    online = 3 * weights(network.projector, network.predictor)  # forward, and backward twice
+    target = seen + weights(network.projector)  # forward alone
+    assert with_it.train_step - without.train_step == images * (online + target)
 
 
 def test_a_matrix_product_is_counted_once():
@@ -83,6 +92,7 @@ def test_a_matrix_product_is_counted_once():
 
 
 RUN = {
+    "env.max_episode_steps": 400,
     "schedule.env_steps": 1200,
     "schedule.random_env_steps": 400,
     "schedule.train_steps_per_env_step": 0.1,
@@ -101,11 +111,22 @@ RUN = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("source", "memoise"), [("network", True), ("network", False), ("search", True)]
+    "changes",
+    [
+        {},
+        {"reanalyse.memoise": False},
+        {"value.value_source": "search"},
+        {"reanalyse.ratio": 0.0},
+        {"reanalyse.ratio": 0.5},
+        {"value.td_steps": 9, "components.off_policy_correction": False},
+        {"reanalyse.ratio": 0.0, "value.value_source": "search"},
+        {"replay.capacity": 600},
+    ],
+    ids=str,
 )
-def test_the_amounts_are_those_of_a_run(source, memoise):
-    changes = {**RUN, "value.value_source": source, "reanalyse.memoise": memoise}
-    config = with_changes(tiny("keydoor"), changes)
+def test_the_amounts_are_those_of_a_run(changes):
+    """Windows drawn uniformly from long games: what the arithmetic assumes."""
+    config = with_changes(tiny("keydoor"), RUN | changes)
     lines = []
     for event in Trainer(config, resolve_compute(config.compute)).events():
         lines += [event.metrics] if event.metrics else []
@@ -113,7 +134,7 @@ def test_the_amounts_are_those_of_a_run(source, memoise):
     assert expected.train_steps == lines[-1]["train_steps"] == 96
     for name in ("asked", "searched", "evaluated"):
         counted = sum(line[f"reanalyse_{name}"] for line in lines)
-        assert getattr(expected, name) == pytest.approx(counted, rel=0.1), name
+        assert getattr(expected, name) == pytest.approx(counted, rel=0.1, abs=20), name
 
 
 def test_without_the_memo_each_target_is_a_search_and_with_it_no_more_than_each_state():

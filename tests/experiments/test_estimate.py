@@ -91,6 +91,7 @@ def test_finished_runs_are_evidence_and_no_others(tmp_path):
     assert RunFolder(tmp_path / "not-there").exists is False
 
 
+@pytest.mark.slow
 def test_a_measurement_is_a_process_of_its_own(monkeypatch):
     asked = tiny()
     found = measure(asked)
@@ -111,5 +112,5 @@ def test_a_measurement_that_was_killed_tells_nothing(monkeypatch):
 
 def test_a_measurement_that_fails_says_why():
     nowhere = with_changes(tiny(), {"compute.device": "cuda:99"})
-    with pytest.raises(EzError, match=r"The first steps of the run failed: .*cuda:99"):
+    with pytest.raises(EzError, match=r"Timing the run's pieces of work failed: .*cuda:99"):
         measure(nowhere)

@@ -101,9 +101,9 @@ def cost(config, preset, price_per_hour, watts, measure, quiet):
     return {
         "preset": preset,
         "game": config.env_label,
-        "parameters": {"whole": 1},
+        "parameters": {"total": 1},
         "macs": dict.fromkeys(macs, 1),
-        "macs_of_run": {"learning": 1},
+        "macs_of_run": {"acting": 0, "learning": 0},
         "amounts": dict.fromkeys(amounts, 1),
     }
 

@@ -2,12 +2,12 @@
 
 import math
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ezcli.config import RunConfig
-
-if TYPE_CHECKING:
-    from ezcli.runs.trainer import Trainer
+from ezcli.runs.compute import resolve_compute
+from ezcli.runs.train import peak_memory, warm_up_search
+from ezcli.runs.trainer import Trainer
 
 UNCOUNTED = 2  # learning cycles at first: caches are cold, nothing is remembered
 
@@ -22,10 +22,6 @@ class FirstCycles(NamedTuple):
 
 def first_cycles(config: RunConfig, budget: float) -> FirstCycles:
     """Trains until the budget of seconds is spent on learning cycles, or to the end."""
-    from ezcli.runs.compute import resolve_compute
-    from ezcli.runs.train import warm_up_search
-    from ezcli.runs.trainer import Trainer
-
     compute = resolve_compute(config.compute)
     warm_up_search()
     trainer = Trainer(config, compute)
@@ -43,9 +39,8 @@ def first_cycles(config: RunConfig, budget: float) -> FirstCycles:
     return FirstCycles(rate, memory(trainer), cycles)
 
 
-def memory(trainer: "Trainer") -> int:
-    """Bytes that the whole run will hold: the replay fills what it has not touched yet."""
-    from ezcli.runs.train import peak_memory
-
-    frame = math.prod(trainer.envs.spec.frame_shape)
-    return peak_memory() + trainer.config.replay.capacity * frame
+def memory(trainer: Trainer) -> int:
+    """Main memory of the whole run, bytes; on a CPU the replay fills what it has not touched."""
+    if trainer.compute.device.type == "cuda":
+        return peak_memory()
+    return peak_memory() + trainer.config.replay.capacity * math.prod(trainer.envs.spec.frame_shape)
