@@ -219,8 +219,9 @@ def ablate(
 ) -> None:
     """Train with and without parts of the agent, seed by seed.
 
-    The full agent is always trained too; runs that exist already are not trained again. The same
-    command goes on with a study, and so does: ez ablate --study NAME
+    The full agent is always trained too, and alone if nothing is dropped: on --games atari26, say.
+    Runs that exist already are not trained again. The same command goes on with a study, and so
+    does: ez ablate --study NAME
 
     Example: ez ablate --drop value-prefix --drop consistency --env catch --seeds 5
     """
