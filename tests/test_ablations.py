@@ -68,7 +68,7 @@ SHOWS = {
     "root-noise": {"search_entropy", "target_entropy"},
     "value-prefix": {"value_prefix", "loss"},
 }
-OF_NO_EFFECT = {("catch", "augmentation")}  # has none as it is
+OF_NO_EFFECT = {("catch", "augmentation"), ("keydoor", "augmentation")}  # has none as it is
 
 every_ablation = pytest.mark.parametrize("name", CHANGES)
 Write = Callable[[str], str]

@@ -10,7 +10,7 @@ import torch
 from ezcli.bench import cost
 from ezcli.bench.cost import Seconds
 from ezcli.bench.inputs import bench
-from ezcli.bench.operations import Draws
+from ezcli.bench.operations import Draws, Operations
 from ezcli.config import with_changes
 from ezcli.experiments.estimate import disk_bytes
 from ezcli.runs.compute import resolve_compute
@@ -110,6 +110,13 @@ def test_few_states_with_a_long_lookahead_can_be_drawn():
 COST = ("cost", "--preset", "smoke", "--env", "catch", "--device", "cpu")
 
 
+@pytest.fixture
+def counted_at_once(monkeypatch):
+    """PyTorch's counter takes a second."""
+    monkeypatch.setattr(cost, "operations", lambda *_: Operations(10, 20, 50, 70_000))
+
+
+@pytest.mark.usefixtures("counted_at_once")
 def test_what_is_printed(ez, monkeypatch):
     monkeypatch.setattr(cost, "seconds", lambda at: TIMES)
     code, out, err = ez(*COST, "--price-per-hour", "2", "--watts", "500")
@@ -126,6 +133,7 @@ def test_what_is_printed(ez, monkeypatch):
     assert max(map(len, tables)) <= 80
 
 
+@pytest.mark.usefixtures("counted_at_once")
 def test_nothing_is_timed_that_was_not_asked_for(ez, monkeypatch):
     monkeypatch.setattr(cost, "seconds", None)  # calling it would fail
     code, out, err = ez(*COST, "--no-measure")

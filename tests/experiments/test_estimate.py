@@ -110,6 +110,7 @@ def test_a_measurement_that_was_killed_tells_nothing(monkeypatch):
     assert measure(tiny()) is None
 
 
+@pytest.mark.slow
 def test_a_measurement_that_fails_says_why():
     nowhere = with_changes(tiny(), {"compute.device": "cuda:99"})
     with pytest.raises(EzError, match=r"Timing the run's pieces of work failed: .*cuda:99"):

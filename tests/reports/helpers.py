@@ -153,7 +153,8 @@ def make_group(
         )
     labels = tuple(sorted({cell.env for _, cell in cells}))
     go_on = StudyFolder(Path("runs"), name).go_on
-    return Group(name, "study", study.base, tuple(arms.values()), labels, tuple(missing), go_on)
+    found, missed = tuple(arms.values()), tuple(missing)
+    return Group(name, "study", study.base, found, labels, missed, go_on, study.preset)
 
 
 def raw(game, normalised):
