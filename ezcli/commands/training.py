@@ -24,10 +24,11 @@ from ezcli.config import (
     use_env,
     with_changes,
 )
-from ezcli.errors import ConfigError, UnknownName
+from ezcli.errors import ConfigError, RunError, UnknownName
 from ezcli.experiments import catalogue
 
 if TYPE_CHECKING:
+    from ezcli.runs.folder import RunFolder
     from ezcli.runs.tracking import WandbMode
 
 
@@ -200,7 +201,7 @@ def run_training(
     """Trains, and turns a stop into words and an exit code."""
     if wandb not in (None, "offline", "online"):
         raise ConfigError(f"--wandb {wandb!r} is not allowed.", "Use offline or online.")
-    from ezcli.runs.folder import EVALUATIONS, RunFolder
+    from ezcli.runs.folder import RunFolder
     from ezcli.runs.train import train as train_run
 
     folder = RunFolder(path)
@@ -211,7 +212,7 @@ def run_training(
     if reporter.lost_output is not None:
         raise reporter.lost_output
     if stopped_by is None:
-        scores = [line["mean"] for line in folder.read(EVALUATIONS) if line["kind"] == "interim"]
+        scores = scores_on_the_way(folder)
         if scores:
             reporter.say(f"Scores on the way: {', '.join(f'{score:.2f}' for score in scores)}.")
         where = shlex.quote(str(path))
@@ -219,6 +220,18 @@ def run_training(
         return 0
     console.show(f"Stopped by {stopped_by.name} and saved. Go on with: ez resume {path}")
     return 130 if stopped_by is signal.SIGINT else 75
+
+
+def scores_on_the_way(folder: "RunFolder") -> list[float]:
+    """Means of the run's interim evaluations; none if they are damaged, which training has said."""
+    from ezcli.experiments.catalogue import is_number
+    from ezcli.runs.folder import EVALUATIONS
+
+    try:
+        interim = [line for line in folder.read(EVALUATIONS) if line.get("kind") == "interim"]
+    except RunError:
+        return []
+    return [line["mean"] for line in interim if is_number(line.get("mean"))]
 
 
 def find_run(run: str, runs_dir: Path) -> Path:

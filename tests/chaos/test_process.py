@@ -68,12 +68,14 @@ def test_a_polite_end_of_a_study(number, zygote, undisturbed_study, tmp_path):
     wait_for(lambda: list(tmp_path.glob("*/checkpoints/step-*")))
     process.kill(number)
     began = time.monotonic()
-    assert process.wait() == 75, process.said
+    code = process.wait()
     assert time.monotonic() - began < GRACE
     runs = [RunFolder(path.parent) for path in tmp_path.glob("*/config.toml")]
     # The other run may have ended already, or not have begun to listen.
     said = {run.read_info().get("status") for run in runs}
     assert said <= {"interrupted", "finished", None}
+    # The last run may have been ending just then: nothing was left to stop.
+    assert code == 75 or (code, said) == (0, {"finished"}), process.said
     assert zygote.run(*ABLATE, tmp_path)[0] == 0
     assert study_results(tmp_path) == undisturbed_study
 
