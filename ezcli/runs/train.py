@@ -236,7 +236,7 @@ def _train(
             sessions=[*before, session],
             seals=folder.seals(),
         )
-    return stop.signal
+    return stop.signal if status == "interrupted" else None  # one that came later stopped nothing
 
 
 def loop(trainer: Trainer, surroundings: Surroundings) -> None:

@@ -88,6 +88,16 @@ def test_a_signal_during_the_final_evaluation(undisturbed, tmp_path):
     assert outcome(folder) == undisturbed
 
 
+@pytest.mark.slow
+def test_a_signal_after_the_end_stops_nothing(monkeypatch, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    monkeypatch.setattr(
+        "ezcli.runs.train.Tracker.close", lambda _tracker: signal.raise_signal(signal.SIGTERM)
+    )
+    assert train(tiny(), folder, Watcher()) is None
+    assert folder.read_info()["status"] == "finished"
+
+
 def test_a_stop_gives_the_signals_back(finished, tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     shutil.copytree(finished.path, tmp_path / "run")
