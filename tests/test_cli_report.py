@@ -130,7 +130,7 @@ def test_equal_runs_give_equal_reports(ez, tmp_path):
 # ------------------------------------------------------------------ the terminal
 
 
-@pytest.mark.parametrize("factorial", [False, True])
+@pytest.mark.parametrize("factorial", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_tables_fit_80_columns(ez, terminal, tmp_path, factorial):
     drops = ("value-prefix", "consistency", "off-policy-correction")
     games = ("pong", "up_n_down", "chopper_command", "private_eye")

@@ -76,6 +76,7 @@ def test_a_gif_is_short_unless_asked(ez, mine, monkeypatch):
     assert ez("watch", "mine")[1].count("after 3 env_steps") == 1  # an mp4 is not cut
 
 
+@pytest.mark.slow
 def test_a_game_that_evaluations_cut_off_too_cannot_be_longer(ez, tmp_path):
     run(tmp_path / "runs/mine", tiny("catch", "env.evaluation_max_episode_steps=2"))
     code, out, _ = ez("watch", "mine", "--max-steps", "50")

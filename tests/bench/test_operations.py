@@ -61,6 +61,7 @@ def test_the_papers_inferences_by_hand(paper):
     assert found.search == found.initial_inference + 50 * found.recurrent_inference
 
 
+@pytest.mark.slow
 def test_a_train_step_computes_forward_once_and_backward_about_twice():
     config = with_changes(tiny(), {"components.consistency": False})
     _, found, _ = counted(config)
@@ -69,6 +70,7 @@ def test_a_train_step_computes_forward_once_and_backward_about_twice():
     assert 2.8 < times < 3.1  # no gradient goes into the images; planes of actions are convolved
 
 
+@pytest.mark.slow
 def test_consistency_costs_both_its_branches():
     config = tiny()
     spec, with_it, _ = counted(config)

@@ -166,7 +166,7 @@ def spoilt(draw, text):
     )
 
 
-@cases(30, 500)
+@cases(15, 500)
 def test_a_config_file(data, at):
     name = data.draw(st.sampled_from(sorted(PRESETS)))
     tables = mutated(data.draw, PRESETS[name])
@@ -237,7 +237,7 @@ VALUES = st.one_of(
 )
 
 
-@cases(30, 500)
+@cases(15, 500)
 def test_overrides(data, at):
     sets = []
     for _ in range(data.draw(st.integers(1, 3))):
@@ -433,7 +433,7 @@ def files_but_locks(folder):
     return {name: kept for name, kept in contents(folder).items() if not name.endswith(".lock")}
 
 
-@cases(50, 900, where="place")
+@cases(25, 900, where="place")
 def test_arguments(data, place):
     command = data.draw(st.sampled_from(sorted(COMMANDS)))
     given = arguments_of(data.draw, command)

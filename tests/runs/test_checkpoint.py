@@ -146,7 +146,14 @@ def trainer_after(events, *overrides):
     raise AssertionError("the run is shorter")
 
 
-@pytest.mark.parametrize(("events", "capacity"), [(2, 1000), (5, 1000), (9, 52)])
+@pytest.mark.parametrize(
+    ("events", "capacity"),
+    [
+        pytest.param(2, 1000, marks=pytest.mark.slow),
+        (5, 1000),
+        pytest.param(9, 52, marks=pytest.mark.slow),
+    ],
+)
 def test_everything_is_restored(events, capacity, tmp_path):
     folder, option = RunFolder(tmp_path / "run"), f"replay.capacity={capacity}"
     folder.create(tiny("catch", option))

@@ -133,6 +133,7 @@ def test_deterministic_is_for_the_gpu(device, expected, gpus, monkeypatch):
         torch.utils.deterministic.fill_uninitialized_memory = True
 
 
+@pytest.mark.slow
 def test_a_run_has_no_operation_that_pytorch_calls_nondeterministic(undisturbed, tmp_path):
     """Those that it refuses on a CPU too; the others wait for a GPU."""
     torch.use_deterministic_algorithms(True)

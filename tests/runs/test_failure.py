@@ -76,6 +76,7 @@ def test_the_batch_the_weights_and_the_step_are_kept(failed):
     assert record["batch"]["value"]["not_finite"] == 1
 
 
+@pytest.mark.slow
 def test_the_run_ends_as_if_nothing_had_been_once_the_cause_is_gone(copied, undisturbed):
     run(copied.path, tiny())
     assert outcome(copied) == undisturbed
