@@ -208,8 +208,9 @@ def study_table(runs_dir: Path, progress: Any) -> Table:
     left = (
         "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} left"
     )
+    queued = f"{len(progress.queued)} queued, " if progress.queued else ""
     title = (
-        f"{progress.finished} finished, {len(progress.active)} running, "
+        f"{progress.finished} finished, {len(progress.active)} running, {queued}"
         f"{progress.waiting} waiting, {progress.failed} failed{left}"
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")

@@ -10,7 +10,7 @@ import pytest
 from ezcli.commands import studies
 from ezcli.experiments import estimate
 from ezcli.experiments.estimate import Measured
-from ezcli.experiments.launch import Launcher, Outcome
+from ezcli.experiments.schedule import Outcome, Scheduler
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
 from tests.runs.helpers import ROOM, TINY, run, tiny
@@ -25,17 +25,17 @@ def at_once(monkeypatch):
     """No measuring, no training; the machine has no GPU."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(estimate, "measure", lambda config: Measured(config, 1800.0, 2**30, 2**20))
-    monkeypatch.setattr(Launcher, "run", finish)
+    monkeypatch.setattr(Scheduler, "run", finish)
 
 
-def finish(launcher):
+def finish(scheduler):
     """As if every run had been trained."""
-    for planned in launcher.runs:
-        folder = RunFolder(launcher.folder.runs_dir / planned.name)
+    for planned in scheduler.runs:
+        folder = RunFolder(scheduler.folder.runs_dir / planned.name)
         if not folder.exists:
             folder.create(planned.config)
         folder.update_info(status="finished", identity=planned.config.identity)
-    return Outcome(list(launcher.runs), [], [], None)
+    return Outcome(list(scheduler.runs), [], [], None)
 
 
 def squeezed(text):
@@ -207,12 +207,12 @@ def test_jobs_are_what_cores_and_memory_hold(ez, monkeypatch):
 def test_how_it_ends_is_said(ez, monkeypatch, outcome, code, says):
     import signal
 
-    def end(launcher):
-        found = outcome(list(launcher.runs))
+    def end(scheduler):
+        found = outcome(list(scheduler.runs))
         number = found.stopped_by
         return found._replace(stopped_by=None if number is None else signal.Signals(number))
 
-    monkeypatch.setattr(Launcher, "run", end)
+    monkeypatch.setattr(Scheduler, "run", end)
     found, out, _ = ez(*ABLATE, "--quiet")
     assert (found, says in squeezed(out)) == (code, True)
 

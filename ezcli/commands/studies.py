@@ -369,13 +369,14 @@ def execute(
     quiet: bool,
 ) -> int:
     """Trains what is left, and says how the study stands."""
-    from ezcli.experiments.launch import Launcher
+    from ezcli.experiments.launchers.local import LocalLauncher
+    from ezcli.experiments.schedule import Scheduler
 
     threads = threads_of(study, jobs)
     reporter = console.StudyReporter(folder.runs_dir, quiet)
-    launcher = Launcher(folder, runs, jobs, devices_of(execution), threads, reporter)
+    launcher = LocalLauncher(jobs, devices_of(execution))
     with reporter.running():
-        outcome = launcher.run()
+        outcome = Scheduler(folder, runs, launcher, threads, reporter).run()
     go_on = f"Go on with: {folder.go_on}"
     if outcome.stopped_by is not None:
         console.show(

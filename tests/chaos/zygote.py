@@ -22,8 +22,8 @@ import ezcli.commands.report
 import ezcli.commands.runs
 import ezcli.commands.studies
 import ezcli.commands.training
-import ezcli.experiments.launch
 from ezcli.cli import main
+from ezcli.experiments.launchers import local
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.train import warm_up_search
 from ezcli.runs.trainer import Trainer
@@ -36,7 +36,7 @@ def load() -> None:
     torch.set_num_threads(1)
     warm_up_search()
     Trainer(tiny(), resolve_compute(tiny().compute))
-    ezcli.experiments.launch.subprocess = SimpleNamespace(Popen=Forked, STDOUT=None, DEVNULL=None)
+    local.subprocess = SimpleNamespace(Popen=Forked, STDOUT=None, DEVNULL=None)
 
 
 def fork(arguments, out, fault=None, new_session=False, ignored=(), memory=None, clock=None) -> int:

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from ezcli.errors import RunError
-from ezcli.experiments import launch
-from ezcli.experiments.launch import Launcher
+from ezcli.experiments.launchers import protocol
+from ezcli.experiments.launchers.local import LocalLauncher
+from ezcli.experiments.schedule import Scheduler
 from ezcli.runs.folder import RunFolder, read_lines
 from tests.experiments.helpers import make_study, noted, save
 from tests.runs.helpers import tiny
@@ -41,8 +42,8 @@ class Listener:
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
-    monkeypatch.setattr(launch, "PROGRAM", FAKE)
-    monkeypatch.setattr(launch, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(protocol, "PROGRAM", FAKE)
+    monkeypatch.setattr(LocalLauncher, "poll_seconds", 0.01)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
@@ -58,9 +59,10 @@ def script(monkeypatch):
 
 
 def go(saved, jobs=2, devices=(), listener=None, threads=3):
-    launcher = Launcher(saved.folder, saved.runs, jobs, devices, threads, listener or Listener())
+    launcher = LocalLauncher(jobs, devices)
+    scheduler = Scheduler(saved.folder, saved.runs, launcher, threads, listener or Listener())
     with saved.folder.lock():
-        return launcher.run()
+        return scheduler.run()
 
 
 def started(saved):
@@ -154,7 +156,7 @@ def test_a_run_stopped_from_outside_goes_on(tmp_path, script):
 def test_an_exit_without_error_is_no_proof(tmp_path, monkeypatch):
     """A process that ends with 0 and leaves no finished run has failed."""
     saved = save(tmp_path, make_study(drops=(), seeds=(0,)))
-    monkeypatch.setattr(launch, "PROGRAM", (sys.executable, "-c", "pass"))
+    monkeypatch.setattr(protocol, "PROGRAM", (sys.executable, "-c", "pass"))
     assert go(saved).exit_code == 1
 
 
@@ -199,7 +201,7 @@ def test_a_signal_lets_the_runs_save(tmp_path, script, number, code):
 def test_a_second_signal_kills(tmp_path, script, monkeypatch):
     saved = save(tmp_path, make_study(drops=(), seeds=(0,)))
     stubborn = "import signal, time; signal.signal(15, 1); print('up', flush=True); time.sleep(60)"
-    monkeypatch.setattr(launch, "PROGRAM", (sys.executable, "-c", stubborn))
+    monkeypatch.setattr(protocol, "PROGRAM", (sys.executable, "-c", stubborn))
     log = saved.folder.logs / f"{saved.runs[0].name}.log"
     sent = []
 
@@ -257,9 +259,9 @@ def test_a_run_that_another_study_trains_is_waited_for(tmp_path, script):
     )
 
     def second():
-        launcher = Launcher(other.folder, other.runs, 2, (), 1, listener)
-        launcher._listening = no_signals  # those belong to the main thread
-        outcomes.append(launcher.run())
+        scheduler = Scheduler(other.folder, other.runs, LocalLauncher(2), 1, listener)
+        scheduler._listening = no_signals  # those belong to the main thread
+        outcomes.append(scheduler.run())
 
     def start_second(progress):
         if noted(tmp_path) and not threads:
@@ -348,13 +350,15 @@ def test_children_do_not_hold_the_studys_lock(tmp_path, script):
     saved = save(tmp_path, make_study())
     script(saved, r0=["slow"], r1=["slow"])
     program = (
-        "import sys; from pathlib import Path; from ezcli.experiments import launch, study\n"
-        "from ezcli.experiments.launch import Launcher\n"
-        "from tests.experiments.test_launch import FAKE, Listener\n"
-        "launch.PROGRAM = FAKE\n"
+        "import sys; from pathlib import Path; from ezcli.experiments import study\n"
+        "from ezcli.experiments.launchers import local, protocol\n"
+        "from ezcli.experiments.schedule import Scheduler\n"
+        "from tests.experiments.test_schedule import FAKE, Listener\n"
+        "protocol.PROGRAM = FAKE\n"
         "folder = study.StudyFolder(Path(sys.argv[1]), 'mine')\n"
+        "runs, launcher = study.plan(folder.study(), {}), local.LocalLauncher(2)\n"
         "with folder.lock():\n"
-        "    Launcher(folder, study.plan(folder.study(), {}), 2, (), 1, Listener()).run()\n"
+        "    Scheduler(folder, runs, launcher, 1, Listener()).run()\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT)
     wait_for(lambda: len(noted(tmp_path)) == 2)

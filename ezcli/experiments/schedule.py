@@ -1,0 +1,278 @@
+"""Running a study: what is started next, what is tried again, until nothing is left.
+
+A run is its folder: what is finished, begun, or being trained by somebody else is read there, so a
+study goes on after anything, a machine that lost power included. A run that fails is tried once
+more, then noted and left; the others go on. Where runs execute is a launcher's affair.
+"""
+
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Literal, NamedTuple, Protocol
+
+from ezcli.experiments.catalogue import State, state
+from ezcli.experiments.launchers.protocol import Ending, Launcher, Task
+from ezcli.experiments.study import PlannedRun, StudyFolder
+from ezcli.runs.folder import RunFolder, append_line
+
+ATTEMPTS = 2  # of a run, each time the study is started
+LOSSES = 10  # times that the place may take a run away, likewise
+SAVED = {75, 130}  # exit codes of a run that was stopped and can go on
+
+Result = Literal["finished", "failed", "stopped"]
+
+
+class Progress(NamedTuple):
+    """The state of a study between two looks at it."""
+
+    active: list[PlannedRun]
+    queued: list[PlannedRun]  # handed over, not begun
+    elsewhere: list[PlannedRun]  # being trained by another process
+    waiting: int
+    finished: int
+    failed: int
+    seconds_left: float | None
+
+
+class Outcome(NamedTuple):
+    """How a study stands when its command ends."""
+
+    finished: list[PlannedRun]
+    failed: list[PlannedRun]
+    left: list[PlannedRun]
+    stopped_by: signal.Signals | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 some run failed, 130 Ctrl-C, 75 stopped otherwise."""
+        if self.stopped_by is not None:
+            return 130 if self.stopped_by is signal.SIGINT else 75
+        return 1 if self.failed else 0
+
+
+class Reporter(Protocol):
+    """Where a study says how it is doing."""
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+
+    def progress(self, progress: Progress) -> None:
+        """The state at every look."""
+
+
+class Scheduler:
+    """Hands the runs of one study to a launcher and sees them through.
+
+    Args:
+      folder: of the study; saved already, and locked by the caller.
+      runs: in the order in which to start them.
+      launcher: where they execute.
+      threads: searches side by side in each run.
+      reporter: told what happens.
+      waits: whether to stay until nothing is left; else everything is handed over, and that is it.
+    """
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        runs: Sequence[PlannedRun],
+        launcher: Launcher,
+        threads: int,
+        reporter: Reporter,
+        waits: bool = True,
+    ) -> None:
+        self.folder, self.runs, self.launcher = folder, runs, launcher
+        self.threads, self.reporter, self.waits = threads, reporter, waits
+        self.waiting = deque(runs)
+        self.active: list[PlannedRun] = []  # handed over
+        self.elsewhere: list[PlannedRun] = []
+        self.finished: list[PlannedRun] = []
+        self.failed: list[PlannedRun] = []
+        self.attempts: Counter[str] = Counter()
+        self.losses: Counter[str] = Counter()
+        self.seconds: list[float] = []  # of the runs that finished without a stop
+        self.stop: signal.Signals | None = None
+        self.signals = self.passed_on = 0
+
+    def run(self) -> Outcome:
+        """Runs until nothing is left or a signal stops it; the runs then save first."""
+        with self._listening():
+            try:
+                self._adopt()
+                while self.waiting or self.active or self.elsewhere:
+                    self._look()
+                    if not self.waits or (self.stop and self._may_leave()):
+                        break
+                    self._pause()
+            finally:
+                self.launcher.close()
+        left = [*self.active, *self.elsewhere, *self.waiting]
+        return Outcome(self.finished, self.failed, left, self.stop)
+
+    def _adopt(self) -> None:
+        """Takes up what an earlier process of this study handed over."""
+        known = self.launcher.states()
+        for run in [run for run in self.waiting if run.name in known]:
+            self.waiting.remove(run)
+            self.active.append(run)
+            if known[run.name] != "ended":
+                self.reporter.say(f"{run.name}: {known[run.name]} already.")
+
+    def _may_leave(self) -> bool:
+        return self.launcher.outlives or not self.active
+
+    def _pause(self) -> None:
+        """Waits for the time of the next look, or for a signal."""
+        until = time.monotonic() + self.launcher.poll_seconds
+        while self.signals == self.passed_on and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+
+    def _look(self) -> None:
+        """Passes on a stop, collects what ended, starts what can start, tells how it goes."""
+        self._pass_on_stop()
+        states = self.launcher.states()
+        for run in [run for run in self.active if states[run.name] == "ended"]:
+            self.active.remove(run)
+            self._ended(run, self.launcher.collect(run.name))
+        for run in list(self.elsewhere):
+            if not self._folder(run).is_locked:
+                self.elsewhere.remove(run)
+                self.waiting.appendleft(run)
+        if not self.stop:
+            self._submit()
+        self.reporter.progress(self._progress())
+
+    def _submit(self) -> None:
+        """Hands over what is neither finished nor being trained by another process."""
+        batch: list[tuple[PlannedRun, State | None]] = []
+        while self.waiting and self._has_room(len(batch)):
+            run = self.waiting.popleft()
+            found = self._state(run)
+            if found == "finished":
+                self.finished.append(run)
+            elif found in ("running", "stalled"):
+                self.elsewhere.append(run)
+                self.reporter.say(f"{run.name}: another process trains it; waiting for that.")
+            else:
+                batch.append((run, found))
+        if not batch:
+            return
+        with self.folder.writing():
+            places = self.launcher.submit([self._task(run) for run, _ in batch])
+        for (run, found), place in zip(batch, places, strict=True):
+            self.attempts[run.name] += 1
+            self.active.append(run)
+            verb = "started" if found in (None, "new") else "goes on"
+            self.reporter.say(f"{run.name}: {verb}{f' {place}' if place else ''}.")
+
+    def _has_room(self, more: int) -> bool:
+        slots = self.launcher.slots
+        return slots is None or len(self.active) + len(self.elsewhere) + more < slots
+
+    def _task(self, run: PlannedRun) -> Task:
+        arguments = self.folder.command(run, "--set", f"compute.threads={self.threads}", "--quiet")
+        return Task(run.name, tuple(arguments), self.folder.logs / f"{run.name}.log")
+
+    def _ended(self, run: PlannedRun, ending: Ending) -> None:
+        """Notes how a task ended and what becomes of its run."""
+        result = self._result(run, ending)
+        lines = () if result == "finished" else ending.last_lines
+        self._note(run, ending, result, lines)
+        if result == "finished":
+            self.finished.append(run)
+            self.seconds.append(ending.seconds)
+            self.reporter.say(f"{run.name}: finished.")
+            return
+        if self.stop or ending.is_loss or self._folder(run).is_locked:
+            self.attempts[run.name] -= 1  # it was not the run that failed
+        self.losses[run.name] += ending.is_loss
+        if self.stop or self._folder(run).is_locked:
+            self.waiting.appendleft(run)
+        elif self.attempts[run.name] < ATTEMPTS and self.losses[run.name] < LOSSES:
+            self.waiting.append(run)
+            again = "going on" if ending.is_loss else "trying once more"
+            self.reporter.say(f"{run.name}: {ending.cause}; {again}. {' '.join(lines)}")
+        else:
+            self.failed.append(run)
+            self.reporter.say(f"{run.name}: failed ({ending.cause}). {' '.join(lines)}")
+
+    def _result(self, run: PlannedRun, ending: Ending) -> Result:
+        code = ending.exit_code
+        if code in (0, None) and self._state(run) == "finished":
+            return "finished"
+        is_stopped = self.stop or self._folder(run).is_locked
+        if ending.is_loss or code in SAVED or (code != 0 and is_stopped):
+            return "stopped"
+        return "failed"
+
+    def _note(
+        self, run: PlannedRun, ending: Ending, result: Result, lines: tuple[str, ...]
+    ) -> None:
+        line: dict[str, Any] = {
+            "run": run.name,
+            "started": ending.started,
+            "seconds": round(ending.seconds, 3),
+            "exit_code": ending.exit_code,
+            "cause": ending.cause,
+            "result": result,
+            "where": ending.where,
+            "last_lines": list(lines),
+        }
+        with self.folder.writing():
+            append_line(self.folder.attempts, line)
+
+    def _folder(self, run: PlannedRun) -> RunFolder:
+        return RunFolder(self.folder.runs_dir / run.name)
+
+    def _state(self, run: PlannedRun) -> State | None:
+        folder = self._folder(run)
+        return state(folder) if folder.exists or folder.is_locked else None
+
+    def _progress(self) -> Progress:
+        left = len(self.waiting) + len(self.active)
+        slots = self.launcher.slots
+        mean = sum(self.seconds) / len(self.seconds) if self.seconds else None
+        states = self.launcher.states()
+        queued = [run for run in self.active if states.get(run.name) == "queued"]
+        return Progress(
+            [run for run in self.active if run not in queued],
+            queued,
+            list(self.elsewhere),
+            len(self.waiting),
+            len(self.finished),
+            len(self.failed),
+            None if mean is None or slots is None else mean * left / slots,
+        )
+
+    def _pass_on_stop(self) -> None:
+        """Tells the runs to save and end; after a second signal, ends them as they are."""
+        if self.signals == self.passed_on or self.launcher.outlives:
+            return
+        is_first, self.passed_on = self.passed_on == 0, self.signals
+        if is_first and self.active:
+            self.reporter.say(
+                f"Stopping: {len(self.active)} runs save first. Ctrl-C again kills them."
+            )
+        self.launcher.cancel([run.name for run in self.active], at_once=not is_first)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Notes Ctrl-C, SIGTERM and a closed terminal, for the next look."""
+
+        def request(number: int, _frame: FrameType | None) -> None:
+            self.signals += 1
+            self.stop = signal.Signals(number)
+
+        before = {
+            number: signal.signal(number, request)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # nohup
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
