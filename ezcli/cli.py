@@ -63,6 +63,22 @@ Wandb = Annotated[str | None, typer.Option(help="offline or online: log to Weigh
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print nothing but how to go on after a stop.")
 ]
+Launcher = Annotated[str | None, typer.Option(help="Where runs execute: local or slurm.")]
+ClusterFile = Annotated[
+    Path | None,
+    typer.Option(callback=possible, help="TOML file: launcher, and its table such as [slurm]."),
+]
+Partition = Annotated[str | None, typer.Option(help="SLURM: partition.")]
+Account = Annotated[str | None, typer.Option(help="SLURM: account.")]
+Constraint = Annotated[str | None, typer.Option(help="SLURM: features of the node, a100|h100.")]
+Gpus = Annotated[str | None, typer.Option(help="SLURM: GPUs of a job: 1, a100:1, or 0.")]
+Cpus = Annotated[int | None, typer.Option(min=1, help="SLURM: cores of a job.")]
+Memory = Annotated[str | None, typer.Option(help="SLURM: memory of a job: 16G.")]
+Time = Annotated[
+    str | None, typer.Option(help="SLURM: 12:00:00; runs save before it is over, and go on.")
+]
+RunsPerGpu = Annotated[int | None, typer.Option(min=1, help="SLURM: runs that share a job.")]
+Wait = Annotated[bool, typer.Option("--wait", help="SLURM: stay until all runs have ended.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[
     str, typer.Argument(help="Name or id (as `ez runs` shows it) of a run, or path of its folder.")
@@ -209,6 +225,17 @@ def ablate(
     study: Annotated[str | None, typer.Option(help="Name of the study's folder.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side.")] = None,
     devices: Annotated[str | None, typer.Option(help="Handed out to runs: cuda:0,cuda:1.")] = None,
+    launcher: Launcher = None,
+    cluster: ClusterFile = None,
+    partition: Partition = None,
+    account: Account = None,
+    constraint: Constraint = None,
+    gpus: Gpus = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
+    time: Time = None,
+    runs_per_gpu: RunsPerGpu = None,
+    wait: Wait = False,
     runs_dir: RunsDir = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
     print_commands: Annotated[
@@ -244,7 +271,18 @@ def ablate(
         overrides or [],
         study,
     )
-    execution = studies.Execution(jobs, devices)
+    given = {
+        "partition": partition,
+        "account": account,
+        "constraint": constraint,
+        "gpus": gpus,
+        "cpus": cpus,
+        "memory": memory,
+        "time": time,
+        "runs_per_gpu": runs_per_gpu,
+    }
+    asked = {name: value for name, value in given.items() if value is not None}
+    execution = studies.Execution(jobs, devices, launcher, cluster, asked, wait)
     raise typer.Exit(studies.ablate(options, runs_dir, execution, output, quiet))
 
 
@@ -261,6 +299,20 @@ def study_status(
     from ezcli.commands import studies
 
     studies.study_status(study, runs_dir, as_json)
+
+
+@study_app.command("cancel")
+def study_cancel(
+    study: Annotated[str, typer.Argument(help="Name of a study.")],
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Cancel the jobs of a study that is in a queue; what runs saves first.
+
+    Example: ez study cancel catch-value-prefix
+    """
+    from ezcli.commands import studies
+
+    studies.study_cancel(study, runs_dir)
 
 
 @app.command()

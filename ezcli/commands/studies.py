@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ezcli import console, doctor
 from ezcli.commands.training import build_config, default_preset, on_device
@@ -11,6 +11,7 @@ from ezcli.envs.games import ATARI_100K, check_game
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.experiments import catalogue, estimate
 from ezcli.experiments.design import FULL, Arm, arms_of
+from ezcli.experiments.launchers.cluster import Cluster, cluster_of
 from ezcli.experiments.study import (
     PlannedRun,
     Study,
@@ -22,6 +23,10 @@ from ezcli.experiments.study import (
 )
 from ezcli.runs.folder import RunFolder
 from ezcli.words import counted, duration, size
+
+if TYPE_CHECKING:
+    from ezcli.experiments.launchers.protocol import Launcher
+    from ezcli.experiments.launchers.slurm import SlurmLauncher
 
 GAME_SETS = {"atari26": ATARI_100K}
 SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
@@ -62,24 +67,33 @@ Output = Literal["train", "plan", "commands", "json"]
 
 
 class Execution(NamedTuple):
-    """How the runs are to be made."""
+    """How the runs are to be made, and where; None and empty stand for what was not given."""
 
     jobs: int | None
     devices: str | None
+    launcher: str | None
+    cluster: Path | None  # file with the settings of launchers
+    asked: dict[str, Any]  # settings of the launcher's table
+    waits: bool
 
 
 def ablate(
     options: Options, runs_dir: Path, execution: Execution, output: Output, quiet: bool
 ) -> int:
     """`ez ablate`."""
-    asked, folder, said = design(options, runs_dir)
-    check_devices(asked, execution, must_be_here=output == "train")
+    saved = StudyFolder(runs_dir, options.study).launcher_file if options.study else None
+    cluster = cluster_of(execution.launcher, execution.cluster, saved, execution.asked)
+    asked, folder, said = design(options, runs_dir, cluster)
+    if cluster.launcher == "local":
+        check_devices(asked, execution, must_be_here=output == "train")
+    elif execution.devices is not None:
+        raise ConfigError(f"--devices means nothing to the launcher {cluster.launcher}.")
     if output in ("plan", "json"):
         study, added = folder.merge(asked)
-        return carry_out(study, folder, [*said, *added], execution, output, quiet)
+        return carry_out(study, folder, [*said, *added], execution, cluster, output, quiet)
     with folder.lock():  # from reading the study to the end, so that nobody's arms are lost
         study, added = folder.merge(asked)
-        return carry_out(study, folder, [*said, *added], execution, output, quiet)
+        return carry_out(study, folder, [*said, *added], execution, cluster, output, quiet)
 
 
 def carry_out(
@@ -87,6 +101,7 @@ def carry_out(
     folder: StudyFolder,
     said: list[str],
     execution: Execution,
+    cluster: Cluster,
     output: Output,
     quiet: bool,
 ) -> int:
@@ -100,9 +115,9 @@ def carry_out(
         folder.save(study, runs)
         console.write("".join(shell_line(folder.command(run)) + "\n" for run in left))
         return 0
-    jobs, why_jobs = number_of_jobs(execution, study.base, len(left))
+    jobs, why_jobs = number_of_jobs(execution, cluster, study.base, len(left))
     if output == "json" or not quiet:
-        cost = cost_of(study, left, runs_dir, existing, jobs)
+        cost = cost_of(study, left, runs_dir, existing, jobs, cluster)
         if output == "json":
             shown = plan_as_json(study, folder, runs, states, cost)
             console.write(json.dumps(shown, indent=2) + "\n")
@@ -113,10 +128,12 @@ def carry_out(
     if output != "train":
         return 0
     folder.save(study, runs)
-    return execute(study, folder, runs, jobs, execution, quiet)
+    return execute(study, folder, runs, jobs, execution, cluster, quiet)
 
 
-def design(options: Options, runs_dir: Path) -> tuple[Study, StudyFolder, list[str]]:
+def design(
+    options: Options, runs_dir: Path, cluster: Cluster
+) -> tuple[Study, StudyFolder, list[str]]:
     """The study asked for, where it is saved, and sentences about it."""
     saved = None
     if options.study is not None:
@@ -140,7 +157,7 @@ def design(options: Options, runs_dir: Path) -> tuple[Study, StudyFolder, list[s
                 use_env(base.model_dump(mode="json"), None, game)
                 check_game(game)
     else:
-        preset, base, games = base_of(options, said)
+        preset, base, games = base_of(options, said, cluster)
     if saved is not None and not options.names_arms:
         arms: tuple[Arm, ...] = saved.arms
     else:
@@ -158,14 +175,16 @@ def design(options: Options, runs_dir: Path) -> tuple[Study, StudyFolder, list[s
     return asked, StudyFolder(runs_dir, name), said
 
 
-def base_of(options: Options, said: list[str]) -> tuple[str, RunConfig, tuple[str, ...]]:
+def base_of(
+    options: Options, said: list[str], cluster: Cluster
+) -> tuple[str, RunConfig, tuple[str, ...]]:
     """The preset's name, the full agent's config and the games."""
     if any(override.partition("=")[0].strip() == "seed" for override in options.overrides):
         raise ConfigError("--set seed means nothing here.", "Use --seeds 0,3,7.")
     games = games_of(options)
     preset, env = options.preset, options.env
     if preset is None:
-        preset, because = default_preset(env, None)
+        preset, because = default_preset(env, None, cluster.has_gpus)
         if not games and env is None and preset == "atari-cpu":
             preset, because = "catch", "there is no GPU, and it learns in minutes"
         said.append(f"Preset {preset}: {because}. Choose another with --preset.")
@@ -211,10 +230,14 @@ def seeds_of(text: str | None, base: RunConfig) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def number_of_jobs(execution: Execution, base: RunConfig, left: int) -> tuple[int, str]:
+def number_of_jobs(
+    execution: Execution, cluster: Cluster, base: RunConfig, left: int
+) -> tuple[int, str]:
     """Runs side by side, and why so many."""
     if execution.jobs is not None:
         return execution.jobs, "as asked"
+    if cluster.launcher == "slurm":
+        return max(1, left), "as many as SLURM gives"
     devices = devices_of(execution)
     if devices:
         return len(devices), "one for each device"
@@ -266,21 +289,31 @@ def run_state(runs_dir: Path, run: PlannedRun) -> str:
     return catalogue.state(folder) if folder.exists else "new"
 
 
-def threads_of(study: Study, jobs: int) -> int:
+def threads_of(study: Study, jobs: int, cluster: Cluster) -> int:
     """Threads of each run: those asked for, or its share of the cores."""
     from ezcli.runs.compute import num_cores
 
+    if cluster.launcher == "slurm":
+        share = cluster.slurm.cpus // cluster.slurm.runs_per_gpu
+        return study.base.compute.threads or max(1, share)
     return study.base.compute.threads or max(1, num_cores() // jobs)
 
 
 def cost_of(
-    study: Study, left: list[PlannedRun], runs_dir: Path, existing: dict[str, str], jobs: int
+    study: Study,
+    left: list[PlannedRun],
+    runs_dir: Path,
+    existing: dict[str, str],
+    jobs: int,
+    cluster: Cluster,
 ) -> estimate.Total:
     """What the runs that are left will cost; times a run's pieces of work if no run here tells."""
     evidence = estimate.measured(runs_dir, existing.values())
     source = f"From {len(evidence)} finished runs here"
     if left and not any(estimate.is_alike(run.config, study.base) for run in evidence):
-        threads = threads_of(study, jobs)
+        if cluster.launcher != "local":
+            return estimate.total(left, [], jobs, "No run like these has finished here yet.")
+        threads = threads_of(study, jobs, cluster)
         found = estimate.measure(with_changes(study.base, {"compute.threads": threads}))
         if found is None:
             slow = f"Timing a run took more than {estimate.PATIENCE:.0f} s, or was killed."
@@ -366,22 +399,25 @@ def execute(
     runs: list[PlannedRun],
     jobs: int,
     execution: Execution,
+    cluster: Cluster,
     quiet: bool,
 ) -> int:
-    """Trains what is left, and says how the study stands."""
-    from ezcli.experiments.launchers.local import LocalLauncher
+    """Trains what is left, or hands it over, and says how the study stands."""
     from ezcli.experiments.schedule import Scheduler
 
-    threads = threads_of(study, jobs)
+    launcher = launcher_of(cluster, folder, jobs, execution)
+    folder.save_launcher(cluster.to_toml())
+    threads = threads_of(study, jobs, cluster)
+    waits = execution.waits or not launcher.outlives
     reporter = console.StudyReporter(folder.runs_dir, quiet)
-    launcher = LocalLauncher(jobs, devices_of(execution))
     with reporter.running():
-        outcome = Scheduler(folder, runs, launcher, threads, reporter).run()
+        outcome = Scheduler(folder, runs, launcher, threads, reporter, waits).run()
     go_on = f"Go on with: {folder.go_on}"
     if outcome.stopped_by is not None:
+        others = "its jobs go on" if launcher.outlives else "the others saved what they had"
         console.show(
             f"Stopped by {outcome.stopped_by.name}: {len(outcome.finished)} of {len(runs)} runs "
-            f"are finished, the others saved what they had. {go_on}"
+            f"are finished, {others}. {go_on}"
         )
     elif outcome.failed:
         names = ", ".join(run.name for run in outcome.failed)
@@ -389,9 +425,31 @@ def execute(
             f"{len(outcome.failed)} of {len(runs)} runs failed: {names}. What they printed is in "
             f"{folder.logs}. {go_on}"
         )
+    elif outcome.left:
+        look = shell_line(["study", "status", study.name, *folder.elsewhere])
+        console.show(
+            f"{len(outcome.left)} of {len(runs)} runs are in the queue. See how they stand: {look}"
+        )
     elif not quiet:
         console.show(f"Done: all {len(runs)} runs of the study {study.name} are finished.")
     return outcome.exit_code
+
+
+def launcher_of(
+    cluster: Cluster, folder: StudyFolder, jobs: int, execution: Execution
+) -> "Launcher":
+    """The place where the runs of a study execute.
+
+    Raises:
+      ConfigError: what it needs is not here.
+    """
+    if cluster.launcher == "slurm":
+        from ezcli.experiments.launchers.slurm import SlurmLauncher
+
+        return SlurmLauncher(folder.jobs, cluster.slurm, execution.jobs)
+    from ezcli.experiments.launchers.local import LocalLauncher
+
+    return LocalLauncher(jobs, devices_of(execution))
 
 
 def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
@@ -404,16 +462,19 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
     folder = StudyFolder(runs_dir, name)
     study = folder.study()
     runs = plan(study, catalogue.by_identity(runs_dir))
+    jobs = jobs_of(folder)
     rows = []
     for run in runs:
         progress = catalogue.progress(runs_dir / run.name)
         cell = run.cells[0]
+        state, job = jobs.get(run.name, (None, None))
         row: dict[str, Any] = {
             "run": run.name,
             "arms": [c.arm for c in run.cells],
             "env": cell.env,
             "seed": cell.seed,
-            "state": run_state(runs_dir, run),
+            "state": state or run_state(runs_dir, run),
+            "job": job,
             "train_steps": progress.train_steps,
             "total_train_steps": run.config.schedule.train_steps,
             "score": progress.score,
@@ -432,7 +493,7 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
                     " = ".join(row["arms"]),
                     row["env"],
                     row["seed"],
-                    row["state"],
+                    row["state"] + (f" (job {row['job']})" if row["job"] else ""),
                     f"{(row['train_steps'] or 0) / row['total_train_steps']:.0%}",
                     "" if row["score"] is None else f"{row['score']:.2f}",
                 )
@@ -440,6 +501,55 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
             ],
         )
         console.show(f"Go on with: {folder.go_on}")
+
+
+def jobs_of(folder: StudyFolder) -> dict[str, tuple[str | None, str]]:
+    """How the jobs of a study stand that was sent to a cluster: (state, job) by run.
+
+    The state is None where the run's folder knows better.
+    """
+    launcher = queue_of(folder)
+    if launcher is None:
+        return {}
+    jobs, found = launcher.jobs(), dict[str, tuple[str | None, str]]()
+    for run, state in launcher.states().items():
+        said: str | None = state
+        if state == "ended":
+            fate = launcher.fate(run)
+            said = None if fate.exit_code == 0 else fate.cause
+        found[run] = (said, jobs[run])
+    return found
+
+
+def queue_of(folder: StudyFolder) -> "SlurmLauncher | None":
+    """The queue that runs of a study were sent to; None if they ran here, or it cannot be asked."""
+    if not folder.jobs.is_dir():
+        return None
+    from ezcli.experiments.launchers.slurm import SlurmLauncher
+
+    cluster = cluster_of(None, None, folder.launcher_file, {})
+    try:
+        return SlurmLauncher(folder.jobs, cluster.slurm)
+    except ConfigError as error:  # this is no machine of the cluster
+        console.tell(f"The queue was not asked: {error.message}")
+        return None
+
+
+def study_cancel(name: str, runs_dir: Path) -> None:
+    """`ez study cancel`."""
+    if name not in study_names(runs_dir):
+        raise UnknownName("study", name, study_names(runs_dir))
+    folder = StudyFolder(runs_dir, name)
+    launcher = queue_of(folder)
+    states = launcher.states() if launcher is not None else {}
+    left = [run for run, state in states.items() if state != "ended"]
+    if launcher is None or not left:
+        console.show(f"The study {name} has nothing in a queue.")
+        return
+    launcher.cancel(left, at_once=False)
+    console.show(
+        f"Cancelled {counted(len(left), 'job')}; what runs saves first. Go on with: {folder.go_on}"
+    )
 
 
 def list_studies(runs_dir: Path, as_json: bool) -> None:

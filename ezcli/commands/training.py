@@ -170,14 +170,25 @@ def check_env(config: RunConfig) -> None:
         check_game(config.env.game)
 
 
-def default_preset(env: str | None, device: str | None) -> tuple[str, str]:
-    """The preset for who names none, and why."""
+def default_preset(
+    env: str | None, device: str | None, has_gpus: bool | None = None
+) -> tuple[str, str]:
+    """The preset for who names none, and why.
+
+    Args:
+      env: as for `--env`.
+      device: as for `--device`.
+      has_gpus: whether the place where it will run has any; None if that is here.
+    """
     if env in ("catch", "keydoor"):
         return env, "it is made for that game"
     if env not in (None, "atari"):
         return "catch", "it fits small games"
     if device == "cpu":
         return "atari-cpu", "it fits a CPU, as --device asks for"
+    if has_gpus is not None:
+        preset = "atari100k" if has_gpus else "atari-cpu"
+        return preset, f"the jobs get {'a' if has_gpus else 'no'} GPU"
     import torch
 
     if torch.cuda.is_available():

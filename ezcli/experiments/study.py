@@ -4,7 +4,9 @@
     ├── study.json       arms, games, seeds, and which run each cell of the three is
     ├── preset.toml      the full agent's config, frozen when the study began
     ├── attempts.jsonl   every process started for it: when, how long, how it ended
-    └── logs/            what those processes printed, a file for each run
+    ├── logs/            what those processes printed, a file for each run
+    ├── launcher.toml    where its runs were sent the last time
+    └── jobs/            only on a cluster: which job each run is
 
 A run is what its config says (`RunConfig.identity`), wherever its folder came from: cells with
 equal configs are one run, in one study or in several.
@@ -171,6 +173,8 @@ class StudyFolder:
         self.preset_file = self.path / "preset.toml"
         self.attempts = self.path / "attempts.jsonl"
         self.logs = self.path / "logs"
+        self.launcher_file = self.path / "launcher.toml"
+        self.jobs = self.path / "jobs"
 
     @property
     def exists(self) -> bool:
@@ -303,6 +307,15 @@ class StudyFolder:
                 write_atomically(self.preset_file, to_toml(study.base).encode())
             write_atomically(self.path / "study.json", content)
 
+    def save_launcher(self, settings: str) -> None:
+        """Writes where the runs are sent, as TOML, for the next command that goes on with it.
+
+        Raises:
+          RunError: the folder cannot be written.
+        """
+        with self.writing():
+            write_atomically(self.launcher_file, settings.encode())
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """For whatever changes the study's files.
@@ -319,9 +332,13 @@ class StudyFolder:
     @property
     def go_on(self) -> str:
         """The command that goes on with the study, to paste into a shell."""
+        return shell_line(["ablate", "--study", self.name, *self.elsewhere])
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """The option that a command needs to find the study."""
         usual = self.runs_dir.absolute() == Path("runs").absolute()
-        elsewhere = [] if usual else ["--runs-dir", str(self.runs_dir)]
-        return shell_line(["ablate", "--study", self.name, *elsewhere])
+        return [] if usual else ["--runs-dir", str(self.runs_dir)]
 
     def command(self, run: PlannedRun, *more: str) -> list[str]:
         """Arguments of `ez` that train or go on with one of the study's runs, and nothing else."""
