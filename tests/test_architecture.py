@@ -34,7 +34,7 @@ MAY: dict[str, set[str]] = {
     },
     "presets": {"settings", "errors"},
     "runs": {"runs", "efficientzero", "envs", "config", "settings", "errors", "words"},
-    "experiments": {"experiments", "runs.folder", "config", "settings", "errors"},
+    "experiments": {"experiments", "runs.folder", "runs.lock", "config", "settings", "errors"},
     "reports": {
         "reports",
         "experiments",

@@ -193,8 +193,8 @@ class Scheduler:
             self.waiting.appendleft(run)
         elif self.attempts[run.name] < ATTEMPTS and self.losses[run.name] < LOSSES:
             self.waiting.append(run)
-            again = "going on" if ending.is_loss else "trying once more"
-            self.reporter.say(f"{run.name}: {ending.cause}; {again}. {' '.join(lines)}")
+            again = "going on." if ending.is_loss else f"trying once more. {' '.join(lines)}"
+            self.reporter.say(f"{run.name}: {ending.cause}; {again}")
         else:
             self.failed.append(run)
             self.reporter.say(f"{run.name}: failed ({ending.cause}). {' '.join(lines)}")

@@ -16,7 +16,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,8 @@ from ezcli.config import (
 )
 from ezcli.errors import ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
-from ezcli.runs.folder import acquire, is_plain_name, refuse_links, write_atomically
+from ezcli.runs import lock
+from ezcli.runs.folder import is_plain_name, refuse_links, write_atomically
 from ezcli.settings import Settings
 
 STUDIES = "studies"  # folder within the runs folder
@@ -262,15 +263,15 @@ class StudyFolder:
         refuse_links(self.path, self.logs)
         if self.path.parent.is_symlink():
             refuse_links(self.path.parent)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("a")
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        with handle:
-            if not acquire(handle):
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                other = stack.enter_context(lock.holding(self.path / ".lock"))
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
+            if other is not None:
                 raise RunError(
-                    f"Another process works on the study {self.name!r}.",
+                    f"Another process works on the study {self.name!r}{other}.",
                     "Wait for it or stop it; `ez study status` shows how far it is.",
                 )
             yield

@@ -19,18 +19,17 @@ the sealed bytes is allowed; a run from before there were seals is taken as it i
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from ezcli.config import RunConfig, differences_text, read_toml, resolve, to_toml
 from ezcli.errors import ConfigError, RunError
+from ezcli.runs import lock
 
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
 RECORDS = (METRICS, TIMING, EVALUATIONS)
@@ -129,17 +128,17 @@ class RunFolder:
           RunError: another process holds it, or the folder cannot be written or leads elsewhere.
         """
         refuse_links(self.path, self.checkpoints, self.frames)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("a")
-        except OSError as error:
-            raise RunError(
-                f"{str(self.path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir."
-            ) from error
-        with handle:
-            if not acquire(handle):
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                other = stack.enter_context(lock.holding(self.path / ".lock"))
+            except OSError as error:
                 raise RunError(
-                    f"Another process is working on the run {self.name!r}.",
+                    f"{str(self.path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir."
+                ) from error
+            if other is not None:
+                raise RunError(
+                    f"Another process is working on the run {self.name!r}{other}.",
                     "Wait for it, stop it, or choose another --name.",
                 )
             yield
@@ -147,7 +146,7 @@ class RunFolder:
     @property
     def is_locked(self) -> bool:
         """Whether a process is working on this run now."""
-        return is_locked(self.path / ".lock")
+        return lock.is_held(self.path / ".lock")
 
     def read_info(self) -> dict[str, Any]:
         """The contents of `run.json`, without its checksum; empty before it is written.
@@ -280,35 +279,6 @@ def is_plain_name(name: str) -> bool:
         and not name.startswith(".")
         and not any(c in name for c in "/\\")
     )
-
-
-def acquire(handle: IO[Any], patience: float = 1.0) -> bool:
-    """Takes the lock on an open file; False if another process holds it.
-
-    `is_locked` holds a lock for an instant; the patience, in seconds, outlasts it.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-        else:
-            return True
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock on this file; asking holds it for an instant."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:

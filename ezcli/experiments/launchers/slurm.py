@@ -46,6 +46,8 @@ LOSSES = {
     "TIMEOUT": "timed out",
 }
 OUT_OF_MEMORY = "out of memory; ask for more with --memory"
+# How the daemon of a node says so in what the job printed, where the state is FAILED only.
+TOO_MUCH_MEMORY = re.compile("exceeded (job |step )?memory limit|oom.kill", re.IGNORECASE)
 GONE = "SLURM does not know its job any more"
 PATIENCE = 60  # seconds for an answer of SLURM
 TIMEOUTS = 10_000  # times that a job may run out of time and go on
@@ -204,16 +206,18 @@ class SlurmLauncher:
         line = self._known()[run]
         job, own = describe(line["job"]), self._own_ending(run, line["job"])
         started, seconds = line["submitted"], 0.0
-        code: int | None = None
-        lines: tuple[str, ...] = ()
+        code, lines = job.exit_code if job is not None else None, self._said(line["job"])
         if own is not None:
             started, seconds = own["started"], own["seconds"]
             code, lines = own["exit_code"], tuple(own["last_lines"])
-        elif job is not None:
-            code = job.exit_code
-        cause, is_loss = verdict(job, code)
+        cause, is_loss = verdict(job, code, lines)
         where = " on ".join(part for part in (line["job"], job.where if job else "") if part)
         return Ending(code, cause, is_loss, lines, started, seconds, where)
+
+    def _said(self, job: str) -> tuple[str, ...]:
+        """Last lines of what SLURM and submitit printed in the job."""
+        path = self.folder / f"{job}_0_log.err"
+        return last_lines(path.read_text(errors="replace")) if path.is_file() else ()
 
     def close(self) -> None:
         """Nothing: the jobs go on."""
@@ -236,16 +240,16 @@ class SlurmLauncher:
         return table if table.get("job") == job else None
 
 
-def verdict(job: Job | None, code: int | None) -> tuple[str, bool]:
+def verdict(job: Job | None, code: int | None, lines: Sequence[str]) -> tuple[str, bool]:
     """How a job ended, in words, and whether that was not the run's doing."""
     state = job.state if job else None
     if state in LOSSES:
         return LOSSES[state], True
-    if state == "OUT_OF_MEMORY":
+    if state == "OUT_OF_MEMORY" or any(TOO_MUCH_MEMORY.search(line) for line in lines):
         return OUT_OF_MEMORY, False
     if code is not None:
         return ending(code), False
-    return (GONE, True) if job is None else (f"{state.lower() if state else 'ended'}", False)
+    return (GONE, True) if state is None else (state.lower(), False)
 
 
 class Pack:
