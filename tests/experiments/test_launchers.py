@@ -1,0 +1,248 @@
+"""Where runs execute: what is asked of a cluster, and how its answers are read."""
+
+import json
+import os
+
+import pytest
+from pydantic import ValidationError
+
+from ezcli.errors import ConfigError, EzError, UnknownName
+from ezcli.experiments.launchers import slurm
+from ezcli.experiments.launchers.cluster import Cluster, cluster_of
+from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
+from ezcli.runs.folder import append_line
+
+# ------------------------------------------------------------------ what is asked for
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("90", 90),
+        ("90:30", 91),
+        ("12:00:00", 720),
+        ("0:00:01", 1),
+        ("1-12", 2160),
+        ("1-12:30", 2190),
+        ("2-00:00:00", 2880),
+    ],
+)
+def test_times_are_read_as_sbatch_reads_them(text, minutes):
+    assert slurm.minutes_of(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1:2:3:4", "-5", "12h", "1-"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValidationError, match="is no time of sbatch"):
+        SlurmSettings(time=text)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked"), [("1", "1"), ("a100:2", "a100:2"), ("0", None), ("a100:0", None)]
+)
+def test_gpus_are_asked_for_only_if_there_are_any(gpus, asked):
+    settings = SlurmSettings(gpus=gpus)
+    extra = slurm.parameters(settings, 3)["additional_parameters"]
+    assert extra.get("gpus-per-node") == asked
+    assert settings.has_gpus is (asked is not None)
+
+
+def test_the_sbatch_script_holds_what_was_asked_for(tmp_path):
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    settings = SlurmSettings(
+        partition="gpu",
+        account="rl",
+        constraint="a100|h100",
+        memory="24G",
+        time="1-00",
+        cpus=8,
+        setup=("module load cuda",),
+        extra={"nice": "100"},
+    )
+    script = _make_sbatch_string("run", tmp_path, map_count=9, **slurm.parameters(settings, 2))
+    for line in (
+        "#SBATCH --partition=gpu",
+        "#SBATCH --account=rl",
+        "#SBATCH --constraint='a100|h100'",
+        "#SBATCH --mem=24G",
+        "#SBATCH --time=1440",
+        "#SBATCH --cpus-per-task=8",
+        "#SBATCH --gpus-per-node=1",
+        "#SBATCH --array=0-8%2",
+        "#SBATCH --signal=USR2@120",
+        "#SBATCH --requeue",
+        "#SBATCH --nice=100",
+        "module load cuda",
+    ):
+        assert line in script.splitlines()
+
+
+def test_options_come_before_the_file_and_the_file_before_the_last_time(tmp_path):
+    saved, file = tmp_path / "launcher.toml", tmp_path / "mine.toml"
+    saved.write_text('launcher = "slurm"\n[slurm]\npartition = "old"\ncpus = 2\n')
+    file.write_text('launcher = "slurm"\n[slurm]\npartition = "new"\n')
+    last = cluster_of(None, None, saved, {})
+    assert (last.launcher, last.slurm.partition, last.slurm.cpus) == ("slurm", "old", 2)
+    assert cluster_of(None, None, saved, {"cpus": 9}).slurm.cpus == 9
+    given = cluster_of(None, file, saved, {"gpus": "0"})
+    assert (given.slurm.partition, given.slurm.cpus, given.has_gpus) == ("new", 4, False)
+    assert cluster_of("local", file, saved, {}).launcher == "local"
+    assert cluster_of(None, None, None, {}) == Cluster()
+    assert cluster_of(None, None, tmp_path / "nothing", {}).has_gpus is None
+
+
+def test_it_is_written_as_it_is_read(tmp_path):
+    cluster = cluster_of("slurm", None, None, {"partition": "gpu", "time": "1-12"})
+    (tmp_path / "launcher.toml").write_text(cluster.to_toml())
+    assert cluster_of(None, None, tmp_path / "launcher.toml", {}) == cluster
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "says"),
+    [
+        ('launcher = "slurm"\n[slurm]\npartitoin = "gpu"', {}, "slurm.partitoin of"),
+        ('launcher = "slurm"\nslurm = 3', {}, "slurm of"),
+        ('launcher = "slurm"\nslurm = 3', {"cpus": 1}, "slurm of"),
+        ('launcher = "pbs"', {}, "launcher of"),
+        ("launcher =", {}, "is not valid TOML"),
+        ('launcher = "slurm"', {"memory": "much"}, "slurm.memory of the options"),
+        ('launcher = "slurm"', {"time": "soon"}, "'soon' is no time of sbatch"),
+        ("", {"partition": "gpu", "runs_per_gpu": 2}, "has no --partition, --runs-per-gpu"),
+    ],
+)
+def test_what_is_wrong_with_a_file_or_an_option_is_named(tmp_path, text, asked, says):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        cluster_of(None, tmp_path / "mine.toml", None, asked)
+    assert says in f"{error.value.message} {error.value.hint}"
+
+
+def test_an_unknown_launcher_is_named():
+    with pytest.raises(UnknownName, match="'slrum'"):
+        cluster_of("slrum", None, None, {})
+
+
+# ------------------------------------------------------------------ how answers are read
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Stand-ins for SLURM's programs, each printing what it is told or failing."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def write(**said):
+        for name in ("sbatch", "srun", "squeue", "sacct", "scontrol"):
+            text = said.get(name)
+            action = "exit 1" if text is None else f"cat <<'END'\n{text}\nEND"
+            if isinstance(text, int):
+                action = f"echo out of order >&2; exit {text}"
+            (folder / name).write_text(f"#!/bin/sh\n{action}\n")
+            (folder / name).chmod(0o755)
+
+    write()
+    return write
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "is_loss"),
+    [
+        ("COMPLETED|0:0|n1", "exit code 0", False),
+        ("FAILED|1:0|n1", "exit code 1", False),
+        ("FAILED|0:9|n1", "killed by SIGKILL", False),
+        ("CANCELLED by 1000|0:0|n1", "cancelled", True),
+        ("TIMEOUT|0:0|n1", "timed out", True),
+        ("NODE_FAIL|1:0|n1", "its node failed", True),
+        ("PREEMPTED|0:15|n1", "preempted", True),
+        ("OUT_OF_MEMORY|0:125|n1", "out of memory; ask for more with --memory", False),
+        ("NODE_FAIL|1:0|n1\nCOMPLETED|0:0|n2", "exit code 0", False),  # requeued
+    ],
+)
+def test_how_a_job_ended_is_read_from_the_accounts(programs, said, cause, is_loss):
+    programs(sacct=said)
+    job = describe("17_3")
+    assert verdict(job, job.exit_code, ()) == (cause, is_loss)
+
+
+def test_without_accounts_the_controller_is_asked(programs):
+    said = "JobId=20 ArrayJobId=17 JobState=TIMEOUT Reason=TimeLimit ExitCode=0:15 NodeList=n2"
+    programs(scontrol=said)
+    assert describe("17_3") == slurm.Job("TIMEOUT", -15, "n2")
+
+
+def test_a_job_that_nobody_knows_is_lost(programs):
+    programs()
+    assert describe("17_3") is None
+    assert verdict(None, None, ()) == (slurm.GONE, True)
+
+
+def test_a_node_that_kills_for_memory_says_so_in_the_log_only():
+    lines = ["slurmstepd: error: StepId=2.0 exceeded memory limit (6 > 5), being killed"]
+    assert verdict(slurm.Job("FAILED", 137, "n1"), 137, lines) == (slurm.OUT_OF_MEMORY, False)
+    assert verdict(slurm.Job("FAILED", 1, "n1"), 1, ["error: memory is fine"])[0] == "exit code 1"
+
+
+@pytest.fixture
+def handed_over(tmp_path, programs):
+    """Three runs that were sent to a queue."""
+    launcher = SlurmLauncher(tmp_path / "jobs", SlurmSettings())
+    launcher.folder.mkdir()
+    for number, run in enumerate("abc"):
+        append_line(launcher.ledger, {"run": run, "job": f"17_{number}", "submitted": "now"})
+    return launcher
+
+
+def test_what_the_queue_does_not_have_has_ended(handed_over, programs):
+    programs(squeue="17_0|PENDING\n17_1|COMPLETING\n99|RUNNING", sacct="TIMEOUT|0:0|n1")
+    assert handed_over.states() == {"a": "queued", "b": "running", "c": "ended"}
+    ending = handed_over.collect("c")
+    assert (ending.cause, ending.is_loss, ending.where) == ("timed out", True, "17_2 on n1")
+    assert set(handed_over.states()) == {"a", "b"}
+
+
+def test_a_run_that_was_handed_over_again_is_its_last_job(handed_over, programs):
+    append_line(handed_over.ledger, {"run": "a", "job": "18", "submitted": "later"})
+    programs(squeue="18|RUNNING")
+    assert handed_over.states()["a"] == "running"
+    assert handed_over.jobs()["a"] == "18"
+
+
+def test_what_a_run_said_itself_counts_for_its_own_job_only(handed_over, programs):
+    programs(squeue="", sacct="FAILED|1:0|n1")
+    note = {"exit_code": 2, "started": "then", "seconds": 5.0, "last_lines": ["the fan is on fire"]}
+    (handed_over.folder / "a.json").write_text(json.dumps(note | {"job": "17_0"}))
+    (handed_over.folder / "b.json").write_text(json.dumps(note | {"job": "16_1"}))
+    own, other = handed_over.collect("a"), handed_over.collect("b")
+    assert (own.exit_code, own.seconds, own.last_lines) == (2, 5.0, ("the fan is on fire",))
+    assert (other.exit_code, other.last_lines) == (1, ())
+
+
+def test_a_queue_that_does_not_answer_is_a_sentence(handed_over, programs):
+    programs(squeue=1)
+    with pytest.raises(EzError, match=r"`squeue .*` failed: out of order"):
+        handed_over.states()
+
+
+def test_nothing_is_asked_when_nothing_was_handed_over(tmp_path, programs):
+    programs(squeue=1)
+    assert SlurmLauncher(tmp_path / "jobs", SlurmSettings()).states() == {}
+
+
+def test_a_machine_without_slurm_is_told_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="There is no 'sbatch' here"):
+        SlurmLauncher(tmp_path, SlurmSettings())
+
+
+def test_a_job_knows_its_name_as_the_queue_writes_it(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("SLURM_"):
+            monkeypatch.delenv(name)
+    assert slurm.job_name() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "20")
+    assert slurm.job_name() == "20"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert slurm.job_name() == "17_3"
