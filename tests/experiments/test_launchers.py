@@ -6,7 +6,7 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from ezcli.errors import ConfigError, EzError, UnknownName
+from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments.launchers import slurm
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of
 from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
@@ -217,6 +217,15 @@ def test_what_a_run_said_itself_counts_for_its_own_job_only(handed_over, program
     own, other = handed_over.collect("a"), handed_over.collect("b")
     assert (own.exit_code, own.seconds, own.last_lines) == (2, 5.0, ("the fan is on fire",))
     assert (other.exit_code, other.last_lines) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("run", "job"), [("a", "--help"), ("a", 17), ("a", None), ("../a", "17"), (3, "17_0")]
+)
+def test_a_ledger_cannot_name_options_or_files_elsewhere(handed_over, run, job):
+    append_line(handed_over.ledger, {"run": run, "job": job, "submitted": "now"})
+    with pytest.raises(RunError, match="are no run and no job"):
+        handed_over.states()
 
 
 def test_a_queue_that_does_not_answer_is_a_sentence(handed_over, programs):

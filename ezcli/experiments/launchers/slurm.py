@@ -30,7 +30,14 @@ from pydantic import Field, field_validator
 from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.launchers.local import ending
 from ezcli.experiments.launchers.protocol import PROGRAM, Ending, JobState, Task, last_lines
-from ezcli.runs.folder import append_line, read_lines, read_table, write_atomically
+from ezcli.runs.folder import (
+    append_line,
+    damaged,
+    is_plain_name,
+    read_lines,
+    read_table,
+    write_atomically,
+)
 from ezcli.settings import Settings
 
 QUEUED = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD"}
@@ -226,10 +233,13 @@ class SlurmLauncher:
         """The last line of the ledger on each run that is not collected."""
         known: dict[str, dict[str, Any]] = {}
         for line in read_lines(self.ledger):
+            run, job = line.get("run"), line.get("job")
             if line.get("collected"):
-                known.pop(line["run"], None)
+                known.pop(str(run), None)
+            elif isinstance(run, str) and is_plain_name(run) and is_job(job):
+                known[run] = line
             else:
-                known[line["run"]] = line
+                raise damaged(self.ledger, f"{run!r} and {job!r} are no run and no job")
         return known
 
     def _own_ending(self, run: str, job: str) -> dict[str, Any] | None:
@@ -334,6 +344,11 @@ class Pack:
             "last_lines": list(lines),
         }
         write_atomically(self.folder / f"{task.run}.json", json.dumps(line).encode() + b"\n")
+
+
+def is_job(name: object) -> bool:
+    """Whether this can be the name of a job: it becomes an argument of SLURM's programs."""
+    return isinstance(name, str) and re.fullmatch(r"\d+(_\d+)?", name) is not None
 
 
 def job_name() -> str | None:
