@@ -115,6 +115,8 @@ def train(
     runs_dir: RunsDir = RUNS,
     overrides: Overrides = None,
     wandb: Wandb = None,
+    launcher: Launcher = None,
+    cluster: ClusterFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Train an agent. The same command again goes on where it stopped.
@@ -125,7 +127,19 @@ def train(
 
     raise typer.Exit(
         training.train(
-            game, env, preset, seed, device, name, runs_dir, overrides, wandb, quiet, deterministic
+            game,
+            env,
+            preset,
+            seed,
+            device,
+            name,
+            runs_dir,
+            overrides,
+            wandb,
+            quiet,
+            deterministic,
+            launcher,
+            cluster,
         )
     )
 

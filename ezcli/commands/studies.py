@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ezcli import console, doctor
+from ezcli.commands.places import launcher_of, queue_of
 from ezcli.commands.training import build_config, default_preset, on_device
 from ezcli.config import RunConfig, use_env, with_changes
 from ezcli.envs.games import ATARI_100K, check_game
@@ -23,10 +24,6 @@ from ezcli.experiments.study import (
 )
 from ezcli.runs.folder import RunFolder
 from ezcli.words import counted, duration, size
-
-if TYPE_CHECKING:
-    from ezcli.experiments.launchers.protocol import Launcher
-    from ezcli.experiments.launchers.slurm import SlurmLauncher
 
 GAME_SETS = {"atari26": ATARI_100K}
 SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
@@ -405,7 +402,8 @@ def execute(
     """Trains what is left, or hands it over, and says how the study stands."""
     from ezcli.experiments.schedule import Scheduler
 
-    launcher = launcher_of(cluster, folder, jobs, execution)
+    slots = execution.jobs if cluster.launcher == "slurm" else jobs
+    launcher = launcher_of(cluster, folder.jobs, slots, devices_of(execution))
     folder.save_launcher(cluster.to_toml())
     threads = threads_of(study, jobs, cluster)
     waits = execution.waits or not launcher.outlives
@@ -433,23 +431,6 @@ def execute(
     elif not quiet:
         console.show(f"Done: all {len(runs)} runs of the study {study.name} are finished.")
     return outcome.exit_code
-
-
-def launcher_of(
-    cluster: Cluster, folder: StudyFolder, jobs: int, execution: Execution
-) -> "Launcher":
-    """The place where the runs of a study execute.
-
-    Raises:
-      ConfigError: what it needs is not here.
-    """
-    if cluster.launcher == "slurm":
-        from ezcli.experiments.launchers.slurm import SlurmLauncher
-
-        return SlurmLauncher(folder.jobs, cluster.slurm, execution.jobs)
-    from ezcli.experiments.launchers.local import LocalLauncher
-
-    return LocalLauncher(jobs, devices_of(execution))
 
 
 def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
@@ -508,7 +489,7 @@ def jobs_of(folder: StudyFolder) -> dict[str, tuple[str | None, str]]:
 
     The state is None where the run's folder knows better.
     """
-    launcher = queue_of(folder)
+    launcher = queue_of(folder.jobs, cluster_of(None, None, folder.launcher_file, {}))
     if launcher is None:
         return {}
     jobs, found = launcher.jobs(), dict[str, tuple[str | None, str]]()
@@ -521,26 +502,12 @@ def jobs_of(folder: StudyFolder) -> dict[str, tuple[str | None, str]]:
     return found
 
 
-def queue_of(folder: StudyFolder) -> "SlurmLauncher | None":
-    """The queue that runs of a study were sent to; None if they ran here, or it cannot be asked."""
-    if not folder.jobs.is_dir():
-        return None
-    from ezcli.experiments.launchers.slurm import SlurmLauncher
-
-    cluster = cluster_of(None, None, folder.launcher_file, {})
-    try:
-        return SlurmLauncher(folder.jobs, cluster.slurm)
-    except ConfigError as error:  # this is no machine of the cluster
-        console.tell(f"The queue was not asked: {error.message}")
-        return None
-
-
 def study_cancel(name: str, runs_dir: Path) -> None:
     """`ez study cancel`."""
     if name not in study_names(runs_dir):
         raise UnknownName("study", name, study_names(runs_dir))
     folder = StudyFolder(runs_dir, name)
-    launcher = queue_of(folder)
+    launcher = queue_of(folder.jobs, cluster_of(None, None, folder.launcher_file, {}))
     states = launcher.states() if launcher is not None else {}
     left = [run for run, state in states.items() if state != "ended"]
     if launcher is None or not left:

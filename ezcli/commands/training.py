@@ -44,11 +44,16 @@ def train(
     wandb: str | None,
     quiet: bool,
     deterministic: bool,
+    launcher: str | None,
+    cluster_file: Path | None,
 ) -> int:
     """`ez train`."""
+    from ezcli.experiments.launchers.cluster import cluster_of
+
+    cluster = cluster_of(launcher, cluster_file, None, {})
     because = "asked for"
     if preset is None:
-        preset, because = default_preset(env, device)
+        preset, because = default_preset(env, device, cluster.has_gpus)
         if not quiet:
             console.show(f"Preset {preset}: {because}. Choose another with --preset.")
     config = build_config(preset, env, game, seed, device, overrides)
@@ -58,6 +63,12 @@ def train(
 
     path = run_path(runs_dir, name or default_name(config, preset, overrides))
     origin = {"preset": preset, "preset_because": because}
+    if cluster.launcher != "local":
+        from ezcli.commands.places import submit_run
+
+        if wandb is not None:
+            raise ConfigError(f"--wandb means nothing to the launcher {cluster.launcher}.")
+        return submit_run(config, path, origin, cluster)
     return run_training(config, path, quiet, wandb, origin)
 
 

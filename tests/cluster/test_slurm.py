@@ -223,3 +223,31 @@ def test_what_slurm_refuses_is_a_sentence(ez, here):
     assert "SLURM did not take the jobs: " in err
     assert "invalid partition specified: nowhere" in err
     assert states(ez) == ["new"] * 2
+
+
+def test_one_run_is_sent_away_and_goes_on(ez, here, at_slurm, undisturbed):
+    """The full agent of `TWO`, by itself."""
+    options = "gpus = '0'\ncpus = 1\nmemory = '1500M'\ntime = '30'\n"
+    (here / "mine.toml").write_text(f"launcher = 'slurm'\n[slurm]\n{options}")
+    train = ["train", *STUDY[1:5], "--name", "one", *SETS, "--cluster", "mine.toml"]
+    code, out, err = ez(*train)
+    assert (code, err) == (0, "")
+    assert re.search(r"^one: submitted as job \d+\. See how far it is: ez runs$", out, re.MULTILINE)
+    assert "one is " in ez(*train)[1]
+    wait_for(lambda: list(here.glob("runs/one/checkpoints/step-*/manifest.json")))
+    at_slurm.ask("scancel", "-u", "root")
+    at_slurm.wait_empty()
+    assert RunFolder(here / "runs" / "one").read_info()["status"] == "interrupted"
+    (here / "release").touch()
+    assert "Its last job: cancelled.\none: submitted as job" in ez(*train)[1]
+    at_slurm.wait_empty()
+    assert ez(*train)[1] == "one is finished already.\n"
+    (full,) = (found for name, found in undisturbed.items() if "-full-" in name)
+    assert outcome(RunFolder(here / "runs" / "one")) == full
+
+
+def test_what_a_cluster_cannot_do_for_one_run_is_refused(ez, here):
+    train = ["train", *STUDY[1:5], *SETS, "--launcher", "slurm"]
+    code, _, err = ez(*train, "--wandb", "offline")
+    assert code == 2
+    assert "--wandb means nothing to the launcher slurm" in err

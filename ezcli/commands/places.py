@@ -1,0 +1,77 @@
+"""Where runs execute: from the name of a launcher to the launcher, and one run sent away."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ezcli import console
+from ezcli.config import RunConfig, with_changes
+from ezcli.errors import ConfigError
+from ezcli.experiments.launchers.cluster import Cluster
+from ezcli.experiments.launchers.protocol import Launcher, Task
+from ezcli.experiments.launchers.slurm import SlurmLauncher
+from ezcli.runs.folder import RunFolder
+
+JOBS = "jobs"  # folder within a run or a study: which job it is
+
+
+def launcher_of(
+    cluster: Cluster, jobs_dir: Path, slots: int | None, devices: Sequence[str] = ()
+) -> Launcher:
+    """The place where runs execute.
+
+    Args:
+      cluster: which, and what is asked of it.
+      jobs_dir: for what must be remembered of jobs that outlive this process.
+      slots: runs side by side; None leaves that to the place, if it can see to it.
+      devices: of this machine, handed out to the runs.
+
+    Raises:
+      ConfigError: what it needs is not here.
+    """
+    if cluster.launcher == "slurm":
+        return SlurmLauncher(jobs_dir, cluster.slurm, slots)
+    from ezcli.experiments.launchers.local import LocalLauncher
+
+    return LocalLauncher(slots or 1, devices)
+
+
+def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: Cluster) -> int:
+    """`ez train --launcher slurm`: makes the run's folder, and hands it over.
+
+    Raises:
+      EzError: the folder belongs to another config, or the cluster refuses.
+    """
+    folder = RunFolder(path)
+    launcher = launcher_of(cluster, path / JOBS, None)
+    if config.compute.threads == 0:
+        config = with_changes(config, {"compute.threads": cluster.slurm.cpus})
+    if folder.exists:
+        folder.require_same(config)
+        if folder.read_info().get("status") == "finished":
+            console.show(f"{folder.name} is finished already.")
+            return 0
+    state = launcher.states().get(folder.name)
+    if state == "ended":
+        console.show(f"Its last job: {launcher.collect(folder.name).cause}.")
+    elif state is not None:
+        console.show(f"{folder.name} is {state} already. See how far it is: ez runs")
+        return 0
+    with folder.lock():
+        if not folder.exists:
+            folder.create(config)
+            folder.update_info(**origin)
+    arguments = ("resume", str(path), "--quiet")
+    (place,) = launcher.submit([Task(folder.name, arguments, path / JOBS / "log")])
+    console.show(f"{folder.name}: submitted {place}. See how far it is: ez runs")
+    return 0
+
+
+def queue_of(jobs_dir: Path, cluster: Cluster) -> SlurmLauncher | None:
+    """The queue that runs were sent to; None if they ran here, or it cannot be asked."""
+    if not jobs_dir.is_dir():
+        return None
+    try:
+        return SlurmLauncher(jobs_dir, cluster.slurm)
+    except ConfigError as error:  # this is no machine of the cluster
+        console.tell(f"The queue was not asked: {error.message}")
+        return None
