@@ -320,7 +320,7 @@ def study_cancel(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Cancel the jobs of a study that is in a queue; what runs saves first.
+    """Cancel what a study has in a queue; runs save first.
 
     Example: ez study cancel catch-value-prefix
     """
