@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ezcli.envs.games import reference_scores
 from ezcli.reports.collect import Group, Run
 from ezcli.reports.compare import Scale, arm_scores, generator
 from ezcli.reports.formats import one_line
@@ -99,9 +100,11 @@ def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
 
 
 def learning_curves(group: Group) -> Figure:
-    """Scores over env_steps, a panel for each game, a line for each arm."""
+    """Scores over env_steps, a panel for each game, a line for each arm, one for random play."""
     games = [game for game in group.games if any(game in arm.runs for arm in group.arms)]
     games = games[:MOST_CURVES]
+    runs = [run for arm in group.arms for seeds in arm.runs.values() for run in seeds.values()]
+    known = {run.game for run in runs if run.has_human_score}
     columns = min(len(games), 2 if len(games) <= 4 else 4)
     rows = math.ceil(len(games) / columns)
     figure = Figure(figsize=(3.3 * columns if columns > 1 else 5.5, 2.2 * rows + 1.1))
@@ -112,6 +115,8 @@ def learning_curves(group: Group) -> Figure:
         for index, arm in enumerate(group.arms):
             if game in arm.runs:
                 draw_curve(panel, list(arm.runs[game].values()), look(index), arm.name)
+        if game in known:
+            panel.axhline(reference_scores()[game].random, color=GREY, linestyle=":", zorder=0)
         panel.set_title(game)
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.xaxis.set_major_formatter(FuncFormatter(thousands))
@@ -120,7 +125,8 @@ def learning_curves(group: Group) -> Figure:
     legend_above(figure, panels[0], len(group.arms))
     caption(
         figure,
-        f"{runs_text(sizes_of(group))} Means of greedy evaluations; bands: 95 %, Student's t.",
+        f"{runs_text(sizes_of(group))} Means of greedy evaluations; bands: 95 %, Student's t."
+        + (" Dotted: random play." if known else ""),
     )
     return figure
 

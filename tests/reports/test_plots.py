@@ -74,6 +74,27 @@ def test_a_curve_goes_through_the_means(study):
     assert line.get_ydata()[-1] == pytest.approx(mean)
 
 
+def test_random_play_is_drawn_where_it_is_known(study, tmp_path):
+    _, found = study
+    figure = found["learning-curves"].figure
+    drawn_at = [
+        [line.get_ydata()[0] for line in panel.lines if line.get_linestyle() == ":"]
+        for panel in figure.axes
+    ]
+    assert drawn_at == [[1.7], [-20.7]]
+    assert "Dotted: random play." in words(figure)
+    write_study(
+        tmp_path,
+        noisy({}),
+        env="catch",
+        preset_name="catch",
+        curve=lambda arm, game, seed: [(100, 0.1)],
+    )
+    figure = drawn(tmp_path)[1]["learning-curves"].figure
+    assert not [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert "random play" not in words(figure)
+
+
 def test_an_interval_is_drawn_where_it_is(study):
     section, found = study
     panel = found["differences"].figure.axes[0]
@@ -86,7 +107,8 @@ def test_an_interval_is_drawn_where_it_is(study):
 def test_arms_have_one_colour_everywhere_and_markers_of_their_own(study):
     section, found = study
     panel = found["learning-curves"].figure.axes[0]
-    looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in panel.lines}
+    arms = [line for line in panel.lines if line.get_linestyle() != ":"]
+    looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in arms}
     assert (
         len(set(looks.values())) == len(section.group.arms) == len({m for _, m in looks.values()})
     )
@@ -113,7 +135,7 @@ def test_one_seed_has_no_band(tmp_path):
     write_study(tmp_path, noisy({}), seeds=(0,), curve=lambda *place: [(10_000, 0.0)])
     _, found = drawn(tmp_path)
     panel = found["learning-curves"].figure.axes[0]
-    assert len(panel.lines) == 2
+    assert len(panel.lines) == 3  # two arms, and random play
     assert not panel.collections
 
 
