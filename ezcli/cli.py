@@ -63,7 +63,7 @@ Wandb = Annotated[str | None, typer.Option(help="offline or online: log to Weigh
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print nothing but how to go on after a stop.")
 ]
-Launcher = Annotated[str | None, typer.Option(help="Where runs execute: local or slurm.")]
+Launcher = Annotated[str | None, typer.Option(help="Where runs execute: local, slurm or ray.")]
 ClusterFile = Annotated[
     Path | None,
     typer.Option(callback=possible, help="TOML file: launcher, and its table such as [slurm]."),
@@ -71,13 +71,17 @@ ClusterFile = Annotated[
 Partition = Annotated[str | None, typer.Option(help="SLURM: partition.")]
 Account = Annotated[str | None, typer.Option(help="SLURM: account.")]
 Constraint = Annotated[str | None, typer.Option(help="SLURM: features of the node, a100|h100.")]
-Gpus = Annotated[str | None, typer.Option(help="SLURM: GPUs of a job: 1, a100:1, or 0.")]
-Cpus = Annotated[int | None, typer.Option(min=1, help="SLURM: cores of a job.")]
+Gpus = Annotated[
+    str | None, typer.Option(help="SLURM: GPUs of a job, 1, a100:1 or 0. Ray: of a run, 0.5.")
+]
+Cpus = Annotated[int | None, typer.Option(min=1, help="SLURM: cores of a job. Ray: of a run.")]
 Memory = Annotated[str | None, typer.Option(help="SLURM: memory of a job: 16G.")]
 Time = Annotated[
     str | None, typer.Option(help="SLURM: 12:00:00; runs save before it is over, and go on.")
 ]
-RunsPerGpu = Annotated[int | None, typer.Option(min=1, help="SLURM: runs that share a job.")]
+RunsPerGpu = Annotated[
+    int | None, typer.Option(min=1, help="SLURM: runs that share a job. Ray: that share a GPU.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="SLURM: stay until all runs have ended.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[

@@ -1,5 +1,6 @@
 """Where runs execute: from the name of a launcher to the launcher, and one run sent away."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,13 +31,17 @@ def launcher_of(
     """
     if cluster.launcher == "slurm":
         return SlurmLauncher(jobs_dir, cluster.slurm, slots)
+    if cluster.launcher == "ray":
+        from ezcli.experiments.launchers.ray import RayLauncher
+
+        return RayLauncher(jobs_dir, cluster.ray, slots)
     from ezcli.experiments.launchers.local import LocalLauncher
 
     return LocalLauncher(slots or 1, devices)
 
 
 def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: Cluster) -> int:
-    """`ez train --launcher slurm`: makes the run's folder, and hands it over.
+    """`ez train` with a launcher other than local: makes the run's folder, and hands it over.
 
     Raises:
       EzError: the folder belongs to another config, or the cluster refuses.
@@ -44,7 +49,7 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
     folder = RunFolder(path)
     launcher = launcher_of(cluster, path / JOBS, None)
     if config.compute.threads == 0:
-        config = with_changes(config, {"compute.threads": cluster.slurm.cpus})
+        config = with_changes(config, {"compute.threads": cluster.threads})
     if folder.exists:
         folder.require_same(config)
         if folder.read_info().get("status") == "finished":
@@ -62,8 +67,19 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
             folder.update_info(**origin)
     arguments = ("resume", str(path), "--quiet")
     (place,) = launcher.submit([Task(folder.name, arguments, path / JOBS / "log")])
-    console.show(f"{folder.name}: submitted {place}. See how far it is: ez runs")
-    return 0
+    if launcher.outlives:
+        console.show(f"{folder.name}: submitted {place}. See how far it is: ez runs")
+        return 0
+    console.show(f"{folder.name}: submitted. It ends with this command; see how far it is: ez runs")
+    try:
+        while launcher.states()[folder.name] != "ended":
+            time.sleep(launcher.poll_seconds)
+        found = launcher.collect(folder.name)
+    finally:
+        launcher.close()
+    said = "" if found.exit_code == 0 else " " + " ".join(found.last_lines)
+    console.show(f"{folder.name}: {found.cause}.{said}")
+    return 0 if found.exit_code == 0 else 1
 
 
 def queue_of(jobs_dir: Path, cluster: Cluster) -> SlurmLauncher | None:

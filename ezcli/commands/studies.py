@@ -233,8 +233,8 @@ def number_of_jobs(
     """Runs side by side, and why so many."""
     if execution.jobs is not None:
         return execution.jobs, "as asked"
-    if cluster.launcher == "slurm":
-        return max(1, left), "as many as SLURM gives"
+    if cluster.launcher != "local":
+        return max(1, left), "as many as the cluster gives"
     devices = devices_of(execution)
     if devices:
         return len(devices), "one for each device"
@@ -290,10 +290,7 @@ def threads_of(study: Study, jobs: int, cluster: Cluster) -> int:
     """Threads of each run: those asked for, or its share of the cores."""
     from ezcli.runs.compute import num_cores
 
-    if cluster.launcher == "slurm":
-        share = cluster.slurm.cpus // cluster.slurm.runs_per_gpu
-        return study.base.compute.threads or max(1, share)
-    return study.base.compute.threads or max(1, num_cores() // jobs)
+    return study.base.compute.threads or cluster.threads or max(1, num_cores() // jobs)
 
 
 def cost_of(
@@ -402,7 +399,7 @@ def execute(
     """Trains what is left, or hands it over, and says how the study stands."""
     from ezcli.experiments.schedule import Scheduler
 
-    slots = execution.jobs if cluster.launcher == "slurm" else jobs
+    slots = jobs if cluster.launcher == "local" else execution.jobs
     launcher = launcher_of(cluster, folder.jobs, slots, devices_of(execution))
     folder.save_launcher(cluster.to_toml())
     threads = threads_of(study, jobs, cluster)

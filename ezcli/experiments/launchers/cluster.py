@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from ezcli.config import read_toml
 from ezcli.errors import ConfigError, UnknownName
+from ezcli.experiments.launchers.ray import RaySettings
 from ezcli.experiments.launchers.slurm import SlurmSettings
 from ezcli.settings import Settings
 
-Name = Literal["local", "slurm"]
+Name = Literal["local", "slurm", "ray"]
 NAMES: tuple[str, ...] = get_args(Name)
 
 
@@ -21,11 +22,19 @@ class Cluster(Settings):
 
     launcher: Name = "local"
     slurm: SlurmSettings = SlurmSettings()
+    ray: RaySettings = RaySettings()
 
     @property
     def has_gpus(self) -> bool | None:
         """Whether runs there get a GPU; None if they run here."""
-        return None if self.launcher == "local" else self.slurm.has_gpus
+        known = {"slurm": self.slurm.has_gpus, "ray": self.ray.has_gpus}
+        return known.get(self.launcher)
+
+    @property
+    def threads(self) -> int | None:
+        """Searches side by side in each run, by what it asks for; None if it runs here."""
+        shares = {"slurm": self.slurm.cpus // self.slurm.runs_per_gpu, "ray": int(self.ray.cpus)}
+        return max(1, shares[self.launcher]) if self.launcher in shares else None
 
     def to_toml(self) -> str:
         """As a file for `--cluster`, with the table of its launcher."""

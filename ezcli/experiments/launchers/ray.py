@@ -1,0 +1,369 @@
+"""Runs as tasks of a Ray cluster.
+
+Each run is a task that holds its share of cores and GPUs and starts `ez train` beside it. Where a
+node sees the driver's files, it trains in the run's folder. Where it does not, the folder travels:
+an actor beside the driver, the home of the runs, hands it out and takes it back every few minutes,
+so that a node that is lost costs no more than what came after the last time.
+"""
+
+import ctypes
+import io
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, Field
+
+from ezcli.errors import ConfigError
+from ezcli.experiments.launchers.local import ending
+from ezcli.experiments.launchers.protocol import PROGRAM, Ending, JobState, Task, last_lines
+from ezcli.settings import Settings
+
+PACKING_TRIES = 20  # a run may change while its folder is packed
+
+
+class RaySettings(Settings):
+    """The table `[ray]`: where the cluster is, and what a run asks for."""
+
+    address: str = "auto"  # of the cluster; auto: the one that this machine is part of
+    cpus: Annotated[float, BeforeValidator(float), Field(ge=0)] = 1.0
+    gpus: Annotated[float, BeforeValidator(float), Field(ge=0)] = 1.0
+    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # each then asks for its share of `gpus`
+    resources: dict[str, float] = Field(default={})  # the cluster's own kinds
+    bring_back_minutes: Annotated[float, Field(gt=0)] = 10.0  # where nodes do not see our files
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether a run gets any."""
+        return self.gpus > 0
+
+
+class Sent(NamedTuple):
+    """A task that Ray has."""
+
+    reference: Any  # ray.ObjectRef of what `train` returns
+    started: str
+    began: float
+
+
+class RayLauncher:
+    """Tasks of a Ray cluster, which end with the command that submitted them.
+
+    Args:
+      folder: for a mark by which nodes tell whether they see our files.
+      settings: where the cluster is, and what a run asks for.
+      slots: runs under way at once, at most; None: as many as the cluster holds.
+
+    Raises:
+      ConfigError: Ray is missing, there is no cluster, or it can never hold a run.
+    """
+
+    outlives = False
+    poll_seconds = 0.5
+
+    def __init__(self, folder: Path, settings: RaySettings, slots: int | None = None) -> None:
+        self.ray, self.settings, self.slots = connect(settings), settings, slots
+        self.sent: dict[str, Sent] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.mark = folder / f"mark-{uuid.uuid4().hex}"
+        self.mark.touch()
+        beside_us = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            self.ray.get_runtime_context().get_node_id(), soft=False
+        )
+        options = {"num_cpus": 0, "scheduling_strategy": beside_us}
+        self.home = self.ray.remote(**options)(Home).remote(str(Path.cwd()))
+        share = settings.gpus / settings.runs_per_gpu
+        self.train = self.ray.remote(
+            num_cpus=settings.cpus, num_gpus=share, resources=settings.resources, max_retries=0
+        )(train)
+
+    def submit(self, tasks: Sequence[Task]) -> list[str]:
+        """Hands every task to Ray, which starts it where and when there is room."""
+        for task in tasks:
+            reference = self.train.remote(
+                task, str(Path.cwd()), str(self.mark.absolute()), self.home, self.settings
+            )
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self.sent[task.run] = Sent(reference, now, time.monotonic())
+        return [""] * len(tasks)
+
+    def states(self) -> Mapping[str, JobState]:
+        """As the tasks told the home of the runs, and as Ray knows of their ends."""
+        if not self.sent:
+            return {}
+        references = [sent.reference for sent in self.sent.values()]
+        ended, _ = self.ray.wait(references, num_returns=len(references), timeout=0)
+        begun = self.ray.get(self.home.begun.remote())
+        return {
+            run: "ended" if sent.reference in ended else "running" if run in begun else "queued"
+            for run, sent in self.sent.items()
+        }
+
+    def cancel(self, runs: Sequence[str], at_once: bool) -> None:
+        """Interrupts tasks, which let their runs save; or kills them."""
+        for run in runs:
+            self.ray.cancel(self.sent[run].reference, force=at_once)
+
+    def collect(self, run: str) -> Ending:
+        """What the task returned, or why it could not."""
+        exceptions = self.ray.exceptions
+        sent = self.sent.pop(run)
+        where = self.ray.get(self.home.forget.remote(run))
+        try:
+            code, lines = self.ray.get(sent.reference)
+        except exceptions.TaskCancelledError:
+            code, cause, is_loss, lines = None, "cancelled", True, ()
+        except exceptions.OutOfMemoryError:
+            code, cause, is_loss, lines = None, "out of memory on its node", False, ()
+        except (exceptions.NodeDiedError, exceptions.ObjectLostError) as error:
+            code, cause, is_loss, lines = None, "its node failed", True, last_lines(str(error))
+        except exceptions.WorkerCrashedError:
+            code, cause, is_loss, lines = None, "its worker died", True, ()
+        except exceptions.RayTaskError as error:
+            code, cause, is_loss, lines = None, "its task failed", False, last_lines(str(error))
+        else:
+            cause, is_loss = ending(code), False
+        return Ending(
+            code, cause, is_loss, lines, sent.started, time.monotonic() - sent.began, where
+        )
+
+    def close(self) -> None:
+        """Lets every run save, waits for that, and leaves the cluster."""
+        left = list(self.sent)
+        self.cancel(left, at_once=False)
+        for run in left:
+            self.collect(run)
+        self.mark.unlink(missing_ok=True)
+        self.ray.shutdown()
+
+
+def connect(settings: RaySettings) -> Any:
+    """The module `ray`, connected to the cluster.
+
+    Raises:
+      ConfigError: it is missing, there is no cluster, or it can never hold a run.
+    """
+    try:
+        import ray
+        import ray.exceptions
+        import ray.util.scheduling_strategies
+    except ImportError as error:
+        raise ConfigError(
+            "The launcher ray needs Ray.", "Install it: pip install 'ezcli[ray]'"
+        ) from error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the cluster
+    try:
+        ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        raise ConfigError(
+            f"There is no Ray cluster at {settings.address!r}.",
+            "Start one with `ray start --head`, or set ray.address in a file for --cluster.",
+        ) from error
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    needed = {"CPU": settings.cpus, "GPU": settings.gpus / settings.runs_per_gpu}
+    for kind, amount in {**needed, **settings.resources}.items():
+        if amount > total.get(kind, 0):
+            ray.shutdown()
+            raise ConfigError(
+                f"A run asks for {amount:g} {kind}, and the whole cluster has "
+                f"{total.get(kind, 0):g}.",
+                "Ask for less: --gpus, --cpus, --runs-per-gpu.",
+            )
+    return ray
+
+
+class Home:
+    """Where the runs live: an actor on the driver's machine.
+
+    Args:
+      cwd: the driver's folder, to which paths are relative.
+    """
+
+    def __init__(self, cwd: str) -> None:
+        os.chdir(cwd)
+        self.places: dict[str, str] = {}
+
+    def begin(self, run: str, where: str) -> None:
+        """A task says that it trains."""
+        self.places[run] = where
+
+    def begun(self) -> list[str]:
+        """Runs whose task has begun."""
+        return list(self.places)
+
+    def forget(self, run: str) -> str | None:
+        """Where the task was that has ended."""
+        return self.places.pop(run, None)
+
+    def fetch(self, paths: Sequence[str]) -> bytes:
+        """Files and folders, packed."""
+        return pack([Path(path) for path in paths if Path(path).exists()])
+
+    def add(self, content: bytes, log: str) -> None:
+        """Adds to what a run has printed."""
+        with Path(log).open("ab") as handle:
+            handle.write(content)
+
+    def store(self, packed: bytes, run: str) -> None:
+        """Puts a run's folder in the place of what is there."""
+        folder = Path(run)
+        draft = folder.with_name(f".incoming-{folder.name}")
+        shutil.rmtree(draft, ignore_errors=True)
+        unpack(packed, draft)
+        replace(draft, folder)
+
+
+def train(
+    task: Task, cwd: str, mark: str, home: Any, settings: RaySettings
+) -> tuple[int, tuple[str, ...]]:
+    """What a worker does: trains one run; its exit code and last lines.
+
+    Args:
+      task: the run.
+      cwd: the driver's folder.
+      mark: a file that is there if this machine sees the driver's files.
+      home: the actor `Home`.
+      settings: of the launcher.
+    """
+    import ray
+
+    home.begin.remote(task.run, socket.gethostname())
+    if Path(mark).is_file():
+        os.chdir(cwd)
+        return execute(task, task.arguments, lambda: None, None)
+    with tempfile.TemporaryDirectory(prefix="ez-") as place:
+        os.chdir(place)
+        try:
+            return away(task, settings, home, ray)
+        finally:
+            os.chdir("/")
+
+
+def away(task: Task, settings: RaySettings, home: Any, ray: Any) -> tuple[int, tuple[str, ...]]:
+    """Trains in a folder of this machine, and brings the run's folder back again and again."""
+    runs_dir = Path(task.arguments[task.arguments.index("--runs-dir") + 1])
+    preset = task.arguments[task.arguments.index("--preset") + 1]
+    run = runs_dir / task.run
+    unpack(ray.get(home.fetch.remote([str(run)])), Path("run"))
+    unpack(ray.get(home.fetch.remote([preset])), Path("preset"))
+    here = Path("runs") / task.run
+    here.parent.mkdir()
+    if (Path("run") / run.name).exists():
+        (Path("run") / run.name).rename(here)
+    changed = {str(runs_dir): "runs", preset: str(Path("preset") / Path(preset).name)}
+    arguments = [changed.get(argument, argument) for argument in task.arguments]
+
+    def bring_back() -> None:
+        if here.exists():
+            ray.get(home.store.remote(pack([here]), str(run)))
+
+    own = task._replace(log=Path("log"))
+    try:
+        return execute(own, arguments, bring_back, 60 * settings.bring_back_minutes)
+    finally:
+        bring_back()
+        ray.get(home.add.remote(Path("log").read_bytes(), str(task.log)))
+
+
+def execute(
+    task: Task, arguments: Sequence[str], now_and_then: Any, seconds: float | None
+) -> tuple[int, tuple[str, ...]]:
+    """Runs `ez` and waits for it; an interrupt of the task lets it save."""
+    task.log.parent.mkdir(parents=True, exist_ok=True)
+    with task.log.open("ab") as log:
+        start = log.tell()
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+    due = None if seconds is None else time.monotonic() + seconds
+    try:
+        while process.poll() is None:
+            time.sleep(0.2)
+            if due is not None and seconds is not None and time.monotonic() >= due:
+                now_and_then()
+                due = time.monotonic() + seconds
+    except KeyboardInterrupt:  # from `ray.cancel`
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+    with task.log.open("rb") as log:
+        log.seek(start)
+        return process.returncode, last_lines(log.read().decode(errors="replace"))
+
+
+def end_with_parent() -> None:
+    """Has the kernel tell this process to save when the worker that started it is gone."""
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def pack(paths: Sequence[Path]) -> bytes:
+    """Files and folders as a tar archive, each under its own name.
+
+    A run may train meanwhile. It is packed again if a file went away or its newest checkpoint
+    changed, so that what was packed holds that checkpoint and all that the run wrote up to it.
+
+    Raises:
+      OSError: it kept changing.
+    """
+    for attempt in range(PACKING_TRIES):
+        before = newest(paths)
+        memory = io.BytesIO()
+        try:
+            with tarfile.open(fileobj=memory, mode="w") as archive:
+                for path in paths:
+                    archive.add(path, arcname=path.name, filter=without_drafts)
+        except OSError:  # a file went away, or became shorter
+            if attempt == PACKING_TRIES - 1:
+                raise
+        else:
+            if newest(paths) == before:
+                return memory.getvalue()
+        time.sleep(0.1)
+    raise OSError(f"{paths[0]} changed {PACKING_TRIES} times while it was packed")
+
+
+def newest(paths: Sequence[Path]) -> list[str]:
+    """Names of the newest checkpoints of runs."""
+    return [max((p.name for p in path.glob("checkpoints/step-*")), default="") for path in paths]
+
+
+def without_drafts(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Leaves out what is being written, and the lock."""
+    name = Path(member.name).name
+    return None if name.startswith((".tmp-", ".lock")) else member
+
+
+def unpack(packed: bytes, folder: Path) -> None:
+    """The files of an archive, in a folder that is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if packed:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
+
+
+def replace(draft: Path, folder: Path) -> None:
+    """Puts what is in `draft` in the place of `folder`, whose lock stays."""
+    folder.mkdir(exist_ok=True)
+    for old in [path for path in folder.iterdir() if path.name != ".lock"]:
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    (inner,) = draft.iterdir()
+    for new in inner.iterdir():
+        new.rename(folder / new.name)
+    shutil.rmtree(draft)
