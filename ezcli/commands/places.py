@@ -47,7 +47,6 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
       EzError: the folder belongs to another config, or the cluster refuses.
     """
     folder = RunFolder(path)
-    launcher = launcher_of(cluster, path / JOBS, None)
     if config.compute.threads == 0:
         config = with_changes(config, {"compute.threads": cluster.threads})
     if folder.exists:
@@ -55,31 +54,42 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
         if folder.read_info().get("status") == "finished":
             console.show(f"{folder.name} is finished already.")
             return 0
-    state = launcher.states().get(folder.name)
+    launcher = launcher_of(cluster, path / JOBS, None)
+    try:
+        return hand_over(launcher, folder, config, origin)
+    finally:
+        launcher.close()
+
+
+def hand_over(
+    launcher: Launcher, folder: RunFolder, config: RunConfig, origin: dict[str, str]
+) -> int:
+    """Submits one run, and waits for it if it would end with this process."""
+    name = folder.name
+    state = launcher.states().get(name)
     if state == "ended":
-        console.show(f"Its last job: {launcher.collect(folder.name).cause}.")
+        console.show(f"Its last job: {launcher.collect(name).cause}.")
     elif state is not None:
-        console.show(f"{folder.name} is {state} already. See how far it is: ez runs")
+        console.show(f"{name} is {state} already. See how far it is: ez runs")
         return 0
     with folder.lock():
         if not folder.exists:
             folder.create(config)
             folder.update_info(**origin)
-    arguments = ("resume", str(path), "--quiet")
-    (place,) = launcher.submit([Task(folder.name, arguments, path / JOBS / "log")])
+    arguments = ("resume", str(folder.path), "--quiet")
+    (place,) = launcher.submit([Task(name, arguments, folder.path / JOBS / "log")])
     if launcher.outlives:
-        console.show(f"{folder.name}: submitted {place}. See how far it is: ez runs")
+        console.show(f"{name}: submitted {place}. See how far it is: ez runs")
         return 0
-    console.show(f"{folder.name}: submitted. It ends with this command; see how far it is: ez runs")
-    try:
-        while launcher.states()[folder.name] != "ended":
-            time.sleep(launcher.poll_seconds)
-        found = launcher.collect(folder.name)
-    finally:
-        launcher.close()
-    said = "" if found.exit_code == 0 else " " + " ".join(found.last_lines)
-    console.show(f"{folder.name}: {found.cause}.{said}")
-    return 0 if found.exit_code == 0 else 1
+    console.show(f"{name}: submitted. It ends with this command; see how far it is: ez runs")
+    while launcher.states()[name] != "ended":
+        time.sleep(launcher.poll_seconds)
+    found = launcher.collect(name)
+    if found.exit_code == 0:
+        console.show(f"{name}: finished.")
+        return 0
+    console.show(f"{name}: {found.cause}. {' '.join(found.last_lines)}")
+    return 1
 
 
 def queue_of(jobs_dir: Path, cluster: Cluster) -> SlurmLauncher | None:

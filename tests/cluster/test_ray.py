@@ -1,11 +1,16 @@
 """Studies on a real Ray cluster of two nodes on this machine: what dies there goes on."""
 
+import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ezcli.experiments.launchers.ray import RayLauncher
-from tests.cluster.test_slurm import GAME, TWO, attempts, results, undisturbed
+from ezcli.runs.folder import RunFolder
+from tests.cluster.test_slurm import GAME, SETS, TWO, attempts, results, undisturbed
+from tests.runs.helpers import outcome
 
 __all__ = ["undisturbed"]
 
@@ -92,3 +97,103 @@ def test_a_node_that_fails_takes_no_run_with_it(ez, here, nodes, meanwhile, undi
     assert code == 0, out + err
     assert "its node failed; going on." in out
     assert results(here / "runs") == undisturbed
+
+
+def test_a_worker_that_dies_takes_no_run_with_it(ez, here, meanwhile, undisturbed):
+    def kill():
+        (worker, *_) = pids("ray::train")
+        os.kill(worker, signal.SIGKILL)
+        (here / "release").touch()
+
+    meanwhile(lambda _: has_saved(here), kill)
+    code, out, err = ez(*TWO, *WHERE)
+    assert code == 0, out + err
+    assert "its worker died; going on." in out
+    assert results(here / "runs") == undisturbed
+
+
+def pids(title):
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended since
+            if path.read_bytes().startswith(title.encode()):
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_ctrl_c_lets_the_runs_save(ez, here, meanwhile, undisturbed):
+    meanwhile(lambda _: has_saved(here), lambda: signal.raise_signal(signal.SIGINT))
+    code, out, _ = ez(*TWO, *WHERE)
+    assert code == 130
+    assert "the others saved what they had. Go on with: ez ablate --study s" in out
+    runs = [RunFolder(path.parent) for path in here.glob("runs/*/run.json")]
+    assert [run.read_info()["status"] for run in runs] == ["interrupted"] * 2
+    (here / "release").touch()
+    assert ez("ablate", "--study", "s")[0] == 0  # which remembers where
+    assert results(here / "runs") == undisturbed
+
+
+class NoWhere(type(Path())):
+    """A file of ours that nodes do not see."""
+
+    def touch(self):
+        """Makes no file."""
+
+
+def test_where_nodes_do_not_see_our_files_the_folder_travels(
+    ez, here, nodes, meanwhile, monkeypatch, undisturbed
+):
+    connect = RayLauncher.__init__
+
+    def elsewhere(launcher, *arguments):
+        connect(launcher, *arguments)
+        launcher.mark = NoWhere(here / "nowhere")
+
+    monkeypatch.setattr(RayLauncher, "__init__", elsewhere)
+    settings = "gpus = 0\ncpus = 1\nbring_back_minutes = 0.02\n"
+    (here / "mine.toml").write_text(f"launcher = 'ray'\n[ray]\n{settings}")
+
+    def fail():
+        nodes.fail()
+        (here / "release").touch()
+
+    meanwhile(lambda _: has_saved(here), fail)
+    two = [str(here / "game.py:Waiting") if x == "game.py:Waiting" else x for x in TWO]
+    code, out, err = ez(*two, "--cluster", "mine.toml")
+    assert code == 0, out + err
+    assert "its node failed; going on." in out
+    found = results(here / "runs")
+    assert len(found) == 2
+    same = {name.rsplit("-", 1)[0]: files for name, files in undisturbed.items()}
+    assert {name.rsplit("-", 1)[0]: files for name, files in found.items()} == same
+    assert not list(here.glob("runs/.incoming*"))
+    assert max(len(RunFolder(here / "runs" / name).sessions()) for name in found) == 2
+
+
+def test_one_run_is_trained_there(ez, here, undisturbed):
+    (here / "release").touch()
+    code, out, err = ez("train", *TWO[1:5], "--name", "one", *SETS, "--cluster", "mine.toml")
+    assert code == 2
+    assert "'mine.toml' cannot be read" in err
+    (here / "mine.toml").write_text("launcher = 'ray'\n[ray]\ngpus = 0\n")
+    code, out, err = ez("train", *TWO[1:5], "--name", "one", *SETS, "--cluster", "mine.toml")
+    assert code == 0, out + err
+    assert "one: finished." in out
+    (full,) = (found for name, found in undisturbed.items() if "-full-" in name)
+    assert outcome(RunFolder(here / "runs" / "one")) == full
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--gpus", "1"], "A run asks for 1 GPU, and the whole cluster has 0."),
+        (["--gpus", "0", "--cpus", "64"], "A run asks for 64 CPU, and the whole cluster has 2."),
+        (["--gpus", "many"], "ray.gpus of the options: could not convert string to float"),
+        (["--partition", "gpu"], "ray.partition of the options: "),
+        (["--devices", "cuda:0"], "--devices means nothing to the launcher ray."),
+    ],
+)
+def test_what_a_cluster_cannot_hold_is_refused(ez, here, options, says):
+    code, _, err = ez(*TWO, "--launcher", "ray", *options)
+    assert code == 2
+    assert says in err

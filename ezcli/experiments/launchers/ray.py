@@ -75,9 +75,7 @@ class RayLauncher:
     def __init__(self, folder: Path, settings: RaySettings, slots: int | None = None) -> None:
         self.ray, self.settings, self.slots = connect(settings), settings, slots
         self.sent: dict[str, Sent] = {}
-        folder.mkdir(parents=True, exist_ok=True)
         self.mark = folder / f"mark-{uuid.uuid4().hex}"
-        self.mark.touch()
         beside_us = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             self.ray.get_runtime_context().get_node_id(), soft=False
         )
@@ -90,6 +88,8 @@ class RayLauncher:
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
         """Hands every task to Ray, which starts it where and when there is room."""
+        self.mark.parent.mkdir(parents=True, exist_ok=True)
+        self.mark.touch()
         for task in tasks:
             reference = self.train.remote(
                 task, str(Path.cwd()), str(self.mark.absolute()), self.home, self.settings
