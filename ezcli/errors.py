@@ -49,6 +49,12 @@ class RunError(EzError):
     """A run folder or a run that cannot go on."""
 
 
+class Busy(RunError):
+    """A run or study that another process works on."""
+
+    exit_code = 3
+
+
 class NotFinite(RunError):
     """A loss, gradient or value that is no number: nothing that follows would mean anything."""
 

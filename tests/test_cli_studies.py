@@ -35,7 +35,7 @@ def finish(scheduler):
         if not folder.exists:
             folder.create(planned.config)
         folder.update_info(status="finished", identity=planned.config.identity)
-    return Outcome(list(scheduler.runs), [], [], None)
+    return Outcome(list(scheduler.runs), [], [], [], None)
 
 
 def squeezed(text):
@@ -195,10 +195,14 @@ def test_jobs_are_what_cores_and_memory_hold(ez, monkeypatch):
 @pytest.mark.parametrize(
     ("outcome", "code", "says"),
     [
-        (lambda runs: Outcome(runs[1:], runs[:1], [], None), 1, "1 of 4 runs failed: catch-"),
-        (lambda runs: Outcome(runs[:3], [], runs[3:], 2), 130, "SIGINT: 3 of 4 runs are finished"),
+        (lambda runs: Outcome(runs[1:], runs[:1], [], [], None), 1, "1 of 4 runs failed: catch-"),
         (
-            lambda runs: Outcome(runs[:3], [], runs[3:], 15),
+            lambda runs: Outcome(runs[:3], [], runs[3:], [], 2),
+            130,
+            "SIGINT: 3 of 4 runs are finished",
+        ),
+        (
+            lambda runs: Outcome(runs[:3], [], runs[3:], [], 15),
             75,
             "Go on with: ez ablate --study mine",
         ),

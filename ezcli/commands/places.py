@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ezcli import console
 from ezcli.config import RunConfig, with_changes
-from ezcli.errors import ConfigError
+from ezcli.errors import Busy
 from ezcli.experiments.launchers.cluster import Cluster
 from ezcli.experiments.launchers.protocol import Launcher, Task
-from ezcli.experiments.launchers.slurm import SlurmLauncher
+from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings
 from ezcli.runs.folder import RunFolder
+from ezcli.runs.lock import holding
 
 JOBS = "jobs"  # folder within a run or a study: which job it is
 
@@ -30,7 +31,7 @@ def launcher_of(
       ConfigError: what it needs is not here.
     """
     if cluster.launcher == "slurm":
-        return SlurmLauncher(jobs_dir, cluster.slurm, slots)
+        return SlurmLauncher(jobs_dir, cluster.slurm)
     if cluster.launcher == "ray":
         from ezcli.experiments.launchers.ray import RayLauncher
 
@@ -56,26 +57,29 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
             return 0
     launcher = launcher_of(cluster, path / JOBS, None)
     try:
-        return hand_over(launcher, folder, config, origin)
+        with folder.lock():
+            if not folder.exists:
+                folder.create(config)
+                folder.update_info(**origin)
+        (path / JOBS).mkdir(parents=True, exist_ok=True)
+        with holding(path / JOBS / ".lock") as other:  # from asking to handing over
+            if other is not None:
+                raise Busy(f"Another command hands over the run {folder.name!r}{other}.")
+            return hand_over(launcher, folder)
     finally:
         launcher.close()
 
 
-def hand_over(
-    launcher: Launcher, folder: RunFolder, config: RunConfig, origin: dict[str, str]
-) -> int:
+def hand_over(launcher: Launcher, folder: RunFolder) -> int:
     """Submits one run, and waits for it if it would end with this process."""
     name = folder.name
     state = launcher.states().get(name)
     if state == "ended":
-        console.show(f"Its last job: {launcher.collect(name).cause}.")
+        last = launcher.collect(name)
+        console.show(f"Its last job: {' '.join((f'{last.cause}.', *last.last_lines))}")
     elif state is not None:
         console.show(f"{name} is {state} already. See how far it is: ez runs")
         return 0
-    with folder.lock():
-        if not folder.exists:
-            folder.create(config)
-            folder.update_info(**origin)
     arguments = ("resume", str(folder.path), "--quiet")
     (place,) = launcher.submit([Task(name, arguments, folder.path / JOBS / "log")])
     if launcher.outlives:
@@ -92,12 +96,17 @@ def hand_over(
     return 1
 
 
-def queue_of(jobs_dir: Path, cluster: Cluster) -> SlurmLauncher | None:
-    """The queue that runs were sent to; None if they ran here, or it cannot be asked."""
-    if not jobs_dir.is_dir():
-        return None
-    try:
-        return SlurmLauncher(jobs_dir, cluster.slurm)
-    except ConfigError as error:  # this is no machine of the cluster
-        console.tell(f"The queue was not asked: {error.message}")
-        return None
+def queue_of(jobs_dir: Path) -> SlurmLauncher | None:
+    """The queue that runs were sent to; None if they were sent to none.
+
+    Raises:
+      ConfigError: this is no machine of the cluster.
+    """
+    return SlurmLauncher(jobs_dir, SlurmSettings()) if jobs_dir.is_dir() else None
+
+
+def in_queue(launcher: SlurmLauncher | None) -> list[str]:
+    """The runs that are queued or running there."""
+    if launcher is None:
+        return []
+    return [run for run, state in launcher.states().items() if state != "ended"]

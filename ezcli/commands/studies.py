@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ezcli import console, doctor
-from ezcli.commands.places import launcher_of, queue_of
+from ezcli.commands.places import in_queue, launcher_of, queue_of
 from ezcli.commands.training import build_config, default_preset, on_device
 from ezcli.config import RunConfig, use_env, with_changes
 from ezcli.envs.games import ATARI_100K, check_game
-from ezcli.errors import ConfigError, UnknownName
+from ezcli.errors import Busy, ConfigError, UnknownName
 from ezcli.experiments import catalogue, estimate
 from ezcli.experiments.design import FULL, Arm, arms_of
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of
@@ -80,6 +80,7 @@ def ablate(
     """`ez ablate`."""
     saved = StudyFolder(runs_dir, options.study).launcher_file if options.study else None
     cluster = cluster_of(execution.launcher, execution.cluster, saved, execution.asked)
+    cluster = cluster.with_parallel(execution.jobs)
     asked, folder, said = design(options, runs_dir, cluster)
     if cluster.launcher == "local":
         check_devices(asked, execution, must_be_here=output == "train")
@@ -400,13 +401,20 @@ def execute(
     from ezcli.experiments.schedule import Scheduler
 
     slots = jobs if cluster.launcher == "local" else execution.jobs
+    if cluster.launcher != "slurm":
+        queued = in_queue(queue_of(folder.jobs))
+        if queued:
+            raise Busy(
+                f"{counted(len(queued), 'run')} of the study {study.name!r} are in a queue.",
+                f"Cancel them first: {shell_line(['study', 'cancel', study.name])}",
+            )
     launcher = launcher_of(cluster, folder.jobs, slots, devices_of(execution))
-    folder.save_launcher(cluster.to_toml())
     threads = threads_of(study, jobs, cluster)
     waits = execution.waits or not launcher.outlives
     reporter = console.StudyReporter(folder.runs_dir, quiet)
     with reporter.running():
         outcome = Scheduler(folder, runs, launcher, threads, reporter, waits).run()
+    folder.save_launcher(cluster.to_toml())
     go_on = f"Go on with: {folder.go_on}"
     if outcome.stopped_by is not None:
         others = "its jobs go on" if launcher.outlives else "the others saved what they had"
@@ -420,10 +428,12 @@ def execute(
             f"{len(outcome.failed)} of {len(runs)} runs failed: {names}. What they printed is in "
             f"{folder.logs}. {go_on}"
         )
+    elif outcome.cancelled:
+        console.show(f"{len(outcome.cancelled)} of {len(runs)} runs were cancelled. {go_on}")
     elif outcome.left:
         look = shell_line(["study", "status", study.name, *folder.elsewhere])
         console.show(
-            f"{len(outcome.left)} of {len(runs)} runs are in the queue. See how they stand: {look}"
+            f"{len(outcome.left)} of {len(runs)} runs are under way. See how they stand: {look}"
         )
     elif not quiet:
         console.show(f"Done: all {len(runs)} runs of the study {study.name} are finished.")
@@ -446,12 +456,13 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
         progress = catalogue.progress(runs_dir / run.name)
         cell = run.cells[0]
         state, job = jobs.get(run.name, (None, None))
+        folder_state = run_state(runs_dir, run)
         row: dict[str, Any] = {
             "run": run.name,
             "arms": [c.arm for c in run.cells],
             "env": cell.env,
             "seed": cell.seed,
-            "state": state or run_state(runs_dir, run),
+            "state": folder_state if state is None or folder_state == "finished" else state,
             "job": job,
             "train_steps": progress.train_steps,
             "total_train_steps": run.config.schedule.train_steps,
@@ -486,7 +497,11 @@ def jobs_of(folder: StudyFolder) -> dict[str, tuple[str | None, str]]:
 
     The state is None where the run's folder knows better.
     """
-    launcher = queue_of(folder.jobs, cluster_of(None, None, folder.launcher_file, {}))
+    try:
+        launcher = queue_of(folder.jobs)
+    except ConfigError as error:  # this is no machine of the cluster
+        console.note(f"The queue was not asked: {error.message}")
+        return {}
     if launcher is None:
         return {}
     jobs, found = launcher.jobs(), dict[str, tuple[str | None, str]]()
@@ -504,15 +519,14 @@ def study_cancel(name: str, runs_dir: Path) -> None:
     if name not in study_names(runs_dir):
         raise UnknownName("study", name, study_names(runs_dir))
     folder = StudyFolder(runs_dir, name)
-    launcher = queue_of(folder.jobs, cluster_of(None, None, folder.launcher_file, {}))
-    states = launcher.states() if launcher is not None else {}
-    left = [run for run, state in states.items() if state != "ended"]
+    launcher = queue_of(folder.jobs)
+    left = in_queue(launcher)
     if launcher is None or not left:
         console.show(f"The study {name} has nothing in a queue.")
         return
     launcher.cancel(left, at_once=False)
     console.show(
-        f"Cancelled {counted(len(left), 'job')}; what runs saves first. Go on with: {folder.go_on}"
+        f"Cancelled {counted(len(left), 'run')}; what runs saves first. Go on with: {folder.go_on}"
     )
 
 

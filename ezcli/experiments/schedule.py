@@ -8,19 +8,19 @@ more, then noted and left; the others go on. Where runs execute is a launcher's 
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Literal, NamedTuple, Protocol
 
+from ezcli.errors import Busy
 from ezcli.experiments.catalogue import State, state
-from ezcli.experiments.launchers.protocol import Ending, Launcher, Task
+from ezcli.experiments.launchers.protocol import SAVED, Ending, JobState, Launcher, Task
 from ezcli.experiments.study import PlannedRun, StudyFolder
 from ezcli.runs.folder import RunFolder, append_line
 
 ATTEMPTS = 2  # of a run, each time the study is started
 LOSSES = 10  # times that the place may take a run away, likewise
-SAVED = {75, 130}  # exit codes of a run that was stopped and can go on
 
 Result = Literal["finished", "failed", "stopped"]
 
@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
     finished: list[PlannedRun]
     failed: list[PlannedRun]
     left: list[PlannedRun]
+    cancelled: list[PlannedRun]  # by somebody else, while this command waited
     stopped_by: signal.Signals | None
 
     @property
@@ -50,7 +51,7 @@ class Outcome(NamedTuple):
         """0 all done, 1 some run failed, 130 Ctrl-C, 75 stopped otherwise."""
         if self.stopped_by is not None:
             return 130 if self.stopped_by is signal.SIGINT else 75
-        return 1 if self.failed else 0
+        return 1 if self.failed else 75 if self.cancelled else 0
 
 
 class Reporter(Protocol):
@@ -91,6 +92,8 @@ class Scheduler:
         self.elsewhere: list[PlannedRun] = []
         self.finished: list[PlannedRun] = []
         self.failed: list[PlannedRun] = []
+        self.cancelled: list[PlannedRun] = []
+        self.adopted: set[str] = set()  # runs that an earlier command handed over
         self.attempts: Counter[str] = Counter()
         self.losses: Counter[str] = Counter()
         self.seconds: list[float] = []  # of the runs that finished without a stop
@@ -110,7 +113,7 @@ class Scheduler:
             finally:
                 self.launcher.close()
         left = [*self.active, *self.elsewhere, *self.waiting]
-        return Outcome(self.finished, self.failed, left, self.stop)
+        return Outcome(self.finished, self.failed, left, self.cancelled, self.stop)
 
     def _adopt(self) -> None:
         """Takes up what an earlier process of this study handed over."""
@@ -118,6 +121,8 @@ class Scheduler:
         for run in [run for run in self.waiting if run.name in known]:
             self.waiting.remove(run)
             self.active.append(run)
+            self.adopted.add(run.name)
+            self.attempts[run.name] = 1
             if known[run.name] != "ended":
                 self.reporter.say(f"{run.name}: {known[run.name]} already.")
 
@@ -143,7 +148,7 @@ class Scheduler:
                 self.waiting.appendleft(run)
         if not self.stop:
             self._submit()
-        self.reporter.progress(self._progress())
+        self.reporter.progress(self._progress(states))
 
     def _submit(self) -> None:
         """Hands over what is neither finished nor being trained by another process."""
@@ -155,13 +160,17 @@ class Scheduler:
                 self.finished.append(run)
             elif found in ("running", "stalled"):
                 self.elsewhere.append(run)
-                self.reporter.say(f"{run.name}: another process trains it; waiting for that.")
+                then = "waiting for that" if self.waits else "repeat the command when it has ended"
+                self.reporter.say(f"{run.name}: another process trains it; {then}.")
             else:
                 batch.append((run, found))
         if not batch:
             return
-        with self.folder.writing():
-            places = self.launcher.submit([self._task(run) for run, _ in batch])
+        tasks = [self._task(run) for run, _ in batch]
+        with self.folder.writing():  # else the first to know would be the place
+            for task in tasks:
+                task.log.touch()
+        places = self.launcher.submit(tasks)
         for (run, found), place in zip(batch, places, strict=True):
             self.attempts[run.name] += 1
             self.active.append(run)
@@ -186,27 +195,36 @@ class Scheduler:
             self.seconds.append(ending.seconds)
             self.reporter.say(f"{run.name}: finished.")
             return
-        if self.stop or ending.is_loss or self._folder(run).is_locked:
+        is_busy = ending.exit_code == Busy.exit_code
+        if self._is_stopping or is_busy or ending.fault != "run":
             self.attempts[run.name] -= 1  # it was not the run that failed
-        self.losses[run.name] += ending.is_loss
-        if self.stop or self._folder(run).is_locked:
+        self.losses[run.name] += ending.fault == "place"
+        if self._is_stopping or is_busy:
             self.waiting.appendleft(run)
+        elif ending.fault == "user" and run.name not in self.adopted:
+            self.cancelled.append(run)  # whoever did that does not want it back at once
+            self.reporter.say(f"{run.name}: {ending.cause}.")
         elif self.attempts[run.name] < ATTEMPTS and self.losses[run.name] < LOSSES:
             self.waiting.append(run)
-            again = "going on." if ending.is_loss else f"trying once more. {' '.join(lines)}"
+            again = "going on." if ending.fault != "run" else f"trying once more. {' '.join(lines)}"
             self.reporter.say(f"{run.name}: {ending.cause}; {again}")
         else:
             self.failed.append(run)
             self.reporter.say(f"{run.name}: failed ({ending.cause}). {' '.join(lines)}")
+        self.adopted.discard(run.name)
+
+    @property
+    def _is_stopping(self) -> bool:
+        """Whether the runs were told to save and end."""
+        return self.stop is not None and not self.launcher.outlives
 
     def _result(self, run: PlannedRun, ending: Ending) -> Result:
         code = ending.exit_code
         if code in (0, None) and self._state(run) == "finished":
             return "finished"
-        is_stopped = self.stop or self._folder(run).is_locked
-        if ending.is_loss or code in SAVED or (code != 0 and is_stopped):
+        if ending.fault != "run" or code in (*SAVED, Busy.exit_code):
             return "stopped"
-        return "failed"
+        return "stopped" if self._is_stopping and code != 0 else "failed"
 
     def _note(
         self, run: PlannedRun, ending: Ending, result: Result, lines: tuple[str, ...]
@@ -231,11 +249,10 @@ class Scheduler:
         folder = self._folder(run)
         return state(folder) if folder.exists or folder.is_locked else None
 
-    def _progress(self) -> Progress:
+    def _progress(self, states: Mapping[str, JobState]) -> Progress:
         left = len(self.waiting) + len(self.active)
         slots = self.launcher.slots
         mean = sum(self.seconds) / len(self.seconds) if self.seconds else None
-        states = self.launcher.states()
         queued = [run for run in self.active if states.get(run.name) == "queued"]
         return Progress(
             [run for run in self.active if run not in queued],

@@ -33,7 +33,7 @@ from ezcli.config import (
     use_env,
     with_changes,
 )
-from ezcli.errors import ConfigError, RunError
+from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
 from ezcli.runs import lock
 from ezcli.runs.folder import is_plain_name, refuse_links, write_atomically
@@ -270,7 +270,7 @@ class StudyFolder:
             except OSError as error:
                 raise cannot_write(self.path, error) from error
             if other is not None:
-                raise RunError(
+                raise Busy(
                     f"Another process works on the study {self.name!r}{other}.",
                     "Wait for it or stop it; `ez study status` shows how far it is.",
                 )

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ezcli.config import RunConfig, differences_text, read_toml, resolve, to_toml
-from ezcli.errors import ConfigError, RunError
+from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.runs import lock
 
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
@@ -137,7 +137,7 @@ class RunFolder:
                     f"{str(self.path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir."
                 ) from error
             if other is not None:
-                raise RunError(
+                raise Busy(
                     f"Another process is working on the run {self.name!r}{other}.",
                     "Wait for it, stop it, or choose another --name.",
                 )
@@ -283,12 +283,17 @@ def is_plain_name(name: str) -> bool:
 
 def append_line(path: Path, line: dict[str, Any]) -> None:
     """Adds a line to a JSON-lines file, in place of a torn last one."""
+    append_lines(path, [line])
+
+
+def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Adds lines to a JSON-lines file at once, in place of a torn last one."""
     with path.open("ab+") as handle:
         size = handle.seek(0, os.SEEK_END)
         if size and not ends_line(handle):
             handle.seek(0)
             handle.truncate(handle.read().rfind(b"\n") + 1)
-        handle.write(json.dumps(line).encode() + b"\n")
+        handle.write("".join(json.dumps(line) + "\n" for line in lines).encode())
         handle.flush()
         os.fsync(handle.fileno())  # before a checkpoint that says the line is there
     if not size:

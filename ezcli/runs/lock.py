@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 BEAT = 10.0
-PATIENCE = 4 * BEAT  # attributes of files on NFS may be half a minute old
+PATIENCE = 9 * BEAT  # attributes of files on NFS may be a minute old
 INSTANT = 1.0  # that `is_held` holds a lock at most, generously
 LONGEST = 1000  # bytes of the file that are read
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -47,7 +47,8 @@ def holding(path: Path) -> Iterator[str | None]:
         if taken is False or (holder and beats_matter(holder, taken) and moves(handle)):
             yield words(holder)
             return
-        write(handle, Holder(socket.gethostname(), os.getpid()))
+        us = Holder(socket.gethostname(), os.getpid())
+        write(handle, us)
         done = threading.Event()
         beats = threading.Thread(target=beat, args=(handle, done), daemon=True, name="ez-lock")
         beats.start()
@@ -57,7 +58,8 @@ def holding(path: Path) -> Iterator[str | None]:
             done.set()
             beats.join()
             with suppress(OSError):  # the disk is gone or full: others have to watch the beats
-                write(handle, None)
+                if read(handle) == us:  # a holder that slept too long has lost it
+                    write(handle, None)
 
 
 def is_held(path: Path) -> bool:
@@ -104,9 +106,10 @@ def moves(handle: IO[bytes]) -> bool:
     """Whether the file's time changes before our eyes."""
     first, deadline = os.fstat(handle.fileno()).st_mtime_ns, time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        time.sleep(BEAT / 20)
-        if os.fstat(handle.fileno()).st_mtime_ns != first:
-            return True
+        time.sleep(BEAT / 2)
+        with open(handle.name, "rb") as again:  # NFS asks the server when a file is opened
+            if os.fstat(again.fileno()).st_mtime_ns != first:
+                return True
     return False
 
 
@@ -132,6 +135,7 @@ def write(handle: IO[bytes], holder: Holder | None) -> None:
     os.ftruncate(handle.fileno(), 0)
     if holder is not None:
         os.write(handle.fileno(), json.dumps(holder._asdict()).encode() + b"\n")
+    os.fsync(handle.fileno())  # so that other machines see it
 
 
 def words(holder: Holder | None) -> str:

@@ -71,7 +71,8 @@ class Reporter(Protocol):
 class StopRequest:
     """Set by a signal or lost output; the run saves and ends at the next moment that allows it."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal was closed
+    # Ctrl-C, a polite end, a closed terminal; and what schedulers send before a time limit.
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
     def __init__(self, reporter: Reporter | None = None) -> None:
         self.signal: signal.Signals | None = None

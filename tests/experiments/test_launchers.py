@@ -1,6 +1,5 @@
 """Where runs execute: what is asked of a cluster, and how its answers are read."""
 
-import json
 import os
 
 import pytest
@@ -42,7 +41,7 @@ def test_what_is_no_time_is_refused(text):
 )
 def test_gpus_are_asked_for_only_if_there_are_any(gpus, asked):
     settings = SlurmSettings(gpus=gpus)
-    extra = slurm.parameters(settings, 3)["additional_parameters"]
+    extra = slurm.parameters(settings, 3, "ez")["additional_parameters"]
     assert extra.get("gpus-per-node") == asked
     assert settings.has_gpus is (asked is not None)
 
@@ -57,10 +56,13 @@ def test_the_sbatch_script_holds_what_was_asked_for(tmp_path):
         memory="24G",
         time="1-00",
         cpus=8,
+        parallel=2,
         setup=("module load cuda",),
         extra={"nice": "100"},
     )
-    script = _make_sbatch_string("run", tmp_path, map_count=9, **slurm.parameters(settings, 2))
+    script = _make_sbatch_string(
+        "run", tmp_path, map_count=9, **slurm.parameters(settings, 9, "ez-1")
+    )
     for line in (
         "#SBATCH --partition=gpu",
         "#SBATCH --account=rl",
@@ -101,12 +103,22 @@ def test_it_is_written_as_it_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "asked", "says"),
     [
-        ('launcher = "slurm"\n[slurm]\npartitoin = "gpu"', {}, "slurm.partitoin of"),
+        ('launcher = "slurm"\n[slurm]\npartitoin = "gpu"', {}, "slurm.partitoin of '"),
         ('launcher = "slurm"\nslurm = 3', {}, "slurm of"),
         ('launcher = "slurm"\nslurm = 3', {"cpus": 1}, "slurm of"),
         ('launcher = "pbs"', {}, "launcher of"),
         ("launcher =", {}, "is not valid TOML"),
-        ('launcher = "slurm"', {"memory": "much"}, "slurm.memory of the options"),
+        (
+            'launcher = "slurm"',
+            {"memory": "much"},
+            "--memory 'much': 'much' is no memory of sbatch",
+        ),
+        ('launcher = "slurm"', {"gpus": "two"}, "--gpus 'two': 'two' is no number of GPUs"),
+        ('launcher = "slurm"\nslurm.memory = "x"', {"cpus": 1}, "slurm.memory of '"),
+        ('launcher = "slurm"\nslurm.extra.output = "x"', {}, "'output' is set by ez itself"),
+        ('launcher = "slurm"\nslurm.partition = "x\\ny"', {}, "slurm.partition of '"),
+        ('launcher = "slurm"\nslurm.setup = ["x\\ny"]', {}, "slurm.setup.0 of '"),
+        ('launcher = "slurm"', {"time": "3"}, "is less than twice save_seconds"),
         ('launcher = "slurm"', {"time": "soon"}, "'soon' is no time of sbatch"),
         ("", {"partition": "gpu", "runs_per_gpu": 2}, "has no --partition, --runs-per-gpu"),
     ],
@@ -116,6 +128,26 @@ def test_what_is_wrong_with_a_file_or_an_option_is_named(tmp_path, text, asked, 
     with pytest.raises(ConfigError) as error:
         cluster_of(None, tmp_path / "mine.toml", None, asked)
     assert says in f"{error.value.message} {error.value.hint}"
+
+
+def test_a_study_brings_no_code_along(tmp_path):
+    (tmp_path / "mine.toml").write_text('launcher = "slurm"\nslurm.setup = ["module load cuda"]')
+    cluster = cluster_of(None, tmp_path / "mine.toml", None, {})
+    saved = tmp_path / "launcher.toml"
+    for text in (cluster.to_toml(), (tmp_path / "mine.toml").read_text()):
+        saved.write_text(text)
+        with pytest.raises(ConfigError, match="which only --cluster may give"):
+            cluster_of(None, None, saved, {})
+        assert cluster_of(None, tmp_path / "mine.toml", saved, {}) == cluster
+        assert cluster_of("local", None, saved, {}).launcher == "local"
+    assert "module" not in cluster.to_toml()
+
+
+def test_the_number_of_jobs_is_remembered(tmp_path):
+    cluster = cluster_of("slurm", None, None, {}).with_parallel(7)
+    (tmp_path / "launcher.toml").write_text(cluster.to_toml())
+    assert cluster_of(None, None, tmp_path / "launcher.toml", {}).slurm.parallel == 7
+    assert Cluster().with_parallel(7) == Cluster()
 
 
 def test_an_unknown_launcher_is_named():
@@ -134,11 +166,11 @@ def programs(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
     def write(**said):
-        for name in ("sbatch", "srun", "squeue", "sacct", "scontrol"):
+        for name in (*slurm.PROGRAMS, "sacct"):
             text = said.get(name)
             action = "exit 1" if text is None else f"cat <<'END'\n{text}\nEND"
-            if isinstance(text, int):
-                action = f"echo out of order >&2; exit {text}"
+            if isinstance(text, tuple):
+                action = f"echo '{text[1]}' >&2; exit {text[0]}"
             (folder / name).write_text(f"#!/bin/sh\n{action}\n")
             (folder / name).chmod(0o755)
 
@@ -147,41 +179,58 @@ def programs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("said", "cause", "is_loss"),
+    ("said", "cause", "fault"),
     [
-        ("COMPLETED|0:0|n1", "exit code 0", False),
-        ("FAILED|1:0|n1", "exit code 1", False),
-        ("FAILED|0:9|n1", "killed by SIGKILL", False),
-        ("CANCELLED by 1000|0:0|n1", "cancelled", True),
-        ("TIMEOUT|0:0|n1", "timed out", True),
-        ("NODE_FAIL|1:0|n1", "its node failed", True),
-        ("PREEMPTED|0:15|n1", "preempted", True),
-        ("OUT_OF_MEMORY|0:125|n1", "out of memory; ask for more with --memory", False),
-        ("NODE_FAIL|1:0|n1\nCOMPLETED|0:0|n2", "exit code 0", False),  # requeued
+        ("COMPLETED|0:0|n1", "exit code 0", "run"),
+        ("FAILED|1:0|n1", "exit code 1", "run"),
+        ("FAILED|0:9|n1", "killed by SIGKILL", "run"),
+        ("FAILED|0:53|n1", "killed by signal 53", "run"),  # SLURM's own: no folder, no log
+        ("FAILED|?|n1", "failed", "run"),
+        ("CANCELLED by 1000|0:0|n1", "cancelled", "user"),
+        ("TIMEOUT|0:0|n1", "timed out", "place"),
+        ("NODE_FAIL|1:0|n1", "its node failed", "place"),
+        ("PREEMPTED|0:15|n1", "preempted", "place"),
+        ("OUT_OF_MEMORY|0:125|n1", "out of memory; ask for more with --memory", "run"),
+        ("NODE_FAIL|1:0|n1\nCOMPLETED|0:0|n2", "exit code 0", "run"),  # requeued
+        ("nonsense", slurm.GONE, "place"),
     ],
 )
-def test_how_a_job_ended_is_read_from_the_accounts(programs, said, cause, is_loss):
-    programs(sacct=said)
-    job = describe("17_3")
-    assert verdict(job, job.exit_code, ()) == (cause, is_loss)
+def test_how_a_job_ended_is_read_from_the_accounts(programs, said, cause, fault):
+    programs(sacct=said, scontrol=(1, "slurm_load_jobs error: Invalid job id specified"))
+    assert verdict(describe("17_3"), None, ()) == (cause, fault)
 
 
-def test_without_accounts_the_controller_is_asked(programs):
+def test_while_it_remembers_the_controller_is_believed(programs):
     said = "JobId=20 ArrayJobId=17 JobState=TIMEOUT Reason=TimeLimit ExitCode=0:15 NodeList=n2"
-    programs(scontrol=said)
+    programs(scontrol=said, sacct="RUNNING|0:0|n2")
     assert describe("17_3") == slurm.Job("TIMEOUT", -15, "n2")
 
 
-def test_a_job_that_nobody_knows_is_lost(programs):
-    programs()
-    assert describe("17_3") is None
-    assert verdict(None, None, ()) == (slurm.GONE, True)
+def test_a_controller_that_does_not_answer_loses_no_job(programs):
+    programs(scontrol=(1, "Unable to contact slurm controller"))
+    with pytest.raises(EzError, match="Unable to contact slurm controller"):
+        describe("17_3")
 
 
 def test_a_node_that_kills_for_memory_says_so_in_the_log_only():
-    lines = ["slurmstepd: error: StepId=2.0 exceeded memory limit (6 > 5), being killed"]
-    assert verdict(slurm.Job("FAILED", 137, "n1"), 137, lines) == (slurm.OUT_OF_MEMORY, False)
-    assert verdict(slurm.Job("FAILED", 1, "n1"), 1, ["error: memory is fine"])[0] == "exit code 1"
+    said = ["slurmstepd: error: StepId=2.0 exceeded memory limit (6 > 5), being killed"]
+    failed = slurm.Job("FAILED", 137, "n1")
+    assert verdict(failed, None, said) == (slurm.OUT_OF_MEMORY, "run")
+    assert verdict(failed, note(exit_code=-9), said) == (slurm.OUT_OF_MEMORY, "run")
+    assert verdict(slurm.Job("FAILED", 1, "n1"), None, ["memory is fine"])[0] == "exit code 1"
+
+
+def note(**entries):
+    known = {"job": "17_0", "exit_code": 2, "started": "then", "seconds": 5.0, "last_lines": []}
+    return slurm.Note.model_validate(known | entries)
+
+
+def test_a_run_that_saved_in_a_job_that_failed_is_no_failure():
+    assert verdict(slurm.Job("FAILED", 1, "n1"), note(exit_code=75), ()) == (
+        "stopped, and saved",
+        "place",
+    )
+    assert verdict(slurm.Job("FAILED", 1, "n1"), note(exit_code=0), ()) == ("exit code 0", "run")
 
 
 @pytest.fixture
@@ -195,47 +244,57 @@ def handed_over(tmp_path, programs):
 
 
 def test_what_the_queue_does_not_have_has_ended(handed_over, programs):
-    programs(squeue="17_0|PENDING\n17_1|COMPLETING\n99|RUNNING", sacct="TIMEOUT|0:0|n1")
+    said = "JobState=TIMEOUT ExitCode=0:0 NodeList=n1"
+    programs(squeue="17_0|SPECIAL_EXIT\n17_1|COMPLETING\n99|RUNNING", scontrol=said)
     assert handed_over.states() == {"a": "queued", "b": "running", "c": "ended"}
     ending = handed_over.collect("c")
-    assert (ending.cause, ending.is_loss, ending.where) == ("timed out", True, "17_2 on n1")
+    assert (ending.cause, ending.fault, ending.where) == ("timed out", "place", "17_2 on n1")
     assert set(handed_over.states()) == {"a", "b"}
+
+
+def test_what_left_the_queue_a_moment_ago_has_not_ended_before_slurm_says_so(handed_over, programs):
+    programs(squeue="", scontrol="JobState=COMPLETING ExitCode=0:0 NodeList=n1")
+    assert set(handed_over.states().values()) == {"running"}
 
 
 def test_a_run_that_was_handed_over_again_is_its_last_job(handed_over, programs):
     append_line(handed_over.ledger, {"run": "a", "job": "18", "submitted": "later"})
-    programs(squeue="18|RUNNING")
+    programs(squeue="18|RUNNING", scontrol="JobState=FAILED ExitCode=1:0 NodeList=n1")
     assert handed_over.states()["a"] == "running"
     assert handed_over.jobs()["a"] == "18"
 
 
 def test_what_a_run_said_itself_counts_for_its_own_job_only(handed_over, programs):
-    programs(squeue="", sacct="FAILED|1:0|n1")
-    note = {"exit_code": 2, "started": "then", "seconds": 5.0, "last_lines": ["the fan is on fire"]}
-    (handed_over.folder / "a.json").write_text(json.dumps(note | {"job": "17_0"}))
-    (handed_over.folder / "b.json").write_text(json.dumps(note | {"job": "16_1"}))
-    own, other = handed_over.collect("a"), handed_over.collect("b")
+    programs(squeue="", scontrol="JobState=FAILED ExitCode=1:0 NodeList=n1")
+    for run, job in (("a", "17_0"), ("b", "16_1")):
+        text = note(job=job, last_lines=["the fan is on fire"]).model_dump_json()
+        (handed_over.folder / f"{run}.json").write_text(text)
+    (handed_over.folder / "c.json").write_text('{"job": "17_2", "exit_code": 0')
+    own, other, torn = (handed_over.collect(run) for run in "abc")
     assert (own.exit_code, own.seconds, own.last_lines) == (2, 5.0, ("the fan is on fire",))
-    assert (other.exit_code, other.last_lines) == (1, ())
+    assert (other.exit_code, other.last_lines) == (torn.exit_code, torn.last_lines) == (1, ())
 
 
 @pytest.mark.parametrize(
     ("run", "job"), [("a", "--help"), ("a", 17), ("a", None), ("../a", "17"), (3, "17_0")]
 )
 def test_a_ledger_cannot_name_options_or_files_elsewhere(handed_over, run, job):
-    append_line(handed_over.ledger, {"run": run, "job": job, "submitted": "now"})
-    with pytest.raises(RunError, match="are no run and no job"):
+    append_line(
+        handed_over.ledger, {"run": run, "job": job, "submitted": "now", "collected": False}
+    )
+    with pytest.raises(RunError, match=r"ledger.jsonl' is damaged"):
         handed_over.states()
 
 
-def test_a_queue_that_does_not_answer_is_a_sentence(handed_over, programs):
-    programs(squeue=1)
+def test_a_queue_that_does_not_answer_is_a_sentence(handed_over, programs, monkeypatch):
+    monkeypatch.setattr(slurm, "PATIENCE", 1.0)
+    programs(squeue=(1, "out of order"))
     with pytest.raises(EzError, match=r"`squeue .*` failed: out of order"):
         handed_over.states()
 
 
 def test_nothing_is_asked_when_nothing_was_handed_over(tmp_path, programs):
-    programs(squeue=1)
+    programs(squeue=(1, "out of order"))
     assert SlurmLauncher(tmp_path / "jobs", SlurmSettings()).states() == {}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import tomli_w
 from pydantic import ValidationError
@@ -23,6 +23,7 @@ class Cluster(Settings):
     launcher: Name = "local"
     slurm: SlurmSettings = SlurmSettings()
     ray: RaySettings = RaySettings()
+    needs_file: bool = False  # in a study: it was sent with lines that only a file may give
 
     @property
     def has_gpus(self) -> bool | None:
@@ -36,10 +37,23 @@ class Cluster(Settings):
         shares = {"slurm": self.slurm.cpus // self.slurm.runs_per_gpu, "ray": int(self.ray.cpus)}
         return max(1, shares[self.launcher]) if self.launcher in shares else None
 
+    def with_parallel(self, jobs: int | None) -> Self:
+        """The same with so many jobs of an array at a time, where there are arrays."""
+        if jobs is None or self.launcher != "slurm":
+            return self
+        return self.model_copy(update={"slurm": self.slurm.model_copy(update={"parallel": jobs})})
+
     def to_toml(self) -> str:
-        """As a file for `--cluster`, with the table of its launcher."""
-        chosen = {"launcher", self.launcher}
-        return tomli_w.dumps(self.model_dump(mode="json", include=chosen, exclude_none=True))
+        """For `launcher.toml`: without lines of shell and options of sbatch.
+
+        A study may come from somebody else, and what it says must not become code (SECURITY.md).
+        """
+        tables = self.model_dump(mode="json", exclude_none=True)
+        kept = {"launcher": self.launcher, self.launcher: tables.get(self.launcher, {})}
+        taken = [kept[self.launcher].pop(key, None) for key in ("setup", "extra")]
+        if self.launcher == "local":
+            del kept["local"]
+        return tomli_w.dumps({**kept, "needs_file": self.needs_file or any(taken)})
 
 
 def cluster_of(
@@ -63,6 +77,12 @@ def cluster_of(
     if launcher is not None:
         tables["launcher"] = launcher
     name = tables.get("launcher", "local")
+    is_from_study = source is not None and file is None
+    if is_from_study and name != "local" and (tables.get("needs_file") or has_code(tables)):
+        raise ConfigError(
+            f"The study was sent to {name} with `setup` or `extra`, which only --cluster may give.",
+            "Add --cluster FILE with them.",
+        )
     if asked:
         if name == "local":
             options = ", ".join(f"--{key.replace('_', '-')}" for key in asked)
@@ -73,9 +93,16 @@ def cluster_of(
         return Cluster.model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
+        place = [str(part) for part in first["loc"]]
         what = first["msg"].removeprefix("Value error, ")
-        given = "the options" if source is None or asked else repr(str(source))
-        raise ConfigError(
-            f"{where} of {given}: {what}.", "`ez ablate --help` lists them."
-        ) from error
+        if len(place) > 1 and place[1] in asked:
+            where = f"--{place[1].replace('_', '-')} {asked[place[1]]!r}"
+        else:
+            where = " ".join(filter(None, [".".join(place), f"of {str(source)!r}" * bool(source)]))
+        raise ConfigError(f"{where}: {what}.", "CLUSTERS.md lists what there is.") from error
+
+
+def has_code(tables: Mapping[str, Any]) -> bool:
+    """Whether a file holds lines of shell or options of sbatch."""
+    found = [table for table in tables.values() if isinstance(table, dict)]
+    return any(table.get("setup") or table.get("extra") for table in found)

@@ -82,7 +82,7 @@ class LocalLauncher:
         with Path(child.log.name).open("rb") as handle:
             handle.seek(child.log_start)
             lines = last_lines(handle.read().decode(errors="replace"))
-        return Ending(code, ending(code), False, lines, child.started, seconds, child.device)
+        return Ending(code, ending(code), "run", lines, child.started, seconds, child.device)
 
     def close(self) -> None:
         """Lets every process save, and waits for it."""
@@ -106,4 +106,7 @@ def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 def ending(code: int) -> str:
     """Such as `exit code 1`, `killed by SIGKILL`."""
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    known = -code in set(signal.Signals)
+    return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"

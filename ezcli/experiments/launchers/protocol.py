@@ -8,7 +8,10 @@ from typing import Literal, NamedTuple, Protocol
 PROGRAM = (sys.executable, "-m", "ezcli")
 LAST_LINES = 5  # of a failed run's output, kept and shown
 
+SAVED = {75, 130}  # exit codes of a run that was stopped and can go on
+
 JobState = Literal["queued", "running", "ended"]
+Fault = Literal["run", "place", "user"]
 
 
 class Task(NamedTuple):
@@ -24,7 +27,7 @@ class Ending(NamedTuple):
 
     exit_code: int | None  # negative: the number of the signal that killed it; None: nobody knows
     cause: str  # in words: `exit code 1`, `killed by SIGKILL`, `timed out`
-    is_loss: bool  # the place took it away: a node failed, time was up, somebody cancelled it
+    fault: Fault  # whose doing it was: the run's own; the place took it away; a user cancelled it
     last_lines: tuple[str, ...]  # of what it printed
     started: str  # ISO 8601, UTC
     seconds: float

@@ -27,7 +27,14 @@ from pydantic import BeforeValidator, Field
 
 from ezcli.errors import ConfigError
 from ezcli.experiments.launchers.local import ending
-from ezcli.experiments.launchers.protocol import PROGRAM, Ending, JobState, Task, last_lines
+from ezcli.experiments.launchers.protocol import (
+    PROGRAM,
+    Ending,
+    Fault,
+    JobState,
+    Task,
+    last_lines,
+)
 from ezcli.settings import Settings
 
 PACKING_TRIES = 20  # a run may change while its folder is packed
@@ -119,24 +126,23 @@ class RayLauncher:
         """What the task returned, or why it could not."""
         exceptions = self.ray.exceptions
         sent = self.sent.pop(run)
+        fault: Fault = "run"
         where = self.ray.get(self.home.forget.remote(run))
         try:
             code, lines = self.ray.get(sent.reference)
         except exceptions.TaskCancelledError:
-            code, cause, is_loss, lines = None, "cancelled", True, ()
+            code, cause, fault, lines = None, "cancelled", "user", ()
         except exceptions.OutOfMemoryError:
-            code, cause, is_loss, lines = None, "out of memory on its node", False, ()
+            code, cause, fault, lines = None, "out of memory on its node", "run", ()
         except (exceptions.NodeDiedError, exceptions.ObjectLostError) as error:
-            code, cause, is_loss, lines = None, "its node failed", True, last_lines(str(error))
+            code, cause, fault, lines = None, "its node failed", "place", last_lines(str(error))
         except exceptions.WorkerCrashedError:
-            code, cause, is_loss, lines = None, "its worker died", True, ()
+            code, cause, fault, lines = None, "its worker died", "place", ()
         except exceptions.RayTaskError as error:
-            code, cause, is_loss, lines = None, "its task failed", False, last_lines(str(error))
+            code, cause, fault, lines = None, "its task failed", "run", last_lines(str(error))
         else:
-            cause, is_loss = ending(code), False
-        return Ending(
-            code, cause, is_loss, lines, sent.started, time.monotonic() - sent.began, where
-        )
+            cause = ending(code)
+        return Ending(code, cause, fault, lines, sent.started, time.monotonic() - sent.began, where)
 
     def close(self) -> None:
         """Lets every run save, waits for that, and leaves the cluster."""

@@ -11,7 +11,8 @@ queue (submitit's requeue). `scancel` sends SIGTERM: they save and end.
 """
 
 import contextlib
-import json
+import hashlib
+import io
 import os
 import re
 import shlex
@@ -19,33 +20,39 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.launchers.local import ending
-from ezcli.experiments.launchers.protocol import PROGRAM, Ending, JobState, Task, last_lines
+from ezcli.experiments.launchers.protocol import (
+    PROGRAM,
+    SAVED,
+    Ending,
+    Fault,
+    JobState,
+    Task,
+    last_lines,
+)
 from ezcli.runs.folder import (
-    append_line,
+    append_lines,
     damaged,
     is_plain_name,
     read_lines,
-    read_table,
+    refuse_links,
     write_atomically,
 )
 from ezcli.settings import Settings
 
-QUEUED = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD"}
 RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
+ENDED = {"COMPLETED", "FAILED", "OUT_OF_MEMORY"}
 # Ways to end that are not the run's doing.
 LOSSES = {
     "BOOT_FAIL": "its node did not boot",
-    "CANCELLED": "cancelled",
     "DEADLINE": "its deadline passed",
     "NODE_FAIL": "its node failed",
     "PREEMPTED": "preempted",
@@ -56,36 +63,73 @@ OUT_OF_MEMORY = "out of memory; ask for more with --memory"
 # How the daemon of a node says so in what the job printed, where the state is FAILED only.
 TOO_MUCH_MEMORY = re.compile("exceeded (job |step )?memory limit|oom.kill", re.IGNORECASE)
 GONE = "SLURM does not know its job any more"
-PATIENCE = 60  # seconds for an answer of SLURM
+PATIENCE = 60.0  # seconds for an answer of SLURM
 TIMEOUTS = 10_000  # times that a job may run out of time and go on
+LARGEST_ARRAY = 1001  # where SLURM does not say; its own default
+PROGRAMS = ("sbatch", "scancel", "scontrol", "squeue", "srun")
+OURS = ("array", "chdir", "error", "job-name", "open-mode", "output", "requeue", "signal")
+
+# What goes into a script: no line may end early.
+Text = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$")]
 
 
 class SlurmSettings(Settings):
     """The table `[slurm]`: what every job asks for."""
 
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    gpus: Annotated[str, Field(pattern=r"^([A-Za-z0-9_.-]+:)?\d+$")] = "1"  # 1, a100:1, 0
+    partition: Text | None = None
+    account: Text | None = None
+    qos: Text | None = None
+    constraint: Text | None = None
+    gpus: str = "1"  # 1, a100:1, 0
     cpus: Annotated[int, Field(ge=1)] = 4
-    memory: Annotated[str, Field(pattern=r"^\d+[KMGT]?$")] = "16G"
+    memory: str = "16G"
     time: str = "12:00:00"
+    parallel: Annotated[int, Field(ge=1)] | None = None  # jobs of one array at the same time
     runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # runs that share a job
     save_seconds: Annotated[int, Field(ge=10)] = 120  # before time is up, to save in
-    setup: tuple[str, ...] = Field(default=(), strict=False)  # shell lines before the run
-    extra: dict[str, str] = Field(default={})  # other options of sbatch: extra.nice = "100"
+    setup: tuple[Text, ...] = Field(default=(), strict=False)  # shell lines before the run
+    extra: dict[Text, Text] = Field(default={})  # other options of sbatch: extra.nice = "100"
 
     @property
     def has_gpus(self) -> bool:
         """Whether a job gets any."""
         return not re.fullmatch(r"(.*:)?0+", self.gpus)
 
+    @field_validator("gpus")
+    @classmethod
+    def _are_gpus(cls, gpus: str) -> str:
+        if not re.fullmatch(r"([A-Za-z0-9_.-]+:)?\d+", gpus):
+            raise ValueError(f"{gpus!r} is no number of GPUs, such as 1, a100:1 or 0")
+        return gpus
+
+    @field_validator("memory")
+    @classmethod
+    def _is_a_size(cls, memory: str) -> str:
+        if not re.fullmatch(r"\d+[KMGT]?", memory):
+            raise ValueError(f"{memory!r} is no memory of sbatch, such as 16G")
+        return memory
+
     @field_validator("time")
     @classmethod
     def _is_a_time(cls, time: str) -> str:
         minutes_of(time)
         return time
+
+    @field_validator("extra")
+    @classmethod
+    def _is_not_ours(cls, extra: dict[str, str]) -> dict[str, str]:
+        taken = [name for name in extra if name in OURS]
+        if taken:
+            raise ValueError(f"{taken[0]!r} is set by ez itself")
+        return extra
+
+    @model_validator(mode="after")
+    def _has_time_to_train(self) -> Self:
+        if 60 * minutes_of(self.time) < 2 * self.save_seconds:
+            raise ValueError(
+                f"time {self.time!r} is less than twice save_seconds, {self.save_seconds}"
+            )
+        return self
 
 
 def minutes_of(text: str) -> int:
@@ -109,6 +153,32 @@ def minutes_of(text: str) -> int:
     return max(1, -(-total // 60))
 
 
+class Line(Settings):
+    """A line of the ledger: a run was handed over as a job, or how that ended is known."""
+
+    run: Annotated[str, Field(min_length=1)]
+    job: Annotated[str, Field(pattern=r"^\d+(_\d+)?$")]  # an argument of SLURM's programs
+    submitted: str  # ISO 8601, UTC
+    collected: bool = False
+
+    @field_validator("run")
+    @classmethod
+    def _is_a_name(cls, run: str) -> str:
+        if not is_plain_name(run):
+            raise ValueError(f"{run!r} cannot name a run")
+        return run
+
+
+class Note(Settings):
+    """What a job writes about a run that ended in it."""
+
+    job: str | None
+    exit_code: int
+    started: str  # ISO 8601, UTC
+    seconds: float
+    last_lines: tuple[str, ...] = Field(strict=False)
+
+
 class Job(NamedTuple):
     """A job as SLURM describes it."""
 
@@ -116,40 +186,58 @@ class Job(NamedTuple):
     exit_code: int | None
     where: str  # names of nodes
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over for good."""
+        return self.state in ENDED or self.state in LOSSES or self.state == "CANCELLED"
+
 
 class SlurmLauncher:
-    """Jobs in a queue, as an array for each call of `submit`.
+    """Jobs in a queue, as arrays.
 
     Args:
       folder: for the files of the jobs; on a filesystem that every node has.
       settings: what a job asks for.
-      slots: jobs of one array that run at the same time, at most; None: as many as SLURM gives.
 
     Raises:
       ConfigError: submitit or SLURM is missing here.
+      RunError: the folder holds links.
     """
 
     outlives = True
-    poll_seconds = 10.0
+    poll_seconds = 20.0
     slots = None  # the queue takes everything
 
-    def __init__(self, folder: Path, settings: SlurmSettings, parallel: int | None = None) -> None:
-        self.folder, self.settings, self.parallel = folder, settings, parallel
-        self.ledger = folder / "ledger.jsonl"
+    def __init__(self, folder: Path, settings: SlurmSettings) -> None:
+        self.folder, self.settings = folder.absolute(), settings
+        self.ledger = self.folder / "ledger.jsonl"
+        # Of this folder's jobs, so that a copied ledger names nobody else's.
+        self.name = f"ez-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:10]}"
+        self.ends: dict[str, Job | None] = {}
         require_slurm()
+        if self.ledger.is_symlink() or self.folder.is_symlink():
+            refuse_links(self.folder)
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
-        """Hands over all tasks as one array, `runs_per_gpu` in each of its jobs."""
+        """Hands over all tasks in arrays, `runs_per_gpu` in each job."""
         size = self.settings.runs_per_gpu
         packs = [tuple(tasks[start : start + size]) for start in range(0, len(tasks), size)]
         self.folder.mkdir(parents=True, exist_ok=True)
-        names = self._submit([Pack(pack, self.folder) for pack in packs])
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        places = []
-        for name, pack in zip(names, packs, strict=True):
-            for task in pack:
-                append_line(self.ledger, {"run": task.run, "job": name, "submitted": now})
-                places.append(f"as job {name}")
+        places: list[str] = []
+        largest = largest_array()
+        for start in range(0, len(packs), largest):
+            some = packs[start : start + largest]
+            with unsignalled():  # else there would be jobs that no ledger knows
+                jobs = self._submit([Pack(pack, self.folder, Path.cwd()) for pack in some])
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                sent = [
+                    (task.run, job) for job, pack in zip(jobs, some, strict=True) for task in pack
+                ]
+                append_lines(
+                    self.ledger,
+                    [Line(run=run, job=job, submitted=now).model_dump() for run, job in sent],
+                )
+            places += [f"as job {job}" for _, job in sent]
         return places
 
     def _submit(self, packs: "Sequence[Pack]") -> list[str]:
@@ -159,14 +247,16 @@ class SlurmLauncher:
           EzError: sbatch refuses.
         """
         from submitit.core.utils import FailedJobError, FailedSubmissionError
+        from submitit.helpers import clean_env
         from submitit.slurm.slurm import SlurmExecutor
 
         executor = SlurmExecutor(self.folder, max_num_timeout=TIMEOUTS)
-        executor.update_parameters(**parameters(self.settings, self.parallel or len(packs)))
+        executor.update_parameters(**parameters(self.settings, len(packs), self.name))
         try:
-            with executor.batch():
+            # sbatch heeds SBATCH_PARTITION and its like before the script, and would say its say.
+            with clean_env(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
                 jobs = [executor.submit(pack) for pack in packs]
-        except (FailedJobError, FailedSubmissionError, OSError) as error:
+        except (FailedJobError, FailedSubmissionError) as error:
             said = last_lines(str(error))
             raise EzError(
                 f"SLURM did not take the jobs: {said[-1] if said else error}",
@@ -175,107 +265,129 @@ class SlurmLauncher:
         return [job.job_id for job in jobs]
 
     def states(self) -> Mapping[str, JobState]:
-        """As the queue has them; what it does not have has ended."""
+        """As the queue has them; what it does not have has ended, if SLURM says so."""
         known = self._known()
         if not known:
             return {}
-        queue = queued()
-        found: dict[str, JobState] = {}
-        for run, line in known.items():
-            state = queue.get(line["job"])
-            if state in QUEUED:
-                found[run] = "queued"
-            elif state in RUNNING:
-                found[run] = "running"
-            else:
-                found[run] = "ended"
-        return found
+        queue = queued(self.name)
+        return {run: self._state(line.job, queue) for run, line in known.items()}
+
+    def _state(self, job: str, queue: Mapping[str, str]) -> JobState:
+        if job in queue:
+            self.ends.pop(job, None)
+            return "running" if queue[job] in RUNNING else "queued"
+        if job not in self.ends:
+            found = describe(job)
+            if found is not None and not found.has_ended:  # the accounts lag behind
+                return "running"
+            self.ends[job] = found
+        return "ended"
 
     def jobs(self) -> Mapping[str, str]:
         """The job of each run that was submitted and not collected."""
-        return {run: line["job"] for run, line in self._known().items()}
+        return {run: line.job for run, line in self._known().items()}
 
     def cancel(self, runs: Sequence[str], at_once: bool) -> None:
-        """`scancel`: SIGTERM to the runs of these jobs, and later SIGKILL."""
-        known = self._known()
-        names = {known[run]["job"] for run in runs if run in known}
+        """`scancel`: SIGTERM to the runs of these jobs, and SIGKILL after SLURM's KillWait."""
+        jobs = self.jobs()
+        names = {jobs[run] for run in runs if run in jobs}
         if names:
-            ask(["scancel", *(["--signal=KILL", "--full"] if at_once else []), *sorted(names)])
+            kill = ["--signal=KILL", "--full"] if at_once else []
+            ask(["scancel", f"--name={self.name}", *kill, *sorted(names)])
 
     def collect(self, run: str) -> Ending:
         """What SLURM says of the job, or else the run's own process."""
-        found = self.fate(run)
-        append_line(self.ledger, {"run": run, "collected": True})
+        found, line = self.fate(run), self._known()[run]
+        append_lines(self.ledger, [line.model_copy(update={"collected": True}).model_dump()])
         return found
 
     def fate(self, run: str) -> Ending:
         """The same, and it stays known."""
         line = self._known()[run]
-        job, own = describe(line["job"]), self._own_ending(run, line["job"])
-        started, seconds = line["submitted"], 0.0
-        code, lines = job.exit_code if job is not None else None, self._said(line["job"])
-        if own is not None:
-            started, seconds = own["started"], own["seconds"]
-            code, lines = own["exit_code"], tuple(own["last_lines"])
-        cause, is_loss = verdict(job, code, lines)
-        where = " on ".join(part for part in (line["job"], job.where if job else "") if part)
-        return Ending(code, cause, is_loss, lines, started, seconds, where)
+        job = self.ends[line.job] if line.job in self.ends else describe(line.job)
+        note, said = self._note(run, line.job), self._said(line.job)
+        cause, fault = verdict(job, note, said)
+        where = " on ".join(part for part in (line.job, job.where if job else "") if part)
+        if note is not None:
+            lines, started, seconds = note.last_lines, note.started, note.seconds
+            return Ending(note.exit_code, cause, fault, lines, started, seconds, where)
+        code = job.exit_code if job is not None else None
+        return Ending(code, cause, fault, said, line.submitted, 0.0, where)
+
+    def close(self) -> None:
+        """Nothing: the jobs go on."""
+
+    def _known(self) -> dict[str, Line]:
+        """The last line of the ledger on each run that is not collected.
+
+        Raises:
+          RunError: the ledger is damaged.
+        """
+        known: dict[str, Line] = {}
+        for entry in read_lines(self.ledger):
+            try:
+                line = Line.model_validate(entry)
+            except ValidationError as error:
+                raise damaged(self.ledger, error.errors()[0]["msg"]) from error
+            known[line.run] = line
+        return {run: line for run, line in known.items() if not line.collected}
+
+    def _note(self, run: str, job: str) -> Note | None:
+        """What the job wrote about the run's end; None if it could not, or not readably."""
+        try:
+            note = Note.model_validate_json((self.folder / f"{run}.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        return note if note.job == job else None
 
     def _said(self, job: str) -> tuple[str, ...]:
         """Last lines of what SLURM and submitit printed in the job."""
         path = self.folder / f"{job}_0_log.err"
         return last_lines(path.read_text(errors="replace")) if path.is_file() else ()
 
-    def close(self) -> None:
-        """Nothing: the jobs go on."""
 
-    def _known(self) -> dict[str, dict[str, Any]]:
-        """The last line of the ledger on each run that is not collected."""
-        known: dict[str, dict[str, Any]] = {}
-        for line in read_lines(self.ledger):
-            run, job = line.get("run"), line.get("job")
-            if line.get("collected"):
-                known.pop(str(run), None)
-            elif isinstance(run, str) and is_plain_name(run) and is_job(job):
-                known[run] = line
-            else:
-                raise damaged(self.ledger, f"{run!r} and {job!r} are no run and no job")
-        return known
+def verdict(job: Job | None, note: Note | None, said: Sequence[str]) -> tuple[str, Fault]:
+    """How a run ended, in words, and whose doing it was.
 
-    def _own_ending(self, run: str, job: str) -> dict[str, Any] | None:
-        path = self.folder / f"{run}.json"
-        if not path.is_file():
-            return None
-        table = read_table(path)
-        return table if table.get("job") == job else None
-
-
-def verdict(job: Job | None, code: int | None, lines: Sequence[str]) -> tuple[str, bool]:
-    """How a job ended, in words, and whether that was not the run's doing."""
-    state = job.state if job else None
+    Args:
+      job: as SLURM describes it.
+      note: what the job wrote about this run.
+      said: last lines that SLURM printed in the job.
+    """
+    code = note.exit_code if note is not None else job.exit_code if job is not None else None
+    state = job.state if job is not None else None
+    if note is not None and note.exit_code == 0:
+        return ending(0), "run"
+    if state == "CANCELLED":
+        return "cancelled", "user"
     if state in LOSSES:
-        return LOSSES[state], True
-    if state == "OUT_OF_MEMORY" or any(TOO_MUCH_MEMORY.search(line) for line in lines):
-        return OUT_OF_MEMORY, False
-    if code is not None:
-        return ending(code), False
-    return (GONE, True) if state is None else (state.lower(), False)
+        return LOSSES[state], "place"
+    if state == "OUT_OF_MEMORY" or any(TOO_MUCH_MEMORY.search(line) for line in said):
+        return OUT_OF_MEMORY, "run"
+    if note is not None and note.exit_code in SAVED:
+        return "stopped, and saved", "place"
+    if state is None:
+        return (ending(code), "run") if code is not None else (GONE, "place")
+    return (ending(code) if code is not None else state.lower()), "run"
 
 
 class Pack:
     """What one job does: some runs, side by side. Made here, called there.
 
+    Signals are noted and acted on between two looks at the processes, never within one.
+
     Args:
       tasks: the runs.
       folder: for how each of them ended.
+      cwd: to which the paths in their arguments are relative.
     """
 
-    def __init__(self, tasks: Sequence[Task], folder: Path) -> None:
-        self.tasks, self.folder = tuple(tasks), folder
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"processes": []}  # they live in one job only
+    def __init__(self, tasks: Sequence[Task], folder: Path, cwd: Path) -> None:
+        self.tasks, self.folder, self.cwd = tuple(tasks), folder, cwd
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}  # by run
+        self.starts: dict[str, int] = {}  # bytes that were in the log before
+        self.signals: list[int] = []
+        self.started, self.began = "", 0.0
 
     def __call__(self) -> None:
         """Trains until every run has ended.
@@ -283,72 +395,87 @@ class Pack:
         Raises:
           RuntimeError: one of them failed, so that SLURM knows of it.
         """
-        signal.signal(signal.SIGTERM, self._pass_on)
-        began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-        starts = []
+        from submitit.slurm.slurm import SlurmJobEnvironment
+
+        os.chdir(self.cwd)  # wherever the lines of `setup` went
+        time_is_up = signal.Signals[f"SIG{SlurmJobEnvironment.USR_SIG}"]
+        requeue = signal.getsignal(time_is_up)  # submitit's, which calls `checkpoint`
+        for number in (signal.SIGTERM, time_is_up):
+            signal.signal(number, lambda number, _frame: self.signals.append(number))
+        self.began, self.started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         for task in self.tasks:
-            task.log.parent.mkdir(parents=True, exist_ok=True)
-            with task.log.open("ab") as log:
-                starts.append(log.tell())
-                self.processes.append(
-                    subprocess.Popen(
-                        [*PROGRAM, *task.arguments],
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,  # signals come through us, once
-                        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-                    )
-                )
-        left = dict(enumerate(self.processes))
-        codes: dict[str, int] = {}
-        while left:
-            for number, process in list(left.items()):
-                code = process.poll()
-                if code is None:
-                    continue
-                task = self.tasks[number]
-                del left[number]
-                codes[task.run] = code
-                with task.log.open("rb") as log:
-                    log.seek(starts[number])
-                    lines = last_lines(log.read().decode(errors="replace"))
-                self._note(task, code, started, time.monotonic() - began, lines)
-            time.sleep(0.2)
+            (self.folder / f"{task.run}.json").unlink(missing_ok=True)  # of an earlier session
+        try:
+            for task in self.tasks:
+                if not self.signals:
+                    self._start(task)
+            codes = self._wait(time_is_up, requeue)
+        finally:
+            self._save()
         failed = {run: code for run, code in codes.items() if code}
         if failed:
             raise RuntimeError(", ".join(f"{run}: {ending(code)}" for run, code in failed.items()))
 
     def checkpoint(self) -> Any:
-        """Time is up, or the job is preempted: the runs save, and the same job begins anew."""
+        """Time is up: the runs save, and the same job begins anew."""
         from submitit.helpers import DelayedSubmission
 
-        self._pass_on(signal.SIGTERM, None)
-        for process in self.processes:
-            process.wait()
-        return DelayedSubmission(Pack(self.tasks, self.folder))
+        for run, code in self._save().items():
+            self._note(run, code)
+        return DelayedSubmission(Pack(self.tasks, self.folder, self.cwd))
 
-    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
-        for process in self.processes:
+    def _start(self, task: Task) -> None:
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        with task.log.open("ab") as log:
+            self.starts[task.run] = log.tell()
+            self.processes[task.run] = subprocess.Popen(
+                [*PROGRAM, *task.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # signals come through us, once
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+
+    def _wait(self, time_is_up: int, requeue: Any) -> dict[str, int]:
+        """Exit code of each run, once all have ended."""
+        codes: dict[str, int] = {}
+        while len(codes) < len(self.processes):
+            for run, process in self.processes.items():
+                if run not in codes and (code := process.poll()) is not None:
+                    codes[run] = code
+                    self._note(run, code)
+            while self.signals:
+                number = self.signals.pop(0)
+                if number == time_is_up:
+                    requeue(number, None)  # which ends this process
+                self._tell(signal.SIGTERM)
+            time.sleep(0.2)
+        return codes
+
+    def _tell(self, number: int) -> None:
+        for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(number)
 
-    def _note(
-        self, task: Task, code: int, started: str, seconds: float, lines: tuple[str, ...]
-    ) -> None:
-        line = {
-            "job": job_name(),
-            "exit_code": code,
-            "started": started,
-            "seconds": round(seconds, 3),
-            "last_lines": list(lines),
-        }
-        write_atomically(self.folder / f"{task.run}.json", json.dumps(line).encode() + b"\n")
+    def _save(self) -> dict[str, int]:
+        """Lets every run save and end; their exit codes."""
+        self._tell(signal.SIGTERM)
+        return {run: process.wait() for run, process in self.processes.items()}
 
-
-def is_job(name: object) -> bool:
-    """Whether this can be the name of a job: it becomes an argument of SLURM's programs."""
-    return isinstance(name, str) and re.fullmatch(r"\d+(_\d+)?", name) is not None
+    def _note(self, run: str, code: int) -> None:
+        (task,) = (task for task in self.tasks if task.run == run)
+        with task.log.open("rb") as log:
+            log.seek(self.starts[run])
+            lines = last_lines(log.read().decode(errors="replace"))
+        note = Note(
+            job=job_name(),
+            exit_code=code,
+            started=self.started,
+            seconds=round(time.monotonic() - self.began, 3),
+            last_lines=lines,
+        )
+        write_atomically(self.folder / f"{run}.json", note.model_dump_json().encode() + b"\n")
 
 
 def job_name() -> str | None:
@@ -369,24 +496,25 @@ def require_slurm() -> None:
         raise ConfigError(
             "The launcher slurm needs submitit.", "Install it: pip install 'ezcli[slurm]'"
         ) from error
-    for program in ("sbatch", "squeue", "srun"):
+    for program in PROGRAMS:
         if shutil.which(program) is None:
             raise ConfigError(
                 f"There is no {program!r} here.", "Go to a login node of the cluster, or use local."
             )
 
 
-def parameters(settings: SlurmSettings, parallel: int) -> dict[str, Any]:
-    """What submitit writes into the sbatch script."""
+def parameters(settings: SlurmSettings, jobs: int, name: str) -> dict[str, Any]:
+    """What submitit writes into the sbatch script of an array of so many jobs."""
     extra = {"mem": settings.memory, "requeue": True, **settings.extra}
     if settings.has_gpus:
         extra["gpus-per-node"] = settings.gpus
     optional = ("partition", "account", "qos", "constraint")
     return {
-        "job_name": "ez",
+        "job_name": name,
         "time": minutes_of(settings.time),
         "cpus_per_task": settings.cpus,
-        "array_parallelism": parallel,
+        "srun_args": [f"--cpus-per-task={settings.cpus}"],  # not inherited by every version
+        "array_parallelism": settings.parallel or jobs,
         "signal_delay_s": settings.save_seconds,
         "setup": list(settings.setup) or None,
         "additional_parameters": extra,
@@ -394,49 +522,99 @@ def parameters(settings: SlurmSettings, parallel: int) -> dict[str, Any]:
     }
 
 
-def ask(command: Sequence[str]) -> str:
+@contextlib.contextmanager
+def unsignalled() -> Iterator[None]:
+    """Puts Ctrl-C and its like off until it is over."""
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ask(command: Sequence[str], patience: float = 0.0) -> str:
     """What a program of SLURM answers.
 
+    Args:
+      command: the program and its arguments.
+      patience: seconds for which it is asked again when it fails.
+
     Raises:
-      EzError: it fails or does not answer.
+      NoAnswer: it fails or does not answer.
     """
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise EzError(
-            f"`{shlex.join(command)}` did not answer for {PATIENCE} s.", "Try again later."
-        ) from error
-    if done.returncode:
-        said = last_lines(done.stderr) or ("no word",)
-        raise EzError(f"`{shlex.join(command)}` failed: {said[-1]}", "Try again later.")
-    return done.stdout
+    # Settings of a user's shell would change what is listed.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+                env=kept,
+                start_new_session=True,  # a Ctrl-C is for us
+            )
+        except FileNotFoundError as error:
+            raise NoAnswer(f"There is no {command[0]!r} here.") from error
+        except subprocess.TimeoutExpired as error:
+            raise NoAnswer(
+                f"`{shlex.join(command)}` did not answer for {PATIENCE:.0f} s.", "Try again later."
+            ) from error
+        if done.returncode == 0:
+            return done.stdout
+        if time.monotonic() >= deadline:
+            said = last_lines(done.stderr) or ("no word",)
+            raise NoAnswer(f"`{shlex.join(command)}` failed: {said[-1]}", "Try again later.")
+        time.sleep(min(5.0, patience))
 
 
-def queued() -> dict[str, str]:
-    """State by job, of this user's jobs that have not ended."""
-    lines = ask(["squeue", "--me", "--noheader", "--array", "--format=%i|%T"]).splitlines()
+class NoAnswer(EzError):
+    """A program of SLURM that fails or does not answer."""
+
+
+def queued(name: str) -> dict[str, str]:
+    """State by job, of this user's jobs of that name that have not ended."""
+    command = ["squeue", "--me", f"--name={name}", "--noheader", "--array", "--format=%i|%T"]
+    lines = ask(command, PATIENCE).splitlines()
     return dict(line.strip().split("|", 1) for line in lines if "|" in line)
 
 
-def describe(job: str) -> Job | None:
-    """A job that has ended; None if SLURM does not know it any more.
+def largest_array() -> int:
+    """Jobs that one array may have."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"], PATIENCE))
+    return max(1, int(found[1]) if found else LARGEST_ARRAY)
 
-    From the accounts or, where none are kept, from what the controller still remembers.
+
+def describe(job: str) -> Job | None:
+    """A job that is not in the queue; None if SLURM does not know it any more.
+
+    The controller remembers for some minutes; the accounts, where any are kept, for ever.
+
+    Raises:
+      NoAnswer: neither answers.
     """
-    with contextlib.suppress(EzError, FileNotFoundError):
-        fields = "State,ExitCode,NodeList"
-        answer = ask(["sacct", "-n", "-P", "-X", "-D", "-j", job, "-o", fields])
-        lines = answer.splitlines()
-        if lines:
-            state, code, where = lines[-1].split("|")  # the last of its starts
-            return Job(state.split()[0], exit_code(code), where)
-    with contextlib.suppress(EzError):
+    try:
         answer = ask(["scontrol", "--oneliner", "show", "job", job])
+    except NoAnswer as error:
+        if "Invalid job id" not in error.message:
+            raise
+    else:
         found = dict(re.findall(r"(\w+)=(\S*)", answer))
-        return Job(found["JobState"], exit_code(found["ExitCode"]), found.get("NodeList", ""))
-    return None
+        if "JobState" in found:
+            where = found.get("NodeList", "").replace("(null)", "")
+            return Job(found["JobState"], exit_code(found.get("ExitCode", "")), where)
+    try:
+        answer = ask(["sacct", "-n", "-P", "-X", "-D", "-j", job, "-o", "State,ExitCode,NodeList"])
+    except NoAnswer:  # no accounts are kept here
+        return None
+    rows = [line.split("|") for line in answer.splitlines() if line.count("|") == 2]
+    if not rows:
+        return None
+    state, code, where = rows[-1]  # the last of its starts
+    return Job(state.partition(" ")[0], exit_code(code), where)
 
 
 def exit_code(text: str) -> int | None:
