@@ -118,10 +118,10 @@ def finish(ez, here):
 
 
 def test_a_study_comes_out_as_it_does_here(ez, here, undisturbed):
-    code, out, _ = ez(*TWO, *WHERE)
-    assert code == 0
+    code, out, err = ez(*TWO, *WHERE)
+    assert code == 0, out + err
     assert len(re.findall(r": started as job \d+_[01]\.", out)) == 2
-    assert "2 of 2 runs are in the queue. See how they stand: ez study status s" in out
+    assert "2 of 2 runs are under way. See how they stand: ez study status s" in out
     wait_for(lambda: states(ez) == ["running"] * 2)
     out = finish(ez, here)  # which takes up the jobs that are there
     assert "running already." in out
@@ -135,7 +135,7 @@ def test_a_study_comes_out_as_it_does_here(ez, here, undisturbed):
 def test_cancelled_jobs_save_and_the_same_command_goes_on(ez, here, undisturbed):
     ez(*TWO, *WHERE)
     wait_for(lambda: is_learning(here))
-    assert "Cancelled 2 jobs" in ez("study", "cancel", "s")[1]
+    assert "Cancelled 2 runs" in ez("study", "cancel", "s")[1]
     here_no_more = ez("study", "cancel", "s")
     assert here_no_more[0] == 0
     wait_for(lambda: states(ez) == ["cancelled"] * 2)

@@ -250,11 +250,18 @@ class SlurmLauncher:
         from submitit.helpers import clean_env
         from submitit.slurm.slurm import SlurmExecutor
 
+        needed = ("SLURM_CONF", "SUBMITIT_PREEMPT_SIGNAL")
+        where_slurm_is = {name: os.environ[name] for name in needed if name in os.environ}
         executor = SlurmExecutor(self.folder, max_num_timeout=TIMEOUTS)
         executor.update_parameters(**parameters(self.settings, len(packs), self.name))
         try:
             # sbatch heeds SBATCH_PARTITION and its like before the script, and would say its say.
-            with clean_env(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
+            with (
+                clean_env(),
+                kept(where_slurm_is),
+                contextlib.redirect_stderr(io.StringIO()),
+                executor.batch(),
+            ):
                 jobs = [executor.submit(pack) for pack in packs]
         except (FailedJobError, FailedSubmissionError) as error:
             said = last_lines(str(error))
@@ -520,6 +527,13 @@ def parameters(settings: SlurmSettings, jobs: int, name: str) -> dict[str, Any]:
         "additional_parameters": extra,
         **{name: getattr(settings, name) for name in optional if getattr(settings, name)},
     }
+
+
+@contextlib.contextmanager
+def kept(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables of the environment; whoever cleared them sets all back when it is over."""
+    os.environ.update(variables)
+    yield
 
 
 @contextlib.contextmanager
