@@ -137,7 +137,7 @@ def test_cancelled_jobs_save_and_the_same_command_goes_on(ez, here, undisturbed)
     wait_for(lambda: is_learning(here))
     assert "Cancelled 2 runs" in ez("study", "cancel", "s")[1]
     here_no_more = ez("study", "cancel", "s")
-    assert here_no_more[0] == 0
+    assert here_no_more[0] == 0, here_no_more
     wait_for(lambda: states(ez) == ["cancelled"] * 2)
     said = [RunFolder(p.parent).read_info()["status"] for p in here.glob("runs/*/run.json")]
     assert said == ["interrupted"] * 2
@@ -179,7 +179,7 @@ def test_a_node_that_fails_costs_no_more_than_the_time_since_the_last_save(
 def test_a_run_that_asks_for_too_little_memory_is_told_so(ez, here):
     (here / "release").touch()
     code, out, _ = ez(*TWO, *WHERE, "--memory", "60M", "--wait")
-    assert code == 1
+    assert code == 1, out
     assert "out of memory; ask for more with --memory" in out
     finish(ez, here)
 
@@ -239,7 +239,7 @@ def test_one_run_is_sent_away_and_goes_on(ez, here, at_slurm, undisturbed):
     at_slurm.wait_empty()
     assert RunFolder(here / "runs" / "one").read_info()["status"] == "interrupted"
     (here / "release").touch()
-    assert "Its last job: cancelled.\none: submitted as job" in ez(*train)[1]
+    assert "Its last job: cancelled. Stopped by SIGTERM and saved." in ez(*train)[1]
     at_slurm.wait_empty()
     assert ez(*train)[1] == "one is finished already.\n"
     (full,) = (found for name, found in undisturbed.items() if "-full-" in name)

@@ -264,9 +264,9 @@ class SlurmLauncher:
             ):
                 jobs = [executor.submit(pack) for pack in packs]
         except (FailedJobError, FailedSubmissionError) as error:
-            said = last_lines(str(error))
+            said = [line for line in last_lines(str(error)) if "sbatch" in line]
             raise EzError(
-                f"SLURM did not take the jobs: {said[-1] if said else error}",
+                f"SLURM did not take the jobs: {' '.join(said) or error}",
                 "`sinfo` lists the partitions; the options of `ez ablate --help` choose others.",
             ) from error
         return [job.job_id for job in jobs]
@@ -296,11 +296,13 @@ class SlurmLauncher:
 
     def cancel(self, runs: Sequence[str], at_once: bool) -> None:
         """`scancel`: SIGTERM to the runs of these jobs, and SIGKILL after SLURM's KillWait."""
-        jobs = self.jobs()
-        names = {jobs[run] for run in runs if run in jobs}
+        jobs, queue = self.jobs(), queued(self.name)
+        # scancel fails for all if one is about to end.
+        left = {job for run, job in jobs.items() if run in runs and job in queue}
+        names = sorted(job for job in left if queue[job] != "COMPLETING")
         if names:
             kill = ["--signal=KILL", "--full"] if at_once else []
-            ask(["scancel", f"--name={self.name}", *kill, *sorted(names)])
+            ask(["scancel", f"--name={self.name}", *kill, *names])
 
     def collect(self, run: str) -> Ending:
         """What SLURM says of the job, or else the run's own process."""
