@@ -9,7 +9,7 @@ from ezcli.config import RunConfig, with_changes
 from ezcli.errors import Busy
 from ezcli.experiments.launchers.cluster import Cluster
 from ezcli.experiments.launchers.protocol import Launcher, Task
-from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings
+from ezcli.experiments.launchers.slurm import LEDGER, SlurmLauncher, SlurmSettings
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.lock import holding
 
@@ -102,7 +102,8 @@ def queue_of(jobs_dir: Path) -> SlurmLauncher | None:
     Raises:
       ConfigError: this is no machine of the cluster.
     """
-    return SlurmLauncher(jobs_dir, SlurmSettings()) if jobs_dir.is_dir() else None
+    is_known = (jobs_dir / LEDGER).is_file()
+    return SlurmLauncher(jobs_dir, SlurmSettings()) if is_known else None
 
 
 def in_queue(launcher: SlurmLauncher | None) -> list[str]:

@@ -19,6 +19,8 @@ from ezcli.experiments.launchers.protocol import SAVED, Ending, JobState, Launch
 from ezcli.experiments.study import PlannedRun, StudyFolder
 from ezcli.runs.folder import RunFolder, append_line
 
+# Ctrl-C, a polite end, a closed terminal; and what schedulers send before a time limit.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 ATTEMPTS = 2  # of a run, each time the study is started
 LOSSES = 10  # times that the place may take a run away, likewise
 
@@ -277,7 +279,7 @@ class Scheduler:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Notes Ctrl-C, SIGTERM and a closed terminal, for the next look."""
+        """Notes a signal for the next look."""
 
         def request(number: int, _frame: FrameType | None) -> None:
             self.signals += 1
@@ -285,7 +287,7 @@ class Scheduler:
 
         before = {
             number: signal.signal(number, request)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            for number in SIGNALS
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # nohup
         }
         try:

@@ -32,7 +32,7 @@ def is_training(folder):
     return folder.read_info().get("status") == "running"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2], ids=str)
 def test_a_polite_end_at_random_moments(number, zygote, undisturbed, tmp_path):
     rng, longest = random.Random(0), 0.0
     for attempt in range(40 if IS_LONG else 2):
@@ -65,7 +65,7 @@ def test_a_run_under_nohup_outlives_its_terminal(zygote, undisturbed, folder):
     assert outcome(folder) == undisturbed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=str)
 def test_a_polite_end_of_a_study(number, zygote, undisturbed_study, tmp_path):
     process = zygote.start(*ABLATE, tmp_path)
     wait_for(lambda: list(tmp_path.glob("*/checkpoints/step-*")))

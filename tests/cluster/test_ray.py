@@ -188,8 +188,8 @@ def test_one_run_is_trained_there(ez, here, undisturbed):
     [
         (["--gpus", "1"], "A run asks for 1 GPU, and the whole cluster has 0."),
         (["--gpus", "0", "--cpus", "64"], "A run asks for 64 CPU, and the whole cluster has 2."),
-        (["--gpus", "many"], "ray.gpus of the options: could not convert string to float"),
-        (["--partition", "gpu"], "ray.partition of the options: "),
+        (["--gpus", "many"], "--gpus 'many': could not convert string to float"),
+        (["--partition", "gpu"], "--partition 'gpu': "),
         (["--devices", "cuda:0"], "--devices means nothing to the launcher ray."),
     ],
 )

@@ -14,10 +14,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import tarfile
 import tempfile
 import time
 import uuid
+import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -320,7 +320,7 @@ def end_with_parent() -> None:
 
 
 def pack(paths: Sequence[Path]) -> bytes:
-    """Files and folders as a tar archive, each under its own name.
+    """Files and folders as a zip archive, each under its own name.
 
     A run may train meanwhile. It is packed again if a file went away or its newest checkpoint
     changed, so that what was packed holds that checkpoint and all that the run wrote up to it.
@@ -332,10 +332,11 @@ def pack(paths: Sequence[Path]) -> bytes:
         before = newest(paths)
         memory = io.BytesIO()
         try:
-            with tarfile.open(fileobj=memory, mode="w") as archive:
+            with zipfile.ZipFile(memory, "w") as archive:
                 for path in paths:
-                    archive.add(path, arcname=path.name, filter=without_drafts)
-        except OSError:  # a file went away, or became shorter
+                    for file in files_of(path):
+                        archive.writestr(str(file.relative_to(path.parent)), file.read_bytes())
+        except FileNotFoundError:
             if attempt == PACKING_TRIES - 1:
                 raise
         else:
@@ -350,18 +351,20 @@ def newest(paths: Sequence[Path]) -> list[str]:
     return [max((p.name for p in path.glob("checkpoints/step-*")), default="") for path in paths]
 
 
-def without_drafts(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Leaves out what is being written, and the lock."""
-    name = Path(member.name).name
-    return None if name.startswith((".tmp-", ".lock")) else member
+def files_of(path: Path) -> list[Path]:
+    """A file, or those of a folder but for the lock and what is being written."""
+    if path.is_file():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if file.is_file())
+    drafts = (".tmp-", ".lock")
+    return [f for f in found if not any(x.startswith(drafts) for x in f.relative_to(path).parts)]
 
 
 def unpack(packed: bytes, folder: Path) -> None:
-    """The files of an archive, in a folder that is made."""
+    """The files of an archive, in a folder that is made; none goes elsewhere."""
     folder.mkdir(parents=True, exist_ok=True)
-    if packed:
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(folder)
 
 
 def replace(draft: Path, folder: Path) -> None:

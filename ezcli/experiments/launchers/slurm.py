@@ -63,6 +63,7 @@ OUT_OF_MEMORY = "out of memory; ask for more with --memory"
 # How the daemon of a node says so in what the job printed, where the state is FAILED only.
 TOO_MUCH_MEMORY = re.compile("exceeded (job |step )?memory limit|oom.kill", re.IGNORECASE)
 GONE = "SLURM does not know its job any more"
+LEDGER = "ledger.jsonl"
 PATIENCE = 60.0  # seconds for an answer of SLURM
 TIMEOUTS = 10_000  # times that a job may run out of time and go on
 LARGEST_ARRAY = 1001  # where SLURM does not say; its own default
@@ -210,7 +211,7 @@ class SlurmLauncher:
 
     def __init__(self, folder: Path, settings: SlurmSettings) -> None:
         self.folder, self.settings = folder.absolute(), settings
-        self.ledger = self.folder / "ledger.jsonl"
+        self.ledger = self.folder / LEDGER
         # Of this folder's jobs, so that a copied ledger names nobody else's.
         self.name = f"ez-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:10]}"
         self.ends: dict[str, Job | None] = {}
@@ -449,7 +450,7 @@ class Pack:
     def _wait(self, time_is_up: int, requeue: Any) -> dict[str, int]:
         """Exit code of each run, once all have ended."""
         codes: dict[str, int] = {}
-        while len(codes) < len(self.processes):
+        while len(codes) < len(self.processes) or self.signals:
             for run, process in self.processes.items():
                 if run not in codes and (code := process.poll()) is not None:
                     codes[run] = code
