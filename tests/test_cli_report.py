@@ -189,6 +189,7 @@ def test_links_start_where_the_page_lies(ez, tmp_path):
     assert all((tmp_path / "pages" / link / "config.toml").is_file() for link in links)
 
 
+@pytest.mark.slow
 def test_plots(ez, tmp_path):
     study(tmp_path)
     code, _, err = ez("report", "--plots", "plots", "--plot-types", "svg", *FAST)

@@ -55,7 +55,10 @@ def test_rates_shrink_with_time_and_durations_grow():
     assert parts.result("p", "w", taken, 1e3, "ms")[2:5] == (2000.0, 1000.0, 4000.0)
 
 
-@pytest.mark.parametrize("part", parts.PARTS)
+@pytest.mark.parametrize(
+    "part",
+    [pytest.param(p, marks=pytest.mark.slow) if p == "learner" else p for p in parts.PARTS],
+)
 def test_every_part_gives_figures_with_names_of_their_own(at, part):
     found = list(parts.PARTS[part](at))
     assert {result.part for result in found} == {part}
@@ -80,6 +83,7 @@ def test_a_rate_counts_simulations_of_every_thread(at, monkeypatch):
     assert [r.value for r in parts.environment(at)] == [32, 96]
 
 
+@pytest.mark.slow
 def test_first_cycles_are_those_that_learn_but_for_two():
     """A run so short that all of it is measured."""
     found = first_cycles(tiny(), budget=60)

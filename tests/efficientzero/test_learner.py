@@ -21,9 +21,8 @@ def make_learner(config, network=None):
     return Learner(network, config, rules_for(config), "float32")
 
 
-@pytest.mark.parametrize(
-    ("name", "rate"), [("sgd", 0.1), pytest.param("adam", 0.01, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "rate"), [("sgd", 0.1), ("adam", 0.01)])
 def test_one_batch_can_be_learnt_by_heart(name, rate):
     config = tiny(
         "network.channels=8",

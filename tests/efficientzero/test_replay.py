@@ -197,6 +197,7 @@ def test_every_state_has_its_own_number():
     assert len(seen) > 300
 
 
+@pytest.mark.slow
 def test_nothing_is_drawn_that_two_cycles_may_overwrite():
     """A batch is learnt from one cycle after it was drawn; episodes may be one step long."""
     play = Play(0, mean_length=3)

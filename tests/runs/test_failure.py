@@ -94,6 +94,7 @@ def test_doctor_explains_it(failed):
     assert findings["Numbers", False].remedy.startswith(f"`ez resume {failed[0].path}` meets it")
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_high_is_seen_in_the_weights(tmp_path):
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(NotFinite, match="Not finite at train_step"):

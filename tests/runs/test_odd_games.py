@@ -118,9 +118,8 @@ def game(tmp_path, monkeypatch):
 ODD = ["OneAction", "EighteenActions", "OneStep", "Endless", "Huge", "Tiny", "NoReward"]
 
 
-@pytest.mark.parametrize(
-    "name", ODD[:1] + [pytest.param(n, marks=pytest.mark.slow) for n in ODD[1:]]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ODD)
 def test_it_trains_to_its_end(name, game, tmp_path):
     folder = run(tmp_path / "run", game(name))
     assert folder.read_info()["status"] == "finished"

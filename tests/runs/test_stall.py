@@ -56,6 +56,7 @@ def test_it_waits_longer_where_steps_take_longer(tmp_path, hurried):
     assert 60 <= watchdog.patience < 61
 
 
+@pytest.mark.slow
 def test_who_moves_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(stall, "SECONDS", 1.0)
     said = []
