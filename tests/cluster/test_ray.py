@@ -127,7 +127,9 @@ def test_ctrl_c_lets_the_runs_save(ez, here, meanwhile, undisturbed):
     assert code == 130
     assert "the others saved what they had. Go on with: ez ablate --study s" in out
     runs = [RunFolder(path.parent) for path in here.glob("runs/*/run.json")]
-    assert [run.read_info()["status"] for run in runs] == ["interrupted"] * 2
+    said = {run.read_info()["status"] for run in runs}
+    assert "interrupted" in said
+    assert said <= {"interrupted", "finished"}  # one may have been about to end
     (here / "release").touch()
     assert ez("ablate", "--study", "s")[0] == 0  # which remembers where
     assert results(here / "runs") == undisturbed
