@@ -125,9 +125,10 @@ def numba_cache() -> Check:
     if numba.config.DISABLE_JIT:
         remedy = "Unset NUMBA_DISABLE_JIT: without its compiler the search is far too slow."
         return Check("Numba", True, f"{detail}, compiler off", remedy)
-    try:
-        cache = numba.njit(cache=True)(_nothing).stats.cache_path
-    except RuntimeError:  # no folder that Numba tries can be written to
+    from ezcli import jit
+
+    cache = jit.kernel(_nothing).stats.cache_path
+    if cache is None:  # no folder that Numba tries can be written to
         remedy = "Set NUMBA_CACHE_DIR to a folder that you may write to: each start compiles anew."
         return Check("Numba", True, f"{detail}, no writable cache folder", remedy)
     return Check("Numba", True, f"{detail}, cache in {cache}", "")

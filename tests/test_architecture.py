@@ -22,7 +22,8 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "settings": set(),
     "words": set(),
-    "efficientzero": {"efficientzero", "settings", "errors"},
+    "jit": set(),
+    "efficientzero": {"efficientzero", "jit", "settings", "errors"},
     "envs": {"envs", "settings", "errors"},
     "config": {
         "efficientzero.hyperparameters",
@@ -33,7 +34,7 @@ MAY: dict[str, set[str]] = {
         "errors",
     },
     "presets": {"settings", "errors"},
-    "runs": {"runs", "efficientzero", "envs", "config", "settings", "errors", "words"},
+    "runs": {"runs", "efficientzero", "envs", "config", "jit", "settings", "errors", "words"},
     "experiments": {"experiments", "runs.folder", "runs.lock", "config", "settings", "errors"},
     "reports": {
         "reports",
@@ -47,7 +48,7 @@ MAY: dict[str, set[str]] = {
     },
     "film": {"film", "runs.watch", "errors"},
     "bench": {"bench", "runs", "efficientzero", "envs", "config", "words"},
-    "doctor": {"envs", "config", "errors", "words"},
+    "doctor": {"envs", "config", "jit", "errors", "words"},
     "console": EVERYTHING,
     "commands": EVERYTHING,
     "cli": {"", "commands", "console", "errors"},
@@ -176,6 +177,8 @@ def test_a_film_is_drawn_without_the_algorithm() -> None:
 def test_kernels_use_no_other_file() -> None:
     """Numba's cache on disk would not notice a change there."""
     kernels = PACKAGE / "efficientzero" / "kernels.py"
-    assert "ezcli" not in heads(imports(ast.walk(ast.parse(kernels.read_text()))))
-    users = [path.name for path in ALGORITHM if "njit" in path.read_text(encoding="utf-8")]
+    used = imports(ast.walk(ast.parse(kernels.read_text())))
+    assert {name for name in used if name.startswith("ezcli")} == {"ezcli.jit.kernel"}
+    users = [path.name for path in ALGORITHM if "@kernel" in path.read_text(encoding="utf-8")]
     assert users == ["kernels.py"]
+    assert not [path.name for path in ALGORITHM if "njit" in path.read_text(encoding="utf-8")]

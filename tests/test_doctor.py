@@ -4,7 +4,9 @@ import shutil
 import sys
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
+import numba
 import pytest
 
 from ezcli import doctor
@@ -96,11 +98,13 @@ def test_numba_says_whether_it_has_kernels(
 
 
 def test_numba_cannot_write_its_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("cannot cache function: no locator available")
+    def refuse_to_cache(**options: object) -> Any:
+        if "cache" in options:
+            raise RuntimeError("cannot cache function: no locator available")
+        return numba.njit(**options)
 
     monkeypatch.setattr("numba.config.DISABLE_JIT", 0)
-    monkeypatch.setattr("numba.njit", refuse)
+    monkeypatch.setattr("ezcli.jit.njit", refuse_to_cache)
     check = doctor.numba_cache()
     assert check.ok
     assert "NUMBA_CACHE_DIR" in check.remedy

@@ -5,8 +5,8 @@ import time
 from typing import NamedTuple
 
 from ezcli.config import RunConfig
-from ezcli.runs.compute import resolve_compute
-from ezcli.runs.train import peak_memory, warm_up_search
+from ezcli.runs.compute import resolve_compute, warm_up_search
+from ezcli.runs.train import peak_memory
 from ezcli.runs.trainer import Trainer
 
 UNCOUNTED = 2  # learning cycles at first: caches are cold, nothing is remembered

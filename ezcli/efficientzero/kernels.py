@@ -1,7 +1,7 @@
 """The Numba functions that walk the trees: select, expand, backup (MuZero appendix B).
 
 `tree` is a `Tree`, `constants` are `SearchConstants`; B trees, N nodes, A actions. All kernels
-stand in this one file and use nothing of another: Numba's cache on disk looks at the file of the
+stand in this one file and call nothing of another: Numba's cache on disk looks at the file of the
 outermost kernel only, and would run old code after a change elsewhere.
 
 The loops over trees are plain: searches run side by side in threads (the kernels release the GIL),
@@ -17,20 +17,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from ezcli.jit import kernel
 
 UNVISITED, ROOT = -1, 0
 TIE_TOLERANCE = 1e-6  # scores this near to the best are equal
-
-
-def kernel(function: Any, **options: Any) -> Any:
-    """Compiled, and kept on disk; anew at every start where Numba finds no folder to write to."""
-    try:
-        return njit(cache=True, nogil=True, **options)(function)
-    except RuntimeError as error:
-        if "no locator" in str(error):
-            return njit(nogil=True, **options)(function)
-        raise
 
 
 @kernel

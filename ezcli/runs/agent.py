@@ -9,7 +9,7 @@ from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec
 from ezcli.errors import RunError
 from ezcli.runs import checkpoint
-from ezcli.runs.compute import Compute, resolve_compute
+from ezcli.runs.compute import Compute, resolve_compute, warm_up_search
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.trainer import make_network
 
@@ -45,4 +45,5 @@ def load_agent(folder: RunFolder, config: RunConfig, say: Callable[[str], None] 
     network = make_network(config, spec.frame_shape, len(spec.action_names))
     checkpoint.load_weights(network, found)
     network.to(compute.device).eval()
+    warm_up_search()
     return Agent(network, compute, spec, found.manifest["env_steps"], found.manifest["train_steps"])

@@ -9,12 +9,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy  # noqa: F401  before PyTorch, which swallows an interrupt of NumPy's import
+import numpy as np  # before PyTorch, which swallows an interrupt of NumPy's import
 import torch
 from zstandard import ZstdError
 
 from ezcli.config import ComputeSettings
 from ezcli.errors import ConfigError, RunError
+from ezcli.jit import one_at_a_time
 
 # How PyTorch, C++, oneDNN, Python and Zstandard say it in errors of no class of their own.
 OUT_OF_MEMORY = (
@@ -148,6 +149,20 @@ def num_cores() -> int:
     """CPU cores that this process may use; all of them where the system does not say."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def warm_up_search() -> None:
+    """Compiles the search's kernels, or loads what a process compiled before.
+
+    Of many that start at once one compiles, and the others wait for it (`ezcli.jit`).
+    """
+    from ezcli.efficientzero.search import Evaluation, search
+    from ezcli.efficientzero.tree import SearchConstants
+
+    root = Evaluation(*(np.zeros(shape, np.float32) for shape in (1, (1, 2), 1)))
+    constants = SearchConstants(1, 0.99, 1.25, 19652.0, 0.01, 5)
+    with one_at_a_time():
+        search(root, lambda *_: root, constants, np.zeros(1, np.int64))
 
 
 def make_executor(threads: int) -> Executor:

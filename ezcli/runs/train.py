@@ -22,7 +22,7 @@ from ezcli.errors import EzError, NotFinite, RunError
 from ezcli.runs import checkpoint, failure
 from ezcli.runs.agent import load_agent
 from ezcli.runs.checkpoint import Checkpoint
-from ezcli.runs.compute import Compute, memory_errors, resolve_compute
+from ezcli.runs.compute import Compute, memory_errors, resolve_compute, warm_up_search
 from ezcli.runs.evaluate import (
     Evaluated,
     Stopped,
@@ -470,18 +470,6 @@ class Clock:
             "env_steps_per_second": round(rates.env_steps_per_second, 3),
             "train_steps_per_second": round(rates.train_steps_per_second, 3),
         }
-
-
-def warm_up_search() -> None:
-    """Compiles the search's kernels, or loads them from Numba's cache."""
-    import numpy as np
-
-    from ezcli.efficientzero.search import Evaluation, search
-    from ezcli.efficientzero.tree import SearchConstants
-
-    root = Evaluation(*(np.zeros(s, np.float32) for s in (1, (1, 2), 1)))
-    constants = SearchConstants(1, 0.99, 1.25, 19652.0, 0.01, 5)
-    search(root, lambda *_: root, constants, np.zeros(1, np.int64))
 
 
 def peak_memory() -> int:

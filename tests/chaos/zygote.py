@@ -24,8 +24,7 @@ import ezcli.commands.studies
 import ezcli.commands.training
 from ezcli.cli import main
 from ezcli.experiments.launchers import local
-from ezcli.runs.compute import resolve_compute
-from ezcli.runs.train import warm_up_search
+from ezcli.runs.compute import resolve_compute, warm_up_search
 from ezcli.runs.trainer import Trainer
 from tests.chaos.faults import Fault, install
 from tests.runs.helpers import tiny

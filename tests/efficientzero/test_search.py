@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from ezcli.efficientzero import kernels
 from ezcli.efficientzero.inference import RootNoise, as_evaluation, search_states, search_tree
 from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, UNVISITED, lot, select
 from ezcli.efficientzero.search import Evaluation, search, search_constants
@@ -309,13 +308,3 @@ def test_root_noise_is_mixed_into_the_priors_of_the_root_alone(fraction):
     first = tree.children[0, ROOT].tolist().index(1)
     below = unrolled(network, observations[:1].float() / 255, [first], 5)
     np.testing.assert_allclose(tree.prior[0, 1], below.policy.softmax(-1)[0], atol=1e-5)
-
-
-def test_without_a_folder_to_keep_them_in_kernels_compile_anew(monkeypatch):
-    def njit(cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function 'one': no locator available for file 'x'")
-        return lambda function: (function, options)
-
-    monkeypatch.setattr(kernels, "njit", njit)
-    assert kernels.kernel(max) == (max, {"nogil": True})
