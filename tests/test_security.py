@@ -78,7 +78,16 @@ def begun(tmp_path, finished):
 
 @pytest.mark.parametrize(
     "inside",
-    ["", "frames", "checkpoints", "metrics.jsonl", "run.json", ".lock", ".tmp-run.json"],
+    [
+        "",
+        "frames",
+        "checkpoints",
+        "metrics.jsonl",
+        "run.json",
+        ".lock",
+        ".lock-holder",
+        ".tmp-run.json",
+    ],
 )
 def test_a_link_does_not_lead_out_of_a_run(inside, begun, elsewhere, ez):
     link = begun / inside if inside else begun

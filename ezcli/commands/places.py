@@ -62,9 +62,9 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
                 folder.create(config)
                 folder.update_info(**origin)
         (path / JOBS).mkdir(parents=True, exist_ok=True)
-        with holding(path / JOBS / ".lock") as other:  # from asking to handing over
-            if other is not None:
-                raise Busy(f"Another command hands over the run {folder.name!r}{other}.")
+        with holding(path / JOBS / ".lock") as asked:  # from asking to handing over
+            if asked.us is None:
+                raise Busy(f"Another command hands over the run {folder.name!r}{asked.other}.")
             return hand_over(launcher, folder)
     finally:
         launcher.close()

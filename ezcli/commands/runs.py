@@ -257,7 +257,12 @@ def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
             return 1
     for path in paths:
         with RunFolder(path).lock():
-            shutil.rmtree(path)
+            for inside in path.iterdir():
+                if inside.is_dir() and not inside.is_symlink():
+                    shutil.rmtree(inside)
+                elif not inside.name.startswith(".lock"):  # which NFS keeps while they are open
+                    inside.unlink()
+        shutil.rmtree(path)
     console.show(f"Deleted {runs}.")
     return 0
 

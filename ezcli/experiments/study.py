@@ -266,12 +266,12 @@ class StudyFolder:
         with ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                other = stack.enter_context(lock.holding(self.path / ".lock"))
+                asked = stack.enter_context(lock.holding(self.path / ".lock"))
             except OSError as error:
                 raise cannot_write(self.path, error) from error
-            if other is not None:
+            if asked.us is None:
                 raise Busy(
-                    f"Another process works on the study {self.name!r}{other}.",
+                    f"Another process works on the study {self.name!r}{asked.other}.",
                     "Wait for it or stop it; `ez study status` shows how far it is.",
                 )
             yield

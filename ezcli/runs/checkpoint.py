@@ -64,6 +64,7 @@ class Checkpoint(NamedTuple):
 
 def save(trainer: Trainer, folder: RunFolder) -> Path:
     """Writes a checkpoint; returns its folder."""
+    folder.require_lock()
     train_steps, env_steps = trainer.learner.train_steps, trainer.replay.env_steps
     segments = save_frames(trainer, folder)
     name = checkpoint_name(trainer)

@@ -46,6 +46,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: lock.Lock | None = None
 
     @property
     def name(self) -> str:
@@ -73,9 +74,10 @@ class RunFolder:
         Raises:
           RunError: something else is there.
         """
-        own = {".lock", "checkpoints", "frames", ".tmp-config.toml"}  # of a start cut short
+        own = {"checkpoints", "frames", ".tmp-config.toml"}  # of a start cut short, and locks
         is_new = not self.exists
-        if is_new and self.path.exists() and {entry.name for entry in self.path.iterdir()} - own:
+        there = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        if is_new and any(name not in own and not name.startswith(".lock") for name in there):
             raise RunError(f"{str(self.path)!r} exists and is not a run.", "Choose another --name.")
         self.make_folders()
         if is_new:
@@ -131,17 +133,33 @@ class RunFolder:
         with ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                other = stack.enter_context(lock.holding(self.path / ".lock"))
+                asked = stack.enter_context(lock.holding(self.path / ".lock"))
             except OSError as error:
                 raise RunError(
                     f"{str(self.path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir."
                 ) from error
-            if other is not None:
+            if asked.us is None:
                 raise Busy(
-                    f"Another process is working on the run {self.name!r}{other}.",
+                    f"Another process is working on the run {self.name!r}{asked.other}.",
                     "Wait for it, stop it, or choose another --name.",
                 )
-            yield
+            self._lock = asked
+            try:
+                yield
+            finally:
+                self._lock = None
+
+    def require_lock(self) -> None:
+        """Refuses to go on if another process took ours for gone, such as after a long sleep.
+
+        Raises:
+          Busy: it works on the run now.
+        """
+        if self._lock is not None and self.exists and self._lock.is_lost:
+            raise Busy(
+                f"Another process took over the run {self.name!r} while this one slept.",
+                "Nothing is lost: it goes on there.",
+            )
 
     @property
     def is_locked(self) -> bool:
@@ -165,6 +183,7 @@ class RunFolder:
 
     def update_info(self, **entries: Any) -> None:
         """Sets entries of `run.json`."""
+        self.require_lock()
         info = self.read_info() | entries
         text = json.dumps(info | {"sha256": checksum(info)}, indent=2) + "\n"
         write_atomically(self.path / "run.json", text.encode())
@@ -207,6 +226,7 @@ class RunFolder:
 
     def append(self, file: str, line: dict[str, Any]) -> None:
         """Adds a line to one of the JSON-lines files, in place of a torn last one."""
+        self.require_lock()
         append_line(self.path / file, line)
 
     def read(self, file: str) -> list[dict[str, Any]]:

@@ -1,11 +1,14 @@
 """Who works on a run or a study, also where several machines share its folder.
 
-The kernel keeps processes of one machine apart (`flock`), and those of several where the filesystem
-passes that on. NFS mounted with `nolock` does not; Lustre without `flock` knows no locks at all. So
-the file names who holds it, and as long as that process lives the file's time moves every BEAT
-seconds. A holder on another machine counts as gone when its file has not moved for PATIENCE seconds
-before our eyes: no two clocks are compared. A holder on this machine is gone when flock says so.
-Machines are told apart by their host names.
+The kernel keeps processes of one machine apart (`flock` of `.lock`), and those of several where the
+filesystem passes that on. NFS mounted with `nolock` does not; Lustre without `flock` knows no locks
+at all. So a second file, `.lock-holder`, is there while somebody holds the lock. Only one process
+can make it, it names that process, and its time moves every BEAT seconds while that process lives.
+
+A holder on another machine counts as gone when the file has not moved for PATIENCE seconds before
+our eyes: no two clocks are compared. A holder on this machine is gone when flock says so. Machines
+are told apart by their host names. A holder that slept for so long that it was taken for gone finds
+another name in the file, or none, and may write no more (`Lock.is_lost`).
 """
 
 import errno
@@ -15,6 +18,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,51 +36,120 @@ class Holder(NamedTuple):
 
     host: str
     pid: int
+    token: str  # of this time that it does
+
+    def __str__(self) -> str:
+        return f" (process {self.pid} on {self.host})"
+
+
+class Lock(NamedTuple):
+    """A lock that was asked for."""
+
+    path: Path  # of the file that names the holder
+    us: Holder | None  # None: another process has it
+    other: str = ""  # who has it then, in words: ` (process 4711 on node3)`, if that is known
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process has taken us for gone."""
+        return read(self.path) != self.us
 
 
 @contextmanager
-def holding(path: Path) -> Iterator[str | None]:
-    """Takes a lock for as long as it is held; yields None then, or in words who has it.
+def holding(path: Path) -> Iterator[Lock]:
+    """Takes a lock for as long as it is held, if nobody else has it.
+
+    Args:
+      path: of the lock file, in a folder that is there.
 
     Raises:
-      OSError: the file cannot be written.
+      OSError: the folder cannot be written.
     """
-    with path.open("a+b") as handle:
+    named = path.with_name(f"{path.name}-holder")
+    with opened(path) as handle:
         taken = try_lock(handle, fcntl.LOCK_EX, INSTANT)
-        holder = read(handle)
-        if taken is False or (holder and beats_matter(holder, taken) and moves(handle)):
-            yield words(holder)
+        us = Holder(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
+        if taken is False or not claim(named, us, taken):
+            yield Lock(named, None, str(read(named) or ""))
             return
-        us = Holder(socket.gethostname(), os.getpid())
-        write(handle, us)
-        done = threading.Event()
-        beats = threading.Thread(target=beat, args=(handle, done), daemon=True, name="ez-lock")
+        lock, done = Lock(named, us), threading.Event()
+        beats = threading.Thread(target=beat, args=(lock, done), daemon=True, name="ez-lock")
         beats.start()
         try:
-            yield None
+            yield lock
         finally:
             done.set()
             beats.join()
-            with suppress(OSError):  # the disk is gone or full: others have to watch the beats
-                if read(handle) == us:  # a holder that slept too long has lost it
-                    write(handle, None)
+            with suppress(OSError):  # the disk is gone: others have to watch the beats
+                if not lock.is_lost:
+                    named.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A lock file, open; made if it is not there."""
+    while True:
+        with path.open("ab") as handle:
+            if is_at(path, handle):
+                yield handle
+                return
+
+
+def is_at(path: Path, handle: IO[bytes]) -> bool:
+    """Whether an open file is the one at a path, and nobody removed it just now."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(handle.fileno()))
+    return False
+
+
+def claim(path: Path, us: Holder, taken: bool | None) -> bool:
+    """Writes our name into the file that names the holder; False if one who lives is in it.
+
+    Args:
+      path: of that file.
+      us: this process.
+      taken: what `try_lock` said.
+    """
+    while True:
+        try:
+            with path.open("xb") as handle:  # atomic on NFS too, since version 3
+                write(handle, us)
+        except FileExistsError:
+            pass
+        else:
+            return True
+        before = read(path)
+        is_foreign = beats_matter(before, taken)
+        if is_foreign and moves(path):
+            return False
+        if not path.is_file() or read(path) != before:  # it ended, or somebody was quicker
+            continue
+        draft = path.with_name(f"{path.name}-{us.token}")
+        with draft.open("xb") as handle:
+            write(handle, us)
+        os.replace(draft, path)
+        if is_foreign:
+            time.sleep(BEAT / 2)  # of several who saw it die the last to write has it
+        if read(path) == us:
+            return True
 
 
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock; asking holds it for an instant.
 
-    Where only the file can tell, its time is compared with this machine's clock.
+    Where only the holder's file can tell, its time is compared with this machine's clock.
     """
     if not path.is_file():
         return False
     with path.open("rb") as handle:
         taken = try_lock(handle, fcntl.LOCK_SH)
-        if taken is False:
-            return True
-        holder = read(handle)
-        if holder is None or not beats_matter(holder, taken):
-            return False
-        return abs(time.time() - os.fstat(handle.fileno()).st_mtime) < PATIENCE
+    if taken is False:
+        return True
+    named = path.with_name(f"{path.name}-holder")
+    with suppress(FileNotFoundError):
+        if beats_matter(read(named), taken):
+            return abs(time.time() - named.stat().st_mtime) < PATIENCE
+    return False
 
 
 def try_lock(handle: IO[bytes], how: int, patience: float = 0.0) -> bool | None:
@@ -97,47 +170,52 @@ def try_lock(handle: IO[bytes], how: int, patience: float = 0.0) -> bool | None:
             return True
 
 
-def beats_matter(holder: Holder, taken: bool | None) -> bool:
+def beats_matter(holder: Holder | None, taken: bool | None) -> bool:
     """Whether a holder that the kernel does not tell of may live all the same."""
-    return taken is None or holder.host != socket.gethostname()
+    return taken is None or holder is None or holder.host != socket.gethostname()
 
 
-def moves(handle: IO[bytes]) -> bool:
-    """Whether the file's time changes before our eyes."""
-    first, deadline = os.fstat(handle.fileno()).st_mtime_ns, time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        time.sleep(BEAT / 2)
-        with open(handle.name, "rb") as again:  # NFS asks the server when a file is opened
-            if os.fstat(again.fileno()).st_mtime_ns != first:
+def moves(path: Path) -> bool:
+    """Whether a file's time changes before our eyes; not if it goes away."""
+    deadline = time.monotonic() + PATIENCE
+    with suppress(FileNotFoundError):
+        first = stamp(path)
+        while time.monotonic() < deadline:
+            time.sleep(BEAT / 2)
+            if stamp(path) != first:
                 return True
     return False
 
 
-def beat(handle: IO[bytes], done: threading.Event) -> None:
-    """Moves the file's time until it is done."""
+def stamp(path: Path) -> int:
+    """A file's time, from the server: NFS asks it when a file is opened."""
+    with path.open("rb") as handle:
+        return os.fstat(handle.fileno()).st_mtime_ns
+
+
+def beat(lock: Lock, done: threading.Event) -> None:
+    """Moves the file's time until it is done, or another process has the lock."""
     while not done.wait(BEAT):
         with suppress(OSError):  # a server that does not answer now; the next beat may do
-            os.utime(handle.fileno())
+            if lock.is_lost:
+                return
+            os.utime(lock.path)
 
 
-def read(handle: IO[bytes]) -> Holder | None:
-    """Who the file says holds it; None if it says nothing, or nothing that can be read."""
-    handle.seek(0)
+def read(path: Path) -> Holder | None:
+    """Who the file says holds the lock; None if it is not there or cannot be understood."""
     try:
-        found = json.loads(handle.read(LONGEST))
-        return Holder(str(found["host"]), int(found["pid"]))
-    except (ValueError, KeyError, TypeError):  # empty after a proper end; cut short by a crash
+        with path.open("rb") as handle:
+            found = json.loads(handle.read(LONGEST))
+        return Holder(str(found["host"]), int(found["pid"]), str(found["token"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):  # being written, or cut short by a crash
         return None
 
 
-def write(handle: IO[bytes], holder: Holder | None) -> None:
-    """Says who holds the file, or that nobody does."""
-    os.ftruncate(handle.fileno(), 0)
-    if holder is not None:
-        os.write(handle.fileno(), json.dumps(holder._asdict()).encode() + b"\n")
+def write(handle: IO[bytes], holder: Holder) -> None:
+    """Says who holds the lock."""
+    handle.write(json.dumps(holder._asdict()).encode() + b"\n")
+    handle.flush()
     os.fsync(handle.fileno())  # so that other machines see it
-
-
-def words(holder: Holder | None) -> str:
-    """Such as ` (process 4711 on node3)`; nothing if it is not known."""
-    return f" (process {holder.pid} on {holder.host})" if holder else ""

@@ -114,6 +114,7 @@ def test_closed_standard_files(closed, undisturbed, tmp_path):
     assert done.returncode == 0, done.stderr
     assert outcome(RunFolder(tmp_path / "run")) == undisturbed
     assert (tmp_path / "run" / ".lock").read_bytes() == b""
+    assert not (tmp_path / "run" / ".lock-holder").exists()
 
 
 def test_an_error_without_standard_error():

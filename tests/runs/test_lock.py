@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from ezcli.errors import RunError
-from ezcli.runs import lock
+from ezcli.config import preset_path, read_toml, resolve
+from ezcli.errors import Busy
+from ezcli.runs import checkpoint, lock
 from ezcli.runs.folder import RunFolder
 
 
@@ -28,15 +29,34 @@ def path(tmp_path):
     return tmp_path / ".lock"
 
 
+@pytest.fixture
+def named(path):
+    """The file that names the holder."""
+    return path.with_name(".lock-holder")
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    """A filesystem that knows none: only the holder's file tells."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+ELSEWHERE = {"host": "node3", "pid": 4711, "token": "x"}
+
+
 @contextmanager
-def living_elsewhere(path):
+def living_elsewhere(named):
     """Another machine, whose kernel's locks are not seen here."""
-    path.write_text(json.dumps({"host": "node3", "pid": 4711}))
+    named.write_text(json.dumps(ELSEWHERE))
     done = threading.Event()
 
     def beat():
         while not done.wait(0.1):
-            os.utime(path)
+            os.utime(named)
 
     thread = threading.Thread(target=beat)
     thread.start()
@@ -48,58 +68,71 @@ def living_elsewhere(path):
 
 
 def taken(path):
-    with lock.holding(path) as other:
-        return other
+    """Who has it; None if it can be had."""
+    with lock.holding(path) as asked:
+        return None if asked.us else asked.other
 
 
-def test_one_at_a_time(path):
-    with lock.holding(path) as other:
-        assert other is None
+def test_one_at_a_time(path, named):
+    with lock.holding(path) as asked:
+        assert asked.us is not None
+        assert not asked.is_lost
         assert lock.is_held(path)
         assert taken(path) == f" (process {os.getpid()} on {lock.socket.gethostname()})"
     assert not lock.is_held(path)
-    assert path.read_bytes() == b""
+    assert not named.exists()
     assert taken(path) is None
 
 
-def test_who_was_killed_here_holds_nothing(path):
+def test_who_was_killed_here_holds_nothing(path, named):
     program = (
         "import os, sys; from pathlib import Path; from ezcli.runs import lock\n"
         "with lock.holding(Path(sys.argv[1])): os.kill(os.getpid(), 9)\n"
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
-    assert b"pid" in path.read_bytes()
+    assert b"pid" in named.read_bytes()
     assert not lock.is_held(path)
     began = time.monotonic()
     assert taken(path) is None
     assert time.monotonic() - began < lock.PATIENCE
 
 
-def test_who_lives_on_another_machine_holds_it(path):
-    with living_elsewhere(path):
+def test_who_lives_on_another_machine_holds_it(path, named):
+    path.touch()
+    with living_elsewhere(named):
         assert lock.is_held(path)
         assert taken(path) == " (process 4711 on node3)"
-    assert json.loads(path.read_text())["host"] == "node3"
+    assert json.loads(named.read_text()) == ELSEWHERE
 
 
-def test_who_died_on_another_machine_is_waited_for_and_followed(path):
-    path.write_text(json.dumps({"host": "node3", "pid": 4711}))
+def test_who_died_on_another_machine_is_waited_for_and_followed(path, named):
+    named.write_text(json.dumps(ELSEWHERE))
     began = time.monotonic()
-    with lock.holding(path) as other:
-        assert other is None
+    with lock.holding(path) as asked:
+        assert asked.us is not None
         assert time.monotonic() - began >= lock.PATIENCE
-        assert json.loads(path.read_text())["pid"] == os.getpid()
-    path.write_text(json.dumps({"host": "node3", "pid": 4711}))
+        assert json.loads(named.read_text())["pid"] == os.getpid()
+    named.write_text(json.dumps(ELSEWHERE))
     assert lock.is_held(path)
-    os.utime(path, (time.time() - 1, time.time() - 1))
+    os.utime(named, (time.time() - 1, time.time() - 1))
     assert not lock.is_held(path)
 
 
-def test_the_files_time_moves_while_it_is_held(path):
+def test_who_ends_while_it_is_watched_is_followed_at_once(path, named):
+    named.write_text(json.dumps(ELSEWHERE))
+    ending = threading.Timer(0.1, named.unlink)
+    ending.start()
+    began = time.monotonic()
+    assert taken(path) is None
+    assert time.monotonic() - began < lock.PATIENCE
+    ending.join()
+
+
+def test_the_files_time_moves_while_it_is_held(path, named):
     with lock.holding(path):
-        before = path.stat().st_mtime_ns
+        before = named.stat().st_mtime_ns
         time.sleep(0.3)
-        assert path.stat().st_mtime_ns > before
+        assert named.stat().st_mtime_ns > before
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -108,8 +141,8 @@ def test_a_filesystem_without_locks(path, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with lock.holding(path) as other:
-        assert other is None
+    with lock.holding(path) as asked:
+        assert asked.us is not None
         assert lock.is_held(path)
         assert taken(path) is not None
     assert taken(path) is None
@@ -125,13 +158,85 @@ def test_another_error_of_the_kernel_is_not_taken_for_a_lock(path, monkeypatch):
         taken(path)
 
 
+@pytest.mark.usefixtures("without_locks")
+@pytest.mark.parametrize("is_left_behind", [False, True])
+def test_of_many_at_the_same_moment_one_has_it(path, named, is_left_behind):
+    """Each stands for a machine: nothing but the shared file tells them of each other."""
+    if is_left_behind:  # by one that died, which all of them watch
+        named.write_text(json.dumps(ELSEWHERE))
+    together, had, done = threading.Barrier(8), [], threading.Event()
+
+    def start():
+        together.wait()
+        with lock.holding(path) as asked:
+            if asked.us is not None:
+                had.append(asked.us)
+                done.wait(10)
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(0.5)
+    deadline = time.monotonic() + 10
+    while sum(thread.is_alive() for thread in threads) > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(had) == 1
+    assert sum(thread.is_alive() for thread in threads) == 1
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not named.exists()
+
+
+def test_who_slept_too_long_has_lost_it(path, named):
+    with lock.holding(path) as asked:
+        named.write_text(json.dumps(ELSEWHERE))  # another machine took it over
+        assert asked.is_lost
+        before = named.stat().st_mtime_ns
+        time.sleep(0.3)
+        assert named.stat().st_mtime_ns == before  # we do not keep it alive for them
+    assert json.loads(named.read_text()) == ELSEWHERE
+    named.unlink()  # or took it over and ended
+    with lock.holding(path) as asked:
+        named.unlink()
+        assert asked.is_lost
+
+
+def test_a_lock_file_that_is_removed_meanwhile(path, monkeypatch):
+    """By `ez runs rm`, between opening and locking: the lock on the old one keeps nobody out."""
+    real, calls = lock.is_at, []
+
+    def is_at(path, handle):
+        if not calls:
+            path.unlink()
+        calls.append(path)
+        return real(path, handle)
+
+    monkeypatch.setattr(lock, "is_at", is_at)
+    with lock.holding(path) as asked:
+        assert asked.us is not None
+        assert path.exists()
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"null", b'{"host": 1}', b'{"host": "a", "pid": "b"}', b"\xff"]
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"host": "a", "pid": "b", "token": "c"}',
+        b"\xff",
+    ],
 )
-def test_what_cannot_be_read_names_nobody(path, content):
-    path.write_bytes(content)
-    assert not lock.is_held(path)
+def test_what_cannot_be_read_is_watched_like_a_stranger(path, named, content):
+    """It may be in the middle of being written."""
+    path.touch()
+    named.write_bytes(content)
+    assert lock.is_held(path)
+    began = time.monotonic()
     assert taken(path) is None
+    assert time.monotonic() - began >= lock.PATIENCE
 
 
 def test_a_server_that_does_not_answer_for_once(path, monkeypatch):
@@ -145,8 +250,25 @@ def test_a_run_that_another_machine_trains_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     with (
-        living_elsewhere(folder.path / ".lock"),
-        pytest.raises(RunError, match=r"working on the run 'run' \(process 4711 on node3\)"),
+        living_elsewhere(folder.path / ".lock-holder"),
+        pytest.raises(Busy, match=r"working on the run 'run' \(process 4711 on node3\)"),
         folder.lock(),
     ):
         pass
+
+
+def test_a_run_that_was_taken_over_is_written_no_more(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.lock():
+        folder.create(resolve(read_toml(preset_path("smoke"))))
+        folder.append("metrics.jsonl", {"loss": 1.0})
+        (folder.path / ".lock-holder").write_text(json.dumps(ELSEWHERE))
+        before = {path: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}
+        for write in (
+            lambda: folder.append("metrics.jsonl", {"loss": 2.0}),
+            lambda: folder.update_info(status="finished"),
+            lambda: checkpoint.save(None, folder),
+        ):
+            with pytest.raises(Busy, match="took over the run 'run' while this one slept"):
+                write()
+    assert {path: path.read_bytes() for path in before} == before

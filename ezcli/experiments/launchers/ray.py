@@ -368,9 +368,9 @@ def unpack(packed: bytes, folder: Path) -> None:
 
 
 def replace(draft: Path, folder: Path) -> None:
-    """Puts what is in `draft` in the place of `folder`, whose lock stays."""
+    """Puts what is in `draft` in the place of `folder`, whose locks stay."""
     folder.mkdir(exist_ok=True)
-    for old in [path for path in folder.iterdir() if path.name != ".lock"]:
+    for old in [path for path in folder.iterdir() if not path.name.startswith(".lock")]:
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     (inner,) = draft.iterdir()
     for new in inner.iterdir():
