@@ -79,9 +79,7 @@ Memory = Annotated[str | None, typer.Option(help="SLURM: memory of a job: 16G.")
 Time = Annotated[
     str | None, typer.Option(help="SLURM: 12:00:00; runs save before it is over, and go on.")
 ]
-RunsPerGpu = Annotated[
-    int | None, typer.Option(min=1, help="SLURM: runs that share a job. Ray: that share a GPU.")
-]
+RunsPerGpu = Annotated[int | None, typer.Option(min=1, help="Runs side by side on a GPU.")]
 Wait = Annotated[bool, typer.Option("--wait", help="SLURM: stay until all runs have ended.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[
@@ -322,6 +320,7 @@ def study_status(
 @study_app.command("cancel")
 def study_cancel(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
+    now: Annotated[bool, typer.Option("--now", help="Kill the runs: they do not save.")] = False,
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Cancel what a study has in a queue; runs save first.
@@ -330,7 +329,7 @@ def study_cancel(
     """
     from ezcli.commands import studies
 
-    studies.study_cancel(study, runs_dir)
+    studies.study_cancel(study, runs_dir, now)
 
 
 @app.command()

@@ -190,6 +190,19 @@ def test_jobs_are_what_cores_and_memory_hold(ez, monkeypatch):
     assert "side by side: 7 (as asked)" in squeezed(ez(*ABLATE, "--jobs", 7, "--dry-run")[1])
     devices = ["--devices", "cuda:0, cuda:1"]
     assert "side by side: 2 (one for each" in squeezed(ez(*ABLATE, *devices, "--dry-run")[1])
+    shared = [*devices, "--runs-per-gpu", "3"]
+    assert "side by side: 6 (3 for each" in squeezed(ez(*ABLATE, *shared, "--dry-run")[1])
+
+
+def test_runs_share_a_gpu_only_where_there_is_one(ez, monkeypatch):
+    shared = [*ABLATE, "--runs-per-gpu", "3", "--dry-run"]
+    code, _, err = ez(*shared)
+    assert code == 2
+    assert "--runs-per-gpu means nothing without a GPU. Use --jobs." in squeezed(err)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("ezcli.commands.studies.check_devices", lambda *_, **__: None)
+    auto = [*shared, "--set", "compute.device=auto"]
+    assert "side by side: 3 (3 for the GPU" in squeezed(ez(*auto)[1])
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,10 @@ from ezcli import console
 from ezcli.config import RunConfig, with_changes
 from ezcli.errors import Busy
 from ezcli.experiments.launchers.cluster import Cluster
-from ezcli.experiments.launchers.protocol import Launcher, Task
+from ezcli.experiments.launchers.protocol import JOBS, Launcher, Task
 from ezcli.experiments.launchers.slurm import LEDGER, SlurmLauncher, SlurmSettings
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.lock import holding
-
-JOBS = "jobs"  # folder within a run or a study: which job it is
 
 
 def launcher_of(
@@ -81,7 +79,8 @@ def hand_over(launcher: Launcher, folder: RunFolder) -> int:
         console.show(f"{name} is {state} already. See how far it is: ez runs")
         return 0
     arguments = ("resume", str(folder.path), "--quiet")
-    (place,) = launcher.submit([Task(name, arguments, folder.path / JOBS / "log")])
+    task = Task(name, folder.path, arguments, folder.path / JOBS / "log")
+    (place,) = launcher.submit([task])
     if launcher.outlives:
         console.show(f"{name}: submitted {place}. See how far it is: ez runs")
         return 0

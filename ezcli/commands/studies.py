@@ -236,14 +236,17 @@ def number_of_jobs(
         return execution.jobs, "as asked"
     if cluster.launcher != "local":
         return max(1, left), "as many as the cluster gives"
-    devices = devices_of(execution)
+    devices, share = devices_of(execution), cluster.local.runs_per_gpu
+    each = "one" if share == 1 else str(share)
     if devices:
-        return len(devices), "one for each device"
+        return share * len(devices), f"{each} for each device"
     if base.compute.device != "cpu":
         import torch
 
         if torch.cuda.is_available():
-            return 1, "one for the GPU; --devices names more"
+            return share, f"{each} for the GPU; --devices names more"
+    if share > 1:
+        raise ConfigError("--runs-per-gpu means nothing without a GPU.", "Use --jobs.")
     from ezcli.runs.compute import num_cores
 
     memory, _ = doctor.needs(base)
@@ -514,7 +517,7 @@ def jobs_of(folder: StudyFolder) -> dict[str, tuple[str | None, str]]:
     return found
 
 
-def study_cancel(name: str, runs_dir: Path) -> None:
+def study_cancel(name: str, runs_dir: Path, at_once: bool) -> None:
     """`ez study cancel`."""
     if name not in study_names(runs_dir):
         raise UnknownName("study", name, study_names(runs_dir))
@@ -524,10 +527,9 @@ def study_cancel(name: str, runs_dir: Path) -> None:
     if launcher is None or not left:
         console.show(f"The study {name} has nothing in a queue.")
         return
-    launcher.cancel(left, at_once=False)
-    console.show(
-        f"Cancelled {counted(len(left), 'run')}; what runs saves first. Go on with: {folder.go_on}"
-    )
+    launcher.cancel(left, at_once)
+    what = "what runs goes on from its last checkpoint" if at_once else "what runs saves first"
+    console.show(f"Cancelled {counted(len(left), 'run')}; {what}. Go on with: {folder.go_on}")
 
 
 def list_studies(runs_dir: Path, as_json: bool) -> None:

@@ -185,7 +185,8 @@ class Scheduler:
 
     def _task(self, run: PlannedRun) -> Task:
         arguments = self.folder.command(run, "--set", f"compute.threads={self.threads}", "--quiet")
-        return Task(run.name, tuple(arguments), self.folder.logs / f"{run.name}.log")
+        log = self.folder.logs / f"{run.name}.log"
+        return Task(run.name, self._folder(run).path, tuple(arguments), log)
 
     def _ended(self, run: PlannedRun, ending: Ending) -> None:
         """Notes how a task ended and what becomes of its run."""

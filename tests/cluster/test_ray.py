@@ -142,9 +142,8 @@ class NoWhere(type(Path())):
         """Makes no file."""
 
 
-def test_where_nodes_do_not_see_our_files_the_folder_travels(
-    ez, here, nodes, meanwhile, monkeypatch, undisturbed
-):
+@pytest.fixture
+def nothing_is_shared(here, monkeypatch):
     connect = RayLauncher.__init__
 
     def elsewhere(launcher, *arguments):
@@ -152,6 +151,12 @@ def test_where_nodes_do_not_see_our_files_the_folder_travels(
         launcher.mark = NoWhere(here / "nowhere")
 
     monkeypatch.setattr(RayLauncher, "__init__", elsewhere)
+
+
+@pytest.mark.usefixtures("nothing_is_shared")
+def test_where_nodes_do_not_see_our_files_the_folder_travels(
+    ez, here, nodes, meanwhile, undisturbed
+):
     settings = "gpus = 0\ncpus = 1\nbring_back_minutes = 0.02\n"
     (here / "mine.toml").write_text(f"launcher = 'ray'\n[ray]\n{settings}")
 
@@ -183,6 +188,16 @@ def test_one_run_is_trained_there(ez, here, undisturbed):
     assert "one: finished." in out
     (full,) = (found for name, found in undisturbed.items() if "-full-" in name)
     assert outcome(RunFolder(here / "runs" / "one")) == full
+
+
+@pytest.mark.usefixtures("nothing_is_shared")
+def test_the_folder_of_one_run_travels_too(ez, here):
+    (here / "release").touch()
+    (here / "mine.toml").write_text("launcher = 'ray'\n[ray]\ngpus = 0\n")
+    train = ["train", "--env", str(here / "game.py:Waiting"), *TWO[3:5], "--name", "one", *SETS]
+    code, out, err = ez(*train, "--cluster", "mine.toml")
+    assert code == 0, out + err
+    assert RunFolder(here / "runs" / "one").read_info()["status"] == "finished"
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,14 @@ def attempts(here):
     return sorted((line["cause"], line["result"]) for line in lines)
 
 
+def kept(here):
+    """What there is to say why a job ended as it did."""
+    ledger = read_lines(StudyFolder(here / "runs", "s").attempts)
+    return "\n".join(
+        [*map(str, ledger), *(p.read_text() for p in here.glob("runs/*/*/jobs/*.err"))]
+    )
+
+
 def finish(ez, here):
     """Lets every run go on to its end, by the same command."""
     (here / "release").touch()
@@ -147,6 +155,15 @@ def test_cancelled_jobs_save_and_the_same_command_goes_on(ez, here, undisturbed)
     assert attempts(here) == [("cancelled", "stopped")] * 2 + [("exit code 0", "finished")] * 2
 
 
+def test_jobs_that_are_killed_go_on_from_their_last_checkpoints(ez, here, at_slurm, undisturbed):
+    ez(*TWO, *WHERE)
+    wait_for(lambda: is_learning(here))
+    assert "goes on from its last checkpoint" in ez("study", "cancel", "s", "--now")[1]
+    at_slurm.wait_empty()
+    finish(ez, here)
+    assert results(here / "runs") == undisturbed
+
+
 def test_before_its_time_is_up_a_job_saves_and_queues_again(ez, here, at_slurm, undisturbed):
     ez(*TWO, *WHERE)
     wait_for(lambda: is_learning(here))
@@ -155,7 +172,7 @@ def test_before_its_time_is_up_a_job_saves_and_queues_again(ez, here, at_slurm, 
     at_slurm.hurry(jobs)
     finish(ez, here)
     assert results(here / "runs") == undisturbed
-    assert attempts(here) == [("exit code 0", "finished")] * 2
+    assert attempts(here) == [("exit code 0", "finished")] * 2, kept(here)
     sessions = [len(RunFolder(p.parent).sessions()) for p in here.glob("runs/*/run.json")]
     assert sessions == [2, 2]
 

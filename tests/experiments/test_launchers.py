@@ -1,13 +1,16 @@
 """Where runs execute: what is asked of a cluster, and how its answers are read."""
 
+import json
 import os
+import sys
 
 import pytest
 from pydantic import ValidationError
 
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
-from ezcli.experiments.launchers import slurm
+from ezcli.experiments.launchers import ray, slurm
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of
+from ezcli.experiments.launchers.protocol import Task
 from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
 from ezcli.runs.folder import append_line
 
@@ -120,7 +123,8 @@ def test_it_is_written_as_it_is_read(tmp_path):
         ('launcher = "slurm"\nslurm.setup = ["x\\ny"]', {}, "slurm.setup.0 of '"),
         ('launcher = "slurm"', {"time": "3"}, "is less than twice save_seconds"),
         ('launcher = "slurm"', {"time": "soon"}, "'soon' is no time of sbatch"),
-        ("", {"partition": "gpu", "runs_per_gpu": 2}, "has no --partition, --runs-per-gpu"),
+        ("", {"partition": "gpu", "runs_per_gpu": 2}, "has no --partition. Add --launcher slurm"),
+        ("[local]\nruns_per_gpu = 0", {}, "local.runs_per_gpu of '"),
     ],
 )
 def test_what_is_wrong_with_a_file_or_an_option_is_named(tmp_path, text, asked, says):
@@ -148,6 +152,18 @@ def test_the_number_of_jobs_is_remembered(tmp_path):
     (tmp_path / "launcher.toml").write_text(cluster.to_toml())
     assert cluster_of(None, None, tmp_path / "launcher.toml", {}).slurm.parallel == 7
     assert Cluster().with_parallel(7) == Cluster()
+
+
+def test_runs_share_the_gpus_of_this_machine_too():
+    assert cluster_of(None, None, None, {"runs_per_gpu": 3}).local.runs_per_gpu == 3
+
+
+@pytest.mark.parametrize(
+    ("gpus", "runs_per_gpu", "threads"), [("0", 1, 8), ("0", 2, 4), ("1", 4, 2), ("a100:2", 2, 2)]
+)
+def test_cores_of_a_job_are_shared_by_its_runs(gpus, runs_per_gpu, threads):
+    asked = {"gpus": gpus, "runs_per_gpu": runs_per_gpu, "cpus": 8}
+    assert cluster_of("slurm", None, None, asked).threads == threads
 
 
 def test_an_unknown_launcher_is_named():
@@ -233,6 +249,72 @@ def test_a_run_that_saved_in_a_job_that_failed_is_no_failure():
     assert verdict(slurm.Job("FAILED", 1, "n1"), note(exit_code=0), ()) == ("exit code 0", "run")
 
 
+def test_a_run_that_got_no_further_in_its_time_is_not_tried_for_ever():
+    stuck = note(exit_code=75, advanced=False)
+    assert verdict(slurm.Job("FAILED", 1, "n1"), stuck, ()) == (slurm.TOO_LITTLE_TIME, "run")
+
+
+@pytest.fixture
+def pack(tmp_path, monkeypatch):
+    """A job in the middle of training one run."""
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(slurm, "PROGRAM", ("sleep", "60"))
+    task = Task("a", tmp_path / "a", (), tmp_path / "logs" / "a.log")
+    (task.folder / "checkpoints" / "step-1").mkdir(parents=True)
+    found = slurm.Pack([task], tmp_path, tmp_path)
+    found.saved["a"] = slurm.checkpoints(task.folder)
+    found._start(task)
+    yield found
+    found.processes["a"].kill()
+    found.processes["a"].wait()
+
+
+def test_a_job_whose_time_is_up_begins_anew_if_a_run_got_further(pack, tmp_path):
+    (tmp_path / "a" / "checkpoints" / "step-2").mkdir()
+    again = pack.checkpoint().function
+    assert again.tasks == pack.tasks
+    assert again.processes == {}
+    assert json.loads((tmp_path / "a.json").read_text())["advanced"]
+
+
+def test_a_job_whose_time_is_up_ends_if_no_run_got_further(pack, tmp_path):
+    with pytest.raises(RuntimeError, match="ask for more with --time"):
+        pack.checkpoint()
+    assert not json.loads((tmp_path / "a.json").read_text())["advanced"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "runs_per_gpu", "devices"),
+    [
+        ("0", 1, [[None]] * 5),
+        ("1", 2, [[None, None], [None, None], [None]]),
+        ("a100:2", 2, [["cuda:0", "cuda:1", "cuda:0", "cuda:1"], ["cuda:0"]]),
+    ],
+)
+def test_a_job_takes_as_many_runs_as_its_gpus_hold(
+    tmp_path, programs, monkeypatch, gpus, runs_per_gpu, devices
+):
+    programs(scontrol="MaxArraySize = 1001")
+    packs = []
+
+    def submit(launcher, found):
+        packs.extend(found)
+        return [f"17_{number}" for number in range(len(found))]
+
+    monkeypatch.setattr(SlurmLauncher, "_submit", submit)
+    settings = SlurmSettings(gpus=gpus, runs_per_gpu=runs_per_gpu)
+    launcher = SlurmLauncher(tmp_path / "jobs", settings)
+    tasks = [Task(run, tmp_path / run, ("train",), tmp_path / f"{run}.log") for run in "abcde"]
+    places = launcher.submit(tasks)
+    found = [
+        [task.arguments[-1] if "--device" in task.arguments else None for task in pack.tasks]
+        for pack in packs
+    ]
+    assert found == devices
+    assert len(set(places)) == len(devices)
+    assert [task.run for pack in packs for task in pack.tasks] == list("abcde")
+
+
 @pytest.fixture
 def handed_over(tmp_path, programs):
     """Three runs that were sent to a queue."""
@@ -314,3 +396,36 @@ def test_a_job_knows_its_name_as_the_queue_writes_it(monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     assert slurm.job_name() == "17_3"
+
+
+# ------------------------------------------------------------------ folders that travel
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_run_that_comes_back_takes_the_place_of_what_was_there(
+    tmp_path, monkeypatch, can_exchange, is_there
+):
+    if not can_exchange:
+        monkeypatch.setattr(ray, "exchanged", lambda *_: False)
+    folder, draft = tmp_path / "run", tmp_path / ".incoming-run"
+    if is_there:
+        folder.mkdir()
+        (folder / "old").touch()
+        (folder / "jobs").mkdir()
+    (draft / "run").mkdir(parents=True)
+    (draft / "run" / "new").touch()
+    ray.replace(draft, folder)
+    assert {path.name for path in folder.iterdir()} == {"new"} | ({"jobs"} if is_there else set())
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="folders are exchanged on Linux")
+def test_two_folders_change_places_in_one_step(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        (folder / f"of {folder.name}").touch()
+    assert ray.exchanged(one, other)
+    assert (other / "of one").exists()
+    assert not ray.exchanged(one, tmp_path / "nothing")

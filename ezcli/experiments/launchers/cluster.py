@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ezcli.config import read_toml
 from ezcli.errors import ConfigError, UnknownName
@@ -17,10 +17,17 @@ Name = Literal["local", "slurm", "ray"]
 NAMES: tuple[str, ...] = get_args(Name)
 
 
+class LocalSettings(Settings):
+    """The table `[local]`: how this machine's devices are shared."""
+
+    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # runs side by side on each device
+
+
 class Cluster(Settings):
     """A file for `--cluster`; also `launcher.toml` in a study that was sent somewhere."""
 
     launcher: Name = "local"
+    local: LocalSettings = LocalSettings()
     slurm: SlurmSettings = SlurmSettings()
     ray: RaySettings = RaySettings()
     needs_file: bool = False  # in a study: it was sent with lines that only a file may give
@@ -34,7 +41,7 @@ class Cluster(Settings):
     @property
     def threads(self) -> int | None:
         """Searches side by side in each run, by what it asks for; None if it runs here."""
-        shares = {"slurm": self.slurm.cpus // self.slurm.runs_per_gpu, "ray": int(self.ray.cpus)}
+        shares = {"slurm": self.slurm.cpus // self.slurm.runs_per_job, "ray": int(self.ray.cpus)}
         return max(1, shares[self.launcher]) if self.launcher in shares else None
 
     def with_parallel(self, jobs: int | None) -> Self:
@@ -51,8 +58,6 @@ class Cluster(Settings):
         tables = self.model_dump(mode="json", exclude_none=True)
         kept = {"launcher": self.launcher, self.launcher: tables.get(self.launcher, {})}
         taken = [kept[self.launcher].pop(key, None) for key in ("setup", "extra")]
-        if self.launcher == "local":
-            del kept["local"]
         return tomli_w.dumps({**kept, "needs_file": self.needs_file or any(taken)})
 
 
@@ -84,8 +89,12 @@ def cluster_of(
             "Add --cluster FILE with them.",
         )
     if asked:
-        if name == "local":
-            options = ", ".join(f"--{key.replace('_', '-')}" for key in asked)
+        if name == "local" and not asked.keys() <= LocalSettings.model_fields.keys():
+            options = ", ".join(
+                f"--{key.replace('_', '-')}"
+                for key in asked
+                if key not in LocalSettings.model_fields
+            )
             raise ConfigError(f"The launcher local has no {options}.", "Add --launcher slurm.")
         table = tables.setdefault(name, {})
         tables[name] = {**table, **asked} if isinstance(table, dict) else table

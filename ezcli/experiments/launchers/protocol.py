@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple, Protocol
 PROGRAM = (sys.executable, "-m", "ezcli")
 LAST_LINES = 5  # of a failed run's output, kept and shown
 
+JOBS = "jobs"  # folder within a run or a study: which job it is, and what that said
+
 SAVED = {75, 130}  # exit codes of a run that was stopped and can go on
 
 JobState = Literal["queued", "running", "ended"]
@@ -18,6 +20,7 @@ class Task(NamedTuple):
     """One run to execute."""
 
     run: str  # its name
+    folder: Path  # of the run; need not be there yet
     arguments: tuple[str, ...]  # of `ez`; they train the run, or go on with it
     log: Path  # what it prints is added to
 

@@ -28,6 +28,7 @@ from pydantic import BeforeValidator, Field
 from ezcli.errors import ConfigError
 from ezcli.experiments.launchers.local import ending
 from ezcli.experiments.launchers.protocol import (
+    JOBS,
     PROGRAM,
     Ending,
     Fault,
@@ -258,16 +259,13 @@ def train(
 
 def away(task: Task, settings: RaySettings, home: Any, ray: Any) -> tuple[int, tuple[str, ...]]:
     """Trains in a folder of this machine, and brings the run's folder back again and again."""
-    runs_dir = Path(task.arguments[task.arguments.index("--runs-dir") + 1])
-    preset = task.arguments[task.arguments.index("--preset") + 1]
-    run = runs_dir / task.run
-    unpack(ray.get(home.fetch.remote([str(run)])), Path("run"))
-    unpack(ray.get(home.fetch.remote([preset])), Path("preset"))
-    here = Path("runs") / task.run
-    here.parent.mkdir()
-    if (Path("run") / run.name).exists():
-        (Path("run") / run.name).rename(here)
-    changed = {str(runs_dir): "runs", preset: str(Path("preset") / Path(preset).name)}
+    run, here = task.folder, Path("runs") / task.folder.name
+    unpack(ray.get(home.fetch.remote([str(run)])), here.parent)
+    changed = {str(run.parent): str(here.parent), str(run): str(here)}
+    if "--preset" in task.arguments:
+        preset = task.arguments[task.arguments.index("--preset") + 1]
+        unpack(ray.get(home.fetch.remote([preset])), Path("preset"))
+        changed[preset] = str(Path("preset") / Path(preset).name)
     arguments = [changed.get(argument, argument) for argument in task.arguments]
 
     def bring_back() -> None:
@@ -352,12 +350,17 @@ def newest(paths: Sequence[Path]) -> list[str]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """A file, or those of a folder but for the lock and what is being written."""
+    """A file, or those of a folder but for locks, jobs and what is being written."""
     if path.is_file():
         return [path]
     found = sorted(file for file in path.rglob("*") if file.is_file())
     drafts = (".tmp-", ".lock")
-    return [f for f in found if not any(x.startswith(drafts) for x in f.relative_to(path).parts)]
+    return [
+        file
+        for file in found
+        if not any(part.startswith(drafts) for part in file.relative_to(path).parts)
+        and file.relative_to(path).parts[0] != JOBS
+    ]
 
 
 def unpack(packed: bytes, folder: Path) -> None:
@@ -368,11 +371,25 @@ def unpack(packed: bytes, folder: Path) -> None:
 
 
 def replace(draft: Path, folder: Path) -> None:
-    """Puts what is in `draft` in the place of `folder`, whose locks stay."""
-    folder.mkdir(exist_ok=True)
-    for old in [path for path in folder.iterdir() if not path.name.startswith(".lock")]:
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    """Puts the one folder that is in `draft` in the place of `folder`, which is whole at any time.
+
+    Where the system cannot exchange two folders at once, what was there is in `draft` for an
+    instant. What is known of the jobs stays.
+    """
     (inner,) = draft.iterdir()
-    for new in inner.iterdir():
-        new.rename(folder / new.name)
+    if (folder / JOBS).exists():
+        (folder / JOBS).rename(inner / JOBS)
+    if folder.exists() and not exchanged(inner, folder):
+        old = draft / f".outgoing-{folder.name}"
+        folder.rename(old)
+    if not folder.exists():
+        inner.rename(folder)
     shutil.rmtree(draft)
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Exchanges two folders in one step; False if this system or filesystem cannot."""
+    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of linux/fs.h
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    paths = (os.fsencode(one), os.fsencode(other))
+    return rename is not None and rename(at_cwd, paths[0], at_cwd, paths[1], exchange) == 0

@@ -62,6 +62,7 @@ LOSSES = {
 OUT_OF_MEMORY = "out of memory; ask for more with --memory"
 # How the daemon of a node says so in what the job printed, where the state is FAILED only.
 TOO_MUCH_MEMORY = re.compile("exceeded (job |step )?memory limit|oom.kill", re.IGNORECASE)
+TOO_LITTLE_TIME = "its time was up before it had saved anything new; ask for more with --time"
 GONE = "SLURM does not know its job any more"
 LEDGER = "ledger.jsonl"
 PATIENCE = 60.0  # seconds for an answer of SLURM
@@ -86,7 +87,7 @@ class SlurmSettings(Settings):
     memory: str = "16G"
     time: str = "12:00:00"
     parallel: Annotated[int, Field(ge=1)] | None = None  # jobs of one array at the same time
-    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # runs that share a job
+    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # in one job; without a GPU, runs of a job
     save_seconds: Annotated[int, Field(ge=10)] = 120  # before time is up, to save in
     setup: tuple[Text, ...] = Field(default=(), strict=False)  # shell lines before the run
     extra: dict[Text, Text] = Field(default={})  # other options of sbatch: extra.nice = "100"
@@ -94,7 +95,17 @@ class SlurmSettings(Settings):
     @property
     def has_gpus(self) -> bool:
         """Whether a job gets any."""
-        return not re.fullmatch(r"(.*:)?0+", self.gpus)
+        return self.num_gpus > 0
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs of a job."""
+        return int(self.gpus.rpartition(":")[2])
+
+    @property
+    def runs_per_job(self) -> int:
+        """Runs that a job trains side by side."""
+        return self.runs_per_gpu * max(1, self.num_gpus)
 
     @field_validator("gpus")
     @classmethod
@@ -178,6 +189,7 @@ class Note(Settings):
     started: str  # ISO 8601, UTC
     seconds: float
     last_lines: tuple[str, ...] = Field(strict=False)
+    advanced: bool = True  # whether it saved anything new before its time was up
 
 
 class Job(NamedTuple):
@@ -220,9 +232,12 @@ class SlurmLauncher:
             refuse_links(self.folder)
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
-        """Hands over all tasks in arrays, `runs_per_gpu` in each job."""
-        size = self.settings.runs_per_gpu
-        packs = [tuple(tasks[start : start + size]) for start in range(0, len(tasks), size)]
+        """Hands over all tasks in arrays, as many in each job as its GPUs hold."""
+        size = self.settings.runs_per_job
+        packs = [
+            on_devices(tasks[start : start + size], self.settings.num_gpus)
+            for start in range(0, len(tasks), size)
+        ]
         self.folder.mkdir(parents=True, exist_ok=True)
         places: list[str] = []
         largest = largest_array()
@@ -356,6 +371,16 @@ class SlurmLauncher:
         return last_lines(path.read_text(errors="replace")) if path.is_file() else ()
 
 
+def on_devices(tasks: Sequence[Task], gpus: int) -> tuple[Task, ...]:
+    """Tasks of one job, dealt out to its GPUs if it has several."""
+    if gpus < 2:
+        return tuple(tasks)
+    return tuple(
+        task._replace(arguments=(*task.arguments, "--device", f"cuda:{number % gpus}"))
+        for number, task in enumerate(tasks)
+    )
+
+
 def verdict(job: Job | None, note: Note | None, said: Sequence[str]) -> tuple[str, Fault]:
     """How a run ended, in words, and whose doing it was.
 
@@ -370,6 +395,8 @@ def verdict(job: Job | None, note: Note | None, said: Sequence[str]) -> tuple[st
         return ending(0), "run"
     if state == "CANCELLED":
         return "cancelled", "user"
+    if note is not None and not note.advanced:
+        return TOO_LITTLE_TIME, "run"
     if state in LOSSES:
         return LOSSES[state], "place"
     if state == "OUT_OF_MEMORY" or any(TOO_MUCH_MEMORY.search(line) for line in said):
@@ -396,6 +423,7 @@ class Pack:
         self.tasks, self.folder, self.cwd = tuple(tasks), folder, cwd
         self.processes: dict[str, subprocess.Popen[bytes]] = {}  # by run
         self.starts: dict[str, int] = {}  # bytes that were in the log before
+        self.saved: dict[str, list[str]] = {}  # names of its checkpoints, before
         self.signals: list[int] = []
         self.started, self.began = "", 0.0
 
@@ -415,6 +443,7 @@ class Pack:
         self.began, self.started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         for task in self.tasks:
             (self.folder / f"{task.run}.json").unlink(missing_ok=True)  # of an earlier session
+            self.saved[task.run] = checkpoints(task.folder)
         try:
             for task in self.tasks:
                 if not self.signals:
@@ -427,11 +456,22 @@ class Pack:
             raise RuntimeError(", ".join(f"{run}: {ending(code)}" for run, code in failed.items()))
 
     def checkpoint(self) -> Any:
-        """Time is up: the runs save, and the same job begins anew."""
+        """Time is up: the runs save, and the same job begins anew.
+
+        Raises:
+          RuntimeError: no run got any further, and none would the next time.
+        """
         from submitit.helpers import DelayedSubmission
 
-        for run, code in self._save().items():
-            self._note(run, code)
+        codes = self._save()
+        advanced = any(
+            codes.get(task.run) == 0 or checkpoints(task.folder) != self.saved[task.run]
+            for task in self.tasks
+        )
+        for run, code in codes.items():
+            self._note(run, code, advanced)
+        if not advanced:
+            raise RuntimeError(TOO_LITTLE_TIME)
         return DelayedSubmission(Pack(self.tasks, self.folder, self.cwd))
 
     def _start(self, task: Task) -> None:
@@ -473,7 +513,7 @@ class Pack:
         self._tell(signal.SIGTERM)
         return {run: process.wait() for run, process in self.processes.items()}
 
-    def _note(self, run: str, code: int) -> None:
+    def _note(self, run: str, code: int, advanced: bool = True) -> None:
         (task,) = (task for task in self.tasks if task.run == run)
         with task.log.open("rb") as log:
             log.seek(self.starts[run])
@@ -484,8 +524,14 @@ class Pack:
             started=self.started,
             seconds=round(time.monotonic() - self.began, 3),
             last_lines=lines,
+            advanced=advanced,
         )
         write_atomically(self.folder / f"{run}.json", note.model_dump_json().encode() + b"\n")
+
+
+def checkpoints(run: Path) -> list[str]:
+    """Names of a run's checkpoints."""
+    return sorted(path.name for path in run.glob("checkpoints/step-*"))
 
 
 def job_name() -> str | None:
