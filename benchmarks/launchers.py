@@ -51,7 +51,15 @@ def measure(launcher: str, seeds: int, environment: Mapping[str, str]) -> Took:
     """Trains the study."""
     sets = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
     study = ["ablate", "--env", "catch", "--preset", "smoke", "--study", "s", *sets]
-    study += ["--drop", "value-prefix", "--seeds", str(seeds), "--set", "compute.threads=1"]
+    study += [
+        "--drop",
+        "value-prefix",
+        "--seeds",
+        str(seeds),
+        "--set",
+        "compute.threads=1",
+        "--quiet",
+    ]
     with tempfile.TemporaryDirectory() as cwd:
         began = time.monotonic()
         subprocess.run(

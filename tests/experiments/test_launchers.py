@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments.launchers import ray, slurm
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of
-from ezcli.experiments.launchers.protocol import Task
+from ezcli.experiments.launchers.protocol import Task, environment
 from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
 from ezcli.runs.folder import append_line
 
@@ -169,6 +169,15 @@ def test_cores_of_a_job_are_shared_by_its_runs(gpus, runs_per_gpu, threads):
 def test_an_unknown_launcher_is_named():
     with pytest.raises(UnknownName, match="'slrum'"):
         cluster_of("slrum", None, None, {})
+
+
+def test_runs_start_one_thread_for_each_library_unless_told_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    found = environment()
+    assert found["OMP_NUM_THREADS"] == "1"
+    assert found["OPENBLAS_NUM_THREADS"] == "3"
+    assert found["PATH"] == os.environ["PATH"]
 
 
 # ------------------------------------------------------------------ how answers are read

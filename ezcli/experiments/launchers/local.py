@@ -1,6 +1,5 @@
 """Runs as processes of this machine."""
 
-import os
 import signal
 import subprocess
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from ezcli.experiments.launchers import protocol
-from ezcli.experiments.launchers.protocol import Ending, JobState, Task, last_lines
+from ezcli.experiments.launchers.protocol import Ending, JobState, Task, environment, last_lines
 
 
 class Child(NamedTuple):
@@ -55,7 +54,7 @@ class LocalLauncher:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C comes through us, once
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=environment(),
         )
         started = datetime.now(UTC).isoformat(timespec="seconds")
         child = Child(device, process, log, log_start, started, time.monotonic())

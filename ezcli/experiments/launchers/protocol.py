@@ -1,5 +1,6 @@
 """What a place that executes runs must be able to do."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,16 @@ class Launcher(Protocol):
 
     def close(self) -> None:
         """Leaves nothing behind that was not meant to outlive this process."""
+
+
+def environment() -> dict[str, str]:
+    """The variables for a run's process, whose output is a file.
+
+    NumPy's and PyTorch's libraries would start a thread for each core of the machine in each of its
+    runs, and `ez` uses one (ARCHITECTURE, decision 6).
+    """
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return one_thread | os.environ | {"PYTHONUNBUFFERED": "1"}
 
 
 def last_lines(text: str) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from ezcli.experiments.launchers.protocol import (
     Fault,
     JobState,
     Task,
+    environment,
     last_lines,
 )
 from ezcli.settings import Settings
@@ -294,7 +295,7 @@ def execute(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=end_with_parent,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=environment(),
         )
     due = None if seconds is None else time.monotonic() + seconds
     try:

@@ -36,6 +36,7 @@ from ezcli.experiments.launchers.protocol import (
     Fault,
     JobState,
     Task,
+    environment,
     last_lines,
 )
 from ezcli.runs.folder import (
@@ -484,7 +485,7 @@ class Pack:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # signals come through us, once
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=environment(),
             )
 
     def _wait(self, time_is_up: int, requeue: Any) -> dict[str, int]:
