@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# All that needs a CUDA device, in the order of what matters: is it right, how fast is it, does
-# it learn, can runs share it. Takes about ten minutes: benchmarks/gpu.sh [FOLDER for the results, default benchmarks/results]
+# All that needs a CUDA device, in the order of what matters: is it right, how fast is it, does it
+# learn, can runs share it. Takes about ten minutes:
+#   benchmarks/gpu.sh [FOLDER for the results, default benchmarks/results]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-benchmarks/results}
