@@ -49,17 +49,10 @@ class Took(NamedTuple):
 
 def measure(launcher: str, seeds: int, environment: Mapping[str, str]) -> Took:
     """Trains the study."""
-    sets = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
-    study = ["ablate", "--env", "catch", "--preset", "smoke", "--study", "s", *sets]
-    study += [
-        "--drop",
-        "value-prefix",
-        "--seeds",
-        str(seeds),
-        "--set",
-        "compute.threads=1",
-        "--quiet",
-    ]
+    settings = (*TINY, *ROOM["catch"], "compute.threads=1")
+    study = ["ablate", "--env", "catch", "--preset", "smoke", "--study", "s", "--quiet"]
+    study += ["--drop", "value-prefix", "--seeds", str(seeds)]
+    study += [part for setting in settings for part in ("--set", setting)]
     with tempfile.TemporaryDirectory() as cwd:
         began = time.monotonic()
         subprocess.run(

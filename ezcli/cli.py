@@ -320,7 +320,6 @@ def study_status(
 @study_app.command("cancel")
 def study_cancel(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
-    now: Annotated[bool, typer.Option("--now", help="Kill the runs: they do not save.")] = False,
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Cancel what a study has in a queue; runs save first.
@@ -329,7 +328,7 @@ def study_cancel(
     """
     from ezcli.commands import studies
 
-    studies.study_cancel(study, runs_dir, now)
+    studies.study_cancel(study, runs_dir)
 
 
 @app.command()

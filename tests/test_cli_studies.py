@@ -201,6 +201,7 @@ def test_runs_share_a_gpu_only_where_there_is_one(ez, monkeypatch):
     assert "--runs-per-gpu means nothing without a GPU. Use --jobs." in squeezed(err)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("ezcli.commands.studies.check_devices", lambda *_, **__: None)
+    assert ez(*ABLATE, "--dry-run")[0] == 0  # which was asked for nothing of the kind
     auto = [*shared, "--set", "compute.device=auto"]
     assert "side by side: 3 (3 for the GPU" in squeezed(ez(*auto)[1])
 

@@ -55,8 +55,8 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
             return 0
     launcher = launcher_of(cluster, path / JOBS, None)
     try:
-        with folder.lock():
-            if not folder.exists:
+        if not folder.exists:
+            with folder.lock():
                 folder.create(config)
                 folder.update_info(**origin)
         (path / JOBS).mkdir(parents=True, exist_ok=True)

@@ -245,7 +245,7 @@ def number_of_jobs(
 
         if torch.cuda.is_available():
             return share, f"{each} for the GPU; --devices names more"
-    if share > 1:
+    if "runs_per_gpu" in execution.asked:
         raise ConfigError("--runs-per-gpu means nothing without a GPU.", "Use --jobs.")
     from ezcli.runs.compute import num_cores
 
@@ -412,12 +412,12 @@ def execute(
                 f"Cancel them first: {shell_line(['study', 'cancel', study.name])}",
             )
     launcher = launcher_of(cluster, folder.jobs, slots, devices_of(execution))
+    folder.save_launcher(cluster.to_toml())
     threads = threads_of(study, jobs, cluster)
     waits = execution.waits or not launcher.outlives
     reporter = console.StudyReporter(folder.runs_dir, quiet)
     with reporter.running():
         outcome = Scheduler(folder, runs, launcher, threads, reporter, waits).run()
-    folder.save_launcher(cluster.to_toml())
     go_on = f"Go on with: {folder.go_on}"
     if outcome.stopped_by is not None:
         others = "its jobs go on" if launcher.outlives else "the others saved what they had"
@@ -507,17 +507,14 @@ def jobs_of(folder: StudyFolder) -> dict[str, tuple[str | None, str]]:
         return {}
     if launcher is None:
         return {}
-    jobs, found = launcher.jobs(), dict[str, tuple[str | None, str]]()
-    for run, state in launcher.states().items():
-        said: str | None = state
-        if state == "ended":
-            fate = launcher.fate(run)
-            said = None if fate.exit_code == 0 else fate.cause
-        found[run] = (said, jobs[run])
+    found = dict[str, tuple[str | None, str]]()
+    for run, (job, state, fate) in launcher.overview().items():
+        said = state if fate is None else None if fate.exit_code == 0 else fate.cause
+        found[run] = (said, job)
     return found
 
 
-def study_cancel(name: str, runs_dir: Path, at_once: bool) -> None:
+def study_cancel(name: str, runs_dir: Path) -> None:
     """`ez study cancel`."""
     if name not in study_names(runs_dir):
         raise UnknownName("study", name, study_names(runs_dir))
@@ -527,9 +524,10 @@ def study_cancel(name: str, runs_dir: Path, at_once: bool) -> None:
     if launcher is None or not left:
         console.show(f"The study {name} has nothing in a queue.")
         return
-    launcher.cancel(left, at_once)
-    what = "what runs goes on from its last checkpoint" if at_once else "what runs saves first"
-    console.show(f"Cancelled {counted(len(left), 'run')}; {what}. Go on with: {folder.go_on}")
+    launcher.cancel(left, at_once=False)
+    console.show(
+        f"Cancelled {counted(len(left), 'run')}; what runs saves first. Go on with: {folder.go_on}"
+    )
 
 
 def list_studies(runs_dir: Path, as_json: bool) -> None:

@@ -96,6 +96,9 @@ class Scheduler:
         self.failed: list[PlannedRun] = []
         self.cancelled: list[PlannedRun] = []
         self.adopted: set[str] = set()  # runs that an earlier command handed over
+        # Runs whose task has ended. If its node died the lock seems held for a while; the next task
+        # waits for that.
+        self.collected: set[str] = set()
         self.attempts: Counter[str] = Counter()
         self.losses: Counter[str] = Counter()
         self.seconds: list[float] = []  # of the runs that finished without a stop
@@ -160,7 +163,7 @@ class Scheduler:
             found = self._state(run)
             if found == "finished":
                 self.finished.append(run)
-            elif found in ("running", "stalled"):
+            elif found in ("running", "stalled") and run.name not in self.collected:
                 self.elsewhere.append(run)
                 then = "waiting for that" if self.waits else "repeat the command when it has ended"
                 self.reporter.say(f"{run.name}: another process trains it; {then}.")
@@ -176,6 +179,7 @@ class Scheduler:
         for (run, found), place in zip(batch, places, strict=True):
             self.attempts[run.name] += 1
             self.active.append(run)
+            self.collected.discard(run.name)
             verb = "started" if found in (None, "new") else "goes on"
             self.reporter.say(f"{run.name}: {verb}{f' {place}' if place else ''}.")
 
@@ -199,6 +203,8 @@ class Scheduler:
             self.reporter.say(f"{run.name}: finished.")
             return
         is_busy = ending.exit_code == Busy.exit_code
+        if not is_busy:
+            self.collected.add(run.name)
         if self._is_stopping or is_busy or ending.fault != "run":
             self.attempts[run.name] -= 1  # it was not the run that failed
         self.losses[run.name] += ending.fault == "place"

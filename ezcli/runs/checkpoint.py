@@ -91,6 +91,7 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     sync_folder(draft)
+    folder.require_lock()  # the disk may have kept us waiting
     remove(final)
     os.replace(draft, final)
     sync_folder(folder.checkpoints)

@@ -66,9 +66,10 @@ def holding(path: Path) -> Iterator[Lock]:
       OSError: the folder cannot be written.
     """
     named = path.with_name(f"{path.name}-holder")
-    with opened(path) as handle:
-        taken = try_lock(handle, fcntl.LOCK_EX, INSTANT)
+    with locked(path) as taken:
         us = Holder(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
+        if taken is False and is_foreign(read(named)) and not moves(named):
+            taken = None  # a server keeps the lock of a machine that is gone
         if taken is False or not claim(named, us, taken):
             yield Lock(named, None, str(read(named) or ""))
             return
@@ -86,12 +87,13 @@ def holding(path: Path) -> Iterator[Lock]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A lock file, open; made if it is not there."""
+def locked(path: Path) -> Iterator[bool | None]:
+    """Asks the kernel for the lock of a file, made if it is not there; yields what it said."""
     while True:
         with path.open("ab") as handle:
+            taken = try_lock(handle, fcntl.LOCK_EX, INSTANT)
             if is_at(path, handle):
-                yield handle
+                yield taken
                 return
 
 
@@ -112,23 +114,22 @@ def claim(path: Path, us: Holder, taken: bool | None) -> bool:
     """
     while True:
         try:
-            with path.open("xb") as handle:  # atomic on NFS too, since version 3
-                write(handle, us)
+            made = path.open("xb")  # atomic on NFS too, since version 3
         except FileExistsError:
             pass
         else:
+            write(made, us, path)
             return True
         before = read(path)
-        is_foreign = beats_matter(before, taken)
-        if is_foreign and moves(path):
+        may_live = beats_matter(before, taken)
+        if may_live and moves(path):
             return False
         if not path.is_file() or read(path) != before:  # it ended, or somebody was quicker
             continue
         draft = path.with_name(f"{path.name}-{us.token}")
-        with draft.open("xb") as handle:
-            write(handle, us)
+        write(draft.open("xb"), us, draft)
         os.replace(draft, path)
-        if is_foreign:
+        if may_live:
             time.sleep(BEAT / 2)  # of several who saw it die the last to write has it
         if read(path) == us:
             return True
@@ -143,11 +144,12 @@ def is_held(path: Path) -> bool:
         return False
     with path.open("rb") as handle:
         taken = try_lock(handle, fcntl.LOCK_SH)
-    if taken is False:
-        return True
     named = path.with_name(f"{path.name}-holder")
+    holder = read(named)
+    if taken is False and not is_foreign(holder):
+        return True
     with suppress(FileNotFoundError):
-        if beats_matter(read(named), taken):
+        if beats_matter(holder, taken):
             return abs(time.time() - named.stat().st_mtime) < PATIENCE
     return False
 
@@ -172,7 +174,12 @@ def try_lock(handle: IO[bytes], how: int, patience: float = 0.0) -> bool | None:
 
 def beats_matter(holder: Holder | None, taken: bool | None) -> bool:
     """Whether a holder that the kernel does not tell of may live all the same."""
-    return taken is None or holder is None or holder.host != socket.gethostname()
+    return taken is None or holder is None or is_foreign(holder)
+
+
+def is_foreign(holder: Holder | None) -> bool:
+    """Whether a holder is known to be on another machine."""
+    return holder is not None and holder.host != socket.gethostname()
 
 
 def moves(path: Path) -> bool:
@@ -210,12 +217,17 @@ def read(path: Path) -> Holder | None:
         return Holder(str(found["host"]), int(found["pid"]), str(found["token"]))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):  # being written, or cut short by a crash
-        return None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None  # being written, or cut short by a crash
 
 
-def write(handle: IO[bytes], holder: Holder) -> None:
-    """Says who holds the lock."""
-    handle.write(json.dumps(holder._asdict()).encode() + b"\n")
-    handle.flush()
-    os.fsync(handle.fileno())  # so that other machines see it
+def write(handle: IO[bytes], holder: Holder, path: Path) -> None:
+    """Says in a file just made who holds the lock, and closes it; takes it away if that fails."""
+    try:
+        with handle:
+            handle.write(json.dumps(holder._asdict()).encode() + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())  # so that other machines see it
+    except OSError:
+        path.unlink()  # else everybody would watch it
+        raise

@@ -148,9 +148,9 @@ class Slurm:
         found = re.search(r"\bNodeList=(\S*)", self.ask("scontrol", "-o", "show", "job", job))
         return found[1].replace("(null)", "") if found else ""
 
-    def hurry(self, jobs: list[str]) -> None:
+    def hurry(self, jobs: list[str], seconds: float = 60) -> None:
         """Waits until jobs are queued again, and spares them the two minutes of SLURM."""
-        wait_for(lambda: set(self.queue()) >= {f"{job} PENDING" for job in jobs})
+        wait_for(lambda: set(self.queue()) >= {f"{job} PENDING" for job in jobs}, seconds)
         for job in jobs:
             self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 

@@ -47,6 +47,8 @@ class Waiting:
     def step(self, action):
         if not self.evaluation and not (HERE / "release").exists():
             time.sleep(0.25)
+        while (HERE / "hang").exists():
+            time.sleep(0.25)
         self.at = min(7, max(0, self.at + (-1, 1)[action]))
         self.steps += 1
         over = self.at == 7 or self.steps == 9
@@ -147,15 +149,6 @@ def test_cancelled_jobs_save_and_the_same_command_goes_on(ez, here, undisturbed)
     assert attempts(here) == [("cancelled", "stopped")] * 2 + [("exit code 0", "finished")] * 2
 
 
-def test_jobs_that_are_killed_go_on_from_their_last_checkpoints(ez, here, at_slurm, undisturbed):
-    ez(*TWO, *WHERE)
-    wait_for(lambda: is_learning(here))
-    assert "goes on from its last checkpoint" in ez("study", "cancel", "s", "--now")[1]
-    at_slurm.wait_empty()
-    finish(ez, here)
-    assert results(here / "runs") == undisturbed
-
-
 def test_before_its_time_is_up_a_job_saves_and_queues_again(ez, here, at_slurm, undisturbed):
     ez(*TWO, *WHERE)
     wait_for(lambda: is_learning(here))
@@ -168,6 +161,25 @@ def test_before_its_time_is_up_a_job_saves_and_queues_again(ez, here, at_slurm, 
     assert set(attempts(here)) <= {("exit code 0", "finished"), ("stopped, and saved", "stopped")}
     sessions = [len(RunFolder(p.parent).sessions()) for p in here.glob("runs/*/run.json")]
     assert sessions == [2, 2]
+
+
+def test_time_limits_are_waited_out(ez, here, at_slurm, undisturbed):
+    """The first is met by saving in time; at the second one the run hangs and cannot."""
+    limits = "time = '2'\nsave_seconds = 45\n"
+    (here / "mine.toml").write_text(f"launcher = 'slurm'\n[slurm]\n{limits}")
+    where = [*WHERE[2:-2], "--cluster", "mine.toml"]
+    ez(*TWO, *where)
+    wait_for(lambda: states(ez) == ["running"] * 2)
+    jobs = [line.split()[0] for line in at_slurm.queue()]
+    at_slurm.hurry(jobs, seconds=240)  # once SLURM has signalled and they have saved
+    runs = [RunFolder(path.parent) for path in here.glob("runs/*/run.json")]
+    assert [run.read_info()["status"] for run in runs] == ["interrupted"] * 2
+    wait_for(lambda: [len(run.sessions()) for run in runs] == [2, 2])
+    (here / "hang").touch()
+    wait_for(lambda: states(ez) == ["timed out"] * 2, seconds=300)
+    (here / "hang").unlink()
+    assert finish(ez, here).count("timed out; going on.") == 2
+    assert results(here / "runs") == undisturbed
 
 
 def test_a_node_that_fails_costs_no_more_than_the_time_since_the_last_save(
@@ -245,6 +257,7 @@ def test_one_run_is_sent_away_and_goes_on(ez, here, at_slurm, undisturbed):
     assert re.search(r"^one: submitted as job \d+\. See how far it is: ez runs$", out, re.MULTILINE)
     assert "one is " in ez(*train)[1]
     wait_for(lambda: list(here.glob("runs/one/checkpoints/step-*/manifest.json")))
+    assert ez(*train)[:2] == (0, "one is running already. See how far it is: ez runs\n")
     at_slurm.ask("scancel", "-u", "root")
     at_slurm.wait_empty()
     assert RunFolder(here / "runs" / "one").read_info()["status"] == "interrupted"

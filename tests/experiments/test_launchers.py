@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import time
 
 import pytest
 from pydantic import ValidationError
@@ -265,31 +267,66 @@ def test_a_run_that_got_no_further_in_its_time_is_not_tried_for_ever():
 
 @pytest.fixture
 def pack(tmp_path, monkeypatch):
-    """A job in the middle of training one run."""
+    """A job in the middle of training one run, beside one that is finished and one that failed."""
     pytest.importorskip("submitit")
-    monkeypatch.setattr(slurm, "PROGRAM", ("sleep", "60"))
-    task = Task("a", tmp_path / "a", (), tmp_path / "logs" / "a.log")
-    (task.folder / "checkpoints" / "step-1").mkdir(parents=True)
-    found = slurm.Pack([task], tmp_path, tmp_path)
-    found.saved["a"] = slurm.checkpoints(task.folder)
-    found._start(task)
+    saving = "import time, signal; signal.signal(15, lambda *_: exit(75)); print(1, flush=True); "
+    programs = {"a": f"{saving} time.sleep(60)", "b": "", "c": "exit(1)"}
+    monkeypatch.setattr(slurm, "PROGRAM", (sys.executable, "-c"))
+    tasks = [
+        Task(run, tmp_path / run, (program,), tmp_path / "logs" / f"{run}.log")
+        for run, program in programs.items()
+    ]
+    found = slurm.Pack(tasks, tmp_path, tmp_path, 60.0)
+    for task in tasks:
+        (task.folder / "checkpoints" / "step-1").mkdir(parents=True)
+        found.saved[task.run] = slurm.checkpoints(task.folder)
+        found._start(task)
+    while not tasks[0].log.read_text():
+        time.sleep(0.01)
+    for run in "bc":
+        found.processes[run].wait()
     yield found
     found.processes["a"].kill()
     found.processes["a"].wait()
 
 
-def test_a_job_whose_time_is_up_begins_anew_if_a_run_got_further(pack, tmp_path):
+def noted(tmp_path):
+    found = {run: json.loads((tmp_path / f"{run}.json").read_text()) for run in "abc"}
+    return {run: (entry["exit_code"], entry["advanced"]) for run, entry in found.items()}
+
+
+def test_a_job_whose_time_is_up_begins_anew_with_the_run_that_got_further(pack, tmp_path):
     (tmp_path / "a" / "checkpoints" / "step-2").mkdir()
     again = pack.checkpoint().function
-    assert again.tasks == pack.tasks
+    assert again.tasks == pack.tasks[:1]
     assert again.processes == {}
-    assert json.loads((tmp_path / "a.json").read_text())["advanced"]
+    assert noted(tmp_path) == {"a": (75, True), "b": (0, True), "c": (1, True)}
 
 
 def test_a_job_whose_time_is_up_ends_if_no_run_got_further(pack, tmp_path):
     with pytest.raises(RuntimeError, match="ask for more with --time"):
         pack.checkpoint()
-    assert not json.loads((tmp_path / "a.json").read_text())["advanced"]
+    assert noted(tmp_path) == {"a": (75, False), "b": (0, True), "c": (1, True)}
+
+
+def test_a_job_that_was_preempted_at_once_begins_anew(pack, tmp_path):
+    pack.began = time.monotonic()
+    assert pack.checkpoint().function.tasks == pack.tasks[:1]
+    assert noted(tmp_path)["a"] == (75, True)
+
+
+def test_a_signal_while_jobs_are_handed_over_comes_after_it():
+    done = []
+
+    def hand_over():
+        with slurm.unsignalled():
+            signal.raise_signal(signal.SIGINT)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        hand_over()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(
@@ -352,7 +389,7 @@ def test_a_run_that_was_handed_over_again_is_its_last_job(handed_over, programs)
     append_line(handed_over.ledger, {"run": "a", "job": "18", "submitted": "later"})
     programs(squeue="18|RUNNING", scontrol="JobState=FAILED ExitCode=1:0 NodeList=n1")
     assert handed_over.states()["a"] == "running"
-    assert handed_over.jobs()["a"] == "18"
+    assert handed_over.overview()["a"] == ("18", "running", None)
 
 
 def test_what_a_run_said_itself_counts_for_its_own_job_only(handed_over, programs):

@@ -205,15 +205,15 @@ def test_who_slept_too_long_has_lost_it(path, named):
 
 def test_a_lock_file_that_is_removed_meanwhile(path, monkeypatch):
     """By `ez runs rm`, between opening and locking: the lock on the old one keeps nobody out."""
-    real, calls = lock.is_at, []
+    real, calls = lock.try_lock, []
 
-    def is_at(path, handle):
+    def try_lock(*arguments):
         if not calls:
             path.unlink()
         calls.append(path)
-        return real(path, handle)
+        return real(*arguments)
 
-    monkeypatch.setattr(lock, "is_at", is_at)
+    monkeypatch.setattr(lock, "try_lock", try_lock)
     with lock.holding(path) as asked:
         assert asked.us is not None
         assert path.exists()
@@ -225,7 +225,7 @@ def test_a_lock_file_that_is_removed_meanwhile(path, monkeypatch):
     [
         b"",
         b"[]",
-        b'{"host": "a", "pid": "b", "token": "c"}',
+        b'{"host": "a", "pid": Infinity, "token": "c"}',
         b"\xff",
     ],
 )
@@ -237,6 +237,35 @@ def test_what_cannot_be_read_is_watched_like_a_stranger(path, named, content):
     began = time.monotonic()
     assert taken(path) is None
     assert time.monotonic() - began >= lock.PATIENCE
+
+
+@pytest.mark.parametrize("does_live", [False, True])
+def test_a_server_that_keeps_the_lock_of_a_machine(path, named, monkeypatch, does_live):
+    """As NFS does for one that lost power, until it is up again."""
+    path.touch()
+    monkeypatch.setattr(lock, "try_lock", lambda *_: False)
+    named.write_text(json.dumps(ELSEWHERE))
+    if does_live:
+        with living_elsewhere(named):
+            assert lock.is_held(path)
+            assert taken(path) == " (process 4711 on node3)"
+    else:
+        assert taken(path) is None
+        named.write_text(json.dumps(ELSEWHERE))
+        os.utime(named, (time.time() - 1, time.time() - 1))
+        assert not lock.is_held(path)
+
+
+def test_a_full_disk_leaves_no_name_behind(path, named, monkeypatch):
+    def fail(_):
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="full"):
+            taken(path)
+    assert not named.exists()
+    assert taken(path) is None
 
 
 def test_a_server_that_does_not_answer_for_once(path, monkeypatch):

@@ -304,9 +304,11 @@ def execute(
             if due is not None and seconds is not None and time.monotonic() >= due:
                 now_and_then()
                 due = time.monotonic() + seconds
-    except KeyboardInterrupt:  # from `ray.cancel`
+    except BaseException as error:  # whatever it is, nothing trains on in a folder that goes
         process.send_signal(signal.SIGTERM)
         process.wait()
+        if not isinstance(error, KeyboardInterrupt):  # that is from `ray.cancel`
+            raise
     with task.log.open("rb") as log:
         log.seek(start)
         return process.returncode, last_lines(log.read().decode(errors="replace"))

@@ -245,7 +245,8 @@ class SlurmLauncher:
         for start in range(0, len(packs), largest):
             some = packs[start : start + largest]
             with unsignalled():  # else there would be jobs that no ledger knows
-                jobs = self._submit([Pack(pack, self.folder, Path.cwd()) for pack in some])
+                seconds = 60.0 * minutes_of(self.settings.time) - self.settings.save_seconds
+                jobs = self._submit([Pack(pack, self.folder, Path.cwd(), seconds) for pack in some])
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 sent = [
                     (task.run, job) for job, pack in zip(jobs, some, strict=True) for task in pack
@@ -290,11 +291,21 @@ class SlurmLauncher:
 
     def states(self) -> Mapping[str, JobState]:
         """As the queue has them; what it does not have has ended, if SLURM says so."""
-        known = self._known()
+        return self._states(self._known())
+
+    def _states(self, known: "Mapping[str, Line]") -> dict[str, JobState]:
         if not known:
             return {}
         queue = queued(self.name)
         return {run: self._state(line.job, queue) for run, line in known.items()}
+
+    def overview(self) -> "Mapping[str, tuple[str, JobState, Ending | None]]":
+        """Job and state of each run that was not collected, and how it ended if it did."""
+        known = self._known()
+        return {
+            run: (known[run].job, state, self._fate(known[run]) if state == "ended" else None)
+            for run, state in self._states(known).items()
+        }
 
     def _state(self, job: str, queue: Mapping[str, str]) -> JobState:
         if job in queue:
@@ -307,31 +318,29 @@ class SlurmLauncher:
             self.ends[job] = found
         return "ended"
 
-    def jobs(self) -> Mapping[str, str]:
-        """The job of each run that was submitted and not collected."""
-        return {run: line.job for run, line in self._known().items()}
-
     def cancel(self, runs: Sequence[str], at_once: bool) -> None:
-        """`scancel`: SIGTERM to the runs of these jobs, and SIGKILL after SLURM's KillWait."""
-        jobs, queue = self.jobs(), queued(self.name)
+        """`scancel`: SIGTERM to the runs of these jobs, and SIGKILL after SLURM's KillWait.
+
+        There is no faster way: SLURM makes the same of a SIGKILL for a whole job.
+        """
+        jobs = {line.job for run, line in self._known().items() if run in runs}
+        queue = queued(self.name)
         # scancel fails for all if one is about to end.
-        left = {job for run, job in jobs.items() if run in runs and job in queue}
-        names = sorted(job for job in left if queue[job] != "COMPLETING")
+        names = sorted(job for job in jobs & queue.keys() if queue[job] != "COMPLETING")
         if names:
-            kill = ["--signal=KILL", "--full"] if at_once else []
-            ask(["scancel", f"--name={self.name}", *kill, *names])
+            ask(["scancel", f"--name={self.name}", *names])
 
     def collect(self, run: str) -> Ending:
         """What SLURM says of the job, or else the run's own process."""
-        found, line = self.fate(run), self._known()[run]
+        line = self._known()[run]
+        found = self._fate(line)
         append_lines(self.ledger, [line.model_copy(update={"collected": True}).model_dump()])
         return found
 
-    def fate(self, run: str) -> Ending:
-        """The same, and it stays known."""
-        line = self._known()[run]
+    def _fate(self, line: Line) -> Ending:
+        """How the job of a line ended."""
         job = self.ends[line.job] if line.job in self.ends else describe(line.job)
-        note, said = self._note(run, line.job), self._said(line.job)
+        note, said = self._note(line.run, line.job), self._said(line.job)
         cause, fault = verdict(job, note, said)
         where = " on ".join(part for part in (line.job, job.where if job else "") if part)
         if note is not None:
@@ -418,10 +427,11 @@ class Pack:
       tasks: the runs.
       folder: for how each of them ended.
       cwd: to which the paths in their arguments are relative.
+      seconds: that they have before they are told to save.
     """
 
-    def __init__(self, tasks: Sequence[Task], folder: Path, cwd: Path) -> None:
-        self.tasks, self.folder, self.cwd = tuple(tasks), folder, cwd
+    def __init__(self, tasks: Sequence[Task], folder: Path, cwd: Path, seconds: float) -> None:
+        self.tasks, self.folder, self.cwd, self.seconds = tuple(tasks), folder, cwd, seconds
         self.processes: dict[str, subprocess.Popen[bytes]] = {}  # by run
         self.starts: dict[str, int] = {}  # bytes that were in the log before
         self.saved: dict[str, list[str]] = {}  # names of its checkpoints, before
@@ -465,15 +475,14 @@ class Pack:
         from submitit.helpers import DelayedSubmission
 
         codes = self._save()
-        advanced = any(
-            codes.get(task.run) == 0 or checkpoints(task.folder) != self.saved[task.run]
-            for task in self.tasks
-        )
+        left = [task for task in self.tasks if codes.get(task.run) in (*SAVED, None)]
+        had_time = time.monotonic() - self.began > self.seconds / 2  # else it was preempted
+        advanced = any(checkpoints(task.folder) != self.saved[task.run] for task in left)
         for run, code in codes.items():
-            self._note(run, code, advanced)
-        if not advanced:
+            self._note(run, code, advanced or code not in SAVED or not had_time)
+        if had_time and not advanced:
             raise RuntimeError(TOO_LITTLE_TIME)
-        return DelayedSubmission(Pack(self.tasks, self.folder, self.cwd))
+        return DelayedSubmission(Pack(left, self.folder, self.cwd, self.seconds))
 
     def _start(self, task: Task) -> None:
         task.log.parent.mkdir(parents=True, exist_ok=True)
@@ -588,13 +597,17 @@ def kept(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unsignalled() -> Iterator[None]:
-    """Puts Ctrl-C and its like off until it is over."""
-    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    """Puts Ctrl-C and its like off until it is over. A mask would be this thread's only."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, lambda number, _frame: came.append(number)) for n in numbers}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def ask(command: Sequence[str], patience: float = 0.0) -> str:
@@ -623,15 +636,14 @@ def ask(command: Sequence[str], patience: float = 0.0) -> str:
             )
         except FileNotFoundError as error:
             raise NoAnswer(f"There is no {command[0]!r} here.") from error
-        except subprocess.TimeoutExpired as error:
-            raise NoAnswer(
-                f"`{shlex.join(command)}` did not answer for {PATIENCE:.0f} s.", "Try again later."
-            ) from error
-        if done.returncode == 0:
-            return done.stdout
+        except subprocess.TimeoutExpired:
+            failed = f"did not answer for {PATIENCE:.0f} s."
+        else:
+            if done.returncode == 0:
+                return done.stdout
+            failed = f"failed: {(last_lines(done.stderr) or ('no word',))[-1]}"
         if time.monotonic() >= deadline:
-            said = last_lines(done.stderr) or ("no word",)
-            raise NoAnswer(f"`{shlex.join(command)}` failed: {said[-1]}", "Try again later.")
+            raise NoAnswer(f"`{shlex.join(command)}` {failed}", "Try again later.")
         time.sleep(min(5.0, patience))
 
 
