@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ezcli.commands import studies
+from ezcli.errors import RunError
 from ezcli.experiments import estimate
 from ezcli.experiments.estimate import Measured
 from ezcli.experiments.schedule import Outcome, Scheduler
@@ -233,6 +234,17 @@ def test_how_it_ends_is_said(ez, monkeypatch, outcome, code, says):
     monkeypatch.setattr(Scheduler, "run", end)
     found, out, _ = ez(*ABLATE, "--quiet")
     assert (found, says in squeezed(out)) == (code, True)
+
+
+def test_where_a_study_is_sent_is_written_before_anything_is(ez, monkeypatch, tmp_path):
+    def fail(scheduler):
+        raise RunError("the queue is out of order")
+
+    monkeypatch.setattr(Scheduler, "run", fail)
+    code, _, err = ez(*ABLATE, "--quiet")
+    assert (code, "out of order" in err) == (1, True)
+    saved = tmp_path / "runs" / "studies" / "mine" / "launcher.toml"
+    assert 'launcher = "local"' in saved.read_text()
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ class Waiting:
 
     def step(self, action):
         if not self.evaluation and not (HERE / "release").exists():
-            time.sleep(0.25)
+            time.sleep(2.5 if (HERE / "slow").exists() else 0.25)
         while (HERE / "hang").exists():
             time.sleep(0.25)
         self.at = min(7, max(0, self.at + (-1, 1)[action]))
@@ -168,6 +168,7 @@ def test_time_limits_are_waited_out(ez, here, at_slurm, undisturbed):
     limits = "time = '2'\nsave_seconds = 45\n"
     (here / "mine.toml").write_text(f"launcher = 'slurm'\n[slurm]\n{limits}")
     where = [*WHERE[2:-2], "--cluster", "mine.toml"]
+    (here / "slow").touch()
     ez(*TWO, *where)
     wait_for(lambda: states(ez) == ["running"] * 2)
     jobs = [line.split()[0] for line in at_slurm.queue()]

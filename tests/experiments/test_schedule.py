@@ -17,6 +17,7 @@ import pytest
 from ezcli.errors import RunError
 from ezcli.experiments.launchers import protocol
 from ezcli.experiments.launchers.local import LocalLauncher
+from ezcli.experiments.launchers.protocol import Ending
 from ezcli.experiments.schedule import Scheduler
 from ezcli.runs.folder import RunFolder, read_lines
 from tests.experiments.helpers import make_study, noted, save
@@ -367,3 +368,44 @@ def test_children_do_not_hold_the_studys_lock(tmp_path, script):
     (tmp_path / "release").touch()
     assert go(saved).exit_code == 0
     assert sorted(started(saved)) == sorted(run.name for run in saved.runs)
+
+
+class Queue:
+    """A place whose jobs outlive us; one of them has just ended with its node."""
+
+    outlives, poll_seconds, slots = True, 0.0, None
+
+    def __init__(self, ended):
+        self.known, self.submitted = {run.name: "ended" for run in ended}, []
+
+    def submit(self, tasks):
+        self.submitted += [task.run for task in tasks]
+        self.known |= dict.fromkeys(self.submitted, "queued")
+        return [""] * len(tasks)
+
+    def states(self):
+        return dict(self.known)
+
+    def collect(self, run):
+        del self.known[run]
+        return Ending(None, "its node failed", "place", (), "then", 1.0, "node3")
+
+    def close(self):
+        pass
+
+
+def test_what_died_with_its_node_is_handed_over_although_its_lock_is_fresh(tmp_path):
+    """The next job waits until it is sure; a run that another process trains is left alone."""
+    saved = save(tmp_path, make_study())
+    for run in saved.runs[:2]:
+        folder = tmp_path / run.name
+        folder.mkdir()
+        (folder / ".lock").touch()
+        holder = {"host": "node3", "pid": 4711, "token": "x"}
+        (folder / ".lock-holder").write_text(json.dumps(holder))
+    queue = Queue(saved.runs[:1])
+    with saved.folder.lock():
+        outcome = Scheduler(saved.folder, saved.runs, queue, 1, Listener(), waits=False).run()
+    others = [run.name for run in saved.runs[2:]]
+    assert sorted(queue.submitted) == sorted([saved.runs[0].name, *others])
+    assert saved.runs[1] in outcome.left
