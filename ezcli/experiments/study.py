@@ -170,6 +170,7 @@ class StudyFolder:
         if not is_plain_name(name):
             raise ConfigError(f"{name!r} cannot name a study.", "Use letters, digits, '-' and '_'.")
         self.runs_dir, self.name = runs_dir, name
+        self._lock: lock.Lock | None = None
         self.path = runs_dir / STUDIES / name
         self.preset_file = self.path / "preset.toml"
         self.attempts = self.path / "attempts.jsonl"
@@ -274,7 +275,11 @@ class StudyFolder:
                     f"Another process works on the study {self.name!r}{asked.other}.",
                     "Wait for it or stop it; `ez study status` shows how far it is.",
                 )
-            yield
+            self._lock = asked
+            try:
+                yield
+            finally:
+                self._lock = None
 
     def save(self, study: Study, runs: Iterable[PlannedRun]) -> None:
         """Writes the study; the frozen preset is written once.
@@ -322,8 +327,13 @@ class StudyFolder:
         """For whatever changes the study's files.
 
         Raises:
-          RunError: they cannot be written.
+          RunError: they cannot be written, or another process took ours for gone.
         """
+        if self._lock is not None and self._lock.is_lost:
+            raise Busy(
+                f"Another process took over the study {self.name!r} while this one slept.",
+                f"If none did, go on with: {self.go_on}",
+            )
         try:
             yield
         except OSError as error:

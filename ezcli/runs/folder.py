@@ -158,7 +158,7 @@ class RunFolder:
         if self._lock is not None and self.exists and self._lock.is_lost:
             raise Busy(
                 f"Another process took over the run {self.name!r} while this one slept.",
-                "Nothing is lost: it goes on there.",
+                "If none did, and somebody removed .lock-holder, repeat the command.",
             )
 
     @property

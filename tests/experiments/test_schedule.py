@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.errors import RunError
+from ezcli.errors import Busy, RunError
 from ezcli.experiments.launchers import protocol
 from ezcli.experiments.launchers.local import LocalLauncher
 from ezcli.experiments.launchers.protocol import Ending
@@ -409,3 +409,15 @@ def test_what_died_with_its_node_is_handed_over_although_its_lock_is_fresh(tmp_p
     others = [run.name for run in saved.runs[2:]]
     assert sorted(queue.submitted) == sorted([saved.runs[0].name, *others])
     assert saved.runs[1] in outcome.left
+
+
+def test_a_launcher_that_was_taken_for_gone_hands_over_nothing(tmp_path):
+    saved = save(tmp_path, make_study())
+    queue = Queue([])
+    scheduler = Scheduler(saved.folder, saved.runs, queue, 1, Listener(), waits=False)
+    with saved.folder.lock():
+        holder = {"host": "node3", "pid": 4711, "token": "x"}
+        (saved.folder.path / ".lock-holder").write_text(json.dumps(holder))
+        with pytest.raises(Busy, match="took over the study 'mine' while this one slept"):
+            scheduler.run()
+    assert queue.submitted == []
