@@ -175,7 +175,7 @@ def test_time_limits_are_waited_out(ez, here, at_slurm, undisturbed):
     at_slurm.hurry(jobs, seconds=240)  # once SLURM has signalled and they have saved
     runs = [RunFolder(path.parent) for path in here.glob("runs/*/run.json")]
     assert [run.read_info()["status"] for run in runs] == ["interrupted"] * 2
-    wait_for(lambda: [len(run.sessions()) for run in runs] == [2, 2])
+    wait_for(lambda: [len(run.sessions()) for run in runs] == [2, 2], seconds=180)
     (here / "hang").touch()
     wait_for(lambda: states(ez) == ["timed out"] * 2, seconds=300)
     (here / "hang").unlink()
