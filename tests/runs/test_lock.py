@@ -158,6 +158,7 @@ def test_another_error_of_the_kernel_is_not_taken_for_a_lock(path, monkeypatch):
         taken(path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_locks")
 @pytest.mark.parametrize("is_left_behind", [False, True])
 def test_of_many_at_the_same_moment_one_has_it(path, named, is_left_behind):
@@ -220,6 +221,7 @@ def test_a_lock_file_that_is_removed_meanwhile(path, monkeypatch):
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [
