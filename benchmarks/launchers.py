@@ -2,7 +2,7 @@
 
     python -m benchmarks.launchers -o benchmarks/results/NAME-launchers.json
 
-The SLURM and the Ray cluster are those of the tests: two nodes of one core each, on this machine.
+The SLURM and the Ray cluster are those of the tests: two nodes, both of them this machine.
 Of each run are told: its own seconds, from when training begins to its end; the process, which
 also has to load PyTorch; and the whole, that is the time of the study by the runs that each of the
 two places executed, which has submitting, waiting in the queue and looking whether it has ended.

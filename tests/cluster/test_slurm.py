@@ -80,15 +80,19 @@ def impatient(monkeypatch):
     monkeypatch.setattr(SlurmLauncher, "poll_seconds", 0.5)
 
 
+def trained_alone(folder, command):
+    """The runs folder, where this machine trained by itself what a command of `ez` says."""
+    (folder / "game.py").write_text(GAME)
+    (folder / "release").touch()
+    command = [sys.executable, "-m", "ezcli", *command, "--quiet"]
+    subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    return folder / "runs"
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Outcomes of the two runs of `TWO` as this machine trains them by itself."""
-    alone = tmp_path_factory.mktemp("alone")
-    (alone / "game.py").write_text(GAME)
-    (alone / "release").touch()
-    command = [sys.executable, "-m", "ezcli", *TWO, "--quiet"]
-    subprocess.run(command, cwd=alone, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
-    return results(alone / "runs")
+    """Outcomes of the two runs of `TWO` that nobody cut short."""
+    return results(trained_alone(tmp_path_factory.mktemp("alone"), TWO))
 
 
 def results(runs_dir):
