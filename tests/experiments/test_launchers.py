@@ -205,6 +205,7 @@ def programs(tmp_path, monkeypatch):
     return write
 
 
+# As SLURM 22.05 with slurmdbd printed them, but for those of memory, preemption and the signal 53.
 @pytest.mark.parametrize(
     ("said", "cause", "fault"),
     [
@@ -214,17 +215,24 @@ def programs(tmp_path, monkeypatch):
         ("FAILED|0:53|n1", "killed by signal 53", "run"),  # SLURM's own: no folder, no log
         ("FAILED|?|n1", "failed", "run"),
         ("CANCELLED by 1000|0:0|n1", "cancelled", "user"),
-        ("TIMEOUT|0:0|n1", "timed out", "place"),
+        ("NODE_FAIL|0:0|n1\nTIMEOUT|0:0|n2", "timed out", "place"),  # requeued
         ("NODE_FAIL|1:0|n1", "its node failed", "place"),
         ("PREEMPTED|0:15|n1", "preempted", "place"),
         ("OUT_OF_MEMORY|0:125|n1", "out of memory; ask for more with --memory", "run"),
-        ("NODE_FAIL|1:0|n1\nCOMPLETED|0:0|n2", "exit code 0", "run"),  # requeued
+        ("REQUEUED|0:0|n1\nFAILED|4:0|n1", "exit code 4", "run"),
+        ("REQUEUED|0:0|n1\nCOMPLETED|0:0|n2", "exit code 0", "run"),
         ("nonsense", slurm.GONE, "place"),
     ],
 )
 def test_how_a_job_ended_is_read_from_the_accounts(programs, said, cause, fault):
     programs(sacct=said, scontrol=(1, "slurm_load_jobs error: Invalid job id specified"))
     assert verdict(describe("17_3"), None, ()) == (cause, fault)
+
+
+def test_a_job_that_was_cancelled_in_the_queue_was_nowhere(programs):
+    said = "CANCELLED by 0|0:0|None assigned"
+    programs(sacct=said, scontrol=(1, "slurm_load_jobs error: Invalid job id specified"))
+    assert describe("17_3") == slurm.Job("CANCELLED", 0, "")
 
 
 def test_while_it_remembers_the_controller_is_believed(programs):

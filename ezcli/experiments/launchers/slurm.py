@@ -690,7 +690,7 @@ def describe(job: str) -> Job | None:
     if not rows:
         return None
     state, code, where = rows[-1]  # the last of its starts
-    return Job(state.partition(" ")[0], exit_code(code), where)
+    return Job(state.partition(" ")[0], exit_code(code), where.replace("None assigned", ""))
 
 
 def exit_code(text: str) -> int | None:
