@@ -1,7 +1,6 @@
-"""Where runs execute: from the name of a launcher to the launcher, and one run sent away."""
+"""One run that is sent away: `ez train` with a launcher other than local."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from ezcli import console
@@ -9,34 +8,9 @@ from ezcli.config import RunConfig, with_changes
 from ezcli.errors import Busy
 from ezcli.experiments.launchers.cluster import Cluster
 from ezcli.experiments.launchers.protocol import JOBS, Launcher, Task
-from ezcli.experiments.launchers.slurm import LEDGER, SlurmLauncher, SlurmSettings
+from ezcli.experiments.schedule import LOSSES
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.lock import holding
-
-
-def launcher_of(
-    cluster: Cluster, jobs_dir: Path, slots: int | None, devices: Sequence[str] = ()
-) -> Launcher:
-    """The place where runs execute.
-
-    Args:
-      cluster: which, and what is asked of it.
-      jobs_dir: for what must be remembered of jobs that outlive this process.
-      slots: runs side by side; None leaves that to the place, if it can see to it.
-      devices: of this machine, handed out to the runs.
-
-    Raises:
-      ConfigError: what it needs is not here.
-    """
-    if cluster.launcher == "slurm":
-        return SlurmLauncher(jobs_dir, cluster.slurm)
-    if cluster.launcher == "ray":
-        from ezcli.experiments.launchers.ray import RayLauncher
-
-        return RayLauncher(jobs_dir, cluster.ray, slots)
-    from ezcli.experiments.launchers.local import LocalLauncher
-
-    return LocalLauncher(slots or 1, devices)
 
 
 def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: Cluster) -> int:
@@ -47,13 +21,13 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
     """
     folder = RunFolder(path)
     if config.compute.threads == 0:
-        config = with_changes(config, {"compute.threads": cluster.threads})
+        config = with_changes(config, {"compute.threads": cluster.place.threads})
     if folder.exists:
         folder.require_same(config)
         if folder.read_info().get("status") == "finished":
             console.show(f"{folder.name} is finished already.")
             return 0
-    launcher = launcher_of(cluster, path / JOBS, None)
+    launcher = cluster.place.launcher(path / JOBS)
     try:
         if not folder.exists:
             with folder.lock():
@@ -85,28 +59,27 @@ def hand_over(launcher: Launcher, folder: RunFolder) -> int:
         console.show(f"{name}: submitted {place}. See how far it is: ez runs")
         return 0
     console.show(f"{name}: submitted. It ends with this command; see how far it is: ez runs")
-    while launcher.states()[name] != "ended":
-        time.sleep(launcher.poll_seconds)
-    found = launcher.collect(name)
-    if found.exit_code == 0:
-        console.show(f"{name}: finished.")
-        return 0
-    console.show(f"{name}: {found.cause}. {' '.join(found.last_lines)}")
+    try:
+        return see_through(launcher, task)
+    except KeyboardInterrupt:
+        for run in launcher.cancel(list(launcher.states()), at_once=False):
+            launcher.collect(run)
+        console.show(f"{name}: stopped; the same command goes on with what it saved.")
+        return 130
+
+
+def see_through(launcher: Launcher, task: Task) -> int:
+    """Waits for a run, and hands it over again where its place was lost."""
+    for loss in range(LOSSES):
+        while launcher.states()[task.run] != "ended":
+            time.sleep(launcher.poll_seconds)
+        found = launcher.collect(task.run)
+        if found.exit_code == 0:
+            console.show(f"{task.run}: finished.")
+            return 0
+        if found.fault != "place" or loss == LOSSES - 1:
+            break
+        console.show(f"{task.run}: {found.cause}; going on.")
+        launcher.submit([task])
+    console.show(f"{task.run}: {found.cause}. {' '.join(found.last_lines)}")
     return 1
-
-
-def queue_of(jobs_dir: Path) -> SlurmLauncher | None:
-    """The queue that runs were sent to; None if they were sent to none.
-
-    Raises:
-      ConfigError: this is no machine of the cluster.
-    """
-    is_known = (jobs_dir / LEDGER).is_file()
-    return SlurmLauncher(jobs_dir, SlurmSettings()) if is_known else None
-
-
-def in_queue(launcher: SlurmLauncher | None) -> list[str]:
-    """The runs that are queued or running there."""
-    if launcher is None:
-        return []
-    return [run for run, state in launcher.states().items() if state != "ended"]

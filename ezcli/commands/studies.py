@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ezcli import console, doctor
-from ezcli.commands.places import in_queue, launcher_of, queue_of
 from ezcli.commands.training import build_config, default_preset, on_device
 from ezcli.config import RunConfig, use_env, with_changes
 from ezcli.envs.games import ATARI_100K, check_game
-from ezcli.errors import Busy, ConfigError, UnknownName
+from ezcli.errors import Busy, ConfigError, EzError, UnknownName
 from ezcli.experiments import catalogue, estimate
 from ezcli.experiments.design import FULL, Arm, arms_of
-from ezcli.experiments.launchers.cluster import Cluster, cluster_of
+from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of, under_way
+from ezcli.experiments.launchers.local import LocalSettings
+from ezcli.experiments.launchers.protocol import Place
 from ezcli.experiments.study import (
     PlannedRun,
     Study,
@@ -80,12 +81,13 @@ def ablate(
     """`ez ablate`."""
     saved = StudyFolder(runs_dir, options.study).launcher_file if options.study else None
     cluster = cluster_of(execution.launcher, execution.cluster, saved, execution.asked)
-    cluster = cluster.with_parallel(execution.jobs)
+    if execution.jobs is not None:
+        cluster = cluster._replace(place=cluster.place.with_jobs(execution.jobs))
     asked, folder, said = design(options, runs_dir, cluster)
-    if cluster.launcher == "local":
+    if cluster.place.is_here:
         check_devices(asked, execution, must_be_here=output == "train")
     elif execution.devices is not None:
-        raise ConfigError(f"--devices means nothing to the launcher {cluster.launcher}.")
+        raise ConfigError(f"--devices means nothing to the launcher {cluster.name}.")
     if output in ("plan", "json"):
         study, added = folder.merge(asked)
         return carry_out(study, folder, [*said, *added], execution, cluster, output, quiet)
@@ -182,7 +184,7 @@ def base_of(
     games = games_of(options)
     preset, env = options.preset, options.env
     if preset is None:
-        preset, because = default_preset(env, None, cluster.has_gpus)
+        preset, because = default_preset(env, None, cluster.place.has_gpus)
         if not games and env is None and preset == "atari-cpu":
             preset, because = "catch", "there is no GPU, and it learns in minutes"
         said.append(f"Preset {preset}: {because}. Choose another with --preset.")
@@ -232,11 +234,12 @@ def number_of_jobs(
     execution: Execution, cluster: Cluster, base: RunConfig, left: int
 ) -> tuple[int, str]:
     """Runs side by side, and why so many."""
-    if execution.jobs is not None:
-        return execution.jobs, "as asked"
-    if cluster.launcher != "local":
+    asked = cluster.place.runs_at_once or execution.jobs
+    if asked is not None:
+        return asked, "as asked"
+    if not isinstance(cluster.place, LocalSettings):
         return max(1, left), "as many as the cluster gives"
-    devices, share = devices_of(execution), cluster.local.runs_per_gpu
+    devices, share = devices_of(execution), cluster.place.runs_per_gpu
     each = "one" if share == 1 else str(share)
     if devices:
         return share * len(devices), f"{each} for each device"
@@ -294,7 +297,7 @@ def threads_of(study: Study, jobs: int, cluster: Cluster) -> int:
     """Threads of each run: those asked for, or its share of the cores."""
     from ezcli.runs.compute import num_cores
 
-    return study.base.compute.threads or cluster.threads or max(1, num_cores() // jobs)
+    return study.base.compute.threads or cluster.place.threads or max(1, num_cores() // jobs)
 
 
 def cost_of(
@@ -309,7 +312,7 @@ def cost_of(
     evidence = estimate.measured(runs_dir, existing.values())
     source = f"From {len(evidence)} finished runs here"
     if left and not any(estimate.is_alike(run.config, study.base) for run in evidence):
-        if cluster.launcher != "local":
+        if not cluster.place.is_here:
             return estimate.total(left, [], jobs, "No run like these has finished here yet.")
         threads = threads_of(study, jobs, cluster)
         found = estimate.measure(with_changes(study.base, {"compute.threads": threads}))
@@ -403,15 +406,9 @@ def execute(
     """Trains what is left, or hands it over, and says how the study stands."""
     from ezcli.experiments.schedule import Scheduler
 
-    slots = jobs if cluster.launcher == "local" else execution.jobs
-    if cluster.launcher != "slurm":
-        queued = in_queue(queue_of(folder.jobs))
-        if queued:
-            raise Busy(
-                f"{counted(len(queued), 'run')} of the study {study.name!r} are in a queue.",
-                f"Cancel them first: {shell_line(['study', 'cancel', study.name])}",
-            )
-    launcher = launcher_of(cluster, folder.jobs, slots, devices_of(execution))
+    slots = jobs if cluster.place.is_here else execution.jobs
+    refuse_queued(folder, cluster.place)
+    launcher = cluster.place.launcher(folder.jobs, slots, devices_of(execution))
     folder.save_launcher(cluster.to_toml())
     threads = threads_of(study, jobs, cluster)
     waits = execution.waits or not launcher.outlives
@@ -435,12 +432,37 @@ def execute(
         console.show(f"{len(outcome.cancelled)} of {len(runs)} runs were cancelled. {go_on}")
     elif outcome.left:
         look = shell_line(["study", "status", study.name, *folder.elsewhere])
+        under_way = len(outcome.left) - outcome.num_waiting
+        wait = f", {outcome.num_waiting} wait for room: repeat the command then"
         console.show(
-            f"{len(outcome.left)} of {len(runs)} runs are under way. See how they stand: {look}"
+            f"{under_way} of {len(runs)} runs are under way{wait if outcome.num_waiting else ''}. "
+            f"See how they stand: {look}"
         )
     elif not quiet:
         console.show(f"Done: all {len(runs)} runs of the study {study.name} are finished.")
     return outcome.exit_code
+
+
+def refuse_queued(folder: StudyFolder, place: Place) -> None:
+    """Refuses while runs of a study are in a queue of another place.
+
+    Raises:
+      Busy: they are.
+    """
+    cancel = shell_line(["study", "cancel", folder.name, *folder.elsewhere])
+    try:
+        queued = under_way(queue_of(folder.jobs, besides=place))
+    except ConfigError as error:  # this is no machine of the cluster
+        raise Busy(
+            f"Runs of the study {folder.name!r} were sent to a cluster, and nobody looked how they "
+            f"ended. {error.message}",
+            f"On a machine of that cluster: {cancel}. If it is gone, remove {folder.jobs}.",
+        ) from error
+    if queued:
+        raise Busy(
+            f"{counted(len(queued), 'run')} of the study {folder.name!r} are in a queue.",
+            f"Cancel them first: {cancel}",
+        )
 
 
 def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
@@ -459,14 +481,16 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
         progress = catalogue.progress(runs_dir / run.name)
         cell = run.cells[0]
         state, job = jobs.get(run.name, (None, None))
-        folder_state = run_state(runs_dir, run)
+        found = run_state(runs_dir, run)
+        is_under_way = state in ("queued", "running")
+        folder_knows = found in ("finished", "stalled") or (found == "running" and not is_under_way)
         row: dict[str, Any] = {
             "run": run.name,
             "arms": [c.arm for c in run.cells],
             "env": cell.env,
             "seed": cell.seed,
-            "state": folder_state if state is None or folder_state == "finished" else state,
-            "job": job,
+            "state": found if state is None or folder_knows else state,
+            "job": None if folder_knows and not is_under_way else job,
             "train_steps": progress.train_steps,
             "total_train_steps": run.config.schedule.train_steps,
             "score": progress.score,
@@ -520,14 +544,23 @@ def study_cancel(name: str, runs_dir: Path) -> None:
         raise UnknownName("study", name, study_names(runs_dir))
     folder = StudyFolder(runs_dir, name)
     launcher = queue_of(folder.jobs)
-    left = in_queue(launcher)
+    left = under_way(launcher)
     if launcher is None or not left:
         console.show(f"The study {name} has nothing in a queue.")
         return
-    launcher.cancel(left, at_once=False)
-    console.show(
-        f"Cancelled {counted(len(left), 'run')}; what runs saves first. Go on with: {folder.go_on}"
-    )
+    told = launcher.cancel(left, at_once=False)
+    if told:
+        console.show(
+            f"Cancelled {counted(len(told), 'run')}; what runs saves first. "
+            f"Go on with: {folder.go_on}"
+        )
+    if len(told) < len(left):
+        others = counted(len(left) - len(told), "run")
+        raise EzError(
+            f"{others} of the study {name!r} could not be cancelled: their jobs have just ended, "
+            "or are another user's.",
+            f"See how they stand: {shell_line(['study', 'status', name, *folder.elsewhere])}",
+        )
 
 
 def list_studies(runs_dir: Path, as_json: bool) -> None:

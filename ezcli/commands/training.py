@@ -53,7 +53,7 @@ def train(
     cluster = cluster_of(launcher, cluster_file, None, {})
     because = "asked for"
     if preset is None:
-        preset, because = default_preset(env, device, cluster.has_gpus)
+        preset, because = default_preset(env, device, cluster.place.has_gpus)
         if not quiet:
             console.show(f"Preset {preset}: {because}. Choose another with --preset.")
     config = build_config(preset, env, game, seed, device, overrides)
@@ -63,11 +63,11 @@ def train(
 
     path = run_path(runs_dir, name or default_name(config, preset, overrides))
     origin = {"preset": preset, "preset_because": because}
-    if cluster.launcher != "local":
+    if not cluster.place.is_here:
         from ezcli.commands.places import submit_run
 
         if wandb is not None:
-            raise ConfigError(f"--wandb means nothing to the launcher {cluster.launcher}.")
+            raise ConfigError(f"--wandb means nothing to the launcher {cluster.name}.")
         return submit_run(config, path, origin, cluster)
     return run_training(config, path, quiet, wandb, origin)
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from ezcli.errors import UnknownName
 
+BENCHMARK_CAP = 27_000  # env_steps of a game: 108,000 frames (EfficientZero appendix A.1)
+
 # Kaiser et al., "Model-Based Reinforcement Learning for Atari", 2019: the benchmark's choice.
 ATARI_100K: tuple[str, ...] = (
     "alien",

@@ -45,6 +45,7 @@ class Outcome(NamedTuple):
     finished: list[PlannedRun]
     failed: list[PlannedRun]
     left: list[PlannedRun]
+    num_waiting: int  # of those that are left: not handed over yet
     cancelled: list[PlannedRun]  # by somebody else, while this command waited
     stopped_by: signal.Signals | None
 
@@ -118,7 +119,8 @@ class Scheduler:
             finally:
                 self.launcher.close()
         left = [*self.active, *self.elsewhere, *self.waiting]
-        return Outcome(self.finished, self.failed, left, self.cancelled, self.stop)
+        waiting = len(self.waiting)
+        return Outcome(self.finished, self.failed, left, waiting, self.cancelled, self.stop)
 
     def _adopt(self) -> None:
         """Takes up what an earlier process of this study handed over."""

@@ -49,6 +49,7 @@ class Run(NamedTuple):
     contract: dict[str, Any]  # what the environment said it is
     session: dict[str, Any]  # the newest: versions and device
     seconds: float | None  # of training; None if a session did not say
+    is_whole: bool = True  # whether no final game of Atari was cut off before the benchmark's cap
 
     @property
     def game(self) -> str:
@@ -57,8 +58,9 @@ class Run(NamedTuple):
 
     @property
     def has_human_score(self) -> bool:
-        """Whether scores of this game can be human-normalised."""
-        return self.config.env.name == "atari" and self.game in reference_scores()
+        """Whether the run's score can be human-normalised."""
+        is_known = self.config.env.name == "atari" and self.game in reference_scores()
+        return is_known and self.is_whole
 
     def normalised(self, score: float) -> float:
         """A raw score of this run's game, human-normalised."""
@@ -106,6 +108,12 @@ class Group(NamedTuple):
         """Every run, each once."""
         every = [run for arm in self.arms for seeds in arm.runs.values() for run in seeds.values()]
         return list({run.path: run for run in every}.values())
+
+    @property
+    def human_games(self) -> set[str]:
+        """Games where every score can be human-normalised."""
+        runs = self.runs
+        return {run.game for run in runs} - {run.game for run in runs if not run.has_human_score}
 
 
 def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
@@ -329,6 +337,7 @@ def read_run(path: Path) -> Run | str:
     sessions = info.get("sessions", [])
     seconds = [session.get("seconds") for session in sessions]
     known = [s for s in seconds if is_score(s)]
+    could_be_known = config.env.name == "atari" and config.env_label in reference_scores()
     return Run(
         path.name,
         path,
@@ -340,6 +349,7 @@ def read_run(path: Path) -> Run | str:
         info.get("environment", {}),
         sessions[-1] if sessions else {},
         sum(known) if known and len(known) == len(seconds) else None,
+        not could_be_known or final.get("human_normalised") is not None,
     )
 
 

@@ -118,15 +118,13 @@ def scale_of(group: Group) -> Scale | None:
 
     Human-normalised where human scores are known. Otherwise raw, if there is one game only.
     """
-    first: dict[str, Run] = {}
-    for run in group.runs:
-        first.setdefault(run.game, run)
+    games = {run.game for run in group.runs}
     scored = [arm for arm in group.arms if arm.runs]
-    common = [game for game in first if all(game in arm.runs for arm in scored)]
-    human = tuple(sorted(game for game in common if first[game].has_human_score))
+    common = {game for game in games if all(game in arm.runs for arm in scored)}
+    human = common & group.human_games
     if human:
-        return Scale("normalised", human)
-    return Scale("raw", tuple(common)) if len(first) == 1 and common else None
+        return Scale("normalised", tuple(sorted(human)))
+    return Scale("raw", tuple(common)) if len(games) == 1 and common else None
 
 
 def arm_scores(arm: ArmScores, scale: Scale) -> list[np.ndarray]:

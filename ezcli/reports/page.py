@@ -127,7 +127,8 @@ def run_rows(section: Section, folder: Path) -> list[RunRow]:
     for arm in section.group.arms if section.group else ():
         for game, seeds in sorted(arm.runs.items()):
             for seed, run in sorted(seeds.items()):
-                value = run.normalised(run.score) if run.has_human_score else None
+                known = section.group is not None and game in section.group.human_games
+                value = run.normalised(run.score) if known else None
                 rows.append(
                     RunRow(
                         arm=arm.name,

@@ -103,8 +103,8 @@ def learning_curves(group: Group) -> Figure:
     """Scores over env_steps, a panel for each game, a line for each arm, one for random play."""
     games = [game for game in group.games if any(game in arm.runs for arm in group.arms)]
     games = games[:MOST_CURVES]
-    runs = [run for arm in group.arms for seeds in arm.runs.values() for run in seeds.values()]
-    known = {run.game for run in runs if run.has_human_score}
+    known = {run.game for run in group.runs if run.config.env.name == "atari"}
+    known &= reference_scores().keys()
     columns = min(len(games), 2 if len(games) <= 4 else 4)
     rows = math.ceil(len(games) / columns)
     figure = Figure(figsize=(3.3 * columns if columns > 1 else 5.5, 2.2 * rows + 1.1))
@@ -176,9 +176,7 @@ def game_bars(group: Group, agents: Sequence[Agent]) -> Figure:
     """Human-normalised score of each game: bars of the full agent, marks of published ones."""
     arm = next(arm for arm in group.arms if arm.runs)  # the full agent stands first
     games = [
-        game
-        for game in reversed(group.games)
-        if any(run.has_human_score for run in arm.runs.get(game, {}).values())
+        game for game in reversed(group.games) if game in group.human_games and game in arm.runs
     ]
     figure = Figure(figsize=(7, 0.24 * len(games) + 1.8))
     panel = figure.subplots()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ezcli.envs.games import ATARI_100K
+from ezcli.envs.games import ATARI_100K, BENCHMARK_CAP
 from ezcli.errors import ReportError, UnknownName
 from ezcli.experiments.design import FULL
 from ezcli.reports.collect import ArmScores, Group, Run
@@ -206,8 +206,7 @@ def one_game_table(group: Group) -> Table:
 
 def score_columns(group: Group) -> tuple[str, ...]:
     """What is said of the runs of one arm on one game."""
-    any_human = any(run.has_human_score for run in group.runs)
-    return ("runs", "score", "human-normalised") if any_human else ("runs", "score")
+    return ("runs", "score", *(("human-normalised",) if group.human_games else ()))
 
 
 def score_cells(group: Group, arm: ArmScores, game: str) -> list[Cell]:
@@ -215,8 +214,8 @@ def score_cells(group: Group, arm: ArmScores, game: str) -> list[Cell]:
     runs = [run for _, run in sorted(arm.runs.get(game, {}).items())]
     raw = interval([run.score for run in runs]) if runs else None
     cells: list[Cell] = [str(len(runs)), raw]
-    if any(run.has_human_score for run in group.runs):
-        known = bool(runs) and runs[0].has_human_score
+    if group.human_games:
+        known = bool(runs) and game in group.human_games
         normalised = [run.normalised(run.score) for run in runs] if known else []
         cells.append(interval(normalised, DIGITS) if known else None)
     return cells
@@ -292,7 +291,7 @@ def beside_table(group: Group, agents: list[Agent]) -> Table:
     for game in group.games:
         runs = list(full.runs.get(game, {}).values())
         ours: Cell = None
-        if runs and runs[0].has_human_score:
+        if runs and game in group.human_games:
             ours = Number(float(np.mean([r.normalised(r.score) for r in runs])), DIGITS)
         theirs = [a.normalised.get(game) for a in agents]
         rows.append((game, ours, *(None if x is None else Number(x, DIGITS) for x in theirs)))
@@ -529,6 +528,12 @@ def provenance_notes(group: Group) -> list[str]:
         f"at most {either(caps)} env_steps, played with the last weights without exploration.",
         f"Preset {', '.join(presets)}; {'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)}.",
     ]
+    cut = sorted({run.game for run in runs if not run.is_whole})
+    if cut:
+        notes.append(
+            f"{', '.join(cut)}: not human-normalised, since final games were cut off before the "
+            f"{BENCHMARK_CAP:,} env_steps of the benchmark."
+        )
     versions = Counter(version_text(run) for run in runs)
     notes.append(f"Code: {', '.join(text for text, _ in versions.most_common())}.")
     if len(versions) > 1:

@@ -12,13 +12,11 @@ from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.policy import greedy_actions, tie_seeds
 from ezcli.efficientzero.search import search_constants
 from ezcli.efficientzero.searcher import Searcher
-from ezcli.envs.games import human_normalised, reference_scores
+from ezcli.envs.games import BENCHMARK_CAP, human_normalised, reference_scores
 from ezcli.envs.make import make_env
 from ezcli.envs.settings import AtariSettings
 from ezcli.runs.compute import Compute
 from ezcli.runs.seeding import generator
-
-BENCHMARK_CAP = 27_000  # env_steps of a game: 108,000 frames (EfficientZero appendix A.1)
 
 
 class Protocol(NamedTuple):

@@ -12,6 +12,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sinfo")
@@ -153,6 +155,18 @@ class Slurm:
         wait_for(lambda: set(self.queue()) >= {f"{job} PENDING" for job in jobs}, seconds)
         for job in jobs:
             self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+    @contextmanager
+    def short_memory(self) -> Iterator[None]:
+        """Has the controller forget jobs soon after they ended, as others do after minutes."""
+        usual = self.config.read_text()
+        try:
+            self.config.write_text(usual.replace("MinJobAge=600", "MinJobAge=2"))
+            self.ask("scontrol", "reconfigure")
+            yield
+        finally:
+            self.config.write_text(usual)
+            self.ask("scontrol", "reconfigure")
 
     def wait_empty(self, seconds: float = 120) -> None:
         """Until nothing is in the queue."""

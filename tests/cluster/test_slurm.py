@@ -153,11 +153,13 @@ def test_cancelled_jobs_save_and_the_same_command_goes_on(ez, here, undisturbed)
     assert attempts(here) == [("cancelled", "stopped")] * 2 + [("exit code 0", "finished")] * 2
 
 
-def test_before_its_time_is_up_a_job_saves_and_queues_again(ez, here, at_slurm, undisturbed):
+@pytest.mark.parametrize("name", ["USR2", "USR1"])
+def test_before_its_time_is_up_a_job_saves_and_queues_again(ez, here, at_slurm, undisturbed, name):
+    """USR2 is what the end of the time limit sends; a user may send the other."""
     ez(*TWO, *WHERE)
     wait_for(lambda: is_learning(here))
     jobs = [line.split()[0] for line in at_slurm.queue()]
-    at_slurm.ask("scancel", "--signal=USR2", *jobs)  # what the end of the time limit sends
+    at_slurm.ask("scancel", f"--signal={name}", *jobs)
     at_slurm.hurry(jobs)
     finish(ez, here)
     assert results(here / "runs") == undisturbed
@@ -165,6 +167,34 @@ def test_before_its_time_is_up_a_job_saves_and_queues_again(ez, here, at_slurm, 
     assert set(attempts(here)) <= {("exit code 0", "finished"), ("stopped, and saved", "stopped")}
     sessions = [len(RunFolder(p.parent).sessions()) for p in here.glob("runs/*/run.json")]
     assert sessions == [2, 2]
+
+
+def test_the_controller_may_forget_one_task_of_an_array_that_runs(ez, here, at_slurm, undisturbed):
+    ez(*TWO, *WHERE)
+    wait_for(lambda: is_learning(here))
+    jobs = sorted(line.split()[0] for line in at_slurm.queue())
+    with at_slurm.short_memory():
+        at_slurm.ask("scancel", jobs[0])
+        wait_for(lambda: len(at_slurm.queue()) == 1)
+        (here / "hang").touch()
+        wait_for(lambda: "not found" in at_slurm.ask("scontrol", "show", "job", jobs[0]), 150)
+        assert states(ez) == ["stopped, and saved", "running"]
+        assert "Cancelled 1 run;" in ez("study", "cancel", "s")[1]
+        (here / "hang").unlink()
+    finish(ez, here)
+    assert results(here / "runs") == undisturbed
+
+
+def test_no_more_is_handed_over_than_the_cluster_takes(ez, here, at_slurm):
+    (here / "mine.toml").write_text("launcher = 'slurm'\n[slurm]\nmax_submitted = 1\n")
+    code, out, err = ez(*TWO, *WHERE[2:], "--cluster", "mine.toml")
+    assert code == 0, out + err
+    assert "1 of 2 runs are under way, 1 wait for room" in out
+    assert len(at_slurm.queue()) == 1
+    (here / "release").touch()
+    code, out, err = ez(*TWO, *WHERE[2:], "--cluster", "mine.toml", "--wait")
+    assert code == 0, out + err
+    assert states(ez) == ["finished"] * 2
 
 
 def test_time_limits_are_waited_out(ez, here, at_slurm, undisturbed):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments.launchers import ray, slurm
-from ezcli.experiments.launchers.cluster import Cluster, cluster_of
+from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of
 from ezcli.experiments.launchers.protocol import Task, environment
 from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
 from ezcli.runs.folder import append_line
@@ -90,13 +90,13 @@ def test_options_come_before_the_file_and_the_file_before_the_last_time(tmp_path
     saved.write_text('launcher = "slurm"\n[slurm]\npartition = "old"\ncpus = 2\n')
     file.write_text('launcher = "slurm"\n[slurm]\npartition = "new"\n')
     last = cluster_of(None, None, saved, {})
-    assert (last.launcher, last.slurm.partition, last.slurm.cpus) == ("slurm", "old", 2)
-    assert cluster_of(None, None, saved, {"cpus": 9}).slurm.cpus == 9
-    given = cluster_of(None, file, saved, {"gpus": "0"})
-    assert (given.slurm.partition, given.slurm.cpus, given.has_gpus) == ("new", 4, False)
-    assert cluster_of("local", file, saved, {}).launcher == "local"
+    assert (last.name, last.place.partition, last.place.cpus) == ("slurm", "old", 2)
+    assert cluster_of(None, None, saved, {"cpus": 9}).place.cpus == 9
+    given = cluster_of(None, file, saved, {"gpus": "0"}).place
+    assert (given.partition, given.cpus, given.has_gpus) == ("new", 4, False)
+    assert cluster_of("local", file, saved, {}).name == "local"
     assert cluster_of(None, None, None, {}) == Cluster()
-    assert cluster_of(None, None, tmp_path / "nothing", {}).has_gpus is None
+    assert cluster_of(None, None, tmp_path / "nothing", {}).place.has_gpus is None
 
 
 def test_it_is_written_as_it_is_read(tmp_path):
@@ -111,7 +111,8 @@ def test_it_is_written_as_it_is_read(tmp_path):
         ('launcher = "slurm"\n[slurm]\npartitoin = "gpu"', {}, "slurm.partitoin of '"),
         ('launcher = "slurm"\nslurm = 3', {}, "slurm of"),
         ('launcher = "slurm"\nslurm = 3', {"cpus": 1}, "slurm of"),
-        ('launcher = "pbs"', {}, "launcher of"),
+        ('launcher = "pbs"', {}, "'pbs' is none. There are: local, slurm, ray."),
+        ('launcher = ["slurm"]', {"cpus": 1}, "['slurm'] is none."),
         ("launcher =", {}, "is not valid TOML"),
         (
             'launcher = "slurm"',
@@ -121,11 +122,19 @@ def test_it_is_written_as_it_is_read(tmp_path):
         ('launcher = "slurm"', {"gpus": "two"}, "--gpus 'two': 'two' is no number of GPUs"),
         ('launcher = "slurm"\nslurm.memory = "x"', {"cpus": 1}, "slurm.memory of '"),
         ('launcher = "slurm"\nslurm.extra.output = "x"', {}, "'output' is set by ez itself"),
+        ('launcher = "slurm"\nslurm.extra.job_name = "x"', {}, "'job_name' is set by ez itself"),
         ('launcher = "slurm"\nslurm.partition = "x\\ny"', {}, "slurm.partition of '"),
         ('launcher = "slurm"\nslurm.setup = ["x\\ny"]', {}, "slurm.setup.0 of '"),
         ('launcher = "slurm"', {"time": "3"}, "is less than twice save_seconds"),
         ('launcher = "slurm"', {"time": "soon"}, "'soon' is no time of sbatch"),
         ("", {"partition": "gpu", "runs_per_gpu": 2}, "has no --partition. Add --launcher slurm"),
+        ('launcher = "ray"', {"partition": "gpu"}, "ray has no --partition. Add --launcher slurm"),
+        ('launcher = "ray"', {"gpus": "many"}, "--gpus 'many': "),
+        ('launcher = "ray"', {"gpus": "1.5"}, "0.0001 to 1 GPU or a whole number, not 1.5"),
+        ('launcher = "ray"', {"cpus": "0.00001"}, "not 1e-05"),
+        ('launcher = "ray"\nray.cpus = [1]', {}, "ray.cpus of '"),
+        ('launcher = "ray"\nray.resources.CPU = 1', {}, "'CPU' is none of the cluster's own"),
+        ('launcher = "ray"\nray.resources.a100 = -1', {}, "ray.resources.a100 of '"),
         ("[local]\nruns_per_gpu = 0", {}, "local.runs_per_gpu of '"),
     ],
 )
@@ -145,19 +154,21 @@ def test_a_study_brings_no_code_along(tmp_path):
         with pytest.raises(ConfigError, match="which only --cluster may give"):
             cluster_of(None, None, saved, {})
         assert cluster_of(None, tmp_path / "mine.toml", saved, {}) == cluster
-        assert cluster_of("local", None, saved, {}).launcher == "local"
+        assert cluster_of("local", None, saved, {}).name == "local"
+        assert cluster_of("ray", None, saved, {}).name == "ray"
     assert "module" not in cluster.to_toml()
 
 
 def test_the_number_of_jobs_is_remembered(tmp_path):
-    cluster = cluster_of("slurm", None, None, {}).with_parallel(7)
-    (tmp_path / "launcher.toml").write_text(cluster.to_toml())
-    assert cluster_of(None, None, tmp_path / "launcher.toml", {}).slurm.parallel == 7
-    assert Cluster().with_parallel(7) == Cluster()
+    place = cluster_of("slurm", None, None, {"runs_per_gpu": 3}).place.with_jobs(7)
+    (tmp_path / "launcher.toml").write_text(Cluster("slurm", place).to_toml())
+    found = cluster_of(None, None, tmp_path / "launcher.toml", {}).place
+    assert (found.parallel, found.runs_at_once) == (7, 21)
+    assert Cluster().place.with_jobs(7) == Cluster().place
 
 
 def test_runs_share_the_gpus_of_this_machine_too():
-    assert cluster_of(None, None, None, {"runs_per_gpu": 3}).local.runs_per_gpu == 3
+    assert cluster_of(None, None, None, {"runs_per_gpu": 3}).place.runs_per_gpu == 3
 
 
 @pytest.mark.parametrize(
@@ -165,7 +176,7 @@ def test_runs_share_the_gpus_of_this_machine_too():
 )
 def test_cores_of_a_job_are_shared_by_its_runs(gpus, runs_per_gpu, threads):
     asked = {"gpus": gpus, "runs_per_gpu": runs_per_gpu, "cpus": 8}
-    assert cluster_of("slurm", None, None, asked).threads == threads
+    assert cluster_of("slurm", None, None, asked).place.threads == threads
 
 
 def test_an_unknown_launcher_is_named():
@@ -187,17 +198,22 @@ def test_runs_start_one_thread_for_each_library_unless_told_otherwise(monkeypatc
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """Stand-ins for SLURM's programs, each printing what it is told or failing."""
+    """Stand-ins for SLURM's programs, each printing what it is told or failing.
+
+    A pair is an exit code and what goes to standard error, a triple has standard output besides.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(slurm, "PATIENCE", 1.0)
 
     def write(**said):
         for name in (*slurm.PROGRAMS, "sacct"):
             text = said.get(name)
             action = "exit 1" if text is None else f"cat <<'END'\n{text}\nEND"
             if isinstance(text, tuple):
-                action = f"echo '{text[1]}' >&2; exit {text[0]}"
+                code, err, out = (*text, "")[:3]
+                action = f"echo '{err}' >&2; echo '{out}'; exit {code}"
             (folder / name).write_text(f"#!/bin/sh\n{action}\n")
             (folder / name).chmod(0o755)
 
@@ -205,54 +221,76 @@ def programs(tmp_path, monkeypatch):
     return write
 
 
+FORGOTTEN = (1, "slurm_load_jobs error: Invalid job id specified")
+
+
 # As SLURM 22.05 with slurmdbd printed them, but for those of memory, preemption and the signal 53.
 @pytest.mark.parametrize(
-    ("said", "cause", "fault"),
+    ("rows", "cause", "fault"),
     [
-        ("COMPLETED|0:0|n1", "exit code 0", "run"),
-        ("FAILED|1:0|n1", "exit code 1", "run"),
-        ("FAILED|0:9|n1", "killed by SIGKILL", "run"),
-        ("FAILED|0:53|n1", "killed by signal 53", "run"),  # SLURM's own: no folder, no log
-        ("FAILED|?|n1", "failed", "run"),
-        ("CANCELLED by 1000|0:0|n1", "cancelled", "user"),
-        ("NODE_FAIL|0:0|n1\nTIMEOUT|0:0|n2", "timed out", "place"),  # requeued
-        ("NODE_FAIL|1:0|n1", "its node failed", "place"),
-        ("PREEMPTED|0:15|n1", "preempted", "place"),
-        ("OUT_OF_MEMORY|0:125|n1", "out of memory; ask for more with --memory", "run"),
-        ("REQUEUED|0:0|n1\nFAILED|4:0|n1", "exit code 4", "run"),
-        ("REQUEUED|0:0|n1\nCOMPLETED|0:0|n2", "exit code 0", "run"),
-        ("nonsense", slurm.GONE, "place"),
+        (["COMPLETED|0:0|n1"], "exit code 0", "run"),
+        (["FAILED|1:0|n1"], "exit code 1", "run"),
+        (["FAILED|0:9|n1"], "killed by SIGKILL", "run"),
+        (["FAILED|0:53|n1"], "killed by signal 53", "run"),  # SLURM's own: no folder, no log
+        (["FAILED|?|n1"], "failed", "run"),
+        (["CANCELLED by 1000|0:0|n1"], "cancelled", "user"),
+        (["NODE_FAIL|0:0|n1", "TIMEOUT|0:0|n2"], "timed out", "place"),  # requeued
+        (["NODE_FAIL|1:0|n1"], "its node failed", "place"),
+        (["PREEMPTED|0:15|n1"], "preempted", "place"),
+        (["OUT_OF_MEMORY|0:125|n1"], "out of memory; ask for more with --memory", "run"),
+        (["REQUEUED|0:0|n1", "FAILED|4:0|n1"], "exit code 4", "run"),
+        (["REQUEUED|0:0|n1", "COMPLETED|0:0|n2"], "exit code 0", "run"),
+        (["nonsense"], slurm.GONE, "place"),
     ],
 )
-def test_how_a_job_ended_is_read_from_the_accounts(programs, said, cause, fault):
-    programs(sacct=said, scontrol=(1, "slurm_load_jobs error: Invalid job id specified"))
-    assert verdict(describe("17_3"), None, ()) == (cause, fault)
+def test_how_a_job_ended_is_read_from_the_accounts(programs, rows, cause, fault):
+    programs(sacct="\n".join(f"17_3|ez|{row}" for row in rows), scontrol=FORGOTTEN)
+    assert verdict(describe(["17_3"]).get("17_3"), None, ()) == (cause, fault)
 
 
 def test_a_job_that_was_cancelled_in_the_queue_was_nowhere(programs):
-    said = "CANCELLED by 0|0:0|None assigned"
-    programs(sacct=said, scontrol=(1, "slurm_load_jobs error: Invalid job id specified"))
-    assert describe("17_3") == slurm.Job("CANCELLED", 0, "")
+    programs(sacct="17_3|ez|CANCELLED by 0|0:0|None assigned", scontrol=FORGOTTEN)
+    assert describe(["17_3"]) == {"17_3": slurm.Job("ez", "CANCELLED", 0, "")}
+
+
+def shown(job, entries, name="ez"):
+    """A line of `scontrol --oneliner show job`."""
+    array, _, task = job.partition("_")
+    names = f"ArrayJobId={array} ArrayTaskId={task} " if task else ""
+    return f"JobId={array} {names}JobName={name} {entries} ReqNodeList=(null)"
 
 
 def test_while_it_remembers_the_controller_is_believed(programs):
-    said = "JobId=20 ArrayJobId=17 JobState=TIMEOUT Reason=TimeLimit ExitCode=0:15 NodeList=n2"
-    programs(scontrol=said, sacct="RUNNING|0:0|n2")
-    assert describe("17_3") == slurm.Job("TIMEOUT", -15, "n2")
+    said = "JobState=TIMEOUT Reason=TimeLimit ExitCode=0:15 NodeList=n2"
+    programs(scontrol=shown("17_3", said), sacct="17_3|ez|RUNNING|0:0|n2")
+    assert describe(["17_3"]) == {"17_3": slurm.Job("ez", "TIMEOUT", -15, "n2")}
 
 
-def test_a_controller_that_does_not_answer_loses_no_job(programs):
-    programs(scontrol=(1, "Unable to contact slurm controller"))
-    with pytest.raises(EzError, match="Unable to contact slurm controller"):
-        describe("17_3")
+def test_of_an_array_the_controller_may_have_forgotten_some_tasks(programs):
+    """What it then prints of them goes to standard output (22.05)."""
+    said = shown("17_1", "JobState=RUNNING ExitCode=0:0 NodeList=n2")
+    programs(scontrol=said, sacct="17_0|ez|COMPLETED|0:0|n1")
+    found = {job: described.state for job, described in describe(["17_0", "17_1"]).items()}
+    assert found == {"17_0": "COMPLETED", "17_1": "RUNNING"}
+    for forgotten in ((1, "", "Job 17 not found"), FORGOTTEN):
+        programs(scontrol=forgotten, sacct=(1, "Slurm accounting storage is disabled"))
+        assert describe(["17_0"]) == {}
+
+
+@pytest.mark.parametrize("program", ["scontrol", "sacct"])
+def test_a_program_that_does_not_answer_loses_no_job(programs, program):
+    said = {"scontrol": FORGOTTEN, program: (1, "Unable to contact slurm controller")}
+    programs(**said)
+    with pytest.raises(EzError, match=f"`{program} .*Unable to contact slurm controller"):
+        describe(["17_3"])
 
 
 def test_a_node_that_kills_for_memory_says_so_in_the_log_only():
     said = ["slurmstepd: error: StepId=2.0 exceeded memory limit (6 > 5), being killed"]
-    failed = slurm.Job("FAILED", 137, "n1")
+    failed = slurm.Job("ez", "FAILED", 137, "n1")
     assert verdict(failed, None, said) == (slurm.OUT_OF_MEMORY, "run")
     assert verdict(failed, note(exit_code=-9), said) == (slurm.OUT_OF_MEMORY, "run")
-    assert verdict(slurm.Job("FAILED", 1, "n1"), None, ["memory is fine"])[0] == "exit code 1"
+    assert verdict(slurm.Job("ez", "FAILED", 1, "n1"), None, ["memory is fine"])[0] == "exit code 1"
 
 
 def note(**entries):
@@ -261,16 +299,32 @@ def note(**entries):
 
 
 def test_a_run_that_saved_in_a_job_that_failed_is_no_failure():
-    assert verdict(slurm.Job("FAILED", 1, "n1"), note(exit_code=75), ()) == (
+    assert verdict(slurm.Job("ez", "FAILED", 1, "n1"), note(exit_code=75), ()) == (
         "stopped, and saved",
         "place",
     )
-    assert verdict(slurm.Job("FAILED", 1, "n1"), note(exit_code=0), ()) == ("exit code 0", "run")
+    assert verdict(slurm.Job("ez", "FAILED", 1, "n1"), note(exit_code=0), ()) == (
+        "exit code 0",
+        "run",
+    )
+
+
+@pytest.mark.parametrize("state", ["TIMEOUT", "NODE_FAIL", "CANCELLED", "FAILED"])
+def test_a_run_that_failed_by_itself_does_not_share_the_fate_of_its_job(state):
+    job = slurm.Job("ez", state, 0, "n1")
+    assert verdict(job, note(exit_code=2), ()) == ("exit code 2", "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_run_that_was_stopped_before_it_listened_is_no_failure(number):
+    job = slurm.Job("ez", "FAILED", 1, "n1")
+    assert verdict(job, note(exit_code=-number), ()) == ("stopped early", "place")
+    assert verdict(job, note(exit_code=-signal.SIGKILL), ())[1] == "run"
 
 
 def test_a_run_that_got_no_further_in_its_time_is_not_tried_for_ever():
     stuck = note(exit_code=75, advanced=False)
-    assert verdict(slurm.Job("FAILED", 1, "n1"), stuck, ()) == (slurm.TOO_LITTLE_TIME, "run")
+    assert verdict(slurm.Job("ez", "FAILED", 1, "n1"), stuck, ()) == (slurm.TOO_LITTLE_TIME, "run")
 
 
 @pytest.fixture
@@ -321,6 +375,15 @@ def test_a_job_that_was_preempted_at_once_begins_anew(pack, tmp_path):
     pack.began = time.monotonic()
     assert pack.checkpoint().function.tasks == pack.tasks[:1]
     assert noted(tmp_path)["a"] == (75, True)
+
+
+def test_a_run_that_was_told_to_save_before_it_listened_begins_anew(pack, tmp_path):
+    child = pack.processes["a"]
+    child.send_signal(signal.SIGUSR2)
+    child.wait()
+    pack.began = time.monotonic()
+    assert pack.checkpoint().function.tasks == pack.tasks[:1]
+    assert noted(tmp_path)["a"] == (-signal.SIGUSR2, True)
 
 
 def test_a_signal_while_jobs_are_handed_over_comes_after_it():
@@ -379,8 +442,14 @@ def handed_over(tmp_path, programs):
     return launcher
 
 
+def all_shown(launcher, entries, name=None):
+    """What `scontrol` prints of these runs' jobs."""
+    lines = [shown(f"17_{number}", entries, name or launcher.name) for number in range(3)]
+    return "\n".join(lines)
+
+
 def test_what_the_queue_does_not_have_has_ended(handed_over, programs):
-    said = "JobState=TIMEOUT ExitCode=0:0 NodeList=n1"
+    said = all_shown(handed_over, "JobState=TIMEOUT ExitCode=0:0 NodeList=n1")
     programs(squeue="17_0|SPECIAL_EXIT\n17_1|COMPLETING\n99|RUNNING", scontrol=said)
     assert handed_over.states() == {"a": "queued", "b": "running", "c": "ended"}
     ending = handed_over.collect("c")
@@ -389,23 +458,84 @@ def test_what_the_queue_does_not_have_has_ended(handed_over, programs):
 
 
 def test_what_left_the_queue_a_moment_ago_has_not_ended_before_slurm_says_so(handed_over, programs):
-    programs(squeue="", scontrol="JobState=COMPLETING ExitCode=0:0 NodeList=n1")
+    said = "JobState=COMPLETING ExitCode=0:0 NodeList=n1"
+    programs(squeue="", scontrol=all_shown(handed_over, said))
     assert set(handed_over.states().values()) == {"running"}
+
+
+def test_jobs_of_another_user_are_seen_and_not_cancelled(handed_over, programs):
+    said = "JobState=PENDING ExitCode=0:0 NodeList="
+    programs(squeue="", scontrol=all_shown(handed_over, said))
+    assert set(handed_over.states().values()) == {"queued"}
+    assert handed_over.cancel(["a", "b"], at_once=False) == []
+
+
+def test_a_copied_ledger_names_nobody_elses_jobs(handed_over, programs):
+    said = "JobState=RUNNING ExitCode=0:0 NodeList=n1"
+    programs(squeue="", scontrol=all_shown(handed_over, said, name="ez-other"))
+    assert set(handed_over.states().values()) == {"ended"}
+    assert handed_over.collect("a").cause == slurm.GONE
+
+
+def test_a_job_that_ends_while_it_is_cancelled_is_no_error(handed_over, programs):
+    late = "scancel: error: Kill job error on job id 17_0: Job/step already completing or completed"
+    programs(squeue="17_0|RUNNING\n17_1|RUNNING", scancel=(1, late))
+    assert handed_over.cancel(["a", "b", "c"], at_once=False) == ["a", "b"]
+    programs(squeue="17_0|RUNNING", scancel=(1, "scancel: error: Access denied"))
+    with pytest.raises(EzError, match="Access denied"):
+        handed_over.cancel(["a"], at_once=False)
+
+
+def test_what_was_handed_over_before_sbatch_refused_is_said(tmp_path, programs, monkeypatch):
+    programs(scontrol="MaxArraySize = 2")
+
+    def submit(launcher, packs):
+        if launcher.ledger.exists():
+            raise EzError("SLURM did not take the jobs: too many.")
+        return ["17_0", "17_1"]
+
+    monkeypatch.setattr(SlurmLauncher, "_submit", submit)
+    launcher = SlurmLauncher(tmp_path / "jobs", SlurmSettings())
+    tasks = [Task(run, tmp_path / run, ("train",), tmp_path / f"{run}.log") for run in "abc"]
+    with pytest.raises(EzError, match="2 of 3 runs were handed over, then: SLURM did not take"):
+        launcher.submit(tasks)
+    programs(squeue="17_0|RUNNING\n17_1|RUNNING")
+    assert set(launcher.states()) == {"a", "b"}
+
+
+def test_a_queue_with_a_limit_is_not_given_more(tmp_path, programs):
+    settings = SlurmSettings(max_submitted=3, gpus="2", runs_per_gpu=2)
+    assert SlurmLauncher(tmp_path / "jobs", settings).slots == 12
+    assert SlurmLauncher(tmp_path / "jobs", SlurmSettings()).slots is None
+
+
+def test_slurm_is_missed_only_where_jobs_were_not_collected(handed_over, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="There is no 'sbatch' here"):
+        queue_of(handed_over.folder)
+    assert queue_of(handed_over.folder, besides=SlurmSettings()) is None
+    for number, run in enumerate("abc"):
+        line = {"run": run, "job": f"17_{number}", "submitted": "now", "collected": True}
+        append_line(handed_over.ledger, line)
+    assert queue_of(handed_over.folder) is None
 
 
 def test_a_run_that_was_handed_over_again_is_its_last_job(handed_over, programs):
     append_line(handed_over.ledger, {"run": "a", "job": "18", "submitted": "later"})
-    programs(squeue="18|RUNNING", scontrol="JobState=FAILED ExitCode=1:0 NodeList=n1")
+    said = all_shown(handed_over, "JobState=FAILED ExitCode=1:0 NodeList=n1")
+    programs(squeue="18|RUNNING", scontrol=said)
     assert handed_over.states()["a"] == "running"
     assert handed_over.overview()["a"] == ("18", "running", None)
 
 
 def test_what_a_run_said_itself_counts_for_its_own_job_only(handed_over, programs):
-    programs(squeue="", scontrol="JobState=FAILED ExitCode=1:0 NodeList=n1")
+    said = all_shown(handed_over, "JobState=FAILED ExitCode=1:0 NodeList=n1")
+    programs(squeue="", scontrol=said)
     for run, job in (("a", "17_0"), ("b", "16_1")):
         text = note(job=job, last_lines=["the fan is on fire"]).model_dump_json()
         (handed_over.folder / f"{run}.json").write_text(text)
     (handed_over.folder / "c.json").write_text('{"job": "17_2", "exit_code": 0')
+    assert set(handed_over.states().values()) == {"ended"}
     own, other, torn = (handed_over.collect(run) for run in "abc")
     assert (own.exit_code, own.seconds, own.last_lines) == (2, 5.0, ("the fan is on fire",))
     assert (other.exit_code, other.last_lines) == (torn.exit_code, torn.last_lines) == (1, ())
@@ -422,8 +552,7 @@ def test_a_ledger_cannot_name_options_or_files_elsewhere(handed_over, run, job):
         handed_over.states()
 
 
-def test_a_queue_that_does_not_answer_is_a_sentence(handed_over, programs, monkeypatch):
-    monkeypatch.setattr(slurm, "PATIENCE", 1.0)
+def test_a_queue_that_does_not_answer_is_a_sentence(handed_over, programs):
     programs(squeue=(1, "out of order"))
     with pytest.raises(EzError, match=r"`squeue .*` failed: out of order"):
         handed_over.states()

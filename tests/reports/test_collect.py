@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from ezcli.config import resolve, to_toml
 from ezcli.errors import ConfigError, EzError, ReportError
 from ezcli.reports.collect import collect, of_study, read_run, why_wrong
+from ezcli.reports.compare import scale_of
+from ezcli.reports.report import Choice, section
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 from tests.reports.helpers import evaluation, preset, raw, write_run, write_study
 
@@ -54,6 +56,19 @@ def test_a_run_is_its_final_evaluation(run):
     assert found.curve == ((5_000, -3.0), (100_000, 10.0))
     assert found.normalised(found.score) == pytest.approx(30.7 / 35.3)
     assert (found.preset, found.seconds, found.contract["frame_skip"]) == ("atari100k", 60.0, 4)
+
+
+def test_a_score_of_half_a_game_is_not_human_normalised(runs_dir, run):
+    """The evaluation says that a game was cut off before the benchmark's cap."""
+    write_run(runs_dir / "two", agent(seed=1), [10.0])
+    (both,), _ = collect(["one", "two"], runs_dir)
+    assert scale_of(both).kind == "normalised"
+    rewrite(run, [line | {"human_normalised": None} for line in lines_of(run)])
+    (cut,), _ = collect(["one", "two"], runs_dir)
+    assert cut.human_games == set()
+    assert scale_of(cut).kind == "raw"
+    said = section(cut, [], Choice()).notes
+    assert sum("pong: not human-normalised, since final games were cut off" in x for x in said) == 1
 
 
 def test_manual_evaluations_do_not_count(run):

@@ -1,64 +1,52 @@
-"""Which launcher, and what it asks for: from options, a file, or the study's last time."""
+"""Which place, and what is asked of it: from options, a file, or the study's last time."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, NamedTuple
 
 import tomli_w
-from pydantic import Field, ValidationError
+from pydantic import ValidationError, create_model
 
 from ezcli.config import read_toml
 from ezcli.errors import ConfigError, UnknownName
+from ezcli.experiments.launchers.local import LocalSettings
+from ezcli.experiments.launchers.protocol import Place, Queue
 from ezcli.experiments.launchers.ray import RaySettings
 from ezcli.experiments.launchers.slurm import SlurmSettings
 from ezcli.settings import Settings
 
-Name = Literal["local", "slurm", "ray"]
-NAMES: tuple[str, ...] = get_args(Name)
+# Every kind of place; another one is a file beside these, and a line here.
+PLACES: dict[str, type[Place]] = {
+    "local": LocalSettings,
+    "slurm": SlurmSettings,
+    "ray": RaySettings,
+}
+NAMES = tuple(PLACES)
 
 
-class LocalSettings(Settings):
-    """The table `[local]`: how this machine's devices are shared."""
+class Tables(Settings):
+    """A file for `--cluster`, beside its tables; also `launcher.toml` in a study."""
 
-    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # runs side by side on each device
+    launcher: str = "local"
+    needs_file: bool = False  # in a study: it was sent with settings that only a file may give
 
 
-class Cluster(Settings):
-    """A file for `--cluster`; also `launcher.toml` in a study that was sent somewhere."""
+class Cluster(NamedTuple):
+    """A place, by its name, and what is asked of it."""
 
-    launcher: Name = "local"
-    local: LocalSettings = LocalSettings()
-    slurm: SlurmSettings = SlurmSettings()
-    ray: RaySettings = RaySettings()
-    needs_file: bool = False  # in a study: it was sent with lines that only a file may give
-
-    @property
-    def has_gpus(self) -> bool | None:
-        """Whether runs there get a GPU; None if they run here."""
-        known = {"slurm": self.slurm.has_gpus, "ray": self.ray.has_gpus}
-        return known.get(self.launcher)
-
-    @property
-    def threads(self) -> int | None:
-        """Searches side by side in each run, by what it asks for; None if it runs here."""
-        shares = {"slurm": self.slurm.cpus // self.slurm.runs_per_job, "ray": int(self.ray.cpus)}
-        return max(1, shares[self.launcher]) if self.launcher in shares else None
-
-    def with_parallel(self, jobs: int | None) -> Self:
-        """The same with so many jobs of an array at a time, where there are arrays."""
-        if jobs is None or self.launcher != "slurm":
-            return self
-        return self.model_copy(update={"slurm": self.slurm.model_copy(update={"parallel": jobs})})
+    name: str = "local"
+    place: Place = LocalSettings()
+    needs_file: bool = False
 
     def to_toml(self) -> str:
-        """For `launcher.toml`: without lines of shell and options of sbatch.
+        """For `launcher.toml`: without lines of shell and options of programs.
 
         A study may come from somebody else, and what it says must not become code (SECURITY.md).
         """
-        tables = self.model_dump(mode="json", exclude_none=True)
-        kept = {"launcher": self.launcher, self.launcher: tables.get(self.launcher, {})}
-        taken = [kept[self.launcher].pop(key, None) for key in ("setup", "extra")]
-        return tomli_w.dumps({**kept, "needs_file": self.needs_file or any(taken)})
+        table = self.place.model_dump(mode="json", exclude_none=True)
+        taken = [table.pop(key, None) for key in self.place.only_by_file]
+        needs_file = self.needs_file or any(taken)
+        return tomli_w.dumps({"launcher": self.name, self.name: table, "needs_file": needs_file})
 
 
 def cluster_of(
@@ -79,27 +67,21 @@ def cluster_of(
         raise UnknownName("launcher", launcher, NAMES)
     source = file or (saved if saved and saved.is_file() else None)
     tables = read_toml(source) if source is not None else {}
-    if launcher is not None:
-        tables["launcher"] = launcher
-    name = tables.get("launcher", "local")
-    is_from_study = source is not None and file is None
-    if is_from_study and name != "local" and (tables.get("needs_file") or has_code(tables)):
+    found = tables.get("launcher", "local")
+    if not isinstance(found, str) or found not in NAMES:
         raise ConfigError(
-            f"The study was sent to {name} with `setup` or `extra`, which only --cluster may give.",
-            "Add --cluster FILE with them.",
+            f"launcher of {str(source)!r}: {found!r} is none.", f"There are: {', '.join(NAMES)}."
         )
+    name = tables["launcher"] = launcher or found
+    if source is not None and file is None:
+        refuse_code(tables, name, needs_file=name == found and bool(tables.get("needs_file")))
+    refuse_options(name, asked)
     if asked:
-        if name == "local" and not asked.keys() <= LocalSettings.model_fields.keys():
-            options = ", ".join(
-                f"--{key.replace('_', '-')}"
-                for key in asked
-                if key not in LocalSettings.model_fields
-            )
-            raise ConfigError(f"The launcher local has no {options}.", "Add --launcher slurm.")
         table = tables.setdefault(name, {})
         tables[name] = {**table, **asked} if isinstance(table, dict) else table
+    fields: dict[str, Any] = {key: (kind, kind()) for key, kind in PLACES.items()}
     try:
-        return Cluster.model_validate(tables)
+        whole = create_model("Tables", __base__=Tables, **fields).model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
         place = [str(part) for part in first["loc"]]
@@ -109,9 +91,60 @@ def cluster_of(
         else:
             where = " ".join(filter(None, [".".join(place), f"of {str(source)!r}" * bool(source)]))
         raise ConfigError(f"{where}: {what}.", "CLUSTERS.md lists what there is.") from error
+    return Cluster(name, getattr(whole, name), whole.needs_file)
 
 
-def has_code(tables: Mapping[str, Any]) -> bool:
-    """Whether a file holds lines of shell or options of sbatch."""
-    found = [table for table in tables.values() if isinstance(table, dict)]
-    return any(table.get("setup") or table.get("extra") for table in found)
+def refuse_options(name: str, asked: Mapping[str, Any]) -> None:
+    """Refuses options that the place knows nothing of.
+
+    Raises:
+      ConfigError: it names them.
+    """
+    unknown = [key for key in asked if key not in PLACES[name].model_fields]
+    if unknown:
+        options = ", ".join(f"--{key.replace('_', '-')}" for key in unknown)
+        others = [
+            other for other, kind in PLACES.items() if asked.keys() <= kind.model_fields.keys()
+        ]
+        raise ConfigError(
+            f"The launcher {name} has no {options}.",
+            f"Add --launcher {others[0]}." if others else "No launcher has all of these.",
+        )
+
+
+def refuse_code(tables: Mapping[str, Any], name: str, needs_file: bool) -> None:
+    """Refuses what a study may not bring along.
+
+    Raises:
+      ConfigError: it says how to give it.
+    """
+    table, only_by_file = tables.get(name), PLACES[name].only_by_file
+    has_code = isinstance(table, dict) and any(table.get(key) for key in only_by_file)
+    if needs_file or has_code:
+        names = " or ".join(f"`{key}`" for key in only_by_file)
+        raise ConfigError(
+            f"The study was sent to {name} with {names}, which only --cluster may give.",
+            "Add --cluster FILE with them.",
+        )
+
+
+def queue_of(jobs_dir: Path, besides: Place | None = None) -> Queue | None:
+    """The queue that runs were handed over to and not collected from; None if there is none.
+
+    Args:
+      jobs_dir: where places remember what they took.
+      besides: a place whose queue does not count.
+
+    Raises:
+      ConfigError: this is no machine of the cluster.
+    """
+    asked = (kind for kind in PLACES.values() if not isinstance(besides, kind))
+    queues = (kind.queue(jobs_dir) for kind in asked)
+    return next((queue for queue in queues if queue is not None), None)
+
+
+def under_way(queue: Queue | None) -> list[str]:
+    """The runs that are queued or running there."""
+    if queue is None:
+        return []
+    return [run for run, state in queue.states().items() if state != "ended"]

@@ -7,10 +7,33 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Annotated, ClassVar, NamedTuple
+
+from pydantic import Field
 
 from ezcli.experiments.launchers import protocol
-from ezcli.experiments.launchers.protocol import Ending, JobState, Task, environment, last_lines
+from ezcli.experiments.launchers.protocol import (
+    Ending,
+    JobState,
+    Place,
+    Task,
+    environment,
+    last_lines,
+)
+
+
+class LocalSettings(Place):
+    """The table `[local]`: how this machine's devices are shared."""
+
+    is_here: ClassVar[bool] = True
+
+    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # runs side by side on each device
+
+    def launcher(
+        self, jobs_dir: Path, slots: int | None = None, devices: Sequence[str] = ()
+    ) -> "LocalLauncher":
+        """Processes of this machine, one at a time if nothing is said."""
+        return LocalLauncher(slots or 1, devices)
 
 
 class Child(NamedTuple):
@@ -68,10 +91,11 @@ class LocalLauncher:
             for run, child in self.children.items()
         }
 
-    def cancel(self, runs: Sequence[str], at_once: bool) -> None:
+    def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
         """Sends a signal to each."""
         for run in runs:
             send(self.children[run].process, signal.SIGKILL if at_once else signal.SIGTERM)
+        return list(runs)
 
     def collect(self, run: str) -> Ending:
         """How the process of a run ended."""

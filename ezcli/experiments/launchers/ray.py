@@ -18,14 +18,15 @@ import tempfile
 import time
 import uuid
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ezcli.errors import ConfigError
+from ezcli.errors import Busy, ConfigError, EzError
 from ezcli.experiments.launchers.local import ending
 from ezcli.experiments.launchers.protocol import (
     JOBS,
@@ -33,29 +34,75 @@ from ezcli.experiments.launchers.protocol import (
     Ending,
     Fault,
     JobState,
+    Place,
     Task,
     environment,
     last_lines,
 )
-from ezcli.settings import Settings
+from ezcli.runs.folder import RunFolder
 
+SMALLEST = 0.0001  # share of a resource, by Ray's documentation
+LOCK = ".lock"  # of a run's folder
 PACKING_TRIES = 20  # a run may change while its folder is packed
 
 
-class RaySettings(Settings):
+def number(value: object) -> object:
+    """A number, of an option's text or a whole one of a file; anything else stays."""
+    try:
+        return float(value) if isinstance(value, str | int) else value
+    except ValueError:
+        return value
+
+
+Amount = Annotated[float, BeforeValidator(number), Field(ge=0)]
+
+
+class RaySettings(Place):
     """The table `[ray]`: where the cluster is, and what a run asks for."""
 
     address: str = "auto"  # of the cluster; auto: the one that this machine is part of
-    cpus: Annotated[float, BeforeValidator(float), Field(ge=0)] = 1.0
-    gpus: Annotated[float, BeforeValidator(float), Field(ge=0)] = 1.0
+    cpus: Amount = 1.0
+    gpus: Amount = 1.0
     runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # each then asks for its share of `gpus`
-    resources: dict[str, float] = Field(default={})  # the cluster's own kinds
+    resources: dict[str, Amount] = Field(default={})  # the cluster's own kinds
     bring_back_minutes: Annotated[float, Field(gt=0)] = 10.0  # where nodes do not see our files
 
     @property
     def has_gpus(self) -> bool:
         """Whether a run gets any."""
         return self.gpus > 0
+
+    @property
+    def threads(self) -> int:
+        """The cores that a run asks for."""
+        return max(1, int(self.cpus))
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """What Ray sets aside for a run, by kind."""
+        return {"CPU": self.cpus, "GPU": self.gpus / self.runs_per_gpu, **self.resources}
+
+    @field_validator("resources")
+    @classmethod
+    def _are_not_ours(cls, resources: dict[str, float]) -> dict[str, float]:
+        for name in sorted(resources.keys() & {"CPU", "GPU", "memory", "object_store_memory"}):
+            raise ValueError(f"{name!r} is none of the cluster's own; there are cpus and gpus")
+        return resources
+
+    @model_validator(mode="after")
+    def _can_be_set_aside(self) -> "RaySettings":
+        for name, amount in self.needs.items():
+            if 0 < amount < SMALLEST or (amount > 1 and amount != int(amount)):
+                raise ValueError(
+                    f"Ray gives a run {SMALLEST:g} to 1 {name} or a whole number, not {amount:g}"
+                )
+        return self
+
+    def launcher(
+        self, jobs_dir: Path, slots: int | None = None, devices: Sequence[str] = ()
+    ) -> "RayLauncher":
+        """The cluster."""
+        return RayLauncher(jobs_dir, self, slots)
 
 
 class Sent(NamedTuple):
@@ -90,9 +137,12 @@ class RayLauncher:
         )
         options = {"num_cpus": 0, "scheduling_strategy": beside_us}
         self.home = self.ray.remote(**options)(Home).remote(str(Path.cwd()))
-        share = settings.gpus / settings.runs_per_gpu
+        needs = settings.needs
         self.train = self.ray.remote(
-            num_cpus=settings.cpus, num_gpus=share, resources=settings.resources, max_retries=0
+            num_cpus=needs["CPU"],
+            num_gpus=needs["GPU"],
+            resources=settings.resources,
+            max_retries=0,
         )(train)
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
@@ -113,23 +163,37 @@ class RayLauncher:
             return {}
         references = [sent.reference for sent in self.sent.values()]
         ended, _ = self.ray.wait(references, num_returns=len(references), timeout=0)
-        begun = self.ray.get(self.home.begun.remote())
+        begun = self._at_home("begun")
         return {
             run: "ended" if sent.reference in ended else "running" if run in begun else "queued"
             for run, sent in self.sent.items()
         }
 
-    def cancel(self, runs: Sequence[str], at_once: bool) -> None:
+    def _at_home(self, what: str, *arguments: Any) -> Any:
+        """What the home of the runs answers.
+
+        Raises:
+          EzError: it is gone, and the cluster with it.
+        """
+        try:
+            return self.ray.get(getattr(self.home, what).remote(*arguments))
+        except self.ray.exceptions.RayError as error:
+            said = " ".join(last_lines(str(error))[:1])
+            raise EzError(
+                f"The Ray cluster was lost: {said}", "The same command goes on once it is back."
+            ) from error
+
+    def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
         """Interrupts tasks, which let their runs save; or kills them."""
         for run in runs:
             self.ray.cancel(self.sent[run].reference, force=at_once)
+        return list(runs)
 
     def collect(self, run: str) -> Ending:
         """What the task returned, or why it could not."""
         exceptions = self.ray.exceptions
         sent = self.sent.pop(run)
         fault: Fault = "run"
-        where = self.ray.get(self.home.forget.remote(run))
         try:
             code, lines = self.ray.get(sent.reference)
         except exceptions.TaskCancelledError:
@@ -144,16 +208,17 @@ class RayLauncher:
             code, cause, fault, lines = None, "its task failed", "run", last_lines(str(error))
         else:
             cause = ending(code)
+        where = self._at_home("forget", run)
         return Ending(code, cause, fault, lines, sent.started, time.monotonic() - sent.began, where)
 
     def close(self) -> None:
         """Lets every run save, waits for that, and leaves the cluster."""
-        left = list(self.sent)
-        self.cancel(left, at_once=False)
-        for run in left:
-            self.collect(run)
-        self.mark.unlink(missing_ok=True)
-        self.ray.shutdown()
+        try:
+            for run in self.cancel(list(self.sent), at_once=False):
+                self.collect(run)
+        finally:
+            self.mark.unlink(missing_ok=True)
+            self.ray.shutdown()
 
 
 def connect(settings: RaySettings) -> Any:
@@ -173,21 +238,21 @@ def connect(settings: RaySettings) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the cluster
     try:
         ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:  # nobody answers; that is no address
         raise ConfigError(
             f"There is no Ray cluster at {settings.address!r}.",
             "Start one with `ray start --head`, or set ray.address in a file for --cluster.",
         ) from error
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    needed = {"CPU": settings.cpus, "GPU": settings.gpus / settings.runs_per_gpu}
-    for kind, amount in {**needed, **settings.resources}.items():
-        if amount > total.get(kind, 0):
-            ray.shutdown()
-            raise ConfigError(
-                f"A run asks for {amount:g} {kind}, and the whole cluster has "
-                f"{total.get(kind, 0):g}.",
-                "Ask for less: --gpus, --cpus, --runs-per-gpu.",
-            )
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    needs = {kind: amount for kind, amount in settings.needs.items() if amount}
+    if not any(all(node.get(kind, 0) >= needs[kind] for kind in needs) for node in nodes):
+        ray.shutdown()
+        asked = ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
+        most = ", ".join(f"{max(node.get(kind, 0) for node in nodes):g} {kind}" for kind in needs)
+        raise ConfigError(
+            f"A run asks for {asked}, and no node of the cluster has that (at most {most}).",
+            "Ask for less: --gpus, --cpus, --runs-per-gpu.",
+        )
     return ray
 
 
@@ -201,6 +266,7 @@ class Home:
     def __init__(self, cwd: str) -> None:
         os.chdir(cwd)
         self.places: dict[str, str] = {}
+        self.locks: dict[str, tuple[str, ExitStack]] = {}  # by run: its folder, and what holds it
 
     def begin(self, run: str, where: str) -> None:
         """A task says that it trains."""
@@ -211,8 +277,34 @@ class Home:
         return list(self.places)
 
     def forget(self, run: str) -> str | None:
-        """Where the task was that has ended."""
+        """Where the task was that has ended; its run is free for others."""
+        self.let_go(run)
         return self.places.pop(run, None)
+
+    def hold(self, run: str, path: str) -> str | None:
+        """Holds the lock of a run that trains where its folder cannot be seen from here.
+
+        Returns:
+          Who else has it, as a sentence; None if we have it now.
+        """
+        stack = ExitStack()
+        try:
+            stack.enter_context(RunFolder(Path(path)).lock())
+        except Busy as error:
+            return error.message
+        self.locks[run] = (path, stack)
+        return None
+
+    def let_go(self, run: str) -> None:
+        """Lets go of a run's lock, and of its folder if nothing ever came back to it."""
+        if run not in self.locks:
+            return
+        path, stack = self.locks.pop(run)
+        stack.close()
+        if [file.name for file in Path(path).iterdir()] == [LOCK]:
+            (Path(path) / LOCK).unlink()
+            with suppress(OSError):  # somebody begins there
+                Path(path).rmdir()
 
     def fetch(self, paths: Sequence[str]) -> bytes:
         """Files and folders, packed."""
@@ -223,13 +315,26 @@ class Home:
         with Path(log).open("ab") as handle:
             handle.write(content)
 
-    def store(self, packed: bytes, run: str) -> None:
-        """Puts a run's folder in the place of what is there."""
-        folder = Path(run)
+    def store(self, packed: bytes, run: str, goes_on: bool) -> str | None:
+        """Puts a run's folder in the place of what is there, whose lock goes with it.
+
+        Args:
+          packed: the folder.
+          run: its name.
+          goes_on: whether the run trains on, so that the lock is to be held again.
+
+        Returns:
+          As `hold`: another process may have taken the run in between.
+        """
+        path, stack = self.locks[run]
+        folder = Path(path)
         draft = folder.with_name(f".incoming-{folder.name}")
         shutil.rmtree(draft, ignore_errors=True)
         unpack(packed, draft)
+        del self.locks[run]
+        stack.close()
         replace(draft, folder)
+        return self.hold(run, path) if goes_on else None
 
 
 def train(
@@ -261,6 +366,9 @@ def train(
 def away(task: Task, settings: RaySettings, home: Any, ray: Any) -> tuple[int, tuple[str, ...]]:
     """Trains in a folder of this machine, and brings the run's folder back again and again."""
     run, here = task.folder, Path("runs") / task.folder.name
+    other = ray.get(home.hold.remote(task.run, str(run)))
+    if other is not None:
+        return Busy.exit_code, (other,)
     unpack(ray.get(home.fetch.remote([str(run)])), here.parent)
     changed = {str(run.parent): str(here.parent), str(run): str(here)}
     if "--preset" in task.arguments:
@@ -269,22 +377,34 @@ def away(task: Task, settings: RaySettings, home: Any, ray: Any) -> tuple[int, t
         changed[preset] = str(Path("preset") / Path(preset).name)
     arguments = [changed.get(argument, argument) for argument in task.arguments]
 
-    def bring_back() -> None:
+    def bring_back(goes_on: bool = True) -> None:
         if here.exists():
-            ray.get(home.store.remote(pack([here]), str(run)))
+            other = ray.get(home.store.remote(pack([here]), task.run, goes_on))
+            if other is not None:
+                raise Busy(other)
 
     own = task._replace(log=Path("log"))
     try:
-        return execute(own, arguments, bring_back, 60 * settings.bring_back_minutes)
+        found = execute(own, arguments, bring_back, 60 * settings.bring_back_minutes)
+    except Busy as error:
+        return Busy.exit_code, (error.message,)
+    else:
+        bring_back(goes_on=False)
+        return found
     finally:
-        bring_back()
         ray.get(home.add.remote(Path("log").read_bytes(), str(task.log)))
 
 
 def execute(
-    task: Task, arguments: Sequence[str], now_and_then: Any, seconds: float | None
+    task: Task,
+    arguments: Sequence[str],
+    now_and_then: Callable[[], None],
+    seconds: float | None,
 ) -> tuple[int, tuple[str, ...]]:
-    """Runs `ez` and waits for it; an interrupt of the task lets it save."""
+    """Runs `ez` and waits for it; an interrupt of the task lets it save.
+
+    What is done now and then may fail with an OSError: there is a next time.
+    """
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with task.log.open("ab") as log:
         start = log.tell()
@@ -302,7 +422,8 @@ def execute(
         while process.poll() is None:
             time.sleep(0.2)
             if due is not None and seconds is not None and time.monotonic() >= due:
-                now_and_then()
+                with suppress(OSError):
+                    now_and_then()
                 due = time.monotonic() + seconds
     except BaseException as error:  # whatever it is, nothing trains on in a folder that goes
         process.send_signal(signal.SIGTERM)

@@ -20,10 +20,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -35,6 +35,7 @@ from ezcli.experiments.launchers.protocol import (
     Ending,
     Fault,
     JobState,
+    Place,
     Task,
     environment,
     last_lines,
@@ -71,13 +72,22 @@ TIMEOUTS = 10_000  # times that a job may run out of time and go on
 LARGEST_ARRAY = 1001  # where SLURM does not say; its own default
 PROGRAMS = ("sbatch", "scancel", "scontrol", "squeue", "srun")
 OURS = ("array", "chdir", "error", "job-name", "open-mode", "output", "requeue", "signal")
+# Signals before the time is up, and what a run ends with that had not begun to listen for them.
+EARLY_ENDS = {-signal.SIGTERM, -signal.SIGUSR1, -signal.SIGUSR2}
+STOPPED = SAVED | EARLY_ENDS
+# How SLURM's programs say that there is no such thing, and so no reason to ask again.
+NO_SUCH_JOB = re.compile(r"Invalid job id|Job \S+ not found")
+NO_ACCOUNTS = re.compile(r"accounting storage is disabled", re.IGNORECASE)
+ENDED_ALREADY = re.compile(r"already completing or completed|Invalid job id")
 
 # What goes into a script: no line may end early.
 Text = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$")]
 
 
-class SlurmSettings(Settings):
+class SlurmSettings(Place):
     """The table `[slurm]`: what every job asks for."""
+
+    only_by_file: ClassVar[tuple[str, ...]] = ("setup", "extra")
 
     partition: Text | None = None
     account: Text | None = None
@@ -88,6 +98,7 @@ class SlurmSettings(Settings):
     memory: str = "16G"
     time: str = "12:00:00"
     parallel: Annotated[int, Field(ge=1)] | None = None  # jobs of one array at the same time
+    max_submitted: Annotated[int, Field(ge=1)] | None = None  # jobs in the queue at the same time
     runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # in one job; without a GPU, runs of a job
     save_seconds: Annotated[int, Field(ge=10)] = 120  # before time is up, to save in
     setup: tuple[Text, ...] = Field(default=(), strict=False)  # shell lines before the run
@@ -107,6 +118,31 @@ class SlurmSettings(Settings):
     def runs_per_job(self) -> int:
         """Runs that a job trains side by side."""
         return self.runs_per_gpu * max(1, self.num_gpus)
+
+    @property
+    def threads(self) -> int:
+        """A run's share of the cores of its job."""
+        return max(1, self.cpus // self.runs_per_job)
+
+    @property
+    def runs_at_once(self) -> int | None:
+        """What the jobs of one array hold."""
+        return self.parallel and self.parallel * self.runs_per_job
+
+    def with_jobs(self, jobs: int) -> Self:
+        """The same with so many jobs of an array at a time."""
+        return self.model_copy(update={"parallel": jobs})
+
+    def launcher(
+        self, jobs_dir: Path, slots: int | None = None, devices: Sequence[str] = ()
+    ) -> "SlurmLauncher":
+        """The queue, whatever the number of slots: arrays keep to `parallel`."""
+        return SlurmLauncher(jobs_dir, self)
+
+    @classmethod
+    def queue(cls, jobs_dir: Path) -> "SlurmLauncher | None":
+        """The queue with the jobs of a ledger; SLURM is asked for only if there are any."""
+        return SlurmLauncher(jobs_dir, cls()) if uncollected(jobs_dir / LEDGER) else None
 
     @field_validator("gpus")
     @classmethod
@@ -131,7 +167,7 @@ class SlurmSettings(Settings):
     @field_validator("extra")
     @classmethod
     def _is_not_ours(cls, extra: dict[str, str]) -> dict[str, str]:
-        taken = [name for name in extra if name in OURS]
+        taken = [name for name in extra if name.replace("_", "-") in OURS]
         if taken:
             raise ValueError(f"{taken[0]!r} is set by ez itself")
         return extra
@@ -193,9 +229,26 @@ class Note(Settings):
     advanced: bool = True  # whether it saved anything new before its time was up
 
 
+def uncollected(ledger: Path) -> dict[str, Line]:
+    """The last line of a ledger on each run that is not collected.
+
+    Raises:
+      RunError: the ledger is damaged.
+    """
+    known: dict[str, Line] = {}
+    for entry in read_lines(ledger):
+        try:
+            line = Line.model_validate(entry)
+        except ValidationError as error:
+            raise damaged(ledger, error.errors()[0]["msg"]) from error
+        known[line.run] = line
+    return {run: line for run, line in known.items() if not line.collected}
+
+
 class Job(NamedTuple):
     """A job as SLURM describes it."""
 
+    name: str
     state: str  # in SLURM's words, such as RUNNING
     exit_code: int | None
     where: str  # names of nodes
@@ -220,7 +273,6 @@ class SlurmLauncher:
 
     outlives = True
     poll_seconds = 20.0
-    slots = None  # the queue takes everything
 
     def __init__(self, folder: Path, settings: SlurmSettings) -> None:
         self.folder, self.settings = folder.absolute(), settings
@@ -231,6 +283,13 @@ class SlurmLauncher:
         require_slurm()
         if self.ledger.is_symlink() or self.folder.is_symlink():
             refuse_links(self.folder)
+
+    @property
+    def slots(self) -> int | None:
+        """The queue takes everything, unless told that it does not."""
+        return self.settings.max_submitted and (
+            self.settings.max_submitted * self.settings.runs_per_job
+        )
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
         """Hands over all tasks in arrays, as many in each job as its GPUs hold."""
@@ -246,7 +305,13 @@ class SlurmLauncher:
             some = packs[start : start + largest]
             with unsignalled():  # else there would be jobs that no ledger knows
                 seconds = 60.0 * minutes_of(self.settings.time) - self.settings.save_seconds
-                jobs = self._submit([Pack(pack, self.folder, Path.cwd(), seconds) for pack in some])
+                try:
+                    jobs = self._submit(
+                        [Pack(pack, self.folder, Path.cwd(), seconds) for pack in some]
+                    )
+                except EzError as error:
+                    before = f"{len(places)} of {len(tasks)} runs were handed over, then: "
+                    raise EzError(before * bool(places) + error.message, error.hint) from error
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 sent = [
                     (task.run, job) for job, pack in zip(jobs, some, strict=True) for task in pack
@@ -285,61 +350,68 @@ class SlurmLauncher:
             said = [line for line in last_lines(str(error)) if "sbatch" in line]
             raise EzError(
                 f"SLURM did not take the jobs: {' '.join(said) or error}",
-                "`sinfo` lists the partitions; the options of `ez ablate --help` choose others.",
+                "`sinfo` lists the partitions; the options of `ez ablate --help` choose others; "
+                "slurm.max_submitted keeps to a limit of jobs.",
             ) from error
         return [job.job_id for job in jobs]
 
     def states(self) -> Mapping[str, JobState]:
         """As the queue has them; what it does not have has ended, if SLURM says so."""
-        return self._states(self._known())
+        return self._states(uncollected(self.ledger))
 
     def _states(self, known: "Mapping[str, Line]") -> dict[str, JobState]:
         if not known:
             return {}
         queue = queued(self.name)
-        return {run: self._state(line.job, queue) for run, line in known.items()}
+        for job in queue:
+            self.ends.pop(job, None)
+        unknown = {line.job for line in known.values()} - queue.keys() - self.ends.keys()
+        found = describe(unknown)
+        return {run: self._state(line.job, queue, found) for run, line in known.items()}
 
     def overview(self) -> "Mapping[str, tuple[str, JobState, Ending | None]]":
         """Job and state of each run that was not collected, and how it ended if it did."""
-        known = self._known()
+        known = uncollected(self.ledger)
         return {
             run: (known[run].job, state, self._fate(known[run]) if state == "ended" else None)
             for run, state in self._states(known).items()
         }
 
-    def _state(self, job: str, queue: Mapping[str, str]) -> JobState:
+    def _state(self, job: str, queue: Mapping[str, str], found: Mapping[str, Job]) -> JobState:
         if job in queue:
-            self.ends.pop(job, None)
             return "running" if queue[job] in RUNNING else "queued"
         if job not in self.ends:
-            found = describe(job)
-            if found is not None and not found.has_ended:  # the accounts lag behind
-                return "running"
-            self.ends[job] = found
+            described = found.get(job)
+            if described is not None and described.name != self.name:  # of a ledger that was copied
+                described = None
+            if described is not None and not described.has_ended:  # another user's
+                return "running" if described.state in RUNNING else "queued"
+            self.ends[job] = described
         return "ended"
 
-    def cancel(self, runs: Sequence[str], at_once: bool) -> None:
+    def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
         """`scancel`: SIGTERM to the runs of these jobs, and SIGKILL after SLURM's KillWait.
 
         There is no faster way: SLURM makes the same of a SIGKILL for a whole job.
         """
-        jobs = {line.job for run, line in self._known().items() if run in runs}
         queue = queued(self.name)
-        # scancel fails for all if one is about to end.
-        names = sorted(job for job in jobs & queue.keys() if queue[job] != "COMPLETING")
+        known = uncollected(self.ledger)
+        told = [run for run in runs if run in known and known[run].job in queue]
+        names = sorted({known[run].job for run in told})
         if names:
-            ask(["scancel", f"--name={self.name}", *names])
+            ask(["scancel", f"--name={self.name}", *names], vain=ENDED_ALREADY)
+        return told
 
     def collect(self, run: str) -> Ending:
         """What SLURM says of the job, or else the run's own process."""
-        line = self._known()[run]
+        line = uncollected(self.ledger)[run]
         found = self._fate(line)
         append_lines(self.ledger, [line.model_copy(update={"collected": True}).model_dump()])
         return found
 
     def _fate(self, line: Line) -> Ending:
         """How the job of a line ended."""
-        job = self.ends[line.job] if line.job in self.ends else describe(line.job)
+        job = self.ends[line.job]
         note, said = self._note(line.run, line.job), self._said(line.job)
         cause, fault = verdict(job, note, said)
         where = " on ".join(part for part in (line.job, job.where if job else "") if part)
@@ -351,21 +423,6 @@ class SlurmLauncher:
 
     def close(self) -> None:
         """Nothing: the jobs go on."""
-
-    def _known(self) -> dict[str, Line]:
-        """The last line of the ledger on each run that is not collected.
-
-        Raises:
-          RunError: the ledger is damaged.
-        """
-        known: dict[str, Line] = {}
-        for entry in read_lines(self.ledger):
-            try:
-                line = Line.model_validate(entry)
-            except ValidationError as error:
-                raise damaged(self.ledger, error.errors()[0]["msg"]) from error
-            known[line.run] = line
-        return {run: line for run, line in known.items() if not line.collected}
 
     def _note(self, run: str, job: str) -> Note | None:
         """What the job wrote about the run's end; None if it could not, or not readably."""
@@ -401,18 +458,21 @@ def verdict(job: Job | None, note: Note | None, said: Sequence[str]) -> tuple[st
     """
     code = note.exit_code if note is not None else job.exit_code if job is not None else None
     state = job.state if job is not None else None
+    lacked_memory = state == "OUT_OF_MEMORY" or any(TOO_MUCH_MEMORY.search(line) for line in said)
     if note is not None and note.exit_code == 0:
         return ending(0), "run"
+    if note is not None and note.exit_code > 0 and note.exit_code not in SAVED:
+        return OUT_OF_MEMORY if lacked_memory else ending(note.exit_code), "run"
     if state == "CANCELLED":
         return "cancelled", "user"
     if note is not None and not note.advanced:
         return TOO_LITTLE_TIME, "run"
     if state in LOSSES:
         return LOSSES[state], "place"
-    if state == "OUT_OF_MEMORY" or any(TOO_MUCH_MEMORY.search(line) for line in said):
+    if lacked_memory:
         return OUT_OF_MEMORY, "run"
-    if note is not None and note.exit_code in SAVED:
-        return "stopped, and saved", "place"
+    if note is not None and note.exit_code in STOPPED:
+        return "stopped, and saved" if note.exit_code in SAVED else "stopped early", "place"
     if state is None:
         return (ending(code), "run") if code is not None else (GONE, "place")
     return (ending(code) if code is not None else state.lower()), "run"
@@ -449,7 +509,7 @@ class Pack:
         os.chdir(self.cwd)  # wherever the lines of `setup` went
         time_is_up = signal.Signals[f"SIG{SlurmJobEnvironment.USR_SIG}"]
         requeue = signal.getsignal(time_is_up)  # submitit's, which calls `checkpoint`
-        for number in (signal.SIGTERM, time_is_up):
+        for number in (signal.SIGTERM, signal.SIGUSR1, time_is_up):
             signal.signal(number, lambda number, _frame: self.signals.append(number))
         self.began, self.started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         for task in self.tasks:
@@ -475,11 +535,11 @@ class Pack:
         from submitit.helpers import DelayedSubmission
 
         codes = self._save()
-        left = [task for task in self.tasks if codes.get(task.run) in (*SAVED, None)]
+        left = [task for task in self.tasks if codes.get(task.run) in (*STOPPED, None)]
         had_time = time.monotonic() - self.began > self.seconds / 2  # else it was preempted
         advanced = any(checkpoints(task.folder) != self.saved[task.run] for task in left)
         for run, code in codes.items():
-            self._note(run, code, advanced or code not in SAVED or not had_time)
+            self._note(run, code, advanced or code not in STOPPED or not had_time)
         if had_time and not advanced:
             raise RuntimeError(TOO_LITTLE_TIME)
         return DelayedSubmission(Pack(left, self.folder, self.cwd, self.seconds))
@@ -507,8 +567,8 @@ class Pack:
                     self._note(run, code)
             while self.signals:
                 number = self.signals.pop(0)
-                if number == time_is_up:
-                    requeue(number, None)  # which ends this process
+                if number != signal.SIGTERM:
+                    requeue(time_is_up, None)  # which ends this process
                 self._tell(signal.SIGTERM)
             time.sleep(0.2)
         return codes
@@ -610,19 +670,19 @@ def unsignalled() -> Iterator[None]:
             signal.raise_signal(late)
 
 
-def ask(command: Sequence[str], patience: float = 0.0) -> str:
-    """What a program of SLURM answers.
+def ask(command: Sequence[str], vain: re.Pattern[str] | None = None) -> str:
+    """What a program of SLURM answers. If it fails, it is asked again for some time.
 
     Args:
       command: the program and its arguments.
-      patience: seconds for which it is asked again when it fails.
+      vain: how it says that there is no such thing; the answer is then empty, at once.
 
     Raises:
       NoAnswer: it fails or does not answer.
     """
     # Settings of a user's shell would change what is listed.
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
-    deadline = time.monotonic() + patience
+    rest = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             done = subprocess.run(
@@ -631,7 +691,7 @@ def ask(command: Sequence[str], patience: float = 0.0) -> str:
                 text=True,
                 timeout=PATIENCE,
                 check=False,
-                env=kept,
+                env=rest,
                 start_new_session=True,  # a Ctrl-C is for us
             )
         except FileNotFoundError as error:
@@ -641,10 +701,13 @@ def ask(command: Sequence[str], patience: float = 0.0) -> str:
         else:
             if done.returncode == 0:
                 return done.stdout
-            failed = f"failed: {(last_lines(done.stderr) or ('no word',))[-1]}"
+            said = last_lines(done.stderr) or last_lines(done.stdout) or ("no word",)
+            if vain is not None and all(vain.search(line) for line in said):
+                return ""
+            failed = f"failed: {said[-1]}"
         if time.monotonic() >= deadline:
             raise NoAnswer(f"`{shlex.join(command)}` {failed}", "Try again later.")
-        time.sleep(min(5.0, patience))
+        time.sleep(min(5.0, PATIENCE))
 
 
 class NoAnswer(EzError):
@@ -654,43 +717,62 @@ class NoAnswer(EzError):
 def queued(name: str) -> dict[str, str]:
     """State by job, of this user's jobs of that name that have not ended."""
     command = ["squeue", "--me", f"--name={name}", "--noheader", "--array", "--format=%i|%T"]
-    lines = ask(command, PATIENCE).splitlines()
+    lines = ask(command).splitlines()
     return dict(line.strip().split("|", 1) for line in lines if "|" in line)
 
 
 def largest_array() -> int:
     """Jobs that one array may have."""
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"], PATIENCE))
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]))
     return max(1, int(found[1]) if found else LARGEST_ARRAY)
 
 
-def describe(job: str) -> Job | None:
-    """A job that is not in the queue; None if SLURM does not know it any more.
+def describe(jobs: Iterable[str]) -> dict[str, Job]:
+    """Jobs that are not in the queue, as far as SLURM still knows them.
 
-    The controller remembers for some minutes; the accounts, where any are kept, for ever.
+    The controller remembers each for some minutes; the accounts, where any are kept, for ever.
 
     Raises:
-      NoAnswer: neither answers.
+      NoAnswer: one of the two does not answer.
     """
-    try:
-        answer = ask(["scontrol", "--oneliner", "show", "job", job])
-    except NoAnswer as error:
-        if "Invalid job id" not in error.message:
-            raise
-    else:
-        found = dict(re.findall(r"(\w+)=(\S*)", answer))
-        if "JobState" in found:
-            where = found.get("NodeList", "").replace("(null)", "")
-            return Job(found["JobState"], exit_code(found.get("ExitCode", "")), where)
-    try:
-        answer = ask(["sacct", "-n", "-P", "-X", "-D", "-j", job, "-o", "State,ExitCode,NodeList"])
-    except NoAnswer:  # no accounts are kept here
-        return None
-    rows = [line.split("|") for line in answer.splitlines() if line.count("|") == 2]
-    if not rows:
-        return None
-    state, code, where = rows[-1]  # the last of its starts
-    return Job(state.partition(" ")[0], exit_code(code), where.replace("None assigned", ""))
+    wanted = set(jobs)
+    found: dict[str, Job] = {}
+    for array in sorted({job.partition("_")[0] for job in wanted}):
+        answer = ask(["scontrol", "--oneliner", "show", "job", array], vain=NO_SUCH_JOB)
+        found |= remembered(answer)
+    forgotten = sorted(wanted - found.keys())
+    if forgotten and shutil.which("sacct") is not None:
+        arrays = ",".join(sorted({job.partition("_")[0] for job in forgotten}))
+        columns = "JobID,JobName,State,ExitCode,NodeList"
+        command = ["sacct", "-n", "-P", "-X", "-D", "-j", arrays, "-o", columns]
+        found = accounted(ask(command, vain=NO_ACCOUNTS)) | found
+    return {job: found[job] for job in wanted & found.keys()}
+
+
+def remembered(answer: str) -> dict[str, Job]:
+    """Jobs by name in what `scontrol --oneliner show job` prints."""
+    found = {}
+    for line in answer.splitlines():
+        entries = dict(re.findall(r"(\w+)=(\S*)", line))
+        if "JobState" in entries:
+            array, task = entries.get("ArrayJobId"), entries.get("ArrayTaskId")
+            where = entries.get("NodeList", "").replace("(null)", "")
+            found[f"{array}_{task}" if array else entries["JobId"]] = Job(
+                entries.get("JobName", ""),
+                entries["JobState"],
+                exit_code(entries.get("ExitCode", "")),
+                where,
+            )
+    return found
+
+
+def accounted(answer: str) -> dict[str, Job]:
+    """Jobs by name in what sacct prints; of several starts of one the last."""
+    rows = [line.split("|") for line in answer.splitlines() if line.count("|") == 4]
+    return {
+        job: Job(name, state.partition(" ")[0], exit_code(code), where.replace("None assigned", ""))
+        for job, name, state, code, where in rows
+    }
 
 
 def exit_code(text: str) -> int | None:
