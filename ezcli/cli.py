@@ -7,6 +7,7 @@ at once.
 import errno
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -44,6 +45,14 @@ def possible(path: Path | None) -> Path | None:
     return path
 
 
+def folder(path: Path) -> Path:
+    """Refuses a path where something else than a folder is."""
+    possible(path)
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{str(path)!r} is no folder.", "Name the folder of all runs.")
+    return path
+
+
 Game = Annotated[str | None, typer.Option(help="Atari game, by rom name: pong, ms_pacman, ...")]
 Environment = Annotated[
     str | None, typer.Option("--env", help="atari, catch, keydoor, or your own file.py:Class.")
@@ -58,7 +67,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting: --set search.num_simulations=25. Repeatable."),
 ]
-RunsDir = Annotated[Path, typer.Option(callback=possible, help="Folder of all runs.")]
+RunsDir = Annotated[Path, typer.Option(callback=folder, help="Folder of all runs.")]
 Wandb = Annotated[str | None, typer.Option(help="offline or online: log to Weights & Biases too.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print nothing but how to go on after a stop.")
@@ -600,10 +609,10 @@ def main() -> None:
 
 def end_with(error: EzError) -> NoReturn:
     """Ends the process with a sentence; called while the error is handled."""
-    if "--debug" in sys.argv:
-        raise error
     from ezcli import console
 
+    if "--debug" in sys.argv:
+        traceback.print_exc()
     console.show_error(error)
     sys.exit(error.exit_code)
 

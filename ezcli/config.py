@@ -7,6 +7,7 @@ what decides the result, so two runs with the same identity are the same run.
 import difflib
 import hashlib
 import json
+import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.envs.settings import AnyEnvSettings
@@ -40,9 +48,7 @@ class EvaluationSettings(Settings):
 class ComputeSettings(Settings):
     """Where and how fast; not part of a run's identity."""
 
-    device: str = Field(
-        pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:1"
-    )
+    device: str = Field(description="auto, cpu, cuda, cuda:1")
     threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
     search: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",  # older run folders do not name it
@@ -55,6 +61,13 @@ class ComputeSettings(Settings):
         default=False,  # older run folders do not name it
         description="the same bits again on the same GPU, for some speed; a CPU always is",
     )
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):
+            raise ValueError("a device is auto, cpu, cuda, or cuda:1 and its like")
+        return device
 
 
 class RecordSettings(Settings):
@@ -151,7 +164,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         tables = tomllib.loads(path.read_bytes().decode())
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from error
     except (ValueError, RecursionError) as error:  # not TOML, or beyond what Python reads
         raise ConfigError(f"{str(path)!r} is not valid TOML: {error}.") from error
@@ -204,10 +219,11 @@ def resolve(
         set_value(merged, key, value)
     for key, value in (changes or {}).items():
         set_value(merged, key, value)
+    laid_over = {parse_override(override)[0] for override in overrides} | set(changes or {})
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
-        raise explain(error, source) from error
+        raise explain(error, source, laid_over) from error
 
 
 def parse_override(override: str) -> tuple[str, Any]:
@@ -254,7 +270,10 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
         raise ConfigError("The preset names no environment.", "Give it a section env with a name.")
     name = env or ("atari" if game else own["name"])
     if game and name != "atari":
-        raise ConfigError(f"--game names an Atari game, but the environment is {name!r}.")
+        raise ConfigError(
+            f"--game names an Atari game, but the environment is {name!r}.",
+            "Leave out one of --env and --game.",
+        )
     if name != tables["env"]["name"] or ":" in name:
         if name == "atari":
             raise ConfigError(
@@ -359,19 +378,29 @@ def nearest(key: str, allowed: list[str]) -> str:
     return f"Did you mean {near[0]!r}?" if near else ""
 
 
-def explain(error: ValidationError, source: str) -> ConfigError:
-    """Pydantic's first complaint as one sentence."""
-    first = error.errors()[0]
+def explain(error: ValidationError, source: str, laid_over: Iterable[str] = ()) -> ConfigError:
+    """Pydantic's first complaint as one sentence; that of a key too many before all others.
+
+    Args:
+      error: the complaints.
+      source: file or option to name.
+      laid_over: dotted keys whose values are not from there.
+    """
+    complaints = error.errors()
+    first = next((e for e in complaints if e["type"] == "extra_forbidden"), complaints[0])
     place = [str(part) for part in first["loc"]]
     if place[:1] == ["env"]:
         del place[1:2]  # which of the environments it is
     key = ".".join(place) or "the settings together"
-    where = f" in {source}" if source else ""
+    is_ours = any(key == laid or key.startswith(f"{laid}.") for laid in laid_over)
+    where = f" in {source}" if source and not is_ours else ""
     if first["type"] == "extra_forbidden":
         near = nearest(key, [*RunConfig.model_fields, *all_keys()])
         return ConfigError(f"Unknown setting {key!r}{where}.", near)
     if first["type"] == "missing":
-        return ConfigError(f"{key!r} is missing{where}.", describe(key))
+        about = f"That is: {describe(key)}. " if describe(key) else ""
+        way_out = f"{about}A complete preset: ez config show --preset catch"
+        return ConfigError(f"{key!r} is missing{where}.", way_out)
     message = first["msg"].removeprefix("Value error, ")
     given = "" if isinstance(first["input"], dict) else f" = {short(first['input'])}"
     return ConfigError(f"{key}{given}{where} is not allowed: {message[0].lower()}{message[1:]}.")

@@ -20,7 +20,7 @@ import ezcli
 from ezcli import cli, console
 from ezcli.commands import ablations, bench, cost, report, runs, studies, training, watch
 from ezcli.config import preset_names
-from ezcli.errors import EnvError
+from ezcli.errors import ConfigError, EnvError
 from ezcli.runs.folder import RunFolder, run_path
 from tests.runs.helpers import ROOM, TINY, tiny
 
@@ -307,14 +307,18 @@ def test_a_failure_is_exit_code_1(ez, monkeypatch):
     assert ez("train") == (1, "", "error: It broke [here].\nMend it.\n")
 
 
-def test_debug_shows_the_traceback(monkeypatch, capsys):
+def test_debug_shows_the_traceback_and_changes_nothing_else(monkeypatch, capsys):
     def fail(*_):
-        raise EnvError("It broke.")
+        raise ConfigError("It broke.")
 
     monkeypatch.setattr(training, "train", fail)
     monkeypatch.setattr(sys, "argv", ["ez", "--debug", "train"])
-    with pytest.raises(EnvError):
+    with pytest.raises(SystemExit) as ended:
         cli.main()
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "error: It broke." in err
 
 
 def test_a_defect_of_ours_is_not_hidden(monkeypatch):

@@ -252,7 +252,7 @@ def test_runs_that_differ_are_refused_with_the_difference(ez, tmp_path):
         (["--arms", "value"], 2, ("'value'", "value-prefix")),
         (["--resamples", "5"], 2, ("--resamples", "100")),
         (["gone"], 2, ("'gone'", "ez runs")),
-        (["-o", "gone/report.md"], 1, ("'gone/report.md'", "No such file")),
+        (["-o", "gone/report.md"], 2, ("There is no folder 'gone'.",)),
         (["-o", "runs/.md"], 2, ("'runs/.md'", "--format")),
         (["--format", "csv", "-o", "runs"], 1, ("'runs'",)),
         (["--plots", "file"], 1, ("'file'",)),

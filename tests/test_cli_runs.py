@@ -118,7 +118,36 @@ def test_a_damaged_run_is_listed(ez, runs_dir, trained, file, text):
         (folder / "run.json").unlink()
     (line,) = [x for x in json.loads(ez("runs", "--json")[1]) if x["name"] == "zz"]
     assert line["state"] == ("damaged" if file == "run.json" else "new")
-    assert ez("runs")[0] == 0
+    code, out, _ = ez("runs")
+    assert (code, "zz" in out) == (0, True)  # without an id it goes by its name
+
+
+def test_an_evaluation_by_hand_is_not_the_score(ez, runs_dir, trained):
+    (before,) = [x for x in json.loads(ez("runs", "--json")[1]) if x["state"] == "finished"]
+    path = runs_dir / before["name"] / "evaluations.jsonl"
+    line = json.loads(path.read_text().splitlines()[-1]) | {"kind": "manual", "mean": 99.0}
+    with path.open("a") as handle:
+        handle.write(json.dumps(line) + "\n")
+    (after,) = [x for x in json.loads(ez("runs", "--json")[1]) if x["name"] == before["name"]]
+    assert (after["score"], after["score_kind"]) == (before["score"], "final")
+
+
+def test_a_filter_for_studies_where_there_is_none(ez, runs_dir):
+    shutil.rmtree(runs_dir / "studies")
+    code, _, err = ez("runs", "--study", "mine")
+    assert (code, "Unknown study 'mine'. No run here belongs to a study." in squeezed(err)) == (
+        2,
+        True,
+    )
+
+
+def test_a_runs_folder_that_is_a_file(ez, tmp_path):
+    (tmp_path / "notes").touch()
+    code, _, err = ez("runs", "--runs-dir", "notes")
+    assert (code, "'notes' is no folder. Name the folder of all runs." in squeezed(err)) == (
+        2,
+        True,
+    )
 
 
 def test_show(ez, runs_dir):
@@ -138,6 +167,7 @@ def test_an_id_of_several_runs_is_refused(ez, runs_dir, trained):
     shutil.copytree(trained, runs_dir / "twin")
     code, _, err = ez("runs", "show", tiny().identity[:6])
     assert (code, "twin" in err) == (2, True)
+    assert "twin" in ez("runs")[1]  # where each goes by its name
 
 
 def test_diff(ez, runs_dir):
@@ -174,6 +204,14 @@ class Terminal:
 
     def readline(self):
         return next(self.answers)
+
+
+def test_rm_and_report_take_ids(ez, runs_dir):
+    full, by_hand = (config.identity[:6] for config in (tiny(), tiny("keydoor", "seed=3")))
+    code, out, _ = ez("report", full)
+    assert (code, "1 run;" in out) == (0, True)
+    code, _, _ = ez("runs", "rm", by_hand, "--yes")
+    assert (code, (runs_dir / "by-hand").exists()) == (0, False)
 
 
 def test_rm_does_not_ask_nobody(ez, runs_dir, monkeypatch):

@@ -111,7 +111,7 @@ def test_it_goes_on_by_name_alone(ez):
     code, out, _ = ez("ablate", "--study", "mine")
     assert (code, "4 runs" in out) == (0, True)
     code, out, _ = ez("ablate", "--study", "mine", "--seeds", "3")
-    assert "Added to the study: seeds 2." in out
+    assert "New in the study: seeds 2." in out
     assert "6 runs" in out
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ezcli import console
-from ezcli.commands.files import save_and_tell
+from ezcli.commands.files import require_place, save_and_tell
 from ezcli.commands.training import build_config, default_preset
 from ezcli.config import RunConfig, is_file
 from ezcli.errors import ConfigError, UnknownName
@@ -30,6 +30,7 @@ def bench(
     for part in parts:
         if part not in PART_NAMES:
             raise UnknownName("part", part, PART_NAMES)
+    require_place(output)
     earlier = read_result(against) if against else None
     if preset is None:
         preset, because = default_preset(env, device)

@@ -21,6 +21,16 @@ def save(path: Path, content: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
+def require_place(path: Path | None) -> None:
+    """Refuses a file that could not be written for want of its folder, before any work is done.
+
+    Raises:
+      ConfigError: it names the folder.
+    """
+    if path is not None and not path.parent.is_dir():
+        raise ConfigError(f"There is no folder {str(path.parent)!r}.", "Make it first.")
+
+
 def save_and_tell(path: Path, text: str) -> None:
     """`save`, and a line on standard error that says so."""
     save(path, text.encode())

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ezcli import console
-from ezcli.commands.files import cannot_write, save, save_and_tell
+from ezcli.commands.files import cannot_write, require_place, save, save_and_tell
 from ezcli.errors import ConfigError, ReportError, UnknownName
 from ezcli.reports.collect import collect
 from ezcli.reports.formats import FORMATS
@@ -60,6 +60,7 @@ def report(
     for file_type in types:
         if file_type not in PLOT_TYPES:
             raise UnknownName("type of plot", file_type, PLOT_TYPES)
+    require_place(output)
     made = make(options)
     if form == "terminal":
         console.show_report(made)

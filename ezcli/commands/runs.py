@@ -18,7 +18,7 @@ from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
 from ezcli.words import counted, duration, size
 
 ID_DIGITS = 6
-WIDE = 120  # columns of a terminal that has room for names
+GAP = 2  # columns of a terminal between those of a table
 
 
 class Row(NamedTuple):
@@ -89,6 +89,8 @@ def keep(rows: list[Row], what: str, wanted: str | None, of: Any) -> list[Row]:
     if wanted is None:
         return rows
     known = {value for row in rows for value in of(row) if value}
+    if rows and not known:
+        raise ConfigError(f"Unknown {what} {wanted!r}.", f"No run here belongs to a {what}.")
     if known and wanted not in known:
         raise UnknownName(what, wanted, known)
     return [row for row in rows if wanted in of(row)]
@@ -97,10 +99,15 @@ def keep(rows: list[Row], what: str, wanted: str | None, of: Any) -> list[Row]:
 def show_rows(rows: list[Row]) -> None:
     """The table, with the columns that tell runs apart; names where there is room for them.
 
-    The id is the start of the identity, and does wherever a run's name does.
+    The id is the start of the identity, and does wherever a run's name does. A run that has none,
+    or shares it with another, goes by its name.
     """
+    ids = [(row.entry.identity or "")[:ID_DIGITS] for row in rows]
     columns: dict[str, list[str]] = {
-        "id": [(row.entry.identity or "")[:ID_DIGITS] for row in rows],
+        "id": [
+            own if own and ids.count(own) == 1 else row.entry.name
+            for own, row in zip(ids, rows, strict=True)
+        ],
         "study": [", ".join(row.studies) for row in rows],
         "arm": [" = ".join(row.arms) for row in rows],
         "game": [row.game for row in rows],
@@ -110,8 +117,6 @@ def show_rows(rows: list[Row]) -> None:
         "score": ["" if row.far.score is None else f"{row.far.score:.2f}" for row in rows],
         "when": [f"{row.entry.updated:%m-%d %H:%M}" if row.entry.updated else "" for row in rows],
     }
-    if console.out.width >= WIDE:
-        columns["name"] = [row.entry.name for row in rows]
     for name in ("study", "arm", "game"):  # the same everywhere: said once, or not at all
         values = set(columns[name])
         if len(values) == 1:
@@ -119,6 +124,10 @@ def show_rows(rows: list[Row]) -> None:
             value = values.pop()
             if value:
                 console.show(f"{name}: {value}")
+    names = [row.entry.name for row in rows]
+    widths = [max(map(len, (name, *cells))) for name, cells in {**columns, "name": names}.items()]
+    if sum(widths) + GAP * (len(widths) - 1) <= console.out.width and names != columns["id"]:
+        columns["name"] = names
     console.show_table(columns, zip(*columns.values(), strict=True))
 
 
@@ -194,6 +203,8 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
             ],
         )
     if entry.state not in ("finished", "running", "stalled"):
+        if entry.state == "failed":
+            console.show(f"Why it stopped: ez doctor {path}")
         console.show(f"Go on with: ez resume {path}")
 
 
@@ -213,7 +224,7 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("started", facts["started"] or ""),
         ("ended", facts["ended"] or ""),
         ("training took", "" if seconds is None else duration(seconds)),
-        ("most memory", size(facts["peak_memory_bytes"])),
+        ("most memory", size(facts["peak_memory_bytes"]) if facts["peak_memory_bytes"] else ""),
         ("on disk", size(facts["disk_bytes"])),
         ("device", facts["device"] or ""),
         ("versions", ", ".join(f"{k} {v}" for k, v in versions.items() if v)),
@@ -276,12 +287,15 @@ def removable(name: str, runs_dir: Path) -> Path:
     path = runs_dir / name
     if not is_plain_name(name):
         raise ConfigError(f"{name!r} is not the name of a run.", "Names are those of `ez runs`.")
+    if not path.is_symlink() and not (path / "config.toml").is_file():
+        found = catalogue.by_id(runs_dir, name)
+        if found is None:
+            raise UnknownName("run", name, run_names(runs_dir))
+        path = found
     if path.is_symlink():
         raise ConfigError(f"{str(path)!r} is a link.", "Delete it and what it leads to by hand.")
-    if not (path / "config.toml").is_file():
-        raise UnknownName("run", name, run_names(runs_dir))
     if RunFolder(path).is_locked:
-        raise RunError(f"A process is working on {name!r}.", "Stop it first.")
+        raise RunError(f"A process is working on {path.name!r}.", "Stop it first.")
     return path
 
 

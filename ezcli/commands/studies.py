@@ -127,7 +127,6 @@ def carry_out(
             show_plan(study, runs, states, cost, f"{jobs} ({why_jobs})")
     if output != "train":
         return 0
-    folder.save(study, runs)
     return execute(study, folder, runs, jobs, execution, cluster, quiet)
 
 
@@ -409,6 +408,7 @@ def execute(
     slots = jobs if cluster.place.is_here else execution.jobs
     refuse_queued(folder, cluster.place)
     launcher = cluster.place.launcher(folder.jobs, slots, devices_of(execution))
+    folder.save(study, runs)
     folder.save_launcher(cluster.to_toml())
     threads = threads_of(study, jobs, cluster)
     waits = execution.waits or not launcher.outlives

@@ -5,7 +5,6 @@ returns an integer returns the exit code.
 """
 
 import json
-import re
 import shlex
 import signal
 from pathlib import Path
@@ -61,7 +60,7 @@ def train(
         config = with_changes(config, {"compute.deterministic": True}, source="--deterministic")
     from ezcli.runs.folder import run_path
 
-    path = run_path(runs_dir, name or default_name(config, preset, overrides))
+    path = run_path(runs_dir, default_name(config, preset, overrides) if name is None else name)
     origin = {"preset": preset, "preset_because": because}
     if not cluster.place.is_here:
         from ezcli.commands.places import submit_run
@@ -266,13 +265,9 @@ def find_run(run: str, runs_dir: Path) -> Path:
     for path in (named, direct):
         if any(is_file(path / file) for file in ("config.toml", "run.json")):
             return path
-    if re.fullmatch(r"[0-9a-f]{4,12}", run):
-        found = [e for e in catalogue.scan(runs_dir) if (e.identity or "").startswith(run)]
-        if len(found) == 1:
-            return found[0].path
-        if found:
-            names = ", ".join(entry.name for entry in found)
-            raise ConfigError(f"Several runs start with {run!r}: {names}.", "Give a name.")
+    found = catalogue.by_id(runs_dir, run)
+    if found is not None:
+        return found
     known = sorted(path.parent.name for path in runs_dir.glob("*/config.toml"))
     if not known:
         raise ConfigError(f"There is no run {run!r}.", f"{str(runs_dir)!r} holds none yet.")

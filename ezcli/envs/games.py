@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ezcli.errors import UnknownName
+from ezcli.errors import ConfigError, UnknownName
 
 BENCHMARK_CAP = 27_000  # env_steps of a game: 108,000 frames (EfficientZero appendix A.1)
 
@@ -91,5 +91,7 @@ def all_games() -> tuple[str, ...]:
 def check_game(name: str) -> None:
     """Raises `UnknownName`, with the nearest name, for a game that ALE does not have."""
     games = all_games()
+    if name in ("catch", "keydoor"):
+        raise ConfigError(f"{name!r} is no Atari game.", f"Use --env {name}.")
     if name not in games:
         raise UnknownName("game", name, games)

@@ -1,13 +1,14 @@
 """The runs in a runs folder: what each is, how far it got, and whether a process works on it."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 from ezcli.config import RunConfig
-from ezcli.errors import EzError
+from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.study import StudyFolder, study_names
 from ezcli.runs.folder import EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
 
@@ -106,10 +107,25 @@ def by_identity(runs_dir: Path) -> dict[str, str]:
     return found
 
 
+def by_id(runs_dir: Path, text: str) -> Path | None:
+    """The run whose identity begins so, if it looks like one and there is such a run.
+
+    Raises:
+      ConfigError: several runs do.
+    """
+    if not re.fullmatch(r"[0-9a-f]{4,12}", text):
+        return None
+    found = [run for run in scan(runs_dir) if (run.identity or "").startswith(text)]
+    if len(found) > 1:
+        names = ", ".join(run.name for run in found)
+        raise ConfigError(f"Several runs start with {text!r}: {names}.", "Give a name.")
+    return found[0].path if found else None
+
+
 def progress(path: Path) -> Progress:
     """How far a run got, from the ends of its files."""
     timing, metrics = last_line(path / TIMING), last_line(path / METRICS)
-    evaluation = last_line(path / EVALUATIONS)
+    evaluation = last_line(path / EVALUATIONS, lambda line: line.get("kind") != "manual")
     score, kind = number(evaluation, "mean"), evaluation.get("kind")
     if score is None and number(metrics, "score") is not None:
         score, kind = number(metrics, "score"), "training"
@@ -134,19 +150,26 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and type(value) is not bool and abs(value) < LARGEST
 
 
-def last_line(path: Path) -> dict[str, Any]:
-    """The last whole line of a JSON-lines file; empty if there is none that can be read."""
+def last_line(
+    path: Path, counts: Callable[[dict[str, Any]], bool] = lambda _: True
+) -> dict[str, Any]:
+    """The last whole line of a JSON-lines file that counts; empty if none can be read."""
     if not path.is_file():
         return {}
     with path.open("rb") as handle:
         handle.seek(0, 2)
         handle.seek(max(0, handle.tell() - TAIL_BYTES))
         *lines, _torn = handle.read().split(b"\n")
-    try:
-        line = json.loads(lines[-1]) if lines else {}
-    except (ValueError, RecursionError):  # no JSON, or beyond what Python reads
-        return {}
-    return line if isinstance(line, dict) else {}
+    for text in reversed(lines):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):  # no JSON, or beyond what Python reads
+            return {}
+        if not isinstance(line, dict):
+            return {}
+        if counts(line):
+            return line
+    return {}
 
 
 def updated(path: Path) -> datetime | None:

@@ -6,6 +6,7 @@ and where no run here is like the full agent, its pieces of work are timed (`ezc
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -99,7 +100,8 @@ def measure(config: RunConfig) -> Measured | None:
         return None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise EzError(f"Timing the run's pieces of work failed: {last}")
+        said = re.sub(r"^ezcli\.[\w.]+: ", "", last)  # the class of an error of ours
+        raise EzError(f"Timing the run's pieces of work failed: {said}")
     found = json.loads(done.stdout.splitlines()[-1])  # an environment of the user's may print too
     return Measured(config, 3600 * found["hours"], found["memory_bytes"], found["disk_bytes"])
 
@@ -178,7 +180,7 @@ def total(left: Iterable[PlannedRun], evidence: list[Measured], jobs: int, sourc
     memory = sum(sorted((c.memory_bytes for c in known), reverse=True)[:jobs])
     return Total(
         seconds / 3600,
-        max(seconds / jobs, longest) / 3600,
+        max(seconds / min(jobs, max(1, len(known))), longest) / 3600,
         memory,
         sum(c.disk_bytes for c in known),
         sum(c.is_scaled for c in known),

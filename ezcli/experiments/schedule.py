@@ -45,9 +45,9 @@ class Outcome(NamedTuple):
     finished: list[PlannedRun]
     failed: list[PlannedRun]
     left: list[PlannedRun]
-    num_waiting: int  # of those that are left: not handed over yet
     cancelled: list[PlannedRun]  # by somebody else, while this command waited
     stopped_by: signal.Signals | None
+    num_waiting: int = 0  # of those that are left: not handed over yet
 
     @property
     def exit_code(self) -> int:
@@ -120,7 +120,7 @@ class Scheduler:
                 self.launcher.close()
         left = [*self.active, *self.elsewhere, *self.waiting]
         waiting = len(self.waiting)
-        return Outcome(self.finished, self.failed, left, waiting, self.cancelled, self.stop)
+        return Outcome(self.finished, self.failed, left, self.cancelled, self.stop, waiting)
 
     def _adopt(self) -> None:
         """Takes up what an earlier process of this study handed over."""

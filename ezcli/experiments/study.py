@@ -36,7 +36,7 @@ from ezcli.config import (
 from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
 from ezcli.runs import lock
-from ezcli.runs.folder import is_plain_name, refuse_links, write_atomically
+from ezcli.runs.folder import NAMES, is_plain_name, refuse_links, write_atomically
 from ezcli.settings import Settings
 
 STUDIES = "studies"  # folder within the runs folder
@@ -168,7 +168,7 @@ class StudyFolder:
 
     def __init__(self, runs_dir: Path, name: str) -> None:
         if not is_plain_name(name):
-            raise ConfigError(f"{name!r} cannot name a study.", "Use letters, digits, '-' and '_'.")
+            raise ConfigError(f"{name!r} cannot name a study.", NAMES)
         self.runs_dir, self.name = runs_dir, name
         self._lock: lock.Lock | None = None
         self.path = runs_dir / STUDIES / name
@@ -244,7 +244,7 @@ class StudyFolder:
             seeds=tuple(dict.fromkeys((*saved.seeds, *asked.seeds))),
         )
         added = [
-            f"Added to the study: {name} {', '.join(map(str, new))}."
+            f"New in the study: {name} {', '.join(map(str, new))}."
             for name, new in (
                 ("arms", [arm.name for arm in merged.arms[len(saved.arms) :]]),
                 ("games", merged.games[len(saved.games) :]),

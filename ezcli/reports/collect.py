@@ -184,7 +184,10 @@ def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
                 return RunFolder(run)
         if (path / "study.json").is_file() and path.parent.name == STUDIES:
             return StudyFolder(path.parents[1], path.name)
-        return path if path.is_dir() else None
+        if path.is_dir():
+            return path
+        found = catalogue.by_id(runs_dir, name)
+        return RunFolder(found) if found is not None else None
     except OSError:  # longer than a path may be
         return None
 

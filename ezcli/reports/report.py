@@ -118,11 +118,18 @@ def build(
       ReportError: what was chosen leaves nothing.
       UnknownName: a game or an arm is in no group.
     """
+    groups, said = list(groups), list(said)
     chosen = [restrict(group, choice) for group in groups]
-    require_known("game", choice.games, [g for group in groups for g in group.games] or ATARI_100K)
+    played = {game for group in groups for game in group.games}
+    require_known("game", choice.games, played | set(ATARI_100K))
     require_known("arm", choice.arms, [arm.name for group in groups for arm in group.arms])
     chosen = [group for group in chosen if group.arms and group.games]
-    if not chosen and (choice.arms or list(groups)):
+    unplayed = [f"No run has played {game}." for game in choice.games if game not in played]
+    if groups:
+        said += unplayed
+    if not chosen and len(unplayed) == len(choice.games) > 0 and groups:
+        raise ReportError(unplayed[0], f"There are: {', '.join(sorted(played))}.")
+    if not chosen and (choice.arms or groups):
         raise ReportError("No study or agent has both these games and these arms.")
     sections = [section(group, agents, choice) for group in chosen]
     if not chosen:

@@ -57,7 +57,7 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            f"compute.device = {name!r}, but PyTorch sees no GPU.", "Use --device cpu or auto."
+            f"compute.device = {name!r}, but PyTorch sees no GPU.", "Use cpu or auto."
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"compute.device = {name!r}, but there are {torch.cuda.device_count()}.")

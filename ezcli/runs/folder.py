@@ -37,6 +37,7 @@ CONFIG = "config.toml"
 STALLED = "stalled.txt"
 # What reading a damaged file may say. Other errors, such as no permission, say nothing of the file.
 DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}
+NAMES = "Use a short name without '/' that does not begin with a dot."  # way out of a wrong one
 LONGEST_NAME = 200  # bytes of UTF-8; files have names that are somewhat longer
 Seal = dict[str, Any]  # bytes: of the file's start that is sealed; sha256: of those
 
@@ -136,7 +137,8 @@ class RunFolder:
                 asked = stack.enter_context(lock.holding(self.path / ".lock"))
             except OSError as error:
                 raise RunError(
-                    f"{str(self.path)!r} cannot be written: {error.strerror}.", "Choose --runs-dir."
+                    f"{str(self.path)!r} cannot be written: {error.strerror}.",
+                    "Choose another --name or --runs-dir.",
                 ) from error
             if asked.us is None:
                 raise Busy(
@@ -269,7 +271,7 @@ def run_path(runs_dir: Path, name: str) -> Path:
       ConfigError: it is not.
     """
     if not is_plain_name(name):
-        raise ConfigError(f"{name!r} cannot name a run.", "Use letters, digits, '-', '_' and '.'.")
+        raise ConfigError(f"{name!r} cannot name a run.", NAMES)
     return runs_dir / name
 
 

@@ -189,12 +189,12 @@ def _train(
     watchdog: Watchdog,
     wandb_mode: WandbMode | None,
 ) -> signal.Signals | None:
-    clock = time.monotonic()
+    clock, began = time.monotonic(), now()
     with reporter.quiet_while("Loading the game and compiling the search"):
         warm_up_search()
         trainer = Trainer(config, compute)
     resume(trainer, folder, reporter)
-    info, before, began = folder.read_info(), folder.sessions(), now()
+    info, before = folder.read_info(), folder.sessions()
     session = {"started": began, "env_steps": trainer.replay.env_steps, **provenance(compute)}
     folder.update_info(
         name=folder.name,

@@ -164,5 +164,5 @@ def test_what_cannot_be_done_is_said_before_measuring(ez, tmp_path, more, said):
 
 def test_a_file_that_cannot_be_written(ez):
     code, _, err = ez(*BENCH, "-o", "no/such/folder.json")
-    assert code == 1
-    assert "cannot be written" in err
+    assert code == 2
+    assert "There is no folder 'no/such'.\nMake it first." in err

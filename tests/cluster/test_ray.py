@@ -9,6 +9,7 @@ import pytest
 
 from ezcli.experiments.launchers.ray import RayLauncher
 from ezcli.runs.folder import RunFolder
+from tests.cluster.slurm import wait_for
 from tests.cluster.test_slurm import GAME, SETS, TWO, attempts, results, undisturbed
 from tests.runs.helpers import outcome
 
@@ -161,6 +162,8 @@ def test_where_nodes_do_not_see_our_files_the_folder_travels(
     (here / "mine.toml").write_text(f"launcher = 'ray'\n[ray]\n{settings}")
 
     def fail():
+        runs = [RunFolder(path.parent) for path in here.glob("runs/*/config.toml")]
+        wait_for(lambda: all(run.is_locked for run in runs))  # though nobody here trains them
         nodes.fail()
         (here / "release").touch()
 
@@ -203,10 +206,10 @@ def test_the_folder_of_one_run_travels_too(ez, here):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--gpus", "1"], "A run asks for 1 GPU, and the whole cluster has 0."),
-        (["--gpus", "0", "--cpus", "64"], "A run asks for 64 CPU, and the whole cluster has 2."),
-        (["--gpus", "many"], "--gpus 'many': could not convert string to float"),
-        (["--partition", "gpu"], "--partition 'gpu': "),
+        (["--gpus", "1"], "no node of the cluster has that (at most 1 CPU, 0 GPU)."),
+        (["--gpus", "0", "--cpus", "2"], "A run asks for 2 CPU, and no node of the cluster has"),
+        (["--gpus", "many"], "--gpus 'many': "),
+        (["--partition", "gpu"], "The launcher ray has no --partition."),
         (["--devices", "cuda:0"], "--devices means nothing to the launcher ray."),
     ],
 )

@@ -130,8 +130,8 @@ def test_a_study_grows(tmp_path):
     assert [arm.name for arm in merged.arms] == ["full", "value-prefix", "consistency"]
     assert merged.seeds == (0, 1, 7)
     assert added == [
-        "Added to the study: arms consistency.",
-        "Added to the study: seeds 7.",
+        "New in the study: arms consistency.",
+        "New in the study: seeds 7.",
     ]
 
 
@@ -140,7 +140,7 @@ def test_games_are_added_too(tmp_path):
     other = make_study(base=resolve(use_env(atari().model_dump(mode="json"), None, "breakout")))
     merged, added = folder.merge(other._replace(games=("breakout",)))
     assert merged.games == ("pong", "breakout")
-    assert added == ["Added to the study: games breakout."]
+    assert added == ["New in the study: games breakout."]
 
 
 def test_the_same_again_adds_nothing(tmp_path):

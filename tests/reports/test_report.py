@@ -405,7 +405,6 @@ def test_what_a_chosen_arm_is_compared_with_stays():
     ("choice", "near"),
     [
         ({"games": ("pong", "qbrt")}, "Unknown game 'qbrt'. Did you mean 'qbert'?"),
-        ({"games": ("alien",)}, "Unknown game 'alien'."),
         ({"arms": ("value-prefx",)}, "Unknown arm 'value-prefx'. Did you mean 'value-prefix'?"),
         ({"arms": ("",)}, "Unknown arm ''."),
     ],
@@ -415,6 +414,14 @@ def test_unknown_games_and_arms_are_refused(choice, near):
     with pytest.raises(UnknownName) as caught:
         made(group, **choice)
     assert str(caught.value).startswith(near)
+
+
+def test_a_game_of_the_benchmark_that_nobody_played_is_said():
+    group = make_group(noisy({}), games=("pong", "qbert"))
+    found = made(group, games=("pong", "alien"))
+    assert found.notes == ("No run has played alien.",)
+    with pytest.raises(ReportError, match=r"No run has played alien\. There are: pong, qbert\."):
+        made(group, games=("alien",))
 
 
 def test_a_study_without_the_chosen_games_is_left_out():
