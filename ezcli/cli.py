@@ -22,11 +22,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-config_app = typer.Typer(help="Look at run configs.", no_args_is_help=True)
+config_app = typer.Typer(
+    help="Look at run configs.\n\nExample: ez config show --preset atari100k", no_args_is_help=True
+)
 app.add_typer(config_app, name="config")
 ablations_app = typer.Typer()
 app.add_typer(ablations_app, name="ablations")
-study_app = typer.Typer(help="Look at studies.", no_args_is_help=True)
+study_app = typer.Typer(help="Look at studies.\n\nExample: ez study status", no_args_is_help=True)
 app.add_typer(study_app, name="study")
 runs_app = typer.Typer()
 app.add_typer(runs_app, name="runs")
@@ -244,7 +246,9 @@ def ablate(
     game: Games = None,
     games: Annotated[str | None, typer.Option(help="Set of games: atari26.")] = None,
     env: Environment = None,
-    seeds: Annotated[str | None, typer.Option(help="5 for seeds 0 to 4, or 0,3,7.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="5 for 0 to 4, or 0,3,7. [default: 5, of Atari 3]")
+    ] = None,
     preset: Preset = None,
     overrides: Overrides = None,
     study: Annotated[str | None, typer.Option(help="Name of the study's folder.")] = None,

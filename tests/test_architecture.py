@@ -35,7 +35,15 @@ MAY: dict[str, set[str]] = {
     },
     "presets": {"settings", "errors"},
     "runs": {"runs", "efficientzero", "envs", "config", "jit", "settings", "errors", "words"},
-    "experiments": {"experiments", "runs.folder", "runs.lock", "config", "settings", "errors"},
+    "experiments": {
+        "experiments",
+        "runs.folder",
+        "runs.lock",
+        "config",
+        "settings",
+        "errors",
+        "words",
+    },
     "reports": {
         "reports",
         "experiments",

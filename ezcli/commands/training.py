@@ -141,9 +141,11 @@ def examine_run(path: Path) -> int:
     from ezcli.runs.examine import examine
     from ezcli.runs.folder import RunFolder
 
-    is_whole = True
+    is_whole, said = True, set[str]()
     for finding in examine(RunFolder(path)):
-        console.show_check(finding.name, finding.ok, finding.detail, finding.remedy)
+        if finding.ok or finding.detail not in said:  # one file may be why several cannot be read
+            console.show_check(finding.name, finding.ok, finding.detail, finding.remedy)
+        said.add(finding.detail)
         is_whole = is_whole and finding.ok
     return 0 if is_whole else 1
 

@@ -18,6 +18,7 @@ from ezcli.experiments.catalogue import State, state
 from ezcli.experiments.launchers.protocol import SAVED, Ending, JobState, Launcher, Task
 from ezcli.experiments.study import PlannedRun, StudyFolder
 from ezcli.runs.folder import RunFolder, append_line
+from ezcli.words import counted
 
 # Ctrl-C, a polite end, a closed terminal; and what schedulers send before a time limit.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -281,9 +282,8 @@ class Scheduler:
             return
         is_first, self.passed_on = self.passed_on == 0, self.signals
         if is_first and self.active:
-            self.reporter.say(
-                f"Stopping: {len(self.active)} runs save first. Ctrl-C again kills them."
-            )
+            runs = counted(len(self.active), "run")
+            self.reporter.say(f"Stopping: {runs} to be saved first. Ctrl-C again kills at once.")
         self.launcher.cancel([run.name for run in self.active], at_once=not is_first)
 
     @contextmanager

@@ -316,7 +316,7 @@ def read_run(path: Path) -> Run | str:
     folder = RunFolder(path)
     state = catalogue.state(folder)
     if state != "finished":
-        return f"it is {state}"
+        return "it failed" if state == "failed" else f"it is {state}"
     try:
         config, info, lines = folder.config(), folder.read_info(), folder.read(EVALUATIONS)
     except (EzError, OSError) as error:

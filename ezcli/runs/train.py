@@ -37,6 +37,7 @@ from ezcli.runs.provenance import provenance
 from ezcli.runs.stall import Watchdog
 from ezcli.runs.tracking import Tracker, WandbMode
 from ezcli.runs.trainer import Event, Trainer
+from ezcli.words import counted
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CANNOT_WRITE = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -357,7 +358,8 @@ def finish_evaluations(trainer: Trainer, surroundings: Surroundings) -> None:
         watchdog.beat()  # asked before every env_step
         return bool(stop)
 
-    what = f"Evaluating: {protocol.episodes} episodes of up to {protocol.max_env_steps:,} env_steps"
+    episodes = counted(protocol.episodes, "episode")
+    what = f"Evaluating: {episodes} of up to {protocol.max_env_steps:,} env_steps"
     try:
         with reporter.quiet_while(what) if kind == "final" else nullcontext():
             found = evaluate(
@@ -395,7 +397,7 @@ def describe_evaluation(line: dict[str, Any]) -> str:
     return (
         f"{line['kind']} score at env_step {line['env_steps']:,}: {line['mean']:.2f}{error} "
         f"(median {line['median']:.2f}, {line['min']:.2f} to {line['max']:.2f}, "
-        f"{line['protocol']['episodes']} episodes)"
+        f"{counted(line['protocol']['episodes'], 'episode')})"
         + ("" if human is None else f", human-normalised {human:.3f}")
     )
 

@@ -10,7 +10,16 @@ import pytest
 from ezcli.experiments.launchers.ray import RayLauncher
 from ezcli.runs.folder import RunFolder
 from tests.cluster.slurm import wait_for
-from tests.cluster.test_slurm import GAME, SETS, TWO, attempts, results, undisturbed
+from tests.cluster.test_slurm import (
+    GAME,
+    SETS,
+    TWO,
+    attempts,
+    is_learning,
+    results,
+    undisturbed,
+    went_on,
+)
 from tests.runs.helpers import outcome
 
 __all__ = ["undisturbed"]
@@ -76,10 +85,6 @@ def meanwhile(monkeypatch):
     return arrange
 
 
-def has_saved(here):
-    return len(list(here.glob("runs/*/checkpoints/step-*/manifest.json"))) >= 2
-
-
 def test_a_study_comes_out_as_it_does_here(ez, here, undisturbed):
     (here / "release").touch()
     code, out, err = ez(*TWO, *WHERE)
@@ -93,11 +98,12 @@ def test_a_node_that_fails_takes_no_run_with_it(ez, here, nodes, meanwhile, undi
         nodes.fail()
         (here / "release").touch()
 
-    meanwhile(lambda _: has_saved(here), fail)
+    meanwhile(lambda _: is_learning(here), fail)
     code, out, err = ez(*TWO, *WHERE)
     assert code == 0, out + err
     assert "its node failed; going on." in out
     assert results(here / "runs") == undisturbed
+    assert went_on(here)
 
 
 def test_a_worker_that_dies_takes_no_run_with_it(ez, here, meanwhile, undisturbed):
@@ -106,11 +112,12 @@ def test_a_worker_that_dies_takes_no_run_with_it(ez, here, meanwhile, undisturbe
         os.kill(worker, signal.SIGKILL)
         (here / "release").touch()
 
-    meanwhile(lambda _: has_saved(here), kill)
+    meanwhile(lambda _: is_learning(here), kill)
     code, out, err = ez(*TWO, *WHERE)
     assert code == 0, out + err
     assert "its worker died; going on." in out
     assert results(here / "runs") == undisturbed
+    assert went_on(here)
 
 
 def pids(title):
@@ -123,7 +130,7 @@ def pids(title):
 
 
 def test_ctrl_c_lets_the_runs_save(ez, here, meanwhile, undisturbed):
-    meanwhile(lambda _: has_saved(here), lambda: signal.raise_signal(signal.SIGINT))
+    meanwhile(lambda _: is_learning(here), lambda: signal.raise_signal(signal.SIGINT))
     code, out, _ = ez(*TWO, *WHERE)
     assert code == 130
     assert "the others saved what they had. Go on with: ez ablate --study s" in out
@@ -167,7 +174,7 @@ def test_where_nodes_do_not_see_our_files_the_folder_travels(
         nodes.fail()
         (here / "release").touch()
 
-    meanwhile(lambda _: has_saved(here), fail)
+    meanwhile(lambda _: is_learning(here), fail)
     two = [str(here / "game.py:Waiting") if x == "game.py:Waiting" else x for x in TWO]
     code, out, err = ez(*two, "--cluster", "mine.toml")
     assert code == 0, out + err

@@ -107,7 +107,15 @@ def states(ez):
 
 def is_learning(here):
     """Whether both runs have saved something."""
-    return len(list(here.glob("runs/*/checkpoints/step-*/manifest.json"))) >= 2
+    saved = here.glob("runs/*/checkpoints/step-*/manifest.json")
+    return len({manifest.parents[2] for manifest in saved}) == 2
+
+
+def went_on(here):
+    """Whether some run has two sessions, and every second one began where the first had saved."""
+    runs = [RunFolder(path.parent) for path in here.glob("runs/*/run.json")]
+    later = [run.sessions()[1]["env_steps"] for run in runs if len(run.sessions()) > 1]
+    return bool(later) and min(later) > 0
 
 
 def attempts(here):
@@ -231,6 +239,7 @@ def test_a_node_that_fails_costs_no_more_than_the_time_since_the_last_save(
     finally:
         at_slurm.start_node(node)
     assert results(here / "runs") == undisturbed
+    assert went_on(here)
 
 
 def test_a_run_that_asks_for_too_little_memory_is_told_so(ez, here):

@@ -108,7 +108,8 @@ def test_it_is_written_as_it_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "asked", "says"),
     [
-        ('launcher = "slurm"\n[slurm]\npartitoin = "gpu"', {}, "slurm.partitoin of '"),
+        ('launcher = "slurm"\n[slurm]\npartitoin = "gpu"', {}, "Did you mean 'partition'?"),
+        ('launcher = "slurm"\n[slrum]\ncpus = 1', {}, "Did you mean 'slurm'?"),
         ('launcher = "slurm"\nslurm = 3', {}, "slurm of"),
         ('launcher = "slurm"\nslurm = 3', {"cpus": 1}, "slurm of"),
         ('launcher = "pbs"', {}, "'pbs' is none. There are: local, slurm, ray."),

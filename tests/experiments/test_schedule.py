@@ -193,7 +193,7 @@ def test_a_signal_lets_the_runs_save(tmp_path, script, number, code):
     assert outcome.exit_code == code
     assert {run.name for run in outcome.left} == {run.name for run in saved.runs}
     assert sorted(attempts(saved)) == sorted((r.name, "stopped", 75) for r in saved.runs[:2])
-    assert any("2 runs save first" in said for said in listener.said)
+    assert any("2 runs to be saved first" in said for said in listener.said)
     assert signal.getsignal(number) is before
     (tmp_path / "release").touch()
     assert go(saved).exit_code == 0

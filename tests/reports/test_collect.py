@@ -265,7 +265,7 @@ def test_two_agents_named_together_are_refused_with_the_difference(runs_dir, run
 
 def test_named_runs_without_a_score_are_refused(runs_dir):
     write_run(runs_dir / "one", agent(), [1.0], status="failed")
-    with pytest.raises(ReportError, match=r"No score: one is left out: it is failed\."):
+    with pytest.raises(ReportError, match=r"No score: one is left out: it failed\."):
         collect(["one"], runs_dir)
 
 
@@ -418,7 +418,7 @@ def test_another_run_under_the_name_of_a_studys_is_not_its(runs_dir):
         ("new", "it is new"),
         ("running", "it is killed"),
         ("interrupted", "it is interrupted"),
-        ("failed", "it is failed"),
+        ("failed", "it failed"),
         ("done", "it is damaged"),
         (None, "it is damaged"),
         (["finished"], "it is damaged"),

@@ -210,7 +210,7 @@ def test_a_line_in_a_sentence():
     )
     one = evaluation_line(Evaluated(Protocol(1, 9, 0, 2), [1.0], [9]), "manual", 5, 6, tiny())
     assert describe_evaluation(one) == (
-        "manual score at env_step 5: 1.00 (median 1.00, 1.00 to 1.00, 1 episodes)"
+        "manual score at env_step 5: 1.00 (median 1.00, 1.00 to 1.00, 1 episode)"
     )
 
 

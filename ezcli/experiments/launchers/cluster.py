@@ -8,7 +8,7 @@ import tomli_w
 from pydantic import ValidationError, create_model
 
 from ezcli.config import read_toml
-from ezcli.errors import ConfigError, UnknownName
+from ezcli.errors import ConfigError, UnknownName, suggestion
 from ezcli.experiments.launchers.local import LocalSettings
 from ezcli.experiments.launchers.protocol import Place, Queue
 from ezcli.experiments.launchers.ray import RaySettings
@@ -90,6 +90,12 @@ def cluster_of(
             where = f"--{place[1].replace('_', '-')} {asked[place[1]]!r}"
         else:
             where = " ".join(filter(None, [".".join(place), f"of {str(source)!r}" * bool(source)]))
+        if first["type"] == "extra_forbidden":
+            kind = PLACES.get(place[0]) if len(place) > 1 else None
+            known = kind.model_fields if kind else (*Tables.model_fields, *PLACES)
+            raise ConfigError(
+                f"Unknown setting {where}.", suggestion(place[-1], sorted(known))
+            ) from error
         raise ConfigError(f"{where}: {what}.", "CLUSTERS.md lists what there is.") from error
     return Cluster(name, getattr(whole, name), whole.needs_file)
 
@@ -120,7 +126,7 @@ def refuse_code(tables: Mapping[str, Any], name: str, needs_file: bool) -> None:
     """
     table, only_by_file = tables.get(name), PLACES[name].only_by_file
     has_code = isinstance(table, dict) and any(table.get(key) for key in only_by_file)
-    if needs_file or has_code:
+    if only_by_file and (needs_file or has_code):
         names = " or ".join(f"`{key}`" for key in only_by_file)
         raise ConfigError(
             f"The study was sent to {name} with {names}, which only --cluster may give.",
