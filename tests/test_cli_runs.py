@@ -56,6 +56,13 @@ def test_the_list_fits_80_columns(ez, runs_dir):
     assert max(map(len, ez("runs")[1].splitlines())) <= 80
 
 
+def test_where_it_is_narrow_the_time_goes_first(ez, runs_dir, monkeypatch):
+    wide = ez("runs")[1].splitlines()
+    monkeypatch.setattr(console.out, "width", len(wide[0].rstrip()) - 1)
+    narrow = ez("runs")[1].splitlines()
+    assert (len(narrow), "when" in narrow[0], "score" in narrow[0]) == (len(wide), False, True)
+
+
 def test_what_is_the_same_everywhere_is_said_once(ez, runs_dir):
     lines = ez("runs", "--study", "mine")[1].splitlines()
     assert lines[:2] == ["study: mine", "game: catch"]

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -125,10 +125,17 @@ def show_rows(rows: list[Row]) -> None:
             if value:
                 console.show(f"{name}: {value}")
     names = [row.entry.name for row in rows]
-    widths = [max(map(len, (name, *cells))) for name, cells in {**columns, "name": names}.items()]
-    if sum(widths) + GAP * (len(widths) - 1) <= console.out.width and names != columns["id"]:
+    if names != columns["id"] and fits(columns | {"name": names}):
         columns["name"] = names
+    elif not fits(columns):
+        del columns["when"]
     console.show_table(columns, zip(*columns.values(), strict=True))
+
+
+def fits(columns: Mapping[str, list[str]]) -> bool:
+    """Whether a table is no wider than the terminal."""
+    widths = [max(map(len, (name, *cells))) for name, cells in columns.items()]
+    return sum(widths) + GAP * (len(widths) - 1) <= console.out.width
 
 
 def done(row: Row) -> str:
