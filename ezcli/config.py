@@ -219,7 +219,7 @@ def resolve(
         set_value(merged, key, value)
     for key, value in (changes or {}).items():
         set_value(merged, key, value)
-    laid_over = {parse_override(override)[0] for override in overrides} | set(changes or {})
+    laid_over = {parse_override(override)[0] for override in overrides}
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
@@ -384,7 +384,7 @@ def explain(error: ValidationError, source: str, laid_over: Iterable[str] = ()) 
     Args:
       error: the complaints.
       source: file or option to name.
-      laid_over: dotted keys whose values are not from there.
+      laid_over: dotted keys whose values are from `--set` and its like instead.
     """
     complaints = error.errors()
     first = next((e for e in complaints if e["type"] == "extra_forbidden"), complaints[0])

@@ -142,7 +142,7 @@ def test_an_evaluation_by_hand_is_not_the_score(ez, runs_dir, trained):
 def test_a_filter_for_studies_where_there_is_none(ez, runs_dir):
     shutil.rmtree(runs_dir / "studies")
     code, _, err = ez("runs", "--study", "mine")
-    assert (code, "Unknown study 'mine'. No run here belongs to a study." in squeezed(err)) == (
+    assert (code, "No run here belongs to any study." in squeezed(err)) == (
         2,
         True,
     )
@@ -217,7 +217,8 @@ def test_rm_and_report_take_ids(ez, runs_dir):
     full, by_hand = (config.identity[:6] for config in (tiny(), tiny("keydoor", "seed=3")))
     code, out, _ = ez("report", full)
     assert (code, "1 run;" in out) == (0, True)
-    code, _, _ = ez("runs", "rm", by_hand, "--yes")
+    code, out, _ = ez("runs", "rm", by_hand, "by-hand", "--yes")
+    assert "Deleted 1 run." in out
     assert (code, (runs_dir / "by-hand").exists()) == (0, False)
 
 

@@ -90,7 +90,7 @@ def keep(rows: list[Row], what: str, wanted: str | None, of: Any) -> list[Row]:
         return rows
     known = {value for row in rows for value in of(row) if value}
     if rows and not known:
-        raise ConfigError(f"Unknown {what} {wanted!r}.", f"No run here belongs to a {what}.")
+        raise ConfigError(f"No run here belongs to any {what}.", f"Leave out --{what} {wanted}.")
     if known and wanted not in known:
         raise UnknownName(what, wanted, known)
     return [row for row in rows if wanted in of(row)]
@@ -260,7 +260,7 @@ def diff(one: str, other: str, runs_dir: Path, as_json: bool) -> None:
 
 def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
     """`ez runs rm`; returns 1 if the user said no."""
-    paths = [removable(name, runs_dir) for name in dict.fromkeys(names)]
+    paths = list(dict.fromkeys(removable(name, runs_dir) for name in names))
     places = catalogue.studies_of(runs_dir)
     for path in paths:
         needed = sorted({study for study, _ in places.get(path.name, [])})

@@ -456,7 +456,8 @@ def refuse_queued(folder: StudyFolder, place: Place) -> None:
         raise Busy(
             f"Runs of the study {folder.name!r} were sent to a cluster, and nobody looked how they "
             f"ended. {error.message}",
-            f"On a machine of that cluster: {cancel}. If it is gone, remove {folder.jobs}.",
+            f"On a machine of that cluster: {cancel}. If nothing is in its queue, or it is gone, "
+            f"remove {folder.jobs}.",
         ) from error
     if queued:
         raise Busy(

@@ -490,6 +490,9 @@ def agent_name(run: Run) -> str:
         preset = f"{run.game} with {preset}"
     changed = [f"{key}={value}" for key, (_, value) in found.items()]
     more = [f"{len(changed) - 3} more changed"] if len(changed) > 3 else []
-    return ", ".join(
-        [Path(preset).stem if preset.endswith(".toml") else preset, *changed[:3], *more]
-    )
+    path = Path(preset)
+    if path.name == "preset.toml" and path.parent.parent.name == STUDIES:
+        preset = path.parent.name  # the study's copy of it
+    elif preset.endswith(".toml"):
+        preset = path.stem
+    return ", ".join([preset, *changed[:3], *more])

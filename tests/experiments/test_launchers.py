@@ -5,16 +5,17 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from ezcli.errors import ConfigError, EzError, RunError, UnknownName
+from ezcli.errors import Busy, ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments.launchers import ray, slurm
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of
 from ezcli.experiments.launchers.protocol import Task, environment
 from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
-from ezcli.runs.folder import append_line
+from ezcli.runs.folder import RunFolder, append_line
 
 # ------------------------------------------------------------------ what is asked for
 
@@ -131,7 +132,8 @@ def test_it_is_written_as_it_is_read(tmp_path):
         ("", {"partition": "gpu", "runs_per_gpu": 2}, "has no --partition. Add --launcher slurm"),
         ('launcher = "ray"', {"partition": "gpu"}, "ray has no --partition. Add --launcher slurm"),
         ('launcher = "ray"', {"gpus": "many"}, "--gpus 'many': "),
-        ('launcher = "ray"', {"gpus": "1.5"}, "0.0001 to 1 GPU or a whole number, not 1.5"),
+        ('launcher = "ray"', {"gpus": "1.5"}, "a share of a GPU or whole ones, not 1.5"),
+        ('launcher = "ray"\nray.gpus = 1' + "0" * 400, {}, "ray.gpus of '"),
         ('launcher = "ray"', {"cpus": "0.00001"}, "not 1e-05"),
         ('launcher = "ray"\nray.cpus = [1]', {}, "ray.cpus of '"),
         ('launcher = "ray"\nray.resources.CPU = 1', {}, "'CPU' is none of the cluster's own"),
@@ -158,6 +160,22 @@ def test_a_study_brings_no_code_along(tmp_path):
         assert cluster_of("local", None, saved, {}).name == "local"
         assert cluster_of("ray", None, saved, {}).name == "ray"
     assert "module" not in cluster.to_toml()
+
+
+def test_a_share_of_a_core_and_of_a_kind_of_ones_own_may_be_any(tmp_path):
+    (tmp_path / "mine.toml").write_text('launcher = "ray"\nray.resources.slot = 1.5')
+    place = cluster_of(None, tmp_path / "mine.toml", None, {"cpus": "1.5", "gpus": "0.5"}).place
+    assert place.needs == {"CPU": 1.5, "GPU": 0.5, "slot": 1.5}
+    assert place.threads == 1
+
+
+def test_what_only_a_file_may_give_is_remembered_through_a_detour(tmp_path):
+    (tmp_path / "mine.toml").write_text('launcher = "slurm"\nslurm.setup = ["module load cuda"]')
+    saved = tmp_path / "launcher.toml"
+    saved.write_text(cluster_of(None, tmp_path / "mine.toml", None, {}).to_toml())
+    saved.write_text(cluster_of("local", None, saved, {}).to_toml())
+    with pytest.raises(ConfigError, match="which only --cluster may give"):
+        cluster_of("slurm", None, saved, {})
 
 
 def test_the_number_of_jobs_is_remembered(tmp_path):
@@ -602,6 +620,61 @@ def test_a_run_that_comes_back_takes_the_place_of_what_was_there(
     ray.replace(draft, folder)
     assert {path.name for path in folder.iterdir()} == {"new"} | ({"jobs"} if is_there else set())
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """The home of a run that trains away, and what came back of it."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "there" / "run"
+    (run / "frames").mkdir(parents=True)
+    (run / "config.toml").touch()
+    found = ray.Home(str(tmp_path))
+    assert found.hold("run", "runs/run") is None
+    return found, ray.pack([run])
+
+
+def test_a_run_that_trains_away_is_held_here(home):
+    found, packed = home
+    folder = RunFolder(Path("runs/run"))
+    assert folder.is_locked
+    with pytest.raises(Busy), folder.lock():
+        pass
+    assert found.store(packed, "run", goes_on=True) is None
+    assert folder.exists
+    assert folder.is_locked
+    found.forget("run")
+    assert not folder.is_locked
+    assert folder.exists
+
+
+def test_a_lock_survives_a_folder_that_could_not_be_replaced(home, monkeypatch):
+    found, packed = home
+    monkeypatch.setattr(ray, "exchanged", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        found.store(packed, "run", goes_on=True)
+    assert RunFolder(Path("runs/run")).is_locked
+
+
+def test_somebody_who_took_the_run_in_between_is_named(home, monkeypatch):
+    found, packed = home
+    replace = ray.replace
+
+    def replaced(draft, folder):
+        replace(draft, folder)
+        monkeypatch.setattr(found, "other", RunFolder(folder).lock(), raising=False)
+        found.other.__enter__()
+
+    monkeypatch.setattr(ray, "replace", replaced)
+    said = found.store(packed, "run", goes_on=True)
+    assert "Another process is working on the run 'run'" in said
+    found.other.__exit__(None, None, None)
+
+
+def test_nothing_is_left_of_a_run_that_never_came_back(home, tmp_path):
+    found, _ = home
+    found.forget("run")
+    assert not (tmp_path / "runs" / "run").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="folders are exchanged on Linux")

@@ -13,7 +13,7 @@ from ezcli.reports.collect import collect, of_study, read_run, why_wrong
 from ezcli.reports.compare import scale_of
 from ezcli.reports.report import Choice, section
 from ezcli.runs.folder import EVALUATIONS, RunFolder
-from tests.reports.helpers import evaluation, preset, raw, write_run, write_study
+from tests.reports.helpers import evaluation, noisy, preset, raw, write_run, write_study
 
 
 def agent(seed=0, game="pong", **changes):
@@ -139,6 +139,18 @@ def test_an_agent_is_named_by_its_preset_and_what_differs(runs_dir):
         "d",  # of the run: its preset is gone
     ]
     assert len(names) == 5
+
+
+def test_a_run_of_a_study_is_named_by_the_study_where_it_stands_alone(runs_dir):
+    write_study(runs_dir, noisy({}), seeds=(0,), drops=(), name="mine")
+    (path,) = runs_dir.glob("pong-*")
+    info = json.loads((path / "run.json").read_text()) | {
+        "preset": str(runs_dir / "studies" / "mine" / "preset.toml")
+    }
+    info.pop("sha256")
+    RunFolder(path).update_info(**info)
+    ((group,), _) = collect([path.name], runs_dir)
+    assert group.name == "mine"
 
 
 def test_everything_is_studies_first_and_every_run_once(runs_dir):

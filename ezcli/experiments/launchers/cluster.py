@@ -74,7 +74,7 @@ def cluster_of(
         )
     name = tables["launcher"] = launcher or found
     if source is not None and file is None:
-        refuse_code(tables, name, needs_file=name == found and bool(tables.get("needs_file")))
+        refuse_code(tables, name, needs_file=bool(tables.get("needs_file")))
     refuse_options(name, asked)
     if asked:
         table = tables.setdefault(name, {})

@@ -50,7 +50,7 @@ def number(value: object) -> object:
     """A number, of an option's text or a whole one of a file; anything else stays."""
     try:
         return float(value) if isinstance(value, str | int) else value
-    except ValueError:
+    except (ValueError, OverflowError):
         return value
 
 
@@ -92,10 +92,10 @@ class RaySettings(Place):
     @model_validator(mode="after")
     def _can_be_set_aside(self) -> "RaySettings":
         for name, amount in self.needs.items():
-            if 0 < amount < SMALLEST or (amount > 1 and amount != int(amount)):
-                raise ValueError(
-                    f"Ray gives a run {SMALLEST:g} to 1 {name} or a whole number, not {amount:g}"
-                )
+            if 0 < amount < SMALLEST:
+                raise ValueError(f"Ray gives a run at least {SMALLEST:g} {name}, not {amount:g}")
+            if name == "GPU" and amount > 1 and amount != int(amount):
+                raise ValueError(f"Ray gives a run a share of a GPU or whole ones, not {amount:g}")
         return self
 
     def launcher(
@@ -301,7 +301,7 @@ class Home:
             return
         path, stack = self.locks.pop(run)
         stack.close()
-        if [file.name for file in Path(path).iterdir()] == [LOCK]:
+        if Path(path).is_dir() and [file.name for file in Path(path).iterdir()] == [LOCK]:
             (Path(path) / LOCK).unlink()
             with suppress(OSError):  # somebody begins there
                 Path(path).rmdir()
@@ -333,8 +333,11 @@ class Home:
         unpack(packed, draft)
         del self.locks[run]
         stack.close()
-        replace(draft, folder)
-        return self.hold(run, path) if goes_on else None
+        try:
+            replace(draft, folder)
+        finally:
+            other = self.hold(run, path) if goes_on else None
+        return other
 
 
 def train(
@@ -378,7 +381,7 @@ def away(task: Task, settings: RaySettings, home: Any, ray: Any) -> tuple[int, t
     arguments = [changed.get(argument, argument) for argument in task.arguments]
 
     def bring_back(goes_on: bool = True) -> None:
-        if here.exists():
+        if here.exists() and files_of(here):
             other = ray.get(home.store.remote(pack([here]), task.run, goes_on))
             if other is not None:
                 raise Busy(other)
@@ -388,6 +391,9 @@ def away(task: Task, settings: RaySettings, home: Any, ray: Any) -> tuple[int, t
         found = execute(own, arguments, bring_back, 60 * settings.bring_back_minutes)
     except Busy as error:
         return Busy.exit_code, (error.message,)
+    except BaseException:  # such as Ray's way to end a worker; the run has saved
+        bring_back(goes_on=False)
+        raise
     else:
         bring_back(goes_on=False)
         return found
@@ -508,7 +514,7 @@ def replace(draft: Path, folder: Path) -> None:
         folder.rename(old)
     if not folder.exists():
         inner.rename(folder)
-    shutil.rmtree(draft)
+    shutil.rmtree(draft, ignore_errors=True)  # on NFS a file may be there as long as it is read
 
 
 def exchanged(one: Path, other: Path) -> bool:
