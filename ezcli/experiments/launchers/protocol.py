@@ -2,6 +2,7 @@
 
 import os
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self
@@ -109,6 +110,7 @@ class Place(Settings):
         """The same with what `--jobs` says, where the place has to be told."""
         return self
 
+    @abstractmethod
     def launcher(
         self, jobs_dir: Path, slots: int | None = None, devices: Sequence[str] = ()
     ) -> Launcher:
@@ -122,7 +124,6 @@ class Place(Settings):
         Raises:
           ConfigError: what it needs is not here.
         """
-        raise NotImplementedError
 
     @classmethod
     def queue(cls, jobs_dir: Path) -> Queue | None:
