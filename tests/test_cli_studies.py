@@ -304,3 +304,48 @@ def test_one_output_at_a_time(ez, tmp_path):
 def test_one_of_a_thing_is_not_called_many(ez):
     _, out, _ = ez("ablate", "--seeds", "1", *SMALL, "--dry-run")
     assert "Study mine: 1 arm x 1 seed, 1 run." in squeezed(out)
+
+
+def test_a_launch_that_is_refused_leaves_no_study(ez, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    code, _, err = ez(*ABLATE, "--launcher", "slurm")
+    assert (code, "error:" in err) == (2, True)
+    assert not (tmp_path / "runs" / "studies" / "mine" / "study.json").exists()
+
+
+def sent_away(tmp_path, **entries):
+    """The study's first run was handed over to a cluster that is not here."""
+    folder = StudyFolder(tmp_path / "runs", "mine")
+    run = folder.record().cells[0].run
+    folder.jobs.mkdir(exist_ok=True)
+    line = {"run": run, "job": "17_0", "submitted": "then"} | entries
+    with (folder.jobs / "ledger.jsonl").open("a") as ledger:
+        ledger.write(json.dumps(line) + "\n")
+
+
+def test_a_study_from_a_cluster_goes_on_here_once_all_is_collected(ez, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert ez(*ABLATE, "--quiet")[0] == 0
+    sent_away(tmp_path)
+    code, _, err = ez(*ABLATE, "--seeds", "3", "--quiet")
+    assert (code, "nobody looked how they ended" in squeezed(err)) == (3, True)
+    sent_away(tmp_path, collected=True)
+    assert ez(*ABLATE, "--seeds", "3", "--quiet")[0] == 0
+
+
+def test_what_a_run_says_itself_counts_before_a_job_that_has_ended(ez, tmp_path, monkeypatch):
+    assert ez(*ABLATE, "--quiet")[0] == 0
+    folder = StudyFolder(tmp_path / "runs", "mine")
+    run = RunFolder(folder.runs_dir / folder.record().cells[0].run)
+    run.update_info(status="running")
+
+    def told(said):
+        monkeypatch.setattr(studies, "jobs_of", lambda _: {run.name: (said, "17_0")})
+        rows = json.loads(ez("study", "status", "mine", "--json")[1])["runs"]
+        return [(row["state"], row["job"]) for row in rows if row["run"] == run.name]
+
+    with run.lock():
+        assert told("out of memory") == [("running", None)]
+        (run.path / "stalled.txt").touch()
+        assert told("running") == [("stalled", "17_0")]
+    assert told("out of memory") == [("out of memory", "17_0")]
