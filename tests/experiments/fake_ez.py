@@ -67,4 +67,5 @@ try:
         actions = json.loads(os.environ.get("FAKE_EZ", "{}")).get(given.name, [])
         act(actions[number] if number < len(actions) else "ok")
 except EzError as error:
-    sys.exit(str(error))
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)

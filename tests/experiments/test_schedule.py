@@ -265,7 +265,7 @@ def test_a_run_that_another_study_trains_is_waited_for(tmp_path, script):
         outcomes.append(scheduler.run())
 
     def start_second(progress):
-        if noted(tmp_path) and not threads:
+        if one.runs[0].name in started(one) and not threads:
             threads.append(threading.Thread(target=second))
             threads[0].start()
 
