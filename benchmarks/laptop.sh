@@ -3,6 +3,7 @@
 # plots. About 85 minutes; the same command goes on where it stopped.
 # benchmarks/laptop.sh [FOLDER for the results, default benchmarks/results] [FOLDER of the runs, default runs]
 set -euo pipefail
+cd "$(dirname "$0")/.."
 out=${1:-benchmarks/results}
 runs=${2:-runs}
 drops=(--drop consistency --drop value-prefix --drop off-policy-correction)
@@ -14,4 +15,4 @@ for study in keydoor catch; do
   ez report "$study" --runs-dir "$runs" -o "$out/$study.md" --plots "$out/plots"
   ez report "$study" --runs-dir "$runs" -o "$out/$study.json"
 done
-python "$(dirname "$0")/collect.py"
+python benchmarks/collect.py

@@ -29,7 +29,7 @@ from tests.reports.helpers import noisy, write_study
 DROPS = ("consistency", "value-prefix", "off-policy-correction")
 SEEDS = (0, 1, 2, 3, 4)
 ATARI_26 = tuple(ATARI_100K)
-LINES = 1000  # of metrics, a run of atari100k: 100,000 train_steps, one line for each hundred
+LINES = 1000  # of metrics; a run of atari100k writes 1,200
 COMMANDS = {
     "plan, nothing there": ["--runs-dir", "empty", "--launcher", "slurm", "--dry-run"],
     "plan, all finished": ["--study", "mine", "--dry-run"],

@@ -59,15 +59,26 @@ Game = Annotated[str | None, typer.Option(help="Atari game, by rom name: pong, m
 Environment = Annotated[
     str | None, typer.Option("--env", help="atari, catch, keydoor, or your own file.py:Class.")
 ]
-Preset = Annotated[str | None, typer.Option(help="Name of a preset, or path of a TOML file.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PRESET",
+        help="Name (`ez presets`) or path of a TOML file; by game and device if not given.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Games = Annotated[
-    list[str] | None, typer.Option("--game", help="Atari game, by rom name. Repeatable.")
+    list[str] | None,
+    typer.Option("--game", metavar="GAME", help="Atari game, by rom name. Repeatable."),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a setting: --set search.num_simulations=25. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting: search.num_simulations=25. Repeatable.",
+    ),
 ]
 RunsDir = Annotated[Path, typer.Option(callback=folder, help="Folder of all runs.")]
 Wandb = Annotated[str | None, typer.Option(help="offline or online: log to Weights & Biases too.")]
@@ -234,11 +245,16 @@ def watch(
 def ablate(
     drop: Annotated[
         list[str] | None,
-        typer.Option(help="Ablation to drop, by name or path; a+b drops both. Repeatable."),
+        typer.Option(
+            metavar="NAME", help="Ablation to drop, by name or path; a+b drops both. Repeatable."
+        ),
     ] = None,
     vary: Annotated[
         list[str] | None,
-        typer.Option(help="Setting to sweep: search.num_simulations=8,16,50. Repeatable."),
+        typer.Option(
+            metavar="KEY=VALUES",
+            help="Setting to sweep: search.num_simulations=8,16,50. Repeatable.",
+        ),
     ] = None,
     factorial: Annotated[
         bool, typer.Option("--factorial", help="Take every subset of the drops.")
@@ -252,7 +268,10 @@ def ablate(
     preset: Preset = None,
     overrides: Overrides = None,
     study: Annotated[str | None, typer.Option(help="Name of the study's folder.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs side by side; what cores and memory hold if not given."),
+    ] = None,
     devices: Annotated[str | None, typer.Option(help="Handed out to runs: cuda:0,cuda:1.")] = None,
     launcher: Launcher = None,
     cluster: ClusterFile = None,
@@ -279,7 +298,7 @@ def ablate(
     Runs that exist already are not trained again. The same command goes on with a study, and so
     does: ez ablate --study NAME
 
-    Example: ez ablate --drop value-prefix --drop consistency --env catch --seeds 5
+    Example: ez ablate --drop value-prefix --env catch --seeds 5
     """
     from ezcli.commands import studies
 
@@ -468,7 +487,9 @@ def ablations(context: typer.Context, as_json: Json = False) -> None:
 @ablations_app.command("show")
 def ablations_show(
     name: Annotated[str, typer.Argument(help="Name of an ablation, path of a file, or a+b.")],
-    preset: Preset = None,
+    preset: Annotated[
+        str, typer.Option(metavar="PRESET", help="Name or path of the preset that it changes.")
+    ] = "atari100k",
     as_json: Json = False,
 ) -> None:
     """Print what an ablation changes, and its published effect.
@@ -486,7 +507,13 @@ def runs(
     study: Annotated[str | None, typer.Option(help="Runs of this study only.")] = None,
     arm: Annotated[str | None, typer.Option(help="Runs of this arm only.")] = None,
     game: Annotated[str | None, typer.Option(help="Runs on this game only.")] = None,
-    state: Annotated[str | None, typer.Option(help="finished, running, failed, ...")] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATE",
+            help="new, running, stalled, interrupted, killed, failed, finished or damaged.",
+        ),
+    ] = None,
     runs_dir: RunsDir = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -529,7 +556,7 @@ def runs_diff(
 
 @runs_app.command("rm")
 def runs_rm(
-    names: Annotated[list[str], typer.Argument(help="Names of runs in the runs folder.")],
+    names: Annotated[list[str], typer.Argument(help="Names or ids of runs in the runs folder.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     runs_dir: RunsDir = RUNS,
 ) -> None:
@@ -560,21 +587,27 @@ def config_show(
     env: Environment = None,
     seed: Seed = None,
     overrides: Overrides = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say of each setting what it means.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Print a config with everything resolved.
 
-    Example: ez config show --preset atari100k --game breakout --set search.num_simulations=25
+    Example: ez config show --preset atari100k --game breakout --explain
     """
     from ezcli.commands import training
 
-    training.config_show(preset, game, env, seed, overrides, as_json)
+    training.config_show(preset, game, env, seed, overrides, explain, as_json)
 
 
 @app.command()
 def doctor(
     run: Annotated[
-        str | None, typer.Argument(help="A run to check instead: its files, and why it stopped.")
+        str | None,
+        typer.Argument(
+            help="Name, id or path of a run to check instead: its files, and why it stopped."
+        ),
     ] = None,
     preset: Annotated[str, typer.Option(help="Preset whose needs are checked.")] = "atari-cpu",
     runs_dir: RunsDir = RUNS,

@@ -52,7 +52,7 @@ class ComputeSettings(Settings):
     threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
     search: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",  # older run folders do not name it
-        description="where the trees lie; auto is the network's device",
+        description="where the trees lie; auto is the network's device, or cpu without ezcli[cuda]",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"
@@ -80,7 +80,7 @@ class RecordSettings(Settings):
 class RunConfig(Hyperparameters):
     """One run, whole: what `config.toml` in its folder says."""
 
-    seed: int = Field(ge=0, lt=2**31)
+    seed: int = Field(ge=0, lt=2**31, description="of everything random")
     env: AnyEnvSettings
     evaluation: EvaluationSettings
     compute: ComputeSettings
@@ -300,6 +300,19 @@ def name_start(label: str, preset: str) -> str:
 def to_toml(config: RunConfig) -> str:
     """The config as TOML, top-level values first."""
     return tomli_w.dumps(config.model_dump(mode="json"))
+
+
+def explained(config: RunConfig) -> str:
+    """The config as TOML, each setting below a comment that says what it means."""
+    lines, table = [], ""
+    for line in to_toml(config).splitlines():
+        if line.startswith("["):
+            table = line.strip("[]") + "."
+        elif found := re.match(r"(\w+) = ", line):
+            about = describe(table + found[1])
+            lines += [f"# {about}"] if about else []
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, Any], source: str = "") -> RunConfig:

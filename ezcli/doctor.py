@@ -21,7 +21,7 @@ from ezcli.config import RunConfig
 from ezcli.envs.games import ATARI_100K
 from ezcli.envs.settings import AtariSettings
 
-REINSTALL = "Install it again: `make setup`, or `pip install --force-reinstall ezcli`."
+REINSTALL = "Install again: `make clean setup`, or as in README.md with --force-reinstall."
 OLDEST_PYTHON = (3, 11)
 GIB = 2**30
 
@@ -96,7 +96,7 @@ def torch_device() -> Check:
         detail = f"{torch.__version__}, CUDA on {gpu.name} ({in_gib(gpu.total_memory)})"
         if has_cuda_kernels():
             return Check("PyTorch", True, f"{detail}, search trees on it", "")
-        remedy = "For search trees on the GPU too, `pip install 'ezcli[cuda]'`."
+        remedy = "For search trees on the GPU too, install the extra `ezcli[cuda]` (README.md)."
         return Check("PyTorch", True, f"{detail}, search trees on the CPU", remedy)
     detail = f"{torch.__version__}, no CUDA device: runs on the CPU"
     detail += f" with {torch.get_num_threads()} threads"

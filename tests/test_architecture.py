@@ -29,11 +29,9 @@ MAY: dict[str, set[str]] = {
         "efficientzero.hyperparameters",
         "envs.settings",
         "envs.games",
-        "presets",
         "settings",
         "errors",
     },
-    "presets": {"settings", "errors"},
     "runs": {"runs", "efficientzero", "envs", "config", "jit", "settings", "errors", "words"},
     "experiments": {
         "experiments",

@@ -239,6 +239,7 @@ MISTAKES = [
     (["train", "--preset", "catch", "--game", "pong"], "This preset is for 'catch'"),
     (["config", "show", "--preset", "smoke", "--game", "nosuch"], "Unknown game"),
     (["config", "show", "--preset", "smoke", "--set", "a=1"], "Unknown setting 'a'."),
+    (["config", "show", "--preset", "smoke", "--explain", "--json"], "Use only one of --explain"),
     (["resume", "nothing"], "There is no run 'nothing'. 'runs' holds none yet."),
     (["evaluate", "nothing"], "There is no run 'nothing'."),
     (["doctor", "--preset", "nothing"], "Unknown preset 'nothing'."),
@@ -332,12 +333,15 @@ def test_a_defect_of_ours_is_not_hidden(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [[], ["--game", "breakout"], ["--set", "seed=4"]], ids=str)
-def test_config_show_is_the_same_in_both_forms(options, ez):
+def test_config_show_is_the_same_in_every_form(options, ez):
     code, text, _ = ez("config", "show", "--preset", "atari100k", *options)
     assert code == 0
     code, as_json, _ = ez("config", "show", "--preset", "atari100k", *options, "--json")
     assert code == 0
-    assert tomllib.loads(text) == json.loads(as_json)
+    code, explained, _ = ez("config", "show", "--preset", "atari100k", *options, "--explain")
+    assert code == 0
+    assert "# share of schedule.env_steps; age that costs one td_step\ntd_age_fraction" in explained
+    assert tomllib.loads(text) == json.loads(as_json) == tomllib.loads(explained)
     assert re.match(r"# identity [0-9a-f]{12}\n", text)
 
 

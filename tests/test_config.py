@@ -378,9 +378,16 @@ def test_a_config_is_frozen():
 
 
 @pytest.mark.parametrize("key", all_keys())
-def test_every_setting_can_be_described(key):
-    assert isinstance(describe(key), str)
+def test_every_setting_says_what_it_means(key):
+    assert describe(key) or key in ("env.name", "optimiser.name")
     assert describe("value.td_steps").startswith("env_steps before the bootstrap")
+
+
+@pytest.mark.parametrize("env", [None, "catch", "keydoor", "mine.py:Mine"])
+def test_every_environment_has_the_limits_of_all(env):
+    for key in ("frame_stack", "max_episode_steps", "evaluation_max_episode_steps"):
+        said, _ = complaint(use_env(SMOKE, env, None), f"env.{key}=0")
+        assert f"env.{key} = 0 is not allowed: input should be greater" in said
 
 
 KEYS = st.one_of(st.sampled_from(all_keys()), st.text(max_size=12))

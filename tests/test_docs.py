@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import ezcli
 from benchmarks.collect import collected
 from ezcli.cli import app
 from ezcli.config import preset_names, preset_path, read_toml, resolve
@@ -87,3 +88,9 @@ def test_links_within_a_page_lead_to_a_heading() -> None:
         headings = {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
         links = set(re.findall(r"\]\(#([^)]+)\)", "\n".join(lines)))
         assert links <= headings, file.name
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {ezcli.__version__}\n" in (ROOT / "CITATION.cff").read_text(
+        encoding="utf-8"
+    )

@@ -17,7 +17,6 @@ from ezcli.experiments.ablations import (
 )
 from ezcli.experiments.design import FULL
 
-DEFAULT_PRESET = "atari100k"  # what the published scores are of
 PROTOCOL = "human-normalised, 26 games of Atari 100k"
 
 
@@ -43,9 +42,8 @@ def list_ablations(as_json: bool) -> None:
     )
 
 
-def show(name: str, preset: str | None, as_json: bool) -> None:
+def show(name: str, preset: str, as_json: bool) -> None:
     """`ez ablations show`."""
-    preset = preset or DEFAULT_PRESET
     ablations = load_sum(name)
     changes = combine(ablations)
     full = resolve(read_toml(preset_path(preset)), source=f"preset {preset!r}")

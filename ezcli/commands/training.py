@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from ezcli import console
 from ezcli.config import (
     RunConfig,
+    explained,
     is_file,
     name_start,
     preset_names,
@@ -112,14 +113,18 @@ def config_show(
     env: str | None,
     seed: int | None,
     overrides: list[str] | None,
+    explain: bool,
     as_json: bool,
 ) -> None:
     """`ez config show`."""
+    if explain and as_json:
+        raise ConfigError("Use only one of --explain and --json.")
     config = build_config(preset, env, game, seed, None, overrides)
     if as_json:
         console.write(config.model_dump_json(indent=2) + "\n")
     else:
-        console.write(f"# identity {config.identity}\n{to_toml(config)}")
+        text = explained(config) if explain else to_toml(config)
+        console.write(f"# identity {config.identity}\n{text}")
 
 
 def doctor(run: str | None, preset: str, runs_dir: Path) -> int:

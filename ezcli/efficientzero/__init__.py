@@ -2,5 +2,6 @@
 
 Reading order: `components` (what is special), `hyperparameters` (every number), `batch` (what
 travels), `layers`, `network` (h, g, f), `value_prefix`, `tree`, `kernels`, `search`, `inference`,
-`policy`, `frames`, `replay`, `targets`, `reanalyse`, `assemble`, `support`, `loss`, `learner`.
+`folded`, `searcher` (on a GPU `device_search`, `cuda_kernels`), `policy`, `frames`, `replay`,
+`targets`, `reanalyse`, `assemble`, `support`, `loss`, `learner`.
 """

@@ -58,11 +58,11 @@ class SearchSettings(Settings):
     """pUCT over the learned model (MuZero appendix B; EfficientZero appendix A.1)."""
 
     num_simulations: int = Field(ge=1, description="network calls per root")
-    pb_c_init: float = Field(ge=0)
-    pb_c_base: float = Field(gt=0)
+    pb_c_init: float = Field(ge=0, description="weight of the policy in selection, c1 (MuZero B)")
+    pb_c_base: float = Field(gt=0, description="visits at which that weight has grown, c2")
     min_q_range: float = Field(gt=0, description="smallest divisor of the min-max normalisation")
     prefix_horizon: int = Field(ge=1, description="env_steps; the value prefix restarts after them")
-    root_dirichlet_alpha: float = Field(gt=0)
+    root_dirichlet_alpha: float = Field(gt=0, description="of the noise; smaller: on fewer actions")
     root_exploration_fraction: float = Field(ge=0, le=1, description="weight of the root noise")
 
 
@@ -155,12 +155,12 @@ class ReanalyseSettings(Settings):
 class LossSettings(Settings):
     """The unroll and its four losses (equation 5)."""
 
-    batch_size: int = Field(ge=2)
+    batch_size: int = Field(ge=2, description="windows learnt from in one train_step")
     unroll_steps: int = Field(ge=1, description="env_steps the model is unrolled, K")
-    value_prefix_coefficient: float = Field(ge=0)
-    policy_coefficient: float = Field(ge=0)
-    value_coefficient: float = Field(ge=0)
-    consistency_coefficient: float = Field(ge=0)
+    value_prefix_coefficient: float = Field(ge=0, description="weight of the loss of prefixes")
+    policy_coefficient: float = Field(ge=0, description="weight of the loss of policies")
+    value_coefficient: float = Field(ge=0, description="weight of the loss of values")
+    consistency_coefficient: float = Field(ge=0, description="weight of the loss of latents (4.1)")
     augmentation: bool = Field(description="random shift and intensity of every observation")
     shift_pixels: int = Field(ge=0, description="pixels; largest shift (DrQ, Yarats et al. 2021)")
     intensity_scale: float = Field(ge=0, description="standard deviation of the brightness factor")
@@ -170,13 +170,13 @@ class OptimiserSettings(Settings):
     """Gradient descent (appendix A.1, table 6)."""
 
     name: Literal["sgd", "adam"]
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, description="after the warm-up, before the decay")
     momentum: float = Field(ge=0, lt=1, description="SGD momentum; Adam's first beta")
-    weight_decay: float = Field(ge=0)
+    weight_decay: float = Field(ge=0, description="L2 penalty, added to the gradient")
     warmup_fraction: float = Field(ge=0, le=1, description="share of train_steps, linear from 0")
     decayed_train_steps: int = Field(ge=0, description="the last ones, at the decayed rate")
     decay_factor: float = Field(gt=0, le=1, description="of the learning rate, for those")
-    max_gradient_norm: float = Field(gt=0)
+    max_gradient_norm: float = Field(gt=0, description="L2 over all weights; longer ones shrink")
 
 
 class Hyperparameters(Settings):

@@ -1,8 +1,8 @@
 """The layers that the network is built from (EfficientZero appendix A.1).
 
-All 3x3 convolutions are without bias and followed by batch-norm; the 1x1 convolutions before the
-heads carry a bias, as the published parameter counts show. Every ReLU writes in place: what it
-overwrites is read by nobody, and on a CPU the memory is what costs.
+All 3x3 convolutions are without bias and, but for those of skips, followed by batch-norm; the 1x1
+convolutions before the heads carry a bias, as the published parameter counts show. Every ReLU
+writes in place: what it overwrites is read by nobody, and on a CPU the memory is what costs.
 """
 
 import torch.nn.functional as F

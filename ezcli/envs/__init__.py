@@ -6,10 +6,11 @@ Reading order:
     settings   which game, and the rules of its episodes
     atari      ALE under the Atari 100k protocol
     games      the 26 games; random and human scores
-    catch      ten pixels by five: learned in a minute
+    catch      ten pixels by five: learned in minutes
     keydoor    a delayed reward: what the value prefix is for
     make       settings -> environment, including a user's own class
-    vector     many environments in lock step, restarted, checked, saved and restored
+    checked    the guard that looks at every answer of an environment
+    vector     many environments in lock step, restarted, saved and restored
 
 Nothing here knows networks, search or runs.
 """

@@ -1,7 +1,7 @@
 """Catch: a ball falls, a paddle moves under it (bsuite's `catch`; Osband et al., 2020).
 
-The best return is 1; a random paddle gets about -0.6 on the default board. It tells within a minute
-whether anything is learned at all.
+The best return is 1; a random paddle gets about -0.6 on the default board. It tells within
+minutes whether anything is learned at all.
 """
 
 import numpy as np

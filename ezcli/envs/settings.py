@@ -6,14 +6,25 @@ from pydantic import Field
 
 from ezcli.settings import Settings
 
+FrameStack = Annotated[
+    int, Field(ge=1, description="frames; the last ones together are an observation")
+]
+ClipRewards = Annotated[
+    bool, Field(description="train on the sign of each reward; scores stay raw")
+]
+MaxEpisodeSteps = Annotated[int, Field(ge=1, description="env_steps of one game while training")]
+EvaluationMaxEpisodeSteps = Annotated[
+    int, Field(ge=1, description="env_steps of one evaluated game")
+]
+
 
 class EnvSettings(Settings):
     """Rules that every environment shares. One `env_step` is one action of the agent."""
 
-    frame_stack: int = Field(ge=1, description="frames; the last ones together are an observation")
-    clip_rewards: bool = Field(description="train on the sign of each reward; scores stay raw")
-    max_episode_steps: int = Field(ge=1, description="env_steps of one game while training")
-    evaluation_max_episode_steps: int = Field(ge=1, description="env_steps of one evaluated game")
+    frame_stack: FrameStack
+    clip_rewards: ClipRewards
+    max_episode_steps: MaxEpisodeSteps
+    evaluation_max_episode_steps: EvaluationMaxEpisodeSteps
 
 
 class AtariSettings(EnvSettings):
@@ -34,10 +45,10 @@ class CatchSettings(EnvSettings):
     name: Literal["catch"]
     rows: int = Field(default=10, ge=3, description="pixels; the ball falls one row a step")
     columns: int = Field(default=5, ge=2, description="pixels")
-    frame_stack: int = Field(default=1, ge=1)
-    clip_rewards: bool = False
-    max_episode_steps: int = 100
-    evaluation_max_episode_steps: int = 100
+    frame_stack: FrameStack = 1
+    clip_rewards: ClipRewards = False
+    max_episode_steps: MaxEpisodeSteps = 100
+    evaluation_max_episode_steps: EvaluationMaxEpisodeSteps = 100
 
 
 class KeydoorSettings(EnvSettings):
@@ -46,10 +57,10 @@ class KeydoorSettings(EnvSettings):
     name: Literal["keydoor"]
     size: int = Field(default=3, ge=3, description="cells along each side of the room")
     delay: int = Field(default=3, ge=0, description="env_steps between the door and its reward")
-    frame_stack: int = Field(default=1, ge=1)
-    clip_rewards: bool = False
-    max_episode_steps: int = 50
-    evaluation_max_episode_steps: int = 50
+    frame_stack: FrameStack = 1
+    clip_rewards: ClipRewards = False
+    max_episode_steps: MaxEpisodeSteps = 50
+    evaluation_max_episode_steps: EvaluationMaxEpisodeSteps = 50
 
 
 class CustomSettings(EnvSettings):
@@ -57,10 +68,10 @@ class CustomSettings(EnvSettings):
 
     name: Literal["custom"]
     target: str = Field(pattern=r"^[^:]+:[A-Za-z_]\w*$", description="`file.py:Class`")
-    frame_stack: int = Field(default=1, ge=1)
-    clip_rewards: bool = False
-    max_episode_steps: int = 1000
-    evaluation_max_episode_steps: int = 1000
+    frame_stack: FrameStack = 1
+    clip_rewards: ClipRewards = False
+    max_episode_steps: MaxEpisodeSteps = 1000
+    evaluation_max_episode_steps: EvaluationMaxEpisodeSteps = 1000
 
 
 AnyEnvSettings = Annotated[

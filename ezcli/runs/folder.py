@@ -6,7 +6,7 @@
     ├── metrics.jsonl       what was learnt; a function of config and seed (columns: README)
     ├── timing.jsonl        clocks: env_steps, train_steps, seconds, and rates
     ├── evaluations.jsonl   raw scores, each with the protocol it was played under
-    ├── frames/             every frame seen, compressed without loss, append-only
+    ├── frames/             those of the states in the replay, without loss, each written once
     ├── checkpoints/        the last two, each complete and with checksums
     ├── failure/            only after a number that was none: what led to it
     └── stalled.txt         only while nothing moves: where the run stands still

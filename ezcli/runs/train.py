@@ -1,6 +1,6 @@
 """A whole run: the trainer's events turned into files, scores and checkpoints.
 
-Everything that looks at a clock, a signal or the disk while training is here.
+What looks at a clock, a signal or the disk while training is here, or called from here.
 """
 
 import errno

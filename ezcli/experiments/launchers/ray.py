@@ -233,7 +233,7 @@ def connect(settings: RaySettings) -> Any:
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise ConfigError(
-            "The launcher ray needs Ray.", "Install it: pip install 'ezcli[ray]'"
+            "The launcher ray needs Ray.", "Install the extra ezcli[ray]: see CLUSTERS.md."
         ) from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the cluster
     try:

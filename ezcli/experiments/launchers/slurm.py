@@ -620,7 +620,7 @@ def require_slurm() -> None:
         import submitit  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "The launcher slurm needs submitit.", "Install it: pip install 'ezcli[slurm]'"
+            "The launcher slurm needs submitit.", "Install the extra ezcli[slurm]: see CLUSTERS.md."
         ) from error
     for program in PROGRAMS:
         if shutil.which(program) is None:
