@@ -10,7 +10,7 @@ drops=(--drop consistency --drop value-prefix --drop off-policy-correction)
 ez train --env catch --runs-dir "$runs"
 ez ablate --env keydoor "${drops[@]}" --seeds 5 --jobs 2 --study keydoor --runs-dir "$runs"
 ez ablate --env catch "${drops[@]}" --seeds 5 --jobs 2 --study catch --runs-dir "$runs" \
-  --set schedule.env_steps=2000
+  --set schedule.env_steps=2800
 for study in keydoor catch; do
   ez report "$study" --runs-dir "$runs" -o "$out/$study.md" --plots "$out/plots"
   ez report "$study" --runs-dir "$runs" -o "$out/$study.json"
