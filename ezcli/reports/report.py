@@ -535,6 +535,9 @@ def provenance_notes(group: Group) -> list[str]:
         f"at most {either(caps)} env_steps, played with the last weights without exploration.",
         f"Preset {', '.join(presets)}; {'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)}.",
     ]
+    dropping = next((arm.name for arm in group.arms if arm.drops), None)
+    if dropping is not None:
+        notes.append(f"Arms are named after what they drop: {dropping} is the agent without it.")
     cut = sorted({run.game for run in runs if not run.is_whole})
     if cut:
         notes.append(
