@@ -315,7 +315,7 @@ def test_the_list_as_json_says_everything(capsys: pytest.CaptureFixture[str]) ->
     assert all(a["title"] and a["why"] and a["section"] for a in listing["ablations"])
 
 
-def shown(capsys: pytest.CaptureFixture[str], name: str, preset: str | None = None) -> str:
+def shown(capsys: pytest.CaptureFixture[str], name: str, preset: str = "atari100k") -> str:
     commands.show(name, preset, as_json=False)
     return capsys.readouterr().out
 

@@ -59,7 +59,7 @@ def test_a_needed_package_is_missing(module, look, monkeypatch: pytest.MonkeyPat
     check = look()
     assert not check.ok
     assert "cannot be imported" in check.detail
-    assert "make setup" in check.remedy
+    assert "make clean setup" in check.remedy
 
 
 def test_a_gpu_that_torch_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_wandb_not_importable_is_advice(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "wandb", None)
     check = doctor.wandb_login()
     assert check.ok
-    assert "make setup" in check.remedy
+    assert "make clean setup" in check.remedy
 
 
 def test_wandb_without_a_login(no_login: Path) -> None:
