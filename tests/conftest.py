@@ -7,9 +7,16 @@ import torch
 
 from ezcli import cli
 from ezcli.config import RunConfig, preset_path, read_toml, resolve
+from ezcli.runs import lock
 from tests.runs.helpers import Watcher, outcome, run, tiny
 
 torch.set_num_threads(1)  # as a run does: results must not depend on the machine's cores
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A lock that another has is refused at once, not after a second."""
+    monkeypatch.setattr(lock, "INSTANT", 0.05)
 
 
 @pytest.fixture
