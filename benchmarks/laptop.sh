@@ -2,6 +2,7 @@
 # The laptop hour of RESULTS.md: a first result and both studies on two CPU cores, with their tables and
 # plots. About 85 minutes; the same command goes on where it stopped.
 # benchmarks/laptop.sh [FOLDER for the results, default benchmarks/results] [FOLDER of the runs, default runs]
+# Both are relative to the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-benchmarks/results}

@@ -305,14 +305,14 @@ def to_toml(config: RunConfig) -> str:
 def explained(config: RunConfig) -> str:
     """The config as TOML, each setting below a comment that says what it means."""
     lines, table = [], ""
-    for line in to_toml(config).splitlines():
+    for line in to_toml(config).split("\n"):
         if line.startswith("["):
             table = line.strip("[]") + "."
         elif found := re.match(r"(\w+) = ", line):
             about = describe(table + found[1])
             lines += [f"# {about}"] if about else []
         lines.append(line)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, Any], source: str = "") -> RunConfig:

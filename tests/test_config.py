@@ -14,6 +14,7 @@ from ezcli.config import (
     all_keys,
     describe,
     differences,
+    explained,
     flat_items,
     parse_override,
     preset_names,
@@ -23,6 +24,7 @@ from ezcli.config import (
     to_toml,
     use_env,
 )
+from ezcli.envs.settings import AtariSettings, CatchSettings, CustomSettings, KeydoorSettings
 from ezcli.errors import ConfigError, UnknownName
 
 SMOKE = read_toml(preset_path("smoke"))
@@ -381,6 +383,17 @@ def test_a_config_is_frozen():
 def test_every_setting_says_what_it_means(key):
     assert describe(key) or key in ("env.name", "optimiser.name")
     assert describe("value.td_steps").startswith("env_steps before the bootstrap")
+
+
+@pytest.mark.parametrize("model", [AtariSettings, CatchSettings, KeydoorSettings, CustomSettings])
+def test_so_does_every_setting_of_every_environment(model):
+    undescribed = [name for name, field in model.model_fields.items() if not field.description]
+    assert undescribed == ["name"]
+
+
+def test_an_explained_config_is_the_same_whatever_a_path_holds():
+    config = resolve(use_env(SMOKE, "a\u2028\x85b.py:Mine", None))
+    assert resolve(tomllib.loads(explained(config))) == config
 
 
 @pytest.mark.parametrize("env", [None, "catch", "keydoor", "mine.py:Mine"])

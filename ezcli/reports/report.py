@@ -535,9 +535,10 @@ def provenance_notes(group: Group) -> list[str]:
         f"at most {either(caps)} env_steps, played with the last weights without exploration.",
         f"Preset {', '.join(presets)}; {'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)}.",
     ]
-    dropping = next((arm.name for arm in group.arms if arm.drops), None)
-    if dropping is not None:
-        notes.append(f"Arms are named after what they drop: {dropping} is the agent without it.")
+    if any(arm.drops for arm in group.arms):
+        notes.append(
+            "An arm with a drop is the agent without that part: see ez ablations show NAME."
+        )
     cut = sorted({run.game for run in runs if not run.is_whole})
     if cut:
         notes.append(

@@ -124,11 +124,14 @@ def attempts(here):
 
 
 def assert_both_saved_and_went_on(here):
-    """Both were stopped once, and not killed."""
+    """Both were stopped once, not killed, and lost nothing."""
     # SLURM may fail to start a job anew on a busy machine; then it is sent once more.
-    assert set(attempts(here)) <= {("exit code 0", "finished"), ("stopped, and saved", "stopped")}
+    causes = set(attempts(here))
+    assert ("exit code 0", "finished") in causes
+    assert causes <= {("exit code 0", "finished"), ("stopped, and saved", "stopped")}
     sessions = [RunFolder(p.parent).sessions() for p in here.glob("runs/*/run.json")]
     assert [len(of_run) for of_run in sessions] == [2, 2]
+    assert went_on(here)
 
 
 def finish(ez, here):
@@ -210,18 +213,16 @@ def test_no_more_is_handed_over_than_the_cluster_takes(ez, here, at_slurm):
     assert states(ez) == ["finished"] * 2
 
 
-@pytest.fixture
-def two_minutes(ez, here):
-    """Starts the two runs, slow enough to meet their time limit."""
-    limits = "time = '2'\nsave_seconds = 45\n"
+def start_for_two_minutes(ez, here, save_seconds):
+    limits = f"time = '2'\nsave_seconds = {save_seconds}\n"
     (here / "mine.toml").write_text(f"launcher = 'slurm'\n[slurm]\n{limits}")
-    (here / "slow").touch()
     ez(*TWO, *WHERE[2:-2], "--cluster", "mine.toml")
     wait_for(lambda: states(ez) == ["running"] * 2)
 
 
-@pytest.mark.usefixtures("two_minutes")
 def test_a_time_limit_is_met_by_saving_in_time(ez, here, at_slurm, undisturbed):
+    (here / "slow").touch()
+    start_for_two_minutes(ez, here, save_seconds=45)
     jobs = [line.split()[0] for line in at_slurm.queue()]
     at_slurm.hurry(jobs, seconds=240)  # once SLURM has signalled and they have saved
     finish(ez, here)
@@ -229,13 +230,15 @@ def test_a_time_limit_is_met_by_saving_in_time(ez, here, at_slurm, undisturbed):
     assert_both_saved_and_went_on(here)
 
 
-@pytest.mark.usefixtures("two_minutes")
 def test_a_run_that_hangs_at_its_time_limit_goes_on(ez, here, undisturbed):
+    start_for_two_minutes(ez, here, save_seconds=20)
+    wait_for(lambda: is_learning(here))
     (here / "hang").touch()
     wait_for(lambda: states(ez) == ["timed out"] * 2, seconds=300)
     (here / "hang").unlink()
     assert finish(ez, here).count("timed out; going on.") == 2
     assert results(here / "runs") == undisturbed
+    assert went_on(here)
 
 
 def test_a_node_that_fails_costs_no_more_than_the_time_since_the_last_save(

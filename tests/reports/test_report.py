@@ -331,14 +331,14 @@ def test_notes_say_protocol_code_and_machines():
         "2 runs; each score is the mean over 32 episodes of at most 27,000 env_steps, played with "
         "the last weights without exploration.",
         "Preset atari100k; seed 0.",
-        "Arms are named after what they drop: value-prefix is the agent without it.",
+        "An arm with a drop is the agent without that part: see ez ablations show NAME.",
         "Code: ezcli 0.1.0 (0123456).",
         "Trained on: a processor (2 runs).",
         "With PyTorch 2.6.0, NumPy 2.0.0.",
         "Training took 2 min 00 s in all, 1 min 00 s a run (median).",
     )
     (section,) = made(make_group(noisy({}), drops=(), seeds=(0,))).sections
-    assert not any(note.startswith("Arms are named") for note in section.notes)
+    assert not any(note.startswith("An arm with") for note in section.notes)
 
 
 @pytest.mark.parametrize(
