@@ -302,7 +302,7 @@ def to_toml(config: RunConfig) -> str:
     return tomli_w.dumps(config.model_dump(mode="json"))
 
 
-def explained(config: RunConfig) -> str:
+def to_commented_toml(config: RunConfig) -> str:
     """The config as TOML, each setting below a comment that says what it means."""
     lines, table = [], ""
     for line in to_toml(config).split("\n"):

@@ -14,7 +14,7 @@ torch.set_num_threads(1)  # as a run does: results must not depend on the machin
 
 
 @pytest.fixture
-def impatient(monkeypatch):
+def quick_refusal(monkeypatch):
     """A lock that another has is refused at once, not after a second."""
     monkeypatch.setattr(lock, "INSTANT", 0.05)
 

@@ -3,10 +3,12 @@
 import json
 import shutil
 import sys
+from typing import get_args
 
 import pytest
 
 from ezcli import console
+from ezcli.experiments import catalogue
 from ezcli.runs.folder import RunFolder
 from tests.experiments.helpers import make_study, save
 from tests.runs.helpers import run, tiny
@@ -253,3 +255,8 @@ def test_rm_leaves_a_run_that_is_being_trained(ez, runs_dir):
         code, _, err = ez("runs", "rm", "by-hand", "--yes")
     assert (code, "A process is working on 'by-hand'" in err) == (1, True)
     assert (runs_dir / "by-hand" / "config.toml").exists()
+
+
+def test_help_names_every_state(ez):
+    _, out, _ = ez("runs", "--help")
+    assert all(state in out for state in get_args(catalogue.State))

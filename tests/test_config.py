@@ -14,13 +14,13 @@ from ezcli.config import (
     all_keys,
     describe,
     differences,
-    explained,
     flat_items,
     parse_override,
     preset_names,
     preset_path,
     read_toml,
     resolve,
+    to_commented_toml,
     to_toml,
     use_env,
 )
@@ -393,7 +393,7 @@ def test_so_does_every_setting_of_every_environment(model):
 
 def test_an_explained_config_is_the_same_whatever_a_path_holds():
     config = resolve(use_env(SMOKE, "a\u2028\x85b.py:Mine", None))
-    assert resolve(tomllib.loads(explained(config))) == config
+    assert resolve(tomllib.loads(to_commented_toml(config))) == config
 
 
 @pytest.mark.parametrize("env", [None, "catch", "keydoor", "mine.py:Mine"])

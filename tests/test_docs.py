@@ -8,6 +8,7 @@ import typer
 
 import ezcli
 from benchmarks.collect import collected
+from benchmarks.pool import pooled
 from ezcli.cli import app
 from ezcli.config import preset_names, preset_path, read_toml, resolve
 from ezcli.runs.metrics import COLUMNS
@@ -94,3 +95,8 @@ def test_the_citation_names_this_version() -> None:
     assert f"\nversion: {ezcli.__version__}\n" in (ROOT / "CITATION.cff").read_text(
         encoding="utf-8"
     )
+
+
+def test_the_pooled_table_is_that_of_its_reports() -> None:
+    table = (ROOT / "benchmarks" / "results" / "atari-cpu-pooled.md").read_text(encoding="utf-8")
+    assert table == pooled(["atari-cpu", "atari-cpu-seed-2"])

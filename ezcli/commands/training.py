@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, cast
 from ezcli import console
 from ezcli.config import (
     RunConfig,
-    explained,
     is_file,
     name_start,
     preset_names,
     preset_path,
     read_toml,
     resolve,
+    to_commented_toml,
     to_toml,
     use_env,
     with_changes,
@@ -123,7 +123,7 @@ def config_show(
     if as_json:
         console.write(config.model_dump_json(indent=2) + "\n")
     else:
-        text = explained(config) if explain else to_toml(config)
+        text = to_commented_toml(config) if explain else to_toml(config)
         console.write(f"# identity {config.identity}\n{text}")
 
 

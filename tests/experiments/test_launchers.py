@@ -634,7 +634,7 @@ def home(tmp_path, monkeypatch):
     return found, ray.pack([run])
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("quick_refusal")
 def test_a_run_that_trains_away_is_held_here(home):
     found, packed = home
     folder = RunFolder(Path("runs/run"))
@@ -657,7 +657,7 @@ def test_a_lock_survives_a_folder_that_could_not_be_replaced(home, monkeypatch):
     assert RunFolder(Path("runs/run")).is_locked
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("quick_refusal")
 def test_somebody_who_took_the_run_in_between_is_named(home, monkeypatch):
     found, packed = home
     replace = ray.replace

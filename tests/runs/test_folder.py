@@ -158,7 +158,7 @@ def test_info_is_kept_up_to_date(folder):
         folder.read_info()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("quick_refusal")
 def test_one_at_a_time(folder):
     with folder.lock():
         with pytest.raises(RunError, match="Another process"), folder.lock():

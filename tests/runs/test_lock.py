@@ -73,7 +73,7 @@ def taken(path):
         return None if asked.us else asked.other
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("quick_refusal")
 def test_one_at_a_time(path, named):
     with lock.holding(path) as asked:
         assert asked.us is not None
