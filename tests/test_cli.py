@@ -453,6 +453,11 @@ def test_a_stop_says_how_to_go_on(number, code, ez, monkeypatch):
     assert list(Path("runs/mine/checkpoints").iterdir())
 
 
+def test_a_curve_is_promised_only_where_there_is_one(ez):
+    _, out, _ = ez(*TRAIN, "--set", "evaluation.interval=0")
+    assert out.splitlines()[-1] == "Done. See more: ez watch runs/mine, or ez report runs/mine"
+
+
 def test_train_resume_evaluate(ez, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, signal.SIGINT)

@@ -276,7 +276,15 @@ def test_what_cannot_be_is_said_in_a_sentence_and_leaves_nothing(
 def test_nothing_to_draw(ez, tmp_path):
     code, _, err = ez("report", "--plots", "plots")
     assert code == 1
-    assert "There is nothing to draw" in err
+    assert "There is nothing to draw: no run has a score." in err
+    assert not (tmp_path / "plots").exists()
+
+
+def test_one_raw_score_alone_is_nothing_to_draw(ez, tmp_path):
+    write_run(tmp_path / "runs" / "mine", preset("catch"), [1.0])
+    code, _, err = ez("report", "mine", "--plots", "plots")
+    assert code == 1
+    assert "no run was evaluated on its way" in squeezed(err)
     assert not (tmp_path / "plots").exists()
 
 

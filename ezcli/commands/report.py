@@ -98,6 +98,12 @@ def save_plots(made: Report, folder: Path, types: list[str]) -> None:
             for file_type in types:
                 content = plots.render(plot.figure, file_type)
                 names[f"{start}-{plot.name}.{file_type}"] = content
+    if not names and any(section.group and section.group.runs for section in made.sections):
+        raise ReportError(
+            "There is nothing to draw: no run was evaluated on its way, and there is nothing to "
+            "compare it with.",
+            "Train with --set evaluation.interval=N, in train_steps, for a curve.",
+        )
     if not names:
         raise ReportError("There is nothing to draw: no run has a score.", "`ez runs` lists runs.")
     try:

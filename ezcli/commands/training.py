@@ -244,7 +244,8 @@ def run_training(
         if scores:
             reporter.say(f"Scores on the way: {', '.join(f'{score:.2f}' for score in scores)}.")
         where = shlex.quote(str(path))
-        reporter.say(f"Done. See more: ez watch {where}, or ez report {where} --plots plots")
+        curve = " --plots plots" if scores else ""
+        reporter.say(f"Done. See more: ez watch {where}, or ez report {where}{curve}")
         return 0
     console.show(f"Stopped by {stopped_by.name} and saved. Go on with: ez resume {path}")
     return 130 if stopped_by is signal.SIGINT else 75
