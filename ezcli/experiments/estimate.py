@@ -6,10 +6,12 @@ and where no run here is like the full agent, its pieces of work are timed (`ezc
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,8 +109,13 @@ def measure(config: RunConfig) -> Measured | None:
 
 
 def disk_bytes(path: Path) -> int:
-    """Size of all files in a folder."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    """Size of all files in a folder, without those that a run at work removes meanwhile."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
 
 
 def cost(config: RunConfig, evidence: Mapping[str, list[Measured]]) -> Cost | None:

@@ -22,6 +22,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ CONFIG = "config.toml"
 STALLED = "stalled.txt"
 # What reading a damaged file may say. Other errors, such as no permission, say nothing of the file.
 DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # what a path that leads nowhere says
 NAMES = "Use a short name without '/' that does not begin with a dot."  # way out of a wrong one
 LONGEST_NAME = 200  # bytes of UTF-8; files have names that are somewhat longer
 Seal = dict[str, Any]  # bytes: of the file's start that is sealed; sha256: of those
@@ -157,7 +159,7 @@ class RunFolder:
         Raises:
           Busy: it works on the run now.
         """
-        if self._lock is not None and self.exists and self._lock.is_lost:
+        if self._lock is not None and self._lock.is_lost and self.exists:
             raise Busy(
                 f"Another process took over the run {self.name!r} while this one slept.",
                 "If none did, and somebody removed .lock-holder, repeat the command.",
@@ -177,7 +179,12 @@ class RunFolder:
         path = self.path / "run.json"
         if not is_there(path):
             return {}
-        info = read_table(path)
+        try:
+            info = read_table(path)
+        except RunError:
+            if is_there(path):
+                raise
+            return {}  # somebody took the folder away just now
         said = info.pop("sha256", None)
         if said not in (None, checksum(info)):
             raise damaged(path, "its checksum differs")
@@ -284,8 +291,14 @@ def refuse_links(*folders: Path) -> None:
     for folder in folders:
         inside = folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ()
         for path in (folder, *inside):
-            if path.is_symlink() or (path.exists() and not (path.is_file() or path.is_dir())):
-                what = "a link" if path.is_symlink() else "no plain file"
+            try:
+                mode = path.lstat().st_mode
+            except OSError as error:  # not made yet, or renamed by the run at work
+                if error.errno in ABSENT:
+                    continue
+                raise
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                what = "a link" if stat.S_ISLNK(mode) else "no plain file"
                 raise RunError(
                     f"{str(path)!r} is {what}, and would lead out of its folder.",
                     "Put what it leads to in its place, or keep all runs elsewhere: --runs-dir.",
@@ -389,9 +402,11 @@ def is_there(path: Path) -> bool:
     """
     if path.is_file():
         return True
-    if os.path.lexists(path):
-        raise damaged(path, "it is no file")
-    return False
+    if not os.path.lexists(path):
+        return False
+    if path.is_file():  # a run that starts has just made it
+        return True
+    raise damaged(path, "it is no file")
 
 
 def damaged(path: Path, why: str) -> RunError:

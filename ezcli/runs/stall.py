@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -50,6 +51,11 @@ class Watchdog:
     ) -> None:
         self.is_over.set()
         self.has_ended.wait(1.0)  # seconds; a thread that could not begin does not end
+        if self.lock.acquire(timeout=1.0):  # a disk that hangs may keep it
+            self.has_told = True  # whoever looks still has nothing to tell
+            self.lock.release()
+            with suppress(OSError):  # the folder is gone; what ended the run is said elsewhere
+                remove(self.path)  # the run has ended: it does not stand still
 
     def beat(self) -> None:
         """Something has moved."""

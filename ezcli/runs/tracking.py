@@ -8,6 +8,7 @@ from ezcli.config import RunConfig
 from ezcli.runs.folder import RunFolder
 
 WandbMode = Literal["offline", "online"]
+PATIENCE = 30  # seconds for it to start
 
 
 class Tracker:
@@ -43,7 +44,7 @@ class Tracker:
                 dir=str(folder.path),
                 mode=mode,
                 config=config.model_dump(mode="json"),
-                settings=wandb.Settings(silent=True, init_timeout=30),
+                settings=wandb.Settings(silent=True, init_timeout=PATIENCE),
             )
             self.run.define_metric("*", step_metric="env_steps")
         except Exception as error:  # whatever it is, the run goes on

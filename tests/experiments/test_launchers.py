@@ -224,7 +224,7 @@ def programs(tmp_path, monkeypatch):
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(slurm, "PATIENCE", 1.0)
+    monkeypatch.setattr(slurm, "RETRIED", 0.0)
 
     def write(**said):
         for name in (*slurm.PROGRAMS, "sacct"):
@@ -240,6 +240,7 @@ def programs(tmp_path, monkeypatch):
     return write
 
 
+FOREVER = 1e9  # seconds
 FORGOTTEN = (1, "slurm_load_jobs error: Invalid job id specified")
 
 
@@ -351,7 +352,7 @@ def pack(tmp_path, monkeypatch):
     """A job in the middle of training one run, beside one that is finished and one that failed."""
     pytest.importorskip("submitit")
     saving = "import time, signal; signal.signal(15, lambda *_: exit(75)); print(1, flush=True); "
-    programs = {"a": f"{saving} time.sleep(60)", "b": "", "c": "exit(1)"}
+    programs = {"a": f"{saving} time.sleep(3600)", "b": "", "c": "exit(1)"}
     monkeypatch.setattr(slurm, "PROGRAM", (sys.executable, "-c"))
     tasks = [
         Task(run, tmp_path / run, (program,), tmp_path / "logs" / f"{run}.log")
@@ -391,7 +392,7 @@ def test_a_job_whose_time_is_up_ends_if_no_run_got_further(pack, tmp_path):
 
 
 def test_a_job_that_was_preempted_at_once_begins_anew(pack, tmp_path):
-    pack.began = time.monotonic()
+    pack.began, pack.seconds = time.monotonic(), FOREVER
     assert pack.checkpoint().function.tasks == pack.tasks[:1]
     assert noted(tmp_path)["a"] == (75, True)
 
@@ -400,7 +401,7 @@ def test_a_run_that_was_told_to_save_before_it_listened_begins_anew(pack, tmp_pa
     child = pack.processes["a"]
     child.send_signal(signal.SIGUSR2)
     child.wait()
-    pack.began = time.monotonic()
+    pack.began, pack.seconds = time.monotonic(), FOREVER
     assert pack.checkpoint().function.tasks == pack.tasks[:1]
     assert noted(tmp_path)["a"] == (-signal.SIGUSR2, True)
 

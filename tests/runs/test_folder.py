@@ -3,11 +3,13 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from ezcli.errors import ConfigError, RunError
 from ezcli.runs import folder as module
+from ezcli.runs import lock
 from ezcli.runs.folder import RunFolder, run_path, write_atomically
 from tests.runs.helpers import contents, tiny
 
@@ -183,3 +185,53 @@ def test_a_file_in_the_place_of_the_runs(tmp_path):
     ):
         pass
     assert "--runs-dir" in caught.value.hint
+
+
+# ------------------------------------------------------------------ while a run is at work
+
+
+def test_a_file_that_is_made_just_now_is_there(folder, monkeypatch):
+    path, lexists = folder.path / "run.json", os.path.lexists
+
+    def made(asked):
+        path.touch()
+        return lexists(asked)
+
+    monkeypatch.setattr(os.path, "lexists", made)
+    assert not path.exists()
+    assert module.is_there(path)
+
+
+def test_a_draft_that_is_renamed_just_now_leads_nowhere(folder, monkeypatch):
+    iterdir, draft = Path.iterdir, folder.path / ".tmp-run.json"
+    draft.touch()
+
+    def renamed(path):
+        listed = list(iterdir(path))
+        if draft.exists():
+            draft.rename(folder.path / "run.json")
+        return iter(listed)
+
+    monkeypatch.setattr(Path, "iterdir", renamed)
+    with folder.lock():
+        assert not draft.exists()
+
+
+def test_a_folder_taken_away_just_now_is_no_damage(folder, monkeypatch):
+    folder.update_info(status="running")
+    read_table = module.read_table
+
+    def taken(path):
+        folder.path.rename(folder.path.with_name("aside"))
+        return read_table(path)
+
+    monkeypatch.setattr(module, "read_table", taken)
+    assert folder.read_info() == {}
+
+
+def test_a_folder_taken_away_just_now_was_not_taken_over(folder, monkeypatch):
+    aside = folder.path.with_name("aside")
+    with folder.lock(), monkeypatch.context() as patch:
+        patch.setattr(lock.Lock, "is_lost", property(lambda _: bool(folder.path.rename(aside))))
+        folder.require_lock()
+    assert aside.exists()

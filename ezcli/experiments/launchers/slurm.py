@@ -68,6 +68,7 @@ TOO_LITTLE_TIME = "its time was up before it had saved anything new; ask for mor
 GONE = "SLURM does not know its job any more"
 LEDGER = "ledger.jsonl"
 PATIENCE = 60.0  # seconds for an answer of SLURM
+RETRIED = 60.0  # seconds for which a program that fails is asked again
 TIMEOUTS = 10_000  # times that a job may run out of time and go on
 LARGEST_ARRAY = 1001  # where SLURM does not say; its own default
 PROGRAMS = ("sbatch", "scancel", "scontrol", "squeue", "srun")
@@ -682,7 +683,7 @@ def ask(command: Sequence[str], vain: re.Pattern[str] | None = None) -> str:
     """
     # Settings of a user's shell would change what is listed.
     rest = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + RETRIED
     while True:
         try:
             done = subprocess.run(
@@ -707,7 +708,7 @@ def ask(command: Sequence[str], vain: re.Pattern[str] | None = None) -> str:
             failed = f"failed: {said[-1]}"
         if time.monotonic() >= deadline:
             raise NoAnswer(f"`{shlex.join(command)}` {failed}", "Try again later.")
-        time.sleep(min(5.0, PATIENCE))
+        time.sleep(5.0)
 
 
 class NoAnswer(EzError):
