@@ -193,14 +193,18 @@ def test_help_loads_nothing_heavy():
 
 @pytest.mark.slow
 def test_help_answers_at_once():
-    times = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-m", "ezcli", "--help"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(times) < 1.0
+    """In processor time, beside what no command can do without."""
+    programs = (["-m", "ezcli", "--help"], ["-c", "import typer, rich.console"])
+    times = [[seconds_of(program) for program in programs] for _ in range(5)]
+    ours, least = (min(column) for column in zip(*times, strict=True))
+    assert ours < 3 * least
+
+
+def seconds_of(program):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *program], cwd=ROOT, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_version(ez):
@@ -538,15 +542,19 @@ def test_doctor(ez, monkeypatch):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_process_that_is_told_to_stop(number, code, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "ezcli", *TRAIN, "--set", "schedule.env_steps=8000"]
+    command = [sys.executable, "-m", "ezcli", *TRAIN, "--set", "schedule.env_steps=80000000"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     metrics = tmp_path / "runs/mine/metrics.jsonl"
-    while not metrics.exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    try:
+        while not metrics.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate()
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == code
     assert b"Go on with: ez resume runs/mine" in out
     assert err == b""

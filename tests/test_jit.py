@@ -105,7 +105,7 @@ def test_one_waits_for_the_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         other = threading.Thread(target=enter)
         other.start()
         assert not entered.wait(0.3)
-    assert entered.wait(10)
+    assert entered.wait(100)
     other.join()
 
 
@@ -114,7 +114,7 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(jit, "PATIENCE", 0.2)
     began = time.monotonic()
     with jit.one_at_a_time(), jit.one_at_a_time():
-        assert 0.2 <= time.monotonic() - began < 5
+        assert 0.2 <= time.monotonic() - began < 100
 
 
 def test_where_there_are_no_locks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

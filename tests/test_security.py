@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ezcli.runs.folder import RunFolder, checksum
-from tests.runs.helpers import Watcher, contents, run, tiny
+from tests.runs.helpers import PATIENT, Watcher, contents, run, tiny
 from tests.test_cli import SETS, TRAIN
 
 ROOT = Path(__file__).parents[1]
@@ -163,7 +163,6 @@ def test_a_manifest_cannot_name_a_file_elsewhere(entry, name, begun, elsewhere, 
     assert f"names {name!r}, which is no file of a run" in err
 
 
-@pytest.mark.timeout(20)
 def test_a_pipe_in_a_run_stops_nothing(begun, ez):
     (begun / ".lock").unlink()
     os.mkfifo(begun / ".lock")
@@ -202,14 +201,15 @@ def test_no_name_or_message_steers_the_terminal(ez, begun, tmp_path):
 def test_no_secret_is_written(tmp_path):
     """Of the environment, and wandb's key, in a run and in the logs of a study."""
     secrets = {"WANDB_API_KEY": "0123456789abcdef" * 2 + "01234567", "MY_TOKEN": "hunter2hunter2"}
-    environment = os.environ | secrets | {"WANDB_MODE": "offline"}
+    environment = os.environ | secrets
+    environment |= {"WANDB_MODE": "offline", "WANDB__SERVICE_WAIT": "600"}
     study = ["ablate", "--env", "catch", "--preset", "smoke", "--study", "s", *SETS]
     for arguments in (
         [*TRAIN, "--wandb", "offline"],
         [*study, "--drop", "value-prefix", "--jobs", "1"],
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "ezcli", *arguments],
+            [sys.executable, "-c", PATIENT, *arguments],
             cwd=tmp_path,
             env=environment | {"PYTHONPATH": str(ROOT)},
             capture_output=True,

@@ -3,7 +3,7 @@
 import pytest
 
 from ezcli.runs.folder import RunFolder
-from tests.chaos.helpers import ABLATE, TRAIN, Zygote, ez, study_results
+from tests.chaos.helpers import ABLATE, TRAIN, Zygote, ez, fault, study_results
 from tests.runs.helpers import outcome
 
 
@@ -21,6 +21,15 @@ def undisturbed(tmp_path_factory):
     done = ez(*TRAIN, runs_dir)
     assert done.returncode == 0, done.stderr
     return outcome(RunFolder(runs_dir / "run"))
+
+
+@pytest.fixture(scope="session")
+def calls(zygote, tmp_path_factory):
+    """Every call of a run that changes a file, in order."""
+    runs_dir = tmp_path_factory.mktemp("calls")
+    log = runs_dir / "log"
+    assert zygote.run(*TRAIN, runs_dir, fault=fault(runs_dir, log=log))[0] == 0
+    return log.read_text().replace(str(runs_dir), "").splitlines()
 
 
 @pytest.fixture(scope="session")

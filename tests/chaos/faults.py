@@ -1,4 +1,4 @@
-"""What can befall a process at a system call that changes a file: a kill, a power cut, a full disk.
+"""What can befall a process at a call that changes a file: a kill, no power, a full disk, a wait.
 
 `install` counts those calls below one folder (opening for writing, every write, syncing, renaming,
 removing, making a folder) and lets the fault happen at the n-th:
@@ -6,6 +6,7 @@ removing, making a folder) and lets the fault happen at the n-th:
     kill    SIGKILL; a write that was under way is half done
     power   the same, and then what was not synced is gone: bytes written since, new names, renames
     full    the call fails with ENOSPC, and so does everything after it that needs room
+    hold    the file `gate` is made, and the call waits until somebody has removed it
 
 It serves a process that ends after it: nothing is put back.
 """
@@ -16,6 +17,7 @@ import io
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +37,7 @@ class Fault(NamedTuple):
     at: int = -1
     what: str = "count"
     log: str | None = None  # where the calls are written down
+    gate: str | None = None  # not below the folder
 
 
 def install(fault: Fault) -> None:
@@ -83,7 +86,8 @@ class Watch:
 
         def counted_fsync(descriptor):
             path = os.readlink(f"/proc/self/fd/{descriptor}")
-            watch.call("fsync", path)
+            if watch.is_below(path):
+                watch.call("fsync", path)
             watch.synced(descriptor, path)
 
         io.open = builtins.open = counted_open
@@ -126,6 +130,10 @@ class Watch:
         if self.log is not None:
             os.write(self.log, f"{call} {os.fspath(path)}\n".encode())
         self.count += 1
+        if self.fault.what == "hold":
+            if self.count == self.fault.at + 1:
+                self.hold()
+            return False
         if self.fault.what == "full":
             return self.count > self.fault.at >= 0 and call in NEEDS_ROOM
         return self.count == self.fault.at + 1
@@ -160,6 +168,15 @@ class Watch:
         if self.fault.what == "power":
             self.lose()
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def hold(self) -> None:
+        """Waits at the gate. SIGSTOP would not do: others stop processes too."""
+        self.busy = True
+        gate = Path(self.fault.gate)
+        gate.touch()
+        while gate.exists():
+            time.sleep(0.005)
+        self.busy = False
 
     def lose(self) -> None:
         """Takes back what no sync has made last."""

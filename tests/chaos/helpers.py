@@ -22,6 +22,8 @@ KILLS = int(os.environ.get("EZ_CHAOS_KILLS", "0"))
 IS_LONG = KILLS > 0
 only_long = pytest.mark.skipif(not IS_LONG, reason="too long for CI: run by `make chaos`")
 
+PATIENCE = 600  # seconds after which something hangs; it bounds nothing else
+
 SAVING = "record.checkpoint_minutes=0"  # after every cycle
 # Shorter still, and with a replay that overwrites its past, so that frames are removed too.
 SHORT = ("schedule.env_steps=48", "schedule.final_train_steps=2", "replay.capacity=44")
@@ -91,11 +93,8 @@ class Child:
             self.returncode = self.zygote.poll(self.pid)
         return self.returncode
 
-    def wait(self, patience=120.0):
-        deadline = time.monotonic() + patience
-        while self.poll() is None:
-            assert time.monotonic() < deadline, "it does not end"
-            time.sleep(0.003)
+    def wait(self):
+        wait_for(lambda: self.poll() is not None)
         return self.returncode
 
     def kill(self, number=signal.SIGKILL):
@@ -103,16 +102,41 @@ class Child:
             os.kill(self.pid, number)
 
 
-def fault(folder, at=-1, what="count", log=None):
+def wait_for(found, *arguments):
+    """Long enough for a machine that does other things; a lock that died takes 95 s already."""
+    deadline = time.monotonic() + PATIENCE
+    while not found(*arguments):
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.003)
+
+
+def fault(folder, at=-1, what="count", log=None, gate=None):
     """A request for `tests.chaos.faults`."""
-    return {"folder": str(folder), "at": at, "what": what, "log": log and str(log)}
+    paths = {"folder": folder, "log": log, "gate": gate}
+    return {name: path and str(path) for name, path in paths.items()} | {"at": at, "what": what}
+
+
+@contextlib.contextmanager
+def held(zygote, command, folder, at, log=None, **options):
+    """A command that waits before its call number `at` that changes the folder, for as long.
+
+    Whatever else runs, and however late, finds it there; the test need not be quick.
+    """
+    gate = zygote.folder / f"gate-{zygote.started}"
+    child = zygote.start(*command, fault=fault(folder, at, "hold", log, gate), **options)
+    try:
+        wait_for(lambda: gate.exists() or child.poll() is not None)
+        assert child.returncode is None, f"it ended with {child.returncode}: {child.said}"
+        yield child
+    finally:
+        gate.unlink(missing_ok=True)
 
 
 def ez(*arguments, prefix=(), **options):
     """A command in a process of its own, from the start of Python on."""
     return subprocess.run(
         [*prefix, sys.executable, "-m", "ezcli", *map(str, arguments)],
-        **{"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120} | options,
+        **{"cwd": ROOT, "capture_output": True, "text": True, "timeout": PATIENCE} | options,
     )
 
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from tests.chaos.helpers import (
     ABLATE,
     TRAIN,
     ez,
+    held,
     is_sentence,
     some,
     study_results,
@@ -88,16 +88,17 @@ def test_a_disk_that_has_become_read_only(zygote, undisturbed, disk):
 
 @pytest.mark.parametrize("part", some(["", "run", "run/frames", "run/checkpoints"], ["run"]))
 @pytest.mark.parametrize("taken", ["removed", "renamed"])
-def test_a_folder_taken_from_under_a_run(taken, part, zygote, undisturbed, tmp_path):
+def test_a_folder_taken_from_under_a_run(taken, part, calls, zygote, undisturbed, tmp_path):
     """The run ends with a sentence and brings no half of itself back."""
     runs_dir = tmp_path / "runs"
     path = runs_dir / part
-    process = zygote.start(*TRAIN, runs_dir)
-    while not list(runs_dir.glob("run/checkpoints/step-*")):
-        assert process.poll() is None, process.said
-        time.sleep(0.002)
+    runs_dir.mkdir()
+    is_checkpoint = [call.startswith("rename /run/checkpoints/.tmp-step") for call in calls]
     aside = tmp_path / "aside"
-    path.rename(aside)
+    after = is_checkpoint.index(True) + 1
+    with held(zygote, [*TRAIN, runs_dir], runs_dir, after) as process:
+        assert list(runs_dir.glob("run/checkpoints/step-*"))
+        path.rename(aside)
     code = process.wait()
     assert is_sentence(code, process.said), process.said
     assert "is gone: it was removed or renamed while the run needed it." in process.said

@@ -11,6 +11,7 @@ import pytest
 
 from ezcli.runs.folder import RunFolder
 from tests.chaos.helpers import (
+    PATIENCE,
     ROOT,
     SETS,
     TRAIN,
@@ -48,7 +49,7 @@ def shell(line, **environment):
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ezcli.experiments.catalogue import by_identity, entry, last_line, progress, scan, studies_of
+from ezcli.runs import lock
 from ezcli.runs.folder import RunFolder
 from tests.experiments.helpers import make_study, save
 from tests.runs.helpers import Watcher, run, tiny
@@ -79,8 +80,9 @@ def test_a_lock_is_a_process_and_its_end_a_kill(trained, tmp_path):
     assert entry(folder.path).state == "killed"
 
 
-def test_looking_does_not_keep_a_run_from_starting(trained, tmp_path):
+def test_looking_does_not_keep_a_run_from_starting(trained, tmp_path, monkeypatch):
     """The instant for which asking holds the lock is outlasted."""
+    monkeypatch.setattr(lock, "INSTANT", 100.0)  # however late the one who looks goes on
     folder = copy(trained, tmp_path)
     with folder.lock():
         pass
@@ -89,8 +91,8 @@ def test_looking_does_not_keep_a_run_from_starting(trained, tmp_path):
         "with open(sys.argv[1], 'rb') as handle:\n"
         "    fcntl.flock(handle, fcntl.LOCK_SH); print('held', flush=True); time.sleep(0.4)\n"
     )
-    lock = str(folder.path / ".lock")
-    looker = subprocess.Popen([sys.executable, "-c", program, lock], stdout=subprocess.PIPE)
+    looked_at = str(folder.path / ".lock")
+    looker = subprocess.Popen([sys.executable, "-c", program, looked_at], stdout=subprocess.PIPE)
     with looker:
         assert looker.stdout.readline() == b"held\n"
         with folder.lock():

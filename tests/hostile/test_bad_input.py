@@ -198,7 +198,6 @@ def make_odd(path, kind):
 ODD = ["folder", "fifo", "zero", "loop", "nowhere", "missing"]
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize(
     "command",

@@ -131,6 +131,7 @@ def test_cells_as_text(cell, text):
     assert cell_text(cell) == text
 
 
+@settings(deadline=None)
 @given(st.floats(-1e9, 1e9), st.integers(0, 3), st.booleans())
 def test_a_number_is_that_number_and_zero_has_no_minus(value, digits, signed):
     text = number_text(value, digits, signed)

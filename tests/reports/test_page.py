@@ -15,6 +15,7 @@ from ezcli.reports.report import Choice, Number, Report, Section, Table, build
 from tests.reports.helpers import noisy, write_study
 
 HOSTILE = '<script>alert("x")</script>\n"\'&{{ 7 * 7 }}$x$'
+PATIENCE = 300_000  # milliseconds
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -132,6 +133,7 @@ def test_it_works_in_a_browser(browser, page, width, scheme):
         viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
     )
     tab = context.new_page()
+    tab.set_default_timeout(PATIENCE)
     said, asked = [], []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
@@ -157,6 +159,7 @@ def test_it_works_in_a_browser(browser, page, width, scheme):
 @pytest.mark.slow
 def test_tables_sort_by_number_and_missing_stays_below(browser, page):
     tab = browser.new_page()
+    tab.set_default_timeout(PATIENCE)
     tab.goto(page.as_uri())
     table = tab.locator("h3:has-text('Human-normalised over') + div table")
     means = "table => [...table.tBodies[0].rows].map(row => row.cells[1].dataset.value)"

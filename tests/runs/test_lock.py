@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,8 +21,22 @@ from ezcli.runs.folder import RunFolder
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
+    """Quick beats; patience enough for a thread that comes late."""
     monkeypatch.setattr(lock, "BEAT", 0.1)
+    monkeypatch.setattr(lock, "PATIENCE", 60.0)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Where nobody lives who could come late."""
     monkeypatch.setattr(lock, "PATIENCE", 0.6)
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + 100
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -106,6 +121,7 @@ def test_who_lives_on_another_machine_holds_it(path, named):
     assert json.loads(named.read_text()) == ELSEWHERE
 
 
+@pytest.mark.usefixtures("impatient")
 def test_who_died_on_another_machine_is_waited_for_and_followed(path, named):
     named.write_text(json.dumps(ELSEWHERE))
     began = time.monotonic()
@@ -113,9 +129,13 @@ def test_who_died_on_another_machine_is_waited_for_and_followed(path, named):
         assert asked.us is not None
         assert time.monotonic() - began >= lock.PATIENCE
         assert json.loads(named.read_text())["pid"] == os.getpid()
+
+
+def test_whether_another_machine_holds_it_is_seen_from_the_files_time(path, named):
+    path.touch()
     named.write_text(json.dumps(ELSEWHERE))
     assert lock.is_held(path)
-    os.utime(named, (time.time() - 1, time.time() - 1))
+    os.utime(named, (time.time() - 100, time.time() - 100))
     assert not lock.is_held(path)
 
 
@@ -132,8 +152,7 @@ def test_who_ends_while_it_is_watched_is_followed_at_once(path, named):
 def test_the_files_time_moves_while_it_is_held(path, named):
     with lock.holding(path):
         before = named.stat().st_mtime_ns
-        time.sleep(0.3)
-        assert named.stat().st_mtime_ns > before
+        wait_until(lambda: named.stat().st_mtime_ns > before)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -162,10 +181,12 @@ def test_another_error_of_the_kernel_is_not_taken_for_a_lock(path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_locks")
 @pytest.mark.parametrize("is_left_behind", [False, True])
-def test_of_many_at_the_same_moment_one_has_it(path, named, is_left_behind):
+def test_of_many_at_the_same_moment_one_has_it(path, named, is_left_behind, monkeypatch):
     """Each stands for a machine: nothing but the shared file tells them of each other."""
     if is_left_behind:  # by one that died, which all of them watch
         named.write_text(json.dumps(ELSEWHERE))
+    if is_left_behind:
+        let_all_write(monkeypatch)
     together, had, done = threading.Barrier(8), [], threading.Event()
 
     def start():
@@ -173,31 +194,55 @@ def test_of_many_at_the_same_moment_one_has_it(path, named, is_left_behind):
         with lock.holding(path) as asked:
             if asked.us is not None:
                 had.append(asked.us)
-                done.wait(10)
+                done.wait()
 
-    threads = [threading.Thread(target=start) for _ in range(8)]
+    threads = [threading.Thread(target=start, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(0.5)
-    deadline = time.monotonic() + 10
-    while sum(thread.is_alive() for thread in threads) > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(had) == 1
-    assert sum(thread.is_alive() for thread in threads) == 1
-    done.set()
+    try:
+        wait_until(lambda: sum(thread.is_alive() for thread in threads) <= 1)
+        assert len(had) == 1
+        assert sum(thread.is_alive() for thread in threads) == 1
+    finally:
+        done.set()
     for thread in threads:
         thread.join()
     assert not named.exists()
+
+
+def let_all_write(monkeypatch):
+    """All see the holder die before one has written, and wait until the last has, or gave up.
+
+    For that they wait half a beat, which is seconds; here it is as long as it takes.
+    """
+    saw, mine, decided = threading.Barrier(8), threading.local(), []
+    replace = os.replace
+
+    def moves(_):
+        if not hasattr(mine, "saw_it_die"):
+            mine.saw_it_die = True
+            saw.wait()
+            return False
+        decided.append("somebody was quicker, and lives")
+        return True
+
+    def replacing(draft, path):
+        replace(draft, path)
+        decided.append("the last to write has it")
+
+    waiting = SimpleNamespace(sleep=lambda _: wait_until(lambda: len(decided) >= 8))
+    monkeypatch.setattr(lock, "moves", moves)
+    monkeypatch.setattr(lock.os, "replace", replacing)
+    monkeypatch.setattr(lock, "time", SimpleNamespace(**vars(time) | vars(waiting)))
 
 
 def test_who_slept_too_long_has_lost_it(path, named):
     with lock.holding(path) as asked:
         named.write_text(json.dumps(ELSEWHERE))  # another machine took it over
         assert asked.is_lost
-        before = named.stat().st_mtime_ns
-        time.sleep(0.3)
-        assert named.stat().st_mtime_ns == before  # we do not keep it alive for them
+        os.utime(named, (1, 1))
+        lock.beat(asked, threading.Event())  # it ends
+        assert named.stat().st_mtime == 1  # we do not keep it alive for them
     assert json.loads(named.read_text()) == ELSEWHERE
     named.unlink()  # or took it over and ended
     with lock.holding(path) as asked:
@@ -223,6 +268,7 @@ def test_a_lock_file_that_is_removed_meanwhile(path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "content",
     [
@@ -236,7 +282,6 @@ def test_what_cannot_be_read_is_watched_like_a_stranger(path, named, content):
     """It may be in the middle of being written."""
     path.touch()
     named.write_bytes(content)
-    assert lock.is_held(path)
     began = time.monotonic()
     assert taken(path) is None
     assert time.monotonic() - began >= lock.PATIENCE
@@ -253,10 +298,10 @@ def test_a_server_that_keeps_the_lock_of_a_machine(path, named, monkeypatch, doe
             assert lock.is_held(path)
             assert taken(path) == " (process 4711 on node3)"
     else:
-        assert taken(path) is None
-        named.write_text(json.dumps(ELSEWHERE))
-        os.utime(named, (time.time() - 1, time.time() - 1))
+        os.utime(named, (time.time() - 100, time.time() - 100))
         assert not lock.is_held(path)
+        monkeypatch.setattr(lock, "PATIENCE", 0.6)
+        assert taken(path) is None
 
 
 def test_a_full_disk_leaves_no_name_behind(path, named, monkeypatch):
@@ -272,9 +317,15 @@ def test_a_full_disk_leaves_no_name_behind(path, named, monkeypatch):
 
 
 def test_a_server_that_does_not_answer_for_once(path, monkeypatch):
+    asked = []
+
+    def fail(*_):
+        asked.append("utime")
+        raise OSError(errno.ESTALE, "stale")
+
     with lock.holding(path):
-        monkeypatch.setattr(os, "utime", lambda *_: (_ for _ in ()).throw(OSError("stale")))
-        time.sleep(0.3)
+        monkeypatch.setattr(os, "utime", fail)
+        wait_until(lambda: len(asked) > 1)
     assert taken(path) is None
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.tracking import Tracker
-from tests.runs.helpers import Watcher, outcome, run, tiny
+from tests.runs.helpers import PATIENT, Watcher, outcome, run, tiny
 
 
 class FakeError(Exception):
@@ -151,8 +151,9 @@ def test_the_real_one_offline(tmp_path, monkeypatch, undisturbed):
     monkeypatch.setenv("WANDB_MODE", "offline")
     folder = RunFolder(tmp_path / "run")
     folder.create(tiny())
-    command = [sys.executable, "-m", "ezcli", "resume", str(folder.path), "--wandb", "offline"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110)
+    monkeypatch.setenv("WANDB__SERVICE_WAIT", "600")
+    command = [sys.executable, "-c", PATIENT, "resume", str(folder.path), "--wandb", "offline"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Weights & Biases is off" not in done.stdout
     assert list(folder.path.glob("wandb/offline-run-*"))
