@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.slurm import Slurm, missing
+from tests.cluster.slurm import NODES, Slurm, missing
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +21,14 @@ def slurm():
     cluster = Slurm(folder)
     yield cluster
     cluster.close()
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
 def at_slurm(slurm, monkeypatch):
     """Commands of this process find it, and every node works."""
+    slurm.ask("scontrol", "update", f"NodeName={','.join(NODES)}", "State=RESUME")
+    slurm.wait_idle()
     for name, value in slurm.environment.items():
         monkeypatch.setenv(name, value)
     yield slurm

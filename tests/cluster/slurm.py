@@ -5,6 +5,7 @@ touched, so that it can stand beside an installed SLURM. Root only: slurmd wants
 """
 
 import os
+import random
 import re
 import secrets
 import shutil
@@ -12,12 +13,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sinfo")
 NODES = ("n1", "n2")
+# Its limits are such that no daemon or job that stands still for half a minute counts as lost.
 CONFIG = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -42,8 +45,12 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 ReturnToService=2
-SlurmdTimeout=8
-KillWait=30
+MessageTimeout=100
+TCPTimeout=60
+BatchStartTimeout=120
+SlurmdTimeout=300
+KillWait=120
+UnkillableStepTimeout=600
 MinJobAge=600
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_1} CPUs=2 RealMemory=8000
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_2} CPUs=2 RealMemory=8000
@@ -57,11 +64,16 @@ def missing() -> list[str]:
     return lacking if os.geteuid() == 0 else [*lacking, "root"]
 
 
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_ports(names: Sequence[str]) -> dict[str, int]:
+    """One for each name that nobody listens on now; a kernel gives clients higher ones."""
+    found: dict[str, int] = {}
+    with ExitStack() as stack:
+        while len(found) < len(names):
+            listener, port = stack.enter_context(socket.socket()), random.randrange(20000, 32000)
+            with suppress(OSError):
+                listener.bind(("", port))
+                found[names[len(found)]] = port
+    return found
 
 
 class Slurm:
@@ -78,14 +90,18 @@ class Slurm:
         key = folder / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o600)
-        ports = {"port": free_port(), "port_1": free_port(), "port_2": free_port()}
+        ports = free_ports(["port", "port_1", "port_2"])
         self.config.write_text(CONFIG.format(folder=folder, host=socket.gethostname(), **ports))
-        self.start("munged", "--force", "--foreground", *self.munge_files())
-        wait_for((folder / "munge.sock").exists)
-        self.start("slurmctld", "-D")
-        for node in NODES:
-            self.start_node(node)
-        wait_for(lambda: self.ask("sinfo", "-h", "-o", "%D", "-t", "idle").strip() == "2")
+        try:
+            self.start("munged", "--force", "--foreground", *self.munge_files())
+            wait_for((folder / "munge.sock").exists)
+            self.start("slurmctld", "-D")
+            for node in NODES:
+                self.start_node(node)
+            self.wait_idle()
+        except BaseException:
+            self.close()
+            raise
 
     def munge_files(self) -> list[str]:
         """Options of munged that keep it in our folder."""
@@ -124,6 +140,8 @@ class Slurm:
         steps = {parent(pid) for pid in tasks} & own  # those that would tell how their tasks ended
         for pid in [*(steps - tasks), *tasks]:
             end(pid)
+        wait_for(lambda: not any(map(is_alive, steps | tasks)))
+        self.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=power")
 
     def processes(self) -> list[int]:
         """Everything that was started by this SLURM and has not laid its environment down."""
@@ -132,14 +150,21 @@ class Slurm:
         return [pid for pid in pids if pid != os.getpid() and mark in environment(pid)]
 
     def ask(self, *command: str) -> str:
-        """What a command of SLURM prints; nothing if it fails."""
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            env=os.environ | self.environment,
-            check=False,
-        ).stdout
+        """What a command of SLURM prints, once a daemon answers it; nothing if it fails."""
+        deadline = time.monotonic() + 300
+        while True:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                env=os.environ | self.environment,
+                check=False,
+            )
+            if not re.search("Unable to contact|timed out|Zero Bytes|refused", done.stderr):
+                return done.stdout
+            if time.monotonic() > deadline:
+                raise TimeoutError(done.stderr)
+            time.sleep(1)
 
     def queue(self) -> list[str]:
         """Jobs that have not ended, as `17_3 RUNNING`."""
@@ -147,30 +172,59 @@ class Slurm:
 
     def node(self, job: str) -> str:
         """Where a job runs; empty if it does not."""
-        found = re.search(r"\bNodeList=(\S*)", self.ask("scontrol", "-o", "show", "job", job))
-        return found[1].replace("(null)", "") if found else ""
+        return self.facts(job).get("NodeList", "").replace("(null)", "")
 
-    def hurry(self, jobs: list[str], seconds: float = 60) -> None:
-        """Waits until jobs are queued again, and spares them the two minutes of SLURM."""
-        wait_for(lambda: set(self.queue()) >= {f"{job} PENDING" for job in jobs}, seconds)
+    def facts(self, job: str) -> dict[str, str]:
+        """What the controller says of a job, at one moment."""
+        return dict(re.findall(r"(\w+)=(\S*)", self.ask("scontrol", "-o", "show", "job", job)))
+
+    def limit(self, jobs: list[str], minutes: int) -> None:
+        """Leaves jobs so many minutes from now, less a part of one."""
         for job in jobs:
-            self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+            ran = self.facts(job)["RunTime"].split(":")  # hours, minutes, seconds
+            limit = 60 * int(ran[0]) + int(ran[1]) + minutes
+            self.ask("scontrol", "update", f"JobId={job}", f"TimeLimit={limit}")
+
+    def hurry(self, jobs: list[str]) -> None:
+        """Waits until jobs are queued again, and spares them the two minutes of SLURM."""
+
+        def is_queued_again(job: str) -> bool:
+            facts = self.facts(job)
+            return facts["Restarts"] != "0" and facts["JobState"] in ("PENDING", "RUNNING")
+
+        for job in jobs:
+            wait_for(partial(is_queued_again, job), 600)
+            # A node refuses a job that begins anew in the second in which it ended there.
+            self.ask("scontrol", "update", f"JobId={job}", "StartTime=now+2")
 
     @contextmanager
-    def short_memory(self) -> Iterator[None]:
-        """Has the controller forget jobs soon after they ended, as others do after minutes."""
+    def closed(self) -> Iterator[None]:
+        """Jobs are queued and none begins."""
+        self.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
+        try:
+            yield
+        finally:
+            self.ask("scontrol", "update", "PartitionName=main", "State=UP")
+
+    @contextmanager
+    def changed(self, name: str, value: int) -> Iterator[None]:
+        """With another value of a setting."""
         usual = self.config.read_text()
         try:
-            self.config.write_text(usual.replace("MinJobAge=600", "MinJobAge=2"))
+            self.config.write_text(re.sub(rf"\b{name}=\d+", f"{name}={value}", usual))
             self.ask("scontrol", "reconfigure")
             yield
         finally:
             self.config.write_text(usual)
             self.ask("scontrol", "reconfigure")
 
-    def wait_empty(self, seconds: float = 120) -> None:
+    def wait_empty(self) -> None:
         """Until nothing is in the queue."""
-        wait_for(lambda: not self.queue(), seconds)
+        wait_for(lambda: not self.queue())
+
+    def wait_idle(self) -> None:
+        """Until every node waits for jobs."""
+        wait_for(lambda: self.ask("sinfo", "-h", "-o", "%D", "-t", "idle").strip() == "2")
 
     def close(self) -> None:
         """Ends every daemon, and what it started."""
@@ -197,15 +251,28 @@ def parent(pid: int) -> int:
         return 0
 
 
+def below(pid: int) -> set[int]:
+    """The processes that a process started, and those that they did."""
+    everything = {int(path.name) for path in Path("/proc").glob("[0-9]*")}
+    own = {child for child in everything if parent(child) == pid}
+    return own.union(*map(below, own))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def end(pid: int) -> None:
     """SIGKILL, if it is still there."""
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
-def wait_for(found, seconds: float = 60) -> None:
+def wait_for(found: Callable[[], object], seconds: float = 300) -> None:
     """Until `found()` is true.
 
     Raises:
