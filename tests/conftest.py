@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,8 @@ from ezcli.runs import lock
 from tests.runs.helpers import Watcher, outcome, run, tiny
 
 torch.set_num_threads(1)  # as a run does: results must not depend on the machine's cores
+# As in a terminal: whatever a shell starts in the background ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

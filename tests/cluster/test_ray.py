@@ -94,8 +94,6 @@ def title(pid):
 
 @pytest.fixture(scope="module")
 def nodes():
-    # Ray cancels by it; a shell that starts tests in the background has it ignored by all.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
