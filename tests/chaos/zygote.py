@@ -32,6 +32,7 @@ from tests.runs.helpers import tiny
 
 def load() -> None:
     """Everything a run imports and compiles; nothing may be learnt, which starts threads."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
     torch.set_num_threads(1)
     warm_up_search()
     Trainer(tiny(), resolve_compute(tiny().compute))
