@@ -9,7 +9,7 @@
     ├── frames/             those of the states in the replay, without loss, each written once
     ├── checkpoints/        the last two, each complete and with checksums
     ├── failure/            only after a number that was none: what led to it
-    └── stalled.txt         only while nothing moves: where the run stands still
+    └── stalled.txt         while nothing moves, or if it ended so: where it stood still
 
 JSON lines are the truth. A last line torn by a crash is ignored and then overwritten.
 

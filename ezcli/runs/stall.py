@@ -26,7 +26,8 @@ class Watchdog:
     """Between `with` and its end, waits for `beat`; tells once for each time that it stays out.
 
     Args:
-      folder: what each thread is doing goes to its `stalled.txt`, which is gone when it moves.
+      folder: what each thread is doing goes to its `stalled.txt`, which is gone when it moves;
+        it stays if an error or a second Ctrl-C ends the run where it stands.
       say: told that nothing moves, and that it moves again.
     """
 
@@ -52,10 +53,11 @@ class Watchdog:
         self.is_over.set()
         self.has_ended.wait(1.0)  # seconds; a thread that could not begin does not end
         if self.lock.acquire(timeout=1.0):  # a disk that hangs may keep it
-            self.has_told = True  # whoever looks still has nothing to tell
+            was_told, self.has_told = self.has_told, True  # whoever looks still says nothing
             self.lock.release()
-            with suppress(OSError):  # the folder is gone; what ended the run is said elsewhere
-                remove(self.path)  # the run has ended: it does not stand still
+            if was_told and kind is None:  # else it is where the run stood when it was ended
+                with suppress(OSError):  # the folder is gone; what ended the run is said elsewhere
+                    remove(self.path)
 
     def beat(self) -> None:
         """Something has moved."""

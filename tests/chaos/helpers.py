@@ -46,6 +46,7 @@ class Zygote:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a terminal that closes takes it along only with its input
         )
         assert self._answer() == "ready"
 

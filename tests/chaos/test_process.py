@@ -65,7 +65,7 @@ def test_a_polite_end_at_random_moments(number, calls, zygote, undisturbed, tmp_
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2], ids=str)
 def test_a_polite_end_between_two_calls(number, zygote, undisturbed, tmp_path):
-    """At a random moment, if it has not ended by then, it ends soon."""
+    """At a random moment, if it has not ended by then; how soon is for a machine that is idle."""
     rng, longest = random.Random(0), 0.0
     for attempt in range(20 if IS_LONG else 1):
         folder = RunFolder(tmp_path / str(attempt) / "run")
@@ -83,7 +83,8 @@ def test_a_polite_end_between_two_calls(number, zygote, undisturbed, tmp_path):
         assert code == 0, said
         assert outcome(folder) == undisturbed
     print(f"the longest took {longest:.2f} s")
-    assert longest < GRACE or not IS_LONG
+    if IS_LONG:
+        assert longest < GRACE
 
 
 def test_a_run_under_nohup_outlives_its_terminal(calls, zygote, undisturbed, folder):
@@ -102,7 +103,8 @@ def test_a_polite_end_of_a_study(number, zygote, undisturbed_study, tmp_path):
     process.kill(number)
     began = time.monotonic()
     code = process.wait()
-    assert time.monotonic() - began < GRACE or not IS_LONG
+    if IS_LONG:
+        assert time.monotonic() - began < GRACE
     runs = [RunFolder(path.parent) for path in tmp_path.glob("*/config.toml")]
     # The other run may have ended already, or not have begun to listen.
     said = {run.read_info().get("status") for run in runs}

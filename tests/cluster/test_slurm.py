@@ -50,7 +50,7 @@ class Waiting:
         self.evaluation, self.played = evaluation, 0
 
     def holds(self):
-        # 12 env_steps are 3 cycles; one that went on from there would else reach the end
+        # 12 steps of both games are 3 cycles; who goes on from there would else reach the end
         is_far = self.played > 12 or self.evaluation
         is_free = (HERE / "release").exists() or is_told_to_stop()
         return (HERE / "hang").exists() or (is_far and not is_free)

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -303,6 +304,18 @@ def test_a_program_that_does_not_answer_loses_no_job(programs, program):
     programs(**said)
     with pytest.raises(EzError, match=f"`{program} .*Unable to contact slurm controller"):
         describe(["17_3"])
+
+
+def test_a_program_that_fails_once_is_asked_again(programs, monkeypatch):
+    programs(scontrol=(1, "Unable to contact slurm controller"))
+
+    def mended(seconds):
+        assert seconds == 5
+        programs(scontrol="here again")
+
+    monkeypatch.setattr(slurm, "RETRIED", 60.0)
+    monkeypatch.setattr(slurm, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=mended))
+    assert slurm.ask(["scontrol", "ping"]) == "here again\n"
 
 
 def test_a_node_that_kills_for_memory_says_so_in_the_log_only():

@@ -120,7 +120,9 @@ def browser():
 
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=options, timeout=PATIENCE
+        )
         yield browser
         browser.close()
 

@@ -112,7 +112,7 @@ def test_one_thread_is_the_callers():
 
 
 def test_more_threads_work_side_by_side():
-    barrier = threading.Barrier(2)
+    barrier = threading.Barrier(2, timeout=100)
     with make_executor(2) as executor:
         for future in [executor.submit(barrier.wait) for _ in range(2)]:
             assert future.result() in (0, 1)

@@ -185,7 +185,6 @@ def test_of_many_at_the_same_moment_one_has_it(path, named, is_left_behind, monk
     """Each stands for a machine: nothing but the shared file tells them of each other."""
     if is_left_behind:  # by one that died, which all of them watch
         named.write_text(json.dumps(ELSEWHERE))
-    if is_left_behind:
         let_all_write(monkeypatch)
     together, had, done = threading.Barrier(8), [], threading.Event()
 
@@ -200,7 +199,7 @@ def test_of_many_at_the_same_moment_one_has_it(path, named, is_left_behind, monk
     for thread in threads:
         thread.start()
     try:
-        wait_until(lambda: sum(thread.is_alive() for thread in threads) <= 1)
+        wait_until(lambda: had and sum(thread.is_alive() for thread in threads) <= 1)
         assert len(had) == 1
         assert sum(thread.is_alive() for thread in threads) == 1
     finally:
@@ -236,11 +235,13 @@ def let_all_write(monkeypatch):
     monkeypatch.setattr(lock, "time", SimpleNamespace(**vars(time) | vars(waiting)))
 
 
-def test_who_slept_too_long_has_lost_it(path, named):
+def test_who_slept_too_long_has_lost_it(path, named, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 3600.0)
     with lock.holding(path) as asked:
         named.write_text(json.dumps(ELSEWHERE))  # another machine took it over
         assert asked.is_lost
         os.utime(named, (1, 1))
+        monkeypatch.setattr(lock, "BEAT", 0.0)
         lock.beat(asked, threading.Event())  # it ends
         assert named.stat().st_mtime == 1  # we do not keep it alive for them
     assert json.loads(named.read_text()) == ELSEWHERE

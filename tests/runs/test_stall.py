@@ -97,6 +97,19 @@ def test_a_run_that_has_ended_does_not_stand_still(tmp_path, hurried):
     assert not (tmp_path / "stalled.txt").exists()
 
 
+def test_where_a_run_stood_when_it_was_ended_can_still_be_read(tmp_path, hurried):
+    said = []
+
+    def stand():
+        with Watchdog(RunFolder(tmp_path), said.append):
+            wait_until(lambda: said)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stand()
+    assert (tmp_path / "stalled.txt").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_said_too(tmp_path, hurried):
     said = []
     with Watchdog(RunFolder(tmp_path / "gone"), said.append):
