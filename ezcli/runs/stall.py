@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -56,8 +55,7 @@ class Watchdog:
             was_told, self.has_told = self.has_told, True  # whoever looks still says nothing
             self.lock.release()
             if was_told and kind is None:  # else it is where the run stood when it was ended
-                with suppress(OSError):  # the folder is gone; what ended the run is said elsewhere
-                    remove(self.path)
+                remove(self.path)
 
     def beat(self) -> None:
         """Something has moved."""

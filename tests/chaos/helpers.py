@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,13 @@ import pytest
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
 from tests.runs.helpers import ROOM, TINY, outcome
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 # Lengths: a few minutes less in CI than when somebody hunts with `make chaos`.
 KILLS = int(os.environ.get("EZ_CHAOS_KILLS", "0"))
 IS_LONG = KILLS > 0
 only_long = pytest.mark.skipif(not IS_LONG, reason="too long for CI: run by `make chaos`")
-
-PATIENCE = 600  # seconds after which something hangs; it bounds nothing else
 
 SAVING = "record.checkpoint_minutes=0"  # after every cycle
 # Shorter still, and with a replay that overwrites its past, so that frames are removed too.
@@ -101,14 +99,6 @@ class Child:
     def kill(self, number=signal.SIGKILL):
         if self.poll() is None:
             os.kill(self.pid, number)
-
-
-def wait_for(found, *arguments):
-    """Long enough for a machine that does other things; a lock that died takes 95 s already."""
-    deadline = time.monotonic() + PATIENCE
-    while not found(*arguments):
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.003)
 
 
 def fault(folder, at=-1, what="count", log=None, gate=None):

@@ -20,7 +20,6 @@ from tests.chaos.helpers import (
     ABLATE,
     IS_LONG,
     KILLS,
-    PATIENCE,
     ROOT,
     TRAIN,
     children,
@@ -30,6 +29,7 @@ from tests.chaos.helpers import (
     study_results,
 )
 from tests.runs.helpers import outcome
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -5,6 +5,7 @@ import json
 import random
 import signal
 import time
+from functools import partial
 
 import pytest
 
@@ -21,9 +22,9 @@ from tests.chaos.helpers import (
     only_long,
     some,
     study_results,
-    wait_for,
 )
 from tests.runs.helpers import outcome
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -70,7 +71,7 @@ def test_a_polite_end_between_two_calls(number, zygote, undisturbed, tmp_path):
     for attempt in range(20 if IS_LONG else 1):
         folder = RunFolder(tmp_path / str(attempt) / "run")
         process = zygote.start(*TRAIN, folder.path.parent)
-        wait_for(has_begun, folder)
+        wait_for(partial(has_begun, folder))
         time.sleep(rng.uniform(0, 0.5))
         process.kill(number)
         began = time.monotonic()

@@ -11,7 +11,6 @@ import pytest
 
 from ezcli.runs.folder import RunFolder
 from tests.chaos.helpers import (
-    PATIENCE,
     ROOT,
     SETS,
     TRAIN,
@@ -24,6 +23,7 @@ from tests.chaos.helpers import (
     without_privileges,
 )
 from tests.runs.helpers import outcome, weights
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -13,10 +13,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+
+from tests.waiting import wait_for
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sinfo")
 NODES = ("n1", "n2")
@@ -193,7 +195,7 @@ class Slurm:
             return facts["Restarts"] != "0" and facts["JobState"] in ("PENDING", "RUNNING")
 
         for job in jobs:
-            wait_for(partial(is_queued_again, job), 600)
+            wait_for(partial(is_queued_again, job))
             # A node refuses a job that begins anew in the second in which it ended there.
             self.ask("scontrol", "update", f"JobId={job}", "StartTime=now+2")
 
@@ -270,16 +272,3 @@ def end(pid: int) -> None:
     """SIGKILL, if it is still there."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def wait_for(found: Callable[[], object], seconds: float = 300) -> None:
-    """Until `found()` is true.
-
-    Raises:
-      TimeoutError: it did not come true.
-    """
-    deadline = time.monotonic() + seconds
-    while not found():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.1)

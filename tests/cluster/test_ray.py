@@ -1,6 +1,5 @@
 """Studies on a real Ray cluster of two nodes on this machine: what dies there goes on."""
 
-import os
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from ezcli.experiments.launchers.ray import RayLauncher
 from ezcli.runs.folder import RunFolder
-from tests.cluster.slurm import below, end, is_alive, wait_for
+from tests.cluster.slurm import below, end, is_alive
 from tests.cluster.test_slurm import (
     GAME,
     SETS,
@@ -21,6 +20,7 @@ from tests.cluster.test_slurm import (
     went_on,
 )
 from tests.runs.helpers import outcome
+from tests.waiting import wait_for
 
 __all__ = ["undisturbed"]
 
@@ -37,8 +37,8 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "include_dashboard": False}
-        self.cluster = started(lambda: Cluster(initialize_head=True, head_node_args=head))
-        self.nodes = [started(self.add) for _ in range(2)]
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self.add() for _ in range(2)]
 
     def add(self):
         """One that holds a run."""
@@ -49,7 +49,7 @@ class Nodes:
         node = self.nodes.pop()
         with gone(below(raylet(node))):
             self.cluster.remove_node(node, allow_graceful=False)
-        self.nodes.append(started(self.add))
+        self.nodes.append(self.add())
 
     def kill_a_worker(self):
         """One that trains is gone, and what it started."""
@@ -57,19 +57,6 @@ class Nodes:
         worker = next(pid for pid in everything if title(pid).startswith(b"ray::train"))
         with gone({worker} | below(worker)):
             end(worker)
-
-
-def started(start):
-    """Ray gives a node half a minute to start; one that does not is tried again."""
-    for attempt in range(3):
-        before = below(os.getpid())
-        try:
-            return start()
-        except Exception:
-            for pid in below(os.getpid()) - before:
-                end(pid)
-            if attempt == 2:
-                raise
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from ezcli.runs.folder import RunFolder
-from tests.cluster.slurm import wait_for
 from tests.cluster.test_slurm import GAME, SETS, are_held, trained_alone
 from tests.runs.helpers import outcome
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

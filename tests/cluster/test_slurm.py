@@ -18,8 +18,8 @@ import pytest
 from ezcli.experiments.launchers.slurm import SlurmLauncher
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder, read_lines
-from tests.cluster.slurm import wait_for
 from tests.runs.helpers import TINY, outcome
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -280,7 +280,7 @@ def test_a_run_that_hangs_at_its_time_limit_goes_on(ez, here, at_slurm, undistur
     (here / "hang").touch()
     with at_slurm.changed("KillWait", 5):
         at_slurm.limit(jobs, 1)
-        wait_for(lambda: states(ez) == ["timed out"] * 2, seconds=600)
+        wait_for(lambda: states(ez) == ["timed out"] * 2)
     (here / "hang").unlink()
     assert finish(ez, here).count("timed out; going on.") == 2
     assert results(here / "runs") == undisturbed

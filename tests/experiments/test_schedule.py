@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from ezcli.experiments.schedule import Scheduler
 from ezcli.runs.folder import RunFolder, read_lines
 from tests.experiments.helpers import make_study, noted, save
 from tests.runs.helpers import tiny
+from tests.waiting import wait_for
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_ez.py"))
 ROOT = Path(__file__).parents[2]
@@ -307,13 +307,6 @@ def test_orphans_are_waited_for_and_count_as_jobs(tmp_path, script):
     finally:
         orphan.kill()
         orphan.wait()
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 250  # the stand-in for `ez` gives up later
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.slow

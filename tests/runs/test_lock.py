@@ -17,6 +17,7 @@ from ezcli.config import preset_path, read_toml, resolve
 from ezcli.errors import Busy
 from ezcli.runs import checkpoint, lock
 from ezcli.runs.folder import RunFolder
+from tests.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +31,6 @@ def quick(monkeypatch):
 def impatient(monkeypatch):
     """Where nobody lives who could come late."""
     monkeypatch.setattr(lock, "PATIENCE", 0.6)
-
-
-def wait_until(is_so):
-    deadline = time.monotonic() + 100
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -152,7 +146,7 @@ def test_who_ends_while_it_is_watched_is_followed_at_once(path, named):
 def test_the_files_time_moves_while_it_is_held(path, named):
     with lock.holding(path):
         before = named.stat().st_mtime_ns
-        wait_until(lambda: named.stat().st_mtime_ns > before)
+        wait_for(lambda: named.stat().st_mtime_ns > before)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -199,7 +193,7 @@ def test_of_many_at_the_same_moment_one_has_it(path, named, is_left_behind, monk
     for thread in threads:
         thread.start()
     try:
-        wait_until(lambda: had and sum(thread.is_alive() for thread in threads) <= 1)
+        wait_for(lambda: had and sum(thread.is_alive() for thread in threads) <= 1)
         assert len(had) == 1
         assert sum(thread.is_alive() for thread in threads) == 1
     finally:
@@ -229,7 +223,7 @@ def let_all_write(monkeypatch):
         replace(draft, path)
         decided.append("the last to write has it")
 
-    waiting = SimpleNamespace(sleep=lambda _: wait_until(lambda: len(decided) >= 8))
+    waiting = SimpleNamespace(sleep=lambda _: wait_for(lambda: len(decided) >= 8))
     monkeypatch.setattr(lock, "moves", moves)
     monkeypatch.setattr(lock.os, "replace", replacing)
     monkeypatch.setattr(lock, "time", SimpleNamespace(**vars(time) | vars(waiting)))
@@ -326,7 +320,7 @@ def test_a_server_that_does_not_answer_for_once(path, monkeypatch):
 
     with lock.holding(path):
         monkeypatch.setattr(os, "utime", fail)
-        wait_until(lambda: len(asked) > 1)
+        wait_for(lambda: len(asked) > 1)
     assert taken(path) is None
 
 

@@ -16,6 +16,7 @@ from ezcli.runs.folder import RunFolder
 from ezcli.runs.stall import Watchdog
 from ezcli.runs.train import train
 from tests.runs.helpers import Watcher, tiny
+from tests.waiting import wait_for
 
 FOREVER = 1e9  # seconds, as the longest pause so far
 
@@ -34,17 +35,10 @@ def clock(monkeypatch):
     return now
 
 
-def wait_until(is_so):
-    end = time.monotonic() + 100
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def slow_emulator(watchdog, said):
     """Nothing but this counts as a pause, however late a thread comes."""
     watchdog.longest = 0.0
-    wait_until(lambda: said)
+    wait_for(lambda: said)
     watchdog.longest = FOREVER
 
 
@@ -91,7 +85,7 @@ def test_a_run_that_has_ended_does_not_stand_still(tmp_path, hurried):
     """Its last files may take long, after the last beat."""
     said = []
     with Watchdog(RunFolder(tmp_path), said.append) as watchdog:
-        wait_until(lambda: said)
+        wait_for(lambda: said)
         assert (tmp_path / "stalled.txt").exists()
     assert watchdog.has_ended.wait(100)
     assert not (tmp_path / "stalled.txt").exists()
@@ -102,7 +96,7 @@ def test_where_a_run_stood_when_it_was_ended_can_still_be_read(tmp_path, hurried
 
     def stand():
         with Watchdog(RunFolder(tmp_path), said.append):
-            wait_until(lambda: said)
+            wait_for(lambda: said)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -113,7 +107,7 @@ def test_where_a_run_stood_when_it_was_ended_can_still_be_read(tmp_path, hurried
 def test_a_folder_that_cannot_be_written_is_said_too(tmp_path, hurried):
     said = []
     with Watchdog(RunFolder(tmp_path / "gone"), said.append):
-        wait_until(lambda: said)
+        wait_for(lambda: said)
     assert "cannot be written" in said[0]
 
 
@@ -136,7 +130,7 @@ def test_a_stalled_emulator_is_noticed_in_a_run(tmp_path, hurried, monkeypatch):
     def stuck_step(self, watchdog, action):
         if not states and folder.read_info().get("status") == "running":
             watchdog.longest = 0.0
-            wait_until(lambda: any(text.startswith("No progress") for text in watcher.said))
+            wait_for(lambda: any(text.startswith("No progress") for text in watcher.said))
             watchdog.longest = FOREVER
             assert "stuck_step" in (folder.path / "stalled.txt").read_text()
             states.append((state(folder), describe(folder)["Progress"].ok))
