@@ -18,7 +18,7 @@ from ezcli.config import RunConfig
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.folded import fold
-from ezcli.efficientzero.loss import losses, total_loss, unroll
+from ezcli.efficientzero.loss import objective
 from ezcli.efficientzero.network import Network
 from ezcli.envs.protocol import EnvSpec
 
@@ -102,9 +102,8 @@ def operations(config: RunConfig, spec: EnvSpec, network: Network) -> Operations
     rules = rules_for(config)
 
     def train_step() -> None:
-        outputs = unroll(network, batch, rules.prefix_horizon)
-        found = losses(network, batch, outputs, rules.consistency_loss)
-        total_loss(found, batch.weights, config.loss).backward()
+        horizon, auxiliary = rules.prefix_horizon, rules.auxiliary_loss
+        objective(network, batch, horizon, auxiliary, config.loss).total.backward()
 
     search = initial + config.search.num_simulations * recurrent
     return Operations(initial, recurrent, search, macs(train_step))

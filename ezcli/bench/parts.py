@@ -23,7 +23,7 @@ from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.inference import RootNoise, autocast
 from ezcli.efficientzero.kernels import expand_and_backup, select
 from ezcli.efficientzero.learner import Learner
-from ezcli.efficientzero.loss import losses, total_loss, unroll
+from ezcli.efficientzero.loss import unroll
 from ezcli.efficientzero.policy import root_noise, tie_seeds
 from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.search import search_constants
@@ -163,20 +163,16 @@ def learner(at: Bench) -> Iterator[Result]:
     network = make_network(config, at.spec.frame_shape, len(at.spec.action_names))
     learner = Learner(network.to(at.compute.device), config, at.rules, precision)
     batch = random_batch(at)
-    horizon, consistency = at.rules.prefix_horizon, at.rules.consistency_loss
     network.train()
 
     def forward() -> Any:
         with autocast(at.compute.device, precision):
-            outputs = unroll(network, batch, horizon)
+            outputs = unroll(network, batch, at.rules.prefix_horizon)
         wait(at)
         return outputs
 
     def with_losses() -> Any:
-        with autocast(at.compute.device, precision):
-            outputs = unroll(network, batch, horizon)
-            found = losses(network, batch, outputs, consistency)
-            total = total_loss(found, batch.weights, config.loss)
+        total = learner.objective(network, batch).total
         wait(at)
         return total
 

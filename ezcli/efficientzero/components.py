@@ -12,16 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ezcli.efficientzero.hyperparameters import Hyperparameters
-from ezcli.efficientzero.loss import ConsistencyLoss, cosine_consistency, no_consistency
-from ezcli.efficientzero.targets import aged_td_steps
+from ezcli.efficientzero.loss import AuxiliaryLoss, cosine_consistency, no_consistency
+from ezcli.efficientzero.targets import ValueRule, aged_td_steps, td_rule
 
 
 class Rules(NamedTuple):
-    """What the switches come to: one field for each component."""
+    """What the switches come to: a field for each component, and what follows from them."""
 
-    consistency_loss: ConsistencyLoss  # section 4.1
+    auxiliary_loss: AuxiliaryLoss  # section 4.1
     prefix_horizon: int  # section 4.2; env_steps, at 1 a prefix is a reward
     td_steps: Callable[[np.ndarray], np.ndarray]  # section 4.3; age in env_steps [B] -> td_steps
+    value_rule: ValueRule  # how value targets follow from these steps
 
 
 def rules_for(settings: Hyperparameters) -> Rules:
@@ -35,8 +36,11 @@ def rules_for(settings: Hyperparameters) -> Rules:
     def constant(age: np.ndarray) -> np.ndarray:
         return np.full_like(age, value.td_steps)
 
+    td_steps = aged if components.off_policy_correction else constant
+    by_search = value.value_source == "search"
     return Rules(
-        consistency_loss=cosine_consistency if components.consistency else no_consistency,
+        auxiliary_loss=cosine_consistency if components.consistency else no_consistency,
         prefix_horizon=settings.search.prefix_horizon if components.value_prefix else 1,
-        td_steps=aged if components.off_policy_correction else constant,
+        td_steps=td_steps,
+        value_rule=td_rule(settings.loss.unroll_steps, td_steps, value.discount, by_search),
     )

@@ -153,7 +153,7 @@ class ReanalyseSettings(Settings):
 
 
 class LossSettings(Settings):
-    """The unroll and its four losses (equation 5)."""
+    """The unroll and its losses (equation 5); `loss.LOSSES` names the terms."""
 
     batch_size: int = Field(ge=2, description="windows learnt from in one train_step")
     unroll_steps: int = Field(ge=1, description="env_steps the model is unrolled, K")

@@ -11,18 +11,18 @@ from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.hyperparameters import Hyperparameters, OptimiserSettings
 from ezcli.efficientzero.inference import autocast
-from ezcli.efficientzero.loss import losses, total_loss, unroll, value_errors
+from ezcli.efficientzero.loss import LOSSES, Objective, objective, value_errors
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.searcher import Searcher
 
-METRICS = ("loss", "value_prefix", "policy", "value", "consistency", "gradient_norm")
+STEP_METRICS = ("loss", *LOSSES, "gradient_norm")
 
 
 class StepResult(NamedTuple):
     """What a train_step leaves, still on the device: reading it would wait for the step."""
 
     errors: Tensor  # [B] |V predicted - V target| at the first position
-    metrics: Tensor  # [len(METRICS)] the total, the mean of each loss, the norm before clipping
+    metrics: Tensor  # [len(STEP_METRICS)] total, mean of each loss, norm before clipping
 
 
 class Learner:
@@ -44,10 +44,7 @@ class Learner:
     def step(self, batch: Batch) -> StepResult:
         """Learns from one batch."""
         self.network.train()
-        with autocast(batch.observations.device, self.precision):
-            outputs = unroll(self.network, batch, self.rules.prefix_horizon)
-            found = losses(self.network, batch, outputs, self.rules.consistency_loss)
-            total = total_loss(found, batch.weights, self.settings.loss)
+        outputs, found, total = self.objective(self.network, batch)
         rate = learning_rate(self.train_steps, self.settings)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -63,11 +60,19 @@ class Learner:
         self.optimiser.found_inf = self.has_failed  # type: ignore[attr-defined]
         self.optimiser.step()
         self.train_steps += 1
-        means = [loss.detach().mean() for loss in found]
+        means = [loss.detach().mean() for loss in found.values()]
         return StepResult(
             errors=errors,
             metrics=torch.stack([total.detach(), *means, norm.detach()]),
         )
+
+    def objective(self, network: Network, batch: Batch) -> Objective:
+        """What a train_step would minimise with the weights of `network`, in training mode."""
+        rules = self.rules
+        with autocast(batch.observations.device, self.precision):
+            return objective(
+                network, batch, rules.prefix_horizon, rules.auxiliary_loss, self.settings.loss
+            )
 
 
 class Copies:

@@ -1,7 +1,11 @@
-"""The unroll of the model along K actions, and its four losses (EfficientZero equation 5).
+"""The unroll of the model along K actions, its losses, and their total (EfficientZero equation 5).
 
-Every loss is a tensor [B, positions] that masks, coefficients and importance weights then bring
-together in one place. Shapes as in `batch`.
+For sample i with importance weight w_i, and a mask m_ik that is 0 past the end of the episode:
+
+    L = mean_i  w_i / K  *  sum_name  c_name * sum_k  m_ik * l_name(i, k)
+
+The policy and value terms sum over positions k = 0..K, the value prefix and the auxiliary term over
+k = 1..K. `LOSSES` names the terms; `loss.<name>_coefficient` is c_name. Shapes as in `batch`.
 """
 
 from collections.abc import Callable
@@ -19,16 +23,37 @@ from ezcli.efficientzero.value_prefix import restarts_after
 
 LATENT_GRADIENT = 0.5  # of the gradient passed to the previous step (MuZero appendix G)
 
-ConsistencyLoss = Callable[[Network, list[Tensor], Tensor], Tensor]
+# Every term of the total, in the order of their sum, with what metrics and documents say of it.
+LOSSES = {
+    "value_prefix": "value-prefix cross-entropy, summed over positions, mean over batches",
+    "policy": "policy cross-entropy, likewise",
+    "value": "value cross-entropy, likewise",
+    "consistency": "negative cosine similarity, likewise",
+}
+
+# (network, K unrolled latents, observations [B, K, C, H, W]) -> [B, K]
+AuxiliaryLoss = Callable[[Network, list[Tensor], Tensor], Tensor]
 
 
-class Losses(NamedTuple):
-    """Sums over the positions of each sample [B], before coefficients and weights."""
+class Objective(NamedTuple):
+    """What a batch says of a network."""
 
-    value_prefix: Tensor
-    policy: Tensor
-    value: Tensor
-    consistency: Tensor
+    outputs: list[NetworkOutput]  # K + 1, of the unroll
+    losses: dict[str, Tensor]  # by name, as `LOSSES`: [B], before coefficients and weights
+    total: Tensor  # scalar, what is minimised
+
+
+def objective(
+    network: Network,
+    batch: Batch,
+    prefix_horizon: int,
+    auxiliary: AuxiliaryLoss,
+    settings: LossSettings,
+) -> Objective:
+    """Unrolls the model, computes its losses, and sums them up."""
+    outputs = unroll(network, batch, prefix_horizon)
+    found = losses(network, batch, outputs, auxiliary)
+    return Objective(outputs, found, total_loss(found, batch.weights, settings))
 
 
 def unroll(network: Network, batch: Batch, prefix_horizon: int) -> list[NetworkOutput]:
@@ -45,9 +70,9 @@ def unroll(network: Network, batch: Batch, prefix_horizon: int) -> list[NetworkO
 
 
 def losses(
-    network: Network, batch: Batch, outputs: list[NetworkOutput], consistency: ConsistencyLoss
-) -> Losses:
-    """The four losses of an unroll, each summed over its unmasked positions."""
+    network: Network, batch: Batch, outputs: list[NetworkOutput], auxiliary: AuxiliaryLoss
+) -> dict[str, Tensor]:
+    """The losses [B] of an unroll by name, each summed over its unmasked positions."""
     values = torch.stack([output.value for output in outputs], 1)
     policies = torch.stack([output.policy for output in outputs], 1)
     prefixes = torch.stack(
@@ -59,29 +84,26 @@ def losses(
     prefix_loss = cross_entropy(prefixes, to_categorical(batch.value_prefix, support))
     policy_loss = cross_entropy(policies, batch.policy)
     value_loss = cross_entropy(values, to_categorical(batch.value, support))
-    consistency_loss = consistency(network, latents, batch.observations[:, 1:])
-    return Losses(
-        value_prefix=(prefix_loss * is_reached).sum(1),
-        policy=(policy_loss * batch.has_policy).sum(1),
-        value=(value_loss * batch.is_state).sum(1),
-        consistency=(consistency_loss * is_reached).sum(1),
-    )
+    auxiliary_loss = auxiliary(network, latents, batch.observations[:, 1:])
+    found = {
+        "value_prefix": (prefix_loss * is_reached).sum(1),
+        "policy": (policy_loss * batch.has_policy).sum(1),
+        "value": (value_loss * batch.is_state).sum(1),
+        "consistency": (auxiliary_loss * is_reached).sum(1),
+    }
+    assert found.keys() == LOSSES.keys()
+    return found
 
 
 def coefficients(settings: LossSettings) -> dict[str, float]:
-    """The weight of each of the four losses."""
-    return {
-        "value_prefix": settings.value_prefix_coefficient,
-        "policy": settings.policy_coefficient,
-        "value": settings.value_coefficient,
-        "consistency": settings.consistency_coefficient,
-    }
+    """The weight of each loss, by name."""
+    return {name: getattr(settings, f"{name}_coefficient") for name in LOSSES}
 
 
-def total_loss(found: Losses, weights: Tensor, settings: LossSettings) -> Tensor:
+def total_loss(found: dict[str, Tensor], weights: Tensor, settings: LossSettings) -> Tensor:
     """Scalar: coefficients, importance weights [B], mean over the batch, share of one step."""
     coefficient = coefficients(settings)
-    weighted = [coefficient[name] * loss for name, loss in found._asdict().items()]
+    weighted = [coefficient[name] * loss for name, loss in found.items()]
     return (torch.stack(weighted).sum(0) * weights).mean() / settings.unroll_steps
 
 

@@ -19,7 +19,6 @@ from ezcli.efficientzero.inference import RootNoise, SearchResult
 from ezcli.efficientzero.policy import root_noise, tie_seeds, visit_policy
 from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.searcher import Searcher
-from ezcli.efficientzero.targets import value_targets
 from ezcli.efficientzero.value_prefix import prefix_targets
 
 
@@ -101,15 +100,15 @@ class Reanalyser:
         tags = (np.int64(version) << 40) | self.replay.arrays.state_id
         decides = window.is_state & ~window.is_terminal
         policy_rows = window.rows[self._is_reanalysed(window)]
-        at = self._bootstrap_positions(window)
+        rule = self.rules.value_rule
+        at = rule.positions(window)
         bootstrap_rows = np.take_along_axis(window.rows, at, 1)
         needed = bootstrap_rows[np.take_along_axis(decides, at, 1)]
-        by_search = self.settings.value.value_source == "search"
-        asked = np.concatenate([policy_rows, needed]) if by_search else policy_rows
+        asked = np.concatenate([policy_rows, needed]) if rule.by_search else policy_rows
         search_rows = asked
         if self.settings.reanalyse.memoise:
             search_rows = np.unique(asked[self.memo.searched[asked] != tags[asked]])
-        evaluate_rows = np.empty(0, np.int64) if by_search else np.unique(needed)
+        evaluate_rows = np.empty(0, np.int64) if rule.by_search else np.unique(needed)
         known = self.memo.evaluated[evaluate_rows] == tags[evaluate_rows]
         evaluate_rows = np.setdiff1d(evaluate_rows[~known], search_rows)
         self.memo.searched[search_rows] = tags[search_rows]
@@ -140,7 +139,7 @@ class Reanalyser:
 
     def finish(self, pending: Pending) -> tuple[Targets, Work]:
         """Waits for the searches and makes the targets."""
-        window, memo, value = pending.window, self.memo, self.settings.value
+        window, memo, rule = pending.window, self.memo, self.rules.value_rule
         results = [search.result() for search in pending.searches]
         fresh = np.empty((0, memo.policy.shape[1]), np.float32)
         if results:
@@ -154,10 +153,9 @@ class Reanalyser:
             memo.network_value[pending.evaluate_rows] = np.concatenate(found)
         depths = [result.depth for result in results]
 
-        steps = self.rules.td_steps(window.age)
-        at = self._bootstrap_positions(window)
+        at = rule.positions(window)
         decides = window.is_state & ~window.is_terminal
-        values = memo.search_value if value.value_source == "search" else memo.network_value
+        values = memo.search_value if rule.by_search else memo.network_value
         bootstraps = np.where(np.take_along_axis(decides, at, 1), values[pending.bootstrap_rows], 0)
         positions = self.settings.loss.unroll_steps + 1
         policy = self.replay.arrays.policy[window.rows[:, :positions]]
@@ -170,7 +168,7 @@ class Reanalyser:
             value_prefix=prefix_targets(
                 window.rewards[:, : positions - 1], self.rules.prefix_horizon
             ),
-            value=value_targets(window.rewards, bootstraps, steps, value.discount),
+            value=rule.targets(window, bootstraps),
             policy=policy,
             has_policy=decides[:, :positions],
         )
@@ -191,11 +189,6 @@ class Reanalyser:
         chosen = window.is_state & ~window.is_terminal & (in_batch < share)[:, None]
         chosen[:, loss.unroll_steps + 1 :] = False
         return chosen
-
-    def _bootstrap_positions(self, window: Window) -> np.ndarray:
-        """[n, K + 1] where in the window the value of each position's return is taken."""
-        steps = self.rules.td_steps(window.age)
-        return np.arange(self.settings.loss.unroll_steps + 1) + steps[:, None]
 
     def _search(
         self, target: Searcher, rows: np.ndarray, noise: np.ndarray, ties: np.ndarray

@@ -4,7 +4,44 @@ Rewards and bootstrap values beyond the end of an episode are 0, so a finished e
 special case.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
+
+from ezcli.efficientzero.batch import Window
+
+
+class ValueRule(NamedTuple):
+    """How value targets are made: from values that the target network gives, and from rewards.
+
+    Shapes: n windows, K + 1 positions that have a target, M values that the rule asks for.
+    """
+
+    by_search: bool  # values are those of searches, not the network's own
+    positions: Callable[[Window], np.ndarray]  # [n, M] where in each window a value is taken
+    targets: Callable[[Window, np.ndarray], np.ndarray]  # of values [n, M], 0 past the end
+
+
+def td_rule(
+    unroll_steps: int,
+    td_steps: Callable[[np.ndarray], np.ndarray],
+    discount: float,
+    by_search: bool,
+) -> ValueRule:
+    """n-step returns that bootstrap `td_steps(age)` env_steps after each of K + 1 positions.
+
+    z_t = r_t + g r_(t+1) + ... + g^(n-1) r_(t+n-1) + g^n v_(t+n)
+    """
+    offsets = np.arange(unroll_steps + 1)
+
+    def positions(window: Window) -> np.ndarray:
+        return offsets + td_steps(window.age)[:, None]
+
+    def targets(window: Window, values: np.ndarray) -> np.ndarray:
+        return value_targets(window.rewards, values, td_steps(window.age), discount)
+
+    return ValueRule(by_search, positions, targets)
 
 
 def value_targets(

@@ -18,9 +18,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from ezcli.efficientzero.batch import Batch
-from ezcli.efficientzero.inference import autocast
 from ezcli.efficientzero.learner import Learner, learning_rate
-from ezcli.efficientzero.loss import losses, total_loss, unroll
 from ezcli.errors import RunError
 from ezcli.runs.checkpoint import plain, remove
 from ezcli.runs.folder import RunFolder, checksum, read_table, sync_folder, write_atomically
@@ -83,11 +81,7 @@ def trace(learner: Learner, batch: Batch) -> tuple[str | None, list[str]]:
     for name, module in network.named_modules():
         if not list(module.children()):
             module.register_forward_hook(watch(name))
-    with autocast(batch.observations.device, learner.precision):
-        outputs = unroll(network, batch, learner.rules.prefix_horizon)
-        found = losses(network, batch, outputs, learner.rules.consistency_loss)
-        total = total_loss(found, batch.weights, learner.settings.loss)
-    total.backward()
+    learner.objective(network, batch).total.backward()
     gradients = [
         name
         for name, weight in network.named_parameters()

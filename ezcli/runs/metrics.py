@@ -9,7 +9,8 @@ import numpy as np
 
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.inference import SearchResult
-from ezcli.efficientzero.learner import METRICS, Learner, learning_rate
+from ezcli.efficientzero.learner import STEP_METRICS, Learner, learning_rate
+from ezcli.efficientzero.loss import LOSSES
 from ezcli.efficientzero.policy import visit_policy
 from ezcli.efficientzero.reanalyse import Work, mean_entropy
 from ezcli.efficientzero.replay import Replay
@@ -24,10 +25,7 @@ COLUMNS = {
     "score_max": "highest of them",
     "game_env_steps": "mean length of those games, env_steps",
     "loss": "total loss: mean over the batch, divided by unroll_steps",
-    "value_prefix": "value-prefix cross-entropy, summed over positions, mean over batches",
-    "policy": "policy cross-entropy, likewise",
-    "value": "value cross-entropy, likewise",
-    "consistency": "negative cosine similarity, likewise",
+    **LOSSES,
     "gradient_norm": "norm of the gradient before clipping, mean",
     "learning_rate": "of the last train_step",
     "td_steps": "mean steps before the bootstrap",
@@ -48,7 +46,7 @@ class MetricsWindow:
 
     def __init__(self) -> None:
         self.games: list[list[float]] = []  # score, env_steps
-        self.training: list[list[float]] = []  # METRICS of each train_step
+        self.training: list[list[float]] = []  # STEP_METRICS of each train_step
         self.td_steps: list[float] = []
         self.acting: list[list[float]] = []  # depth, entropy, root value
         self.work: list[list[float]] = []  # asked, searched, evaluated, depth, entropy
@@ -67,14 +65,14 @@ class MetricsWindow:
         self.work.append([float(number) for number in work])
 
     def add_training(self, numbers: np.ndarray, age: np.ndarray, rules: Rules) -> None:
-        """Notes train_steps: their METRICS [n, len(METRICS)] and the ages [n * B] they learnt."""
+        """Notes n train_steps: a row of STEP_METRICS for each, and the ages [n * B] they learnt."""
         self.training += numbers.astype(float).tolist()
         self.td_steps.append(float(rules.td_steps(age).mean()))
 
     def line(self, replay: Replay, learner: Learner) -> dict[str, Any]:
         """A line with every one of COLUMNS; null stands for no data."""
         scores, lengths = columns(self.games, 2)
-        losses = columns(self.training, len(METRICS))
+        losses = columns(self.training, len(STEP_METRICS))
         depth, entropy, value = columns(self.acting, 3)
         asked, searched, evaluated, target_depth, target_entropy = columns(self.work, 5)
         line = {
@@ -85,7 +83,7 @@ class MetricsWindow:
             "score_min": float(scores.min()) if len(scores) else None,
             "score_max": float(scores.max()) if len(scores) else None,
             "game_env_steps": mean(lengths),
-            **{name: mean(values) for name, values in zip(METRICS, losses, strict=True)},
+            **{name: mean(values) for name, values in zip(STEP_METRICS, losses, strict=True)},
             "learning_rate": learning_rate(max(0, learner.train_steps - 1), learner.settings),
             "td_steps": mean(np.array(self.td_steps)),
             "search_depth": mean(depth),

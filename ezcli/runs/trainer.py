@@ -25,7 +25,7 @@ from ezcli.efficientzero.batch import Batch, Targets, Window
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.inference import RootNoise
-from ezcli.efficientzero.learner import METRICS, Copies, Learner, StepResult
+from ezcli.efficientzero.learner import STEP_METRICS, Copies, Learner, StepResult
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.policy import (
     root_noise,
@@ -73,7 +73,7 @@ class Evidence(NamedTuple):
     """A train_step that could not be made."""
 
     train_step: int  # counted from 0: steps that were made before it
-    metrics: dict[str, float]  # METRICS of it
+    metrics: dict[str, float]  # STEP_METRICS of it
     batch: Batch
 
 
@@ -249,7 +249,7 @@ class Trainer:
         """The error for the batch of that number; its batch is made once more, as evidence."""
         self.streams["augmentation"].bit_generator.state = learnt.augmentation
         batch = next(islice(self._batches(drawn), number, None))
-        found = dict(zip(METRICS, numbers[number].tolist(), strict=True))
+        found = dict(zip(STEP_METRICS, numbers[number].tolist(), strict=True))
         step = self.learner.train_steps - len(numbers) + number
         self.evidence = Evidence(step, found, batch)
         wrong = [f"{name} {value}" for name, value in found.items() if not np.isfinite(value)]

@@ -15,12 +15,12 @@ from ezcli.efficientzero.components import Rules, rules_for
 from ezcli.efficientzero.hyperparameters import Components
 from ezcli.efficientzero.loss import cosine_consistency, no_consistency
 from ezcli.efficientzero.network import Network
-from tests.efficientzero.helpers import make_network, tiny
+from tests.efficientzero.helpers import filled_replay, make_network, tiny
 
 PACKAGE = Path(ezcli.__file__).parent
 AGES = np.array([0, 29_999, 30_000, 59_999, 60_000, 119_999, 120_000, 10**6])
 RULE_OF = {
-    "consistency": "consistency_loss",
+    "consistency": "auxiliary_loss",
     "value_prefix": "prefix_horizon",
     "off_policy_correction": "td_steps",
 }
@@ -34,17 +34,19 @@ def rules_without(*switches):
 
 def values(rules):
     """The rules as things that can be compared."""
-    return rules._replace(td_steps=rules.td_steps(AGES).tolist())._asdict()
+    found = rules._asdict()
+    del found["value_rule"]  # it follows from `td_steps`: see the test of it
+    return found | {"td_steps": rules.td_steps(AGES).tolist()}
 
 
 def test_there_is_a_rule_for_every_component():
     assert set(RULE_OF) == set(Components.model_fields)
-    assert set(RULE_OF.values()) == set(Rules._fields)
+    assert {*RULE_OF.values(), "value_rule"} == set(Rules._fields)
 
 
 def test_the_full_algorithm():
     assert values(rules_without()) == {
-        "consistency_loss": cosine_consistency,
+        "auxiliary_loss": cosine_consistency,
         "prefix_horizon": 5,
         "td_steps": [5, 5, 4, 4, 3, 2, 1, 1],
     }
@@ -52,7 +54,7 @@ def test_the_full_algorithm():
 
 def test_muzero_reanalyse():
     assert values(rules_without(*RULE_OF)) == {
-        "consistency_loss": no_consistency,
+        "auxiliary_loss": no_consistency,
         "prefix_horizon": 1,
         "td_steps": [5] * len(AGES),
     }
@@ -70,6 +72,19 @@ def test_each_switch_changes_its_own_rule_and_no_other(switch, others_off):
 def test_the_age_that_costs_a_step_follows_the_length_of_the_run():
     rules = rules_for(tiny("schedule.env_steps=400", "value.td_age_fraction=0.25"))
     assert rules.td_steps(np.array([0, 99, 100, 199, 200, 400])).tolist() == [5, 5, 4, 4, 3, 1]
+
+
+@pytest.mark.parametrize("correction", ["true", "false"])
+@pytest.mark.parametrize("source", ["network", "search"])
+def test_values_are_taken_where_the_returns_bootstrap(correction, source):
+    config = tiny(f"components.off_policy_correction={correction}", f"value.value_source={source}")
+    rules = rules_for(config)
+    window = filled_replay(config)[0].sample(10, np.full(1, 0.4), np.random.default_rng(0))
+    steps = rules.td_steps(window.age)
+    assert len(set(steps)) > 1 or correction == "false"
+    expected = [[k + n for k in range(config.loss.unroll_steps + 1)] for n in steps]
+    assert rules.value_rule.positions(window).tolist() == expected
+    assert rules.value_rule.by_search == (source == "search")
 
 
 def test_rules_keep_the_type_of_the_ages():

@@ -5,7 +5,7 @@ import torch
 
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.learner import (
-    METRICS,
+    STEP_METRICS,
     Copies,
     Learner,
     frozen,
@@ -39,7 +39,7 @@ def test_one_batch_can_be_learnt_by_heart(name, rate):
     first = learner.step(batch)
     for _ in range(60):
         last = learner.step(batch)
-    one, other = (dict(zip(METRICS, r.metrics.tolist(), strict=True)) for r in (first, last))
+    one, other = (dict(zip(STEP_METRICS, r.metrics.tolist(), strict=True)) for r in (first, last))
     least = {
         "value_prefix": entropy(batch.value_prefix),
         "policy": 0,
@@ -63,7 +63,7 @@ def test_metrics_are_the_total_the_four_losses_and_the_norm():
     config = tiny()
     batch = random_batch(config)
     step = make_learner(config).step(batch)
-    found = dict(zip(METRICS, step.metrics.tolist(), strict=True))
+    found = dict(zip(STEP_METRICS, step.metrics.tolist(), strict=True))
     log3, log11 = torch.tensor(3.0).log().item(), torch.tensor(11.0).log().item()
     assert found["policy"] == pytest.approx(6 * log3, rel=1e-5)  # the first output is uniform
     assert found["value"] == pytest.approx(6 * log11, rel=1e-5)
@@ -82,7 +82,7 @@ def test_a_step_is_sgd_with_a_clipped_gradient():
     network = opinionated(config)
     learner, batch = make_learner(config, network), random_batch(config)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    norm = learner.step(batch).metrics[METRICS.index("gradient_norm")].item()
+    norm = learner.step(batch).metrics[STEP_METRICS.index("gradient_norm")].item()
     assert norm > 0.5
     clipped = [p.grad for p in network.parameters()]
     assert torch.stack([g.norm() for g in clipped]).norm().item() == pytest.approx(0.5, rel=1e-3)

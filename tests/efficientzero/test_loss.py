@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
+from ezcli.efficientzero.hyperparameters import LossSettings
 from ezcli.efficientzero.loss import (
-    Losses,
+    LOSSES,
     coefficients,
     cosine_consistency,
     losses,
@@ -85,7 +86,7 @@ def test_the_policy_loss_is_cross_entropy_where_there_is_a_policy(found, batch, 
             for k in range(K + 1)
             if batch.has_policy[b, k]
         )
-        torch.testing.assert_close(found.policy[b], expected)
+        torch.testing.assert_close(found["policy"][b], expected)
 
 
 def test_the_value_loss_is_cross_entropy_against_two_atoms(found, batch, outputs):
@@ -95,7 +96,7 @@ def test_the_value_loss_is_cross_entropy_against_two_atoms(found, batch, outputs
             for k in range(K + 1)
             if batch.is_state[b, k]
         )
-        torch.testing.assert_close(found.value[b], expected)
+        torch.testing.assert_close(found["value"][b], expected)
 
 
 def test_the_prefix_loss_has_no_first_position(found, batch, outputs):
@@ -107,16 +108,16 @@ def test_the_prefix_loss_has_no_first_position(found, batch, outputs):
             for k in range(1, K + 1)
             if batch.is_state[b, k]
         )
-        torch.testing.assert_close(found.value_prefix[b], expected)
+        torch.testing.assert_close(found["value_prefix"][b], expected)
 
 
 def test_the_consistency_loss_has_no_first_position(found, batch, similarity):
     expected = (similarity * batch.is_state[:, 1:]).sum(1)
-    torch.testing.assert_close(found.consistency, expected)
+    torch.testing.assert_close(found["consistency"], expected)
 
 
 def test_masked_positions_get_no_gradient_and_the_others_do(found, batch, outputs, similarity):
-    sum(loss.sum() for loss in found).backward()
+    sum(loss.sum() for loss in found.values()).backward()
 
     def reached(tensor, b):
         return bool(tensor.grad[b].any())
@@ -140,12 +141,13 @@ def test_targets_of_masked_positions_do_not_matter(batch, outputs, found):
     assert not torch.equal(other.value, batch.value)
     again = losses(None, other, outputs, no_consistency)
     for name in ("value_prefix", "policy", "value"):
-        assert torch.equal(getattr(again, name), getattr(found, name))
+        assert torch.equal(again[name], found[name])
 
 
 def test_every_loss_has_a_coefficient_of_its_own(config):
-    assert set(Losses._fields) == set(coefficients(config.loss))
-    for name in Losses._fields:
+    fields = {name for name in LossSettings.model_fields if name.endswith("_coefficient")}
+    assert {f"{name}_coefficient" for name in LOSSES} == fields
+    for name in LOSSES:
         only = config.loss.model_copy(update={f"{name}_coefficient": 7.5})
         assert coefficients(only)[name] == 7.5
 
@@ -157,12 +159,12 @@ def test_coefficients_are_those_of_the_paper(config):
 
 def test_the_total_weighs_samples_and_losses(config):
     torch.manual_seed(2)
-    found = Losses(*(torch.randn(B) for _ in range(4)))
+    found = {name: torch.randn(B) for name in LOSSES}
     weights = torch.tensor([1.0, 0.5, 0.25, 0.0])
     total = 0.0
     for b in range(B):
-        sample = found.value_prefix[b] + found.policy[b]
-        sample = sample + 0.25 * found.value[b] + 2.0 * found.consistency[b]
+        sample = found["value_prefix"][b] + found["policy"][b]
+        sample = sample + 0.25 * found["value"][b] + 2.0 * found["consistency"][b]
         total += weights[b] * sample / B / K
     torch.testing.assert_close(total_loss(found, weights, config.loss), total)
 
@@ -262,12 +264,12 @@ def test_the_gradient_reaches_every_parameter(config):
             assert parameter.grad.any(), name
 
 
-@pytest.mark.parametrize("name", Losses._fields)
+@pytest.mark.parametrize("name", LOSSES)
 def test_each_loss_reaches_its_own_parts(config, name):
     network = opinionated(config).train()
     batch = random_batch(config)
     outputs = unroll(network, batch, 5)
-    getattr(losses(network, batch, outputs, cosine_consistency), name).sum().backward()
+    losses(network, batch, outputs, cosine_consistency)[name].sum().backward()
     reached = {
         part
         for part, module in network.named_modules()

@@ -8,7 +8,7 @@ from ezcli.config import resolve
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.inference import search_states
-from ezcli.efficientzero.learner import METRICS, Learner, frozen
+from ezcli.efficientzero.learner import STEP_METRICS, Learner, frozen
 from ezcli.efficientzero.search import search_constants
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.trainer import Trainer, make_network
@@ -82,7 +82,7 @@ def test_every_parameter_gets_a_gradient(precision, network, tiny_config):
 def test_bfloat16_learns_from_about_the_same_losses(network, tiny_config):
     exact = learnt(frozen(network).requires_grad_(True), tiny_config, "float32")[1]
     rough = learnt(network, tiny_config, "bfloat16")[1]
-    losses = slice(0, METRICS.index("gradient_norm"))
+    losses = slice(0, STEP_METRICS.index("gradient_norm"))
     torch.testing.assert_close(rough.metrics[losses], exact.metrics[losses], rtol=0.03, atol=0.03)
     assert not torch.equal(rough.metrics, exact.metrics)
 

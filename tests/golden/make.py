@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ezcli.efficientzero.components import rules_for
-from ezcli.efficientzero.learner import METRICS, Learner
+from ezcli.efficientzero.learner import STEP_METRICS, Learner
 from ezcli.efficientzero.search import Evaluation, search
 from ezcli.efficientzero.tree import SearchConstants
 from tests.efficientzero.helpers import make_network, random_batch, tiny
@@ -46,7 +46,7 @@ def loss_trace():
             trace.append([float(f"{number:.6g}") for number in numbers])
     finally:
         torch.set_num_threads(threads)
-    return {"columns": [*METRICS, "value_error"], "trace": trace}
+    return {"columns": [*STEP_METRICS, "value_error"], "trace": trace}
 
 
 def search_visits():

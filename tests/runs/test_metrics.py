@@ -8,7 +8,7 @@ import pytest
 
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.inference import SearchResult
-from ezcli.efficientzero.learner import METRICS
+from ezcli.efficientzero.learner import STEP_METRICS
 from ezcli.efficientzero.reanalyse import Work
 from ezcli.envs.vector import FinishedGame
 from ezcli.runs.metrics import COLUMNS, MetricsWindow
@@ -86,7 +86,7 @@ def filled(window):
         )
     window.add_work(Work(asked=9, searched=5, evaluated=2, depth=4.0, entropy=0.5))
     window.add_work(Work(asked=9, searched=0, evaluated=1, depth=float("nan"), entropy=1.0))
-    numbers = np.arange(2 * len(METRICS), dtype=np.float32).reshape(2, -1)
+    numbers = np.arange(2 * len(STEP_METRICS), dtype=np.float32).reshape(2, -1)
     window.add_training(numbers, np.zeros(4, np.int64), rules_for(tiny()))
     return window
 
