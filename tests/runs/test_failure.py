@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ezcli.efficientzero import reanalyse
+from ezcli.efficientzero import targets
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.errors import NotFinite
 from ezcli.runs import failure
@@ -26,7 +26,7 @@ TOO_FAST = (
 
 def poisoned(monkeypatch, after, what=np.nan):
     """From the draw of that number on, the second value target of its second batch is `what`."""
-    draws, make = [], reanalyse.value_targets
+    draws, make = [], targets.value_targets
 
     def value_targets(*arguments):
         draws.append(1)
@@ -35,7 +35,7 @@ def poisoned(monkeypatch, after, what=np.nan):
             values[4, 1] = what
         return values
 
-    monkeypatch.setattr(reanalyse, "value_targets", value_targets)
+    monkeypatch.setattr(targets, "value_targets", value_targets)
 
 
 @pytest.fixture(scope="module")
