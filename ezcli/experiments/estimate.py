@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from ezcli.config import UNIDENTIFIED, RunConfig, differences
 from ezcli.errors import EzError
 from ezcli.experiments.catalogue import is_number
+from ezcli.experiments.launchers.protocol import PYTHON
 from ezcli.experiments.study import PlannedRun
 from ezcli.runs.folder import RunFolder
 
@@ -89,7 +89,7 @@ def measure(config: RunConfig) -> Measured | None:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "ezcli.bench.cost"],
+            [*PYTHON, "-m", "ezcli.bench.cost"],
             input=config.model_dump_json(),
             capture_output=True,
             text=True,

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,9 +17,79 @@ from pydantic import ValidationError
 from ezcli.errors import Busy, ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments.launchers import ray, slurm
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of
-from ezcli.experiments.launchers.protocol import Task, environment
+from ezcli.experiments.launchers.protocol import PROGRAM, PYTHON, Task, environment
 from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
 from ezcli.runs.folder import RunFolder, append_line
+
+ROOT = Path(__file__).parents[2]
+
+HOSTILE = ("queue", "tomli_w", "typer", "ezcli", "pydantic", "torch", "submitit", "ray")
+
+
+@pytest.fixture
+def shadows(tmp_path, monkeypatch):
+    """The current folder holds files named after modules; a process that imports one fails."""
+    monkeypatch.chdir(tmp_path)
+    for name in HOSTILE:
+        Path(f"{name}.py").write_text(f"raise SystemExit('{name}.py of the current folder ran')")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(*PROGRAM[1:], "--version"), (*PROGRAM[1:], "presets"), (*PYTHON[1:], "-c", "import queue")],
+)
+@pytest.mark.usefixtures("shadows")
+def test_files_of_the_current_folder_replace_no_module_of_a_run(arguments):
+    environment = {key: os.environ[key] for key in os.environ.keys() - {"PYTHONPATH"}}
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_process_that_is_started_is_isolated_from_the_current_folder():
+    started = [
+        (file.name, command.group())
+        for file in (ROOT / "ezcli").rglob("*.py")
+        for command in re.finditer(r"\[[^\[\]]*sys\.executable[^\[\]]*\]", file.read_text())
+    ]
+    assert started == []  # they start with protocol.PYTHON
+
+
+def test_a_job_of_slurm_is_isolated_from_the_current_folder(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    from submitit.slurm.slurm import SlurmExecutor
+
+    commands = []
+
+    def submit(executor, *_):
+        commands.append(executor._submitit_command_str)
+        raise EzError("seen")
+
+    monkeypatch.setattr(SlurmExecutor, "submit", submit)
+    launcher = object.__new__(SlurmLauncher)
+    launcher.folder, launcher.settings, launcher.name = tmp_path, SlurmSettings(), "ez"
+    monkeypatch.setattr(SlurmExecutor, "affinity", classmethod(lambda _: 1))
+    with pytest.raises(EzError, match="seen"):
+        launcher._submit([slurm.Pack([], tmp_path, tmp_path, 60.0)])
+    assert f"{shlex.join(PYTHON)} -u -m submitit" in commands[0]
+
+
+def test_workers_of_ray_do_not_search_the_current_folder(monkeypatch, tmp_path):
+    ray_module = pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    began = []
+
+    def init(**_):
+        began.append(Path.cwd())
+        raise ConnectionError
+
+    monkeypatch.setattr(ray_module, "init", init)
+    with pytest.raises(ConfigError, match="no Ray cluster"):
+        ray.connect(ray.RaySettings())
+    assert began == [Path("/")]
+    assert Path.cwd() == tmp_path
+
 
 # ------------------------------------------------------------------ what is asked for
 

@@ -9,7 +9,9 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 
 from ezcli.settings import Settings
 
-PROGRAM = (sys.executable, "-m", "ezcli")
+# -P: a file of the current folder such as `queue.py` replaces no module of the same name.
+PYTHON = (sys.executable, "-P")
+PROGRAM = (*PYTHON, "-m", "ezcli")
 LAST_LINES = 5  # of a failed run's output, kept and shown
 
 JOBS = "jobs"  # folder within a run or a study: which job it is, and what that said

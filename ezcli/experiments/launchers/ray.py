@@ -19,7 +19,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, chdir, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -237,7 +237,8 @@ def connect(settings: RaySettings) -> Any:
         ) from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the cluster
     try:
-        ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
+        with chdir("/"):  # Ray puts the current folder first in the search path of its workers
+            ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:  # nobody answers; that is no address
         raise ConfigError(
             f"There is no Ray cluster at {settings.address!r}.",

@@ -31,6 +31,7 @@ from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.launchers.local import ending
 from ezcli.experiments.launchers.protocol import (
     PROGRAM,
+    PYTHON,
     SAVED,
     Ending,
     Fault,
@@ -336,7 +337,7 @@ class SlurmLauncher:
 
         needed = ("SLURM_CONF", "SUBMITIT_PREEMPT_SIGNAL")
         where_slurm_is = {name: os.environ[name] for name in needed if name in os.environ}
-        executor = SlurmExecutor(self.folder, max_num_timeout=TIMEOUTS)
+        executor = SlurmExecutor(self.folder, max_num_timeout=TIMEOUTS, python=shlex.join(PYTHON))
         executor.update_parameters(**parameters(self.settings, len(packs), self.name))
         try:
             # sbatch heeds SBATCH_PARTITION and its like before the script, and would say its say.
