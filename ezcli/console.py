@@ -303,7 +303,7 @@ def show_report(report: "Report") -> None:
                 drawn = report_table(table, narrow=True)
             (out if out.is_terminal else wide).print(drawn)
             for note in table.notes:
-                out.print(Text(one_line(note), style="dim"), soft_wrap=not out.is_terminal)
+                tell(one_line(note), style="dim")
         out.print()
         for note in section.notes:
             tell(one_line(note))
@@ -347,9 +347,12 @@ def show(text: str) -> None:
     out.print(escape(text), soft_wrap=True)
 
 
-def tell(text: str) -> None:
-    """Prose on standard output: broken between words on a terminal, one line anywhere else."""
-    out.print(escape(text), soft_wrap=not out.is_terminal)
+def tell(text: str, style: str = "") -> None:
+    """Prose on standard output: broken between words on a terminal, one line anywhere else.
+
+    What holds a command is one line too, since a line break would end the command.
+    """
+    out.print(escape(text), style=style, soft_wrap=not out.is_terminal or ": ez " in text)
 
 
 def note(text: str) -> None:

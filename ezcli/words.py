@@ -1,4 +1,56 @@
-"""Amounts in words, as people write them."""
+"""Amounts in words, and commands to paste into a shell."""
+
+import shlex
+import string
+from collections.abc import Iterable
+from pathlib import Path
+
+PLAIN = frozenset(string.ascii_letters + string.digits + "._/-")
+
+
+def ez_command(verb: str, *operands: str | Path, **options: str | Path | None) -> str:
+    """A command of `ez` to paste into a shell: names and paths are quoted, whatever they hold.
+
+    Args:
+      verb: the command, such as `resume` or `study status`.
+      operands: its arguments. A path stays a path, also where it looks like the name of a run.
+      options: by name, such as `runs_dir`; None leaves one out.
+    """
+    given = [
+        word
+        for name, value in options.items()
+        if value is not None
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    texts = [operand_text(operand) for operand in operands]
+    if any(text.startswith("-") for text in texts):
+        return shell_line(["ez", *verb.split(), *given, "--", *texts])
+    return shell_line(["ez", *verb.split(), *texts, *given])
+
+
+def operand_text(operand: str | Path) -> str:
+    """An operand of `ez`; a path of one part would be taken for the name of a run."""
+    if isinstance(operand, Path) and len(operand.parts) == 1:
+        return str(operand.absolute())
+    return str(operand)
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """A command to paste into a shell."""
+    return " ".join(map(shell_word, words))
+
+
+def shell_word(word: str) -> str:
+    r"""A word quoted for a shell.
+
+    What a terminal or a page would change, such as a control character or the second of two spaces,
+    is written as `$'\x1b'`, which bash and zsh read.
+    """
+    if word.isprintable() and "  " not in word:
+        return shlex.quote(word)
+    letters = map(chr, word.encode(errors="surrogateescape"))
+    spelt = "".join(c if c in PLAIN else f"\\x{ord(c):02x}" for c in letters)
+    return f"$'{spelt}'"
 
 
 def duration(seconds: float) -> str:

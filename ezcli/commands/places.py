@@ -11,6 +11,7 @@ from ezcli.experiments.launchers.protocol import JOBS, Launcher, Task
 from ezcli.experiments.schedule import LOSSES
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.lock import holding
+from ezcli.words import ez_command
 
 
 def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: Cluster) -> int:
@@ -45,20 +46,21 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
 def hand_over(launcher: Launcher, folder: RunFolder) -> int:
     """Submits one run, and waits for it if it would end with this process."""
     name = folder.name
+    look = f"See how far it is: {ez_command('runs show', folder.path)}"
     state = launcher.states().get(name)
     if state == "ended":
         last = launcher.collect(name)
         console.show(f"Its last job: {' '.join((f'{last.cause}.', *last.last_lines))}")
     elif state is not None:
-        console.show(f"{name} is {state} already. See how far it is: ez runs")
+        console.show(f"{name} is {state} already. {look}")
         return 0
     arguments = ("resume", str(folder.path), "--quiet")
     task = Task(name, folder.path, arguments, folder.path / JOBS / "log")
     (place,) = launcher.submit([task])
     if launcher.outlives:
-        console.show(f"{name}: submitted {place}. See how far it is: ez runs")
+        console.show(f"{name}: submitted {place}. {look}")
         return 0
-    console.show(f"{name}: submitted. It ends with this command; see how far it is: ez runs")
+    console.show(f"{name}: submitted. It ends with this command. {look}")
     try:
         return see_through(launcher, task)
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State, is_number
 from ezcli.experiments.estimate import disk_bytes
 from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
-from ezcli.words import counted, duration, size
+from ezcli.words import counted, duration, ez_command, size
 
 ID_DIGITS = 6
 GAP = 2  # columns of a terminal between those of a table
@@ -211,8 +211,8 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
         )
     if entry.state not in ("finished", "running", "stalled"):
         if entry.state == "failed":
-            console.show(f"Why it stopped: ez doctor {path}")
-        console.show(f"Go on with: ez resume {path}")
+            console.show(f"Why it stopped: {ez_command('doctor', path)}")
+        console.show(f"Go on with: {ez_command('resume', path)}")
 
 
 def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:

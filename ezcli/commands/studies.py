@@ -20,11 +20,10 @@ from ezcli.experiments.study import (
     StudyFolder,
     default_name,
     plan,
-    shell_line,
     study_names,
 )
 from ezcli.runs.folder import RunFolder
-from ezcli.words import counted, duration, size
+from ezcli.words import counted, duration, ez_command, shell_line, size
 
 GAME_SETS = {"atari26": ATARI_100K}
 SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
@@ -113,7 +112,7 @@ def carry_out(
     left = [run for run in runs if states[run.name] != "finished"]
     if output == "commands":
         folder.save(study, runs)
-        console.write("".join(shell_line(folder.command(run)) + "\n" for run in left))
+        console.write("".join(shell_line(["ez", *folder.command(run)]) + "\n" for run in left))
         return 0
     jobs, why_jobs = number_of_jobs(execution, cluster, study.base, len(left))
     if output == "json" or not quiet:
@@ -385,7 +384,7 @@ def plan_as_json(
                 "identity": run.config.identity,
                 "state": states[run.name],
                 "cells": [{"arm": c.arm, "env": c.env, "seed": c.seed} for c in run.cells],
-                "command": shell_line(folder.command(run)),
+                "command": shell_line(["ez", *folder.command(run)]),
             }
             for run in runs
         ],
@@ -431,7 +430,7 @@ def execute(
     elif outcome.cancelled:
         console.show(f"{len(outcome.cancelled)} of {len(runs)} runs were cancelled. {go_on}")
     elif outcome.left:
-        look = shell_line(["study", "status", study.name, *folder.elsewhere])
+        look = ez_command("study status", study.name, runs_dir=folder.elsewhere)
         under_way = len(outcome.left) - outcome.num_waiting
         wait = f", {outcome.num_waiting} wait for room: repeat the command then"
         console.show(
@@ -449,15 +448,15 @@ def refuse_queued(folder: StudyFolder, place: Place) -> None:
     Raises:
       Busy: they are.
     """
-    cancel = shell_line(["study", "cancel", folder.name, *folder.elsewhere])
+    cancel = ez_command("study cancel", folder.name, runs_dir=folder.elsewhere)
     try:
         queued = under_way(queue_of(folder.jobs, besides=place))
     except ConfigError as error:  # this is no machine of the cluster
         raise Busy(
             f"Runs of the study {folder.name!r} were sent to a cluster, and nobody looked how they "
             f"ended. {error.message}",
-            f"On a machine of that cluster: {cancel}. If nothing is in its queue, or it is gone, "
-            f"remove {folder.jobs}.",
+            f"If nothing is in its queue, or it is gone, remove {str(folder.jobs)!r}. Otherwise, "
+            f"on a machine of that cluster: {cancel}",
         ) from error
     if queued:
         raise Busy(
@@ -560,7 +559,7 @@ def study_cancel(name: str, runs_dir: Path) -> None:
         raise EzError(
             f"{others} of the study {name!r} could not be cancelled: their jobs have just ended, "
             "or are another user's.",
-            f"See how they stand: {shell_line(['study', 'status', name, *folder.elsewhere])}",
+            f"See how they stand: {ez_command('study status', name, runs_dir=folder.elsewhere)}",
         )
 
 

@@ -5,7 +5,6 @@ returns an integer returns the exit code.
 """
 
 import json
-import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -26,6 +25,7 @@ from ezcli.config import (
 )
 from ezcli.errors import ConfigError, RunError, UnknownName
 from ezcli.experiments import catalogue
+from ezcli.words import ez_command
 
 if TYPE_CHECKING:
     from ezcli.runs.folder import RunFolder
@@ -243,11 +243,11 @@ def run_training(
         scores = scores_on_the_way(folder)
         if scores:
             reporter.say(f"Scores on the way: {', '.join(f'{score:.2f}' for score in scores)}.")
-        where = shlex.quote(str(path))
-        curve = " --plots plots" if scores else ""
-        reporter.say(f"Done. See more: ez watch {where}, or ez report {where}{curve}")
+        table = ez_command("report", path, plots="plots" if scores else None)
+        reporter.say(f"Done. See more: {ez_command('watch', path)}, or {table}")
         return 0
-    console.show(f"Stopped by {stopped_by.name} and saved. Go on with: ez resume {path}")
+    go_on = f"Go on with: {ez_command('resume', path)}"
+    console.show(f"Stopped by {stopped_by.name} and saved. {go_on}")
     return 130 if stopped_by is signal.SIGINT else 75
 
 

@@ -14,7 +14,6 @@ equal configs are one run, in one study or in several.
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,6 +37,7 @@ from ezcli.experiments.design import Arm, slug
 from ezcli.runs import lock
 from ezcli.runs.folder import NAMES, is_plain_name, refuse_links, write_atomically
 from ezcli.settings import Settings
+from ezcli.words import ez_command
 
 STUDIES = "studies"  # folder within the runs folder
 LONGEST_NAME = 100  # characters of a study's name that nobody gave
@@ -343,13 +343,13 @@ class StudyFolder:
     @property
     def go_on(self) -> str:
         """The command that goes on with the study, to paste into a shell."""
-        return shell_line(["ablate", "--study", self.name, *self.elsewhere])
+        return ez_command("ablate", study=self.name, runs_dir=self.elsewhere)
 
     @property
-    def elsewhere(self) -> list[str]:
-        """The option that a command needs to find the study."""
+    def elsewhere(self) -> Path | None:
+        """The runs folder, if a command has to name it to find the study."""
         usual = self.runs_dir.absolute() == Path("runs").absolute()
-        return [] if usual else ["--runs-dir", str(self.runs_dir)]
+        return None if usual else self.runs_dir
 
     def command(self, run: PlannedRun, *more: str) -> list[str]:
         """Arguments of `ez` that train or go on with one of the study's runs, and nothing else."""
@@ -371,8 +371,3 @@ def cannot_write(path: Path, error: OSError, way_out: str = "Choose --runs-dir."
 def study_names(runs_dir: Path) -> list[str]:
     """Names of the studies in a runs folder."""
     return sorted(path.parent.name for path in (runs_dir / STUDIES).glob("*/study.json"))
-
-
-def shell_line(arguments: Iterable[str]) -> str:
-    """A command of `ez` to paste into a shell."""
-    return shlex.join(["ez", *arguments])

@@ -308,6 +308,8 @@ def latex_text(text: str) -> str:
     """Text with everything that LaTeX would take for a command, or has no letter for, escaped."""
     known = {c: c for c in LATEX_ACCENTED | set(string.printable)} | LATEX_SPECIAL
     escaped = "".join(known.get(c, f"U+{ord(c):04X}") for c in one_line(text))
+    escaped = re.sub(r"(?<=\s)--(?=\w)", "-{}-", escaped)  # an option, not a dash
+    escaped = re.sub(r"(?<!\w)'|'(?!\w)", r"\\textquotesingle{}", escaped)  # of a command
     return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)  # a minus, not a hyphen
 
 

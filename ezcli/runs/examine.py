@@ -7,7 +7,7 @@ from ezcli.config import RunConfig
 from ezcli.errors import CheckpointError, EzError
 from ezcli.runs import checkpoint, failure
 from ezcli.runs.folder import EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
-from ezcli.words import counted
+from ezcli.words import counted, ez_command
 
 
 class Finding(NamedTuple):
@@ -48,7 +48,7 @@ def describe_config(config: RunConfig) -> str:
 
 def status(folder: RunFolder) -> Finding:
     """How the run stands."""
-    go_on = f"Go on with: ez resume {folder.path}"
+    go_on = f"Go on with: {ez_command('resume', folder.path)}"
     try:
         info = folder.read_info()
     except EzError as error:
@@ -80,7 +80,7 @@ def checkpoints(folder: RunFolder) -> Finding:
     except EzError as error:
         return Finding("Checkpoints", False, error.message, error.hint)
     if complaints:
-        others = f"`ez resume {folder.path}` goes on from one that is whole."
+        others = f"`{ez_command('resume', folder.path)}` goes on from one that is whole."
         if not whole:
             others = "Train again under another --name."
         return Finding("Checkpoints", False, " ".join(complaints), others)

@@ -23,6 +23,7 @@ from ezcli.errors import RunError
 from ezcli.runs.checkpoint import plain, remove
 from ezcli.runs.folder import RunFolder, checksum, read_table, sync_folder, write_atomically
 from ezcli.runs.trainer import Trainer
+from ezcli.words import ez_command
 
 FAILURE = "failure"
 LARGE = 1e6  # value targets beyond which rewards are to blame
@@ -159,7 +160,7 @@ def describe_weights(weights: dict[str, dict[str, Any]]) -> str:
 
 def remedy(record: dict[str, Any], folder: RunFolder) -> str:
     """What to do about it."""
-    again = f"`ez resume {folder.path}` meets it again, to the last bit."
+    again = f"`{ez_command('resume', folder.path)}` meets it again, to the last bit."
     targets = (record["batch"] or {}).get("value", {})
     if max(abs(targets.get("min") or 0), abs(targets.get("max") or 0)) > LARGE:
         return f"{again} Rewards are very large: train on their sign, --set env.clip_rewards=true."

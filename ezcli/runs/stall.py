@@ -15,7 +15,7 @@ from typing import Self
 
 from ezcli.runs.checkpoint import remove
 from ezcli.runs.folder import STALLED, RunFolder
-from ezcli.words import duration
+from ezcli.words import duration, ez_command
 
 SECONDS = 600.0  # without progress, at least, before anything is said
 TIMES_LONGER = 10.0  # than the longest pause so far, too: some cycles take minutes
@@ -88,7 +88,8 @@ class Watchdog:
                 return
             self.has_told = True
             said = self._write(pause)
-        self.say(f"{said}. To give up: kill -9 {os.getpid()}, then `ez resume`.")
+        resume = ez_command("resume", self.path.parent)
+        self.say(f"{said}. To give up: kill -9 {os.getpid()}, then {resume}")
 
     def _write(self, pause: float) -> str:
         said = f"No progress for {duration(pause)}: where it stands is in {self.path}"

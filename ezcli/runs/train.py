@@ -37,7 +37,7 @@ from ezcli.runs.provenance import provenance
 from ezcli.runs.stall import Watchdog
 from ezcli.runs.tracking import Tracker, WandbMode
 from ezcli.runs.trainer import Event, Trainer
-from ezcli.words import counted
+from ezcli.words import counted, ez_command
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CANNOT_WRITE = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -136,7 +136,7 @@ def train(
     # What cannot be played leaves no run behind.
     spec = make_env(config.env, evaluation=False).spec
     make_env(config.env, evaluation=True).require_like(spec)
-    go_on = f"go on with: ez resume {folder.path}"
+    go_on = f"go on with: {ez_command('resume', folder.path)}"
     with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         if folder.exists:
             folder.require_same(config)
@@ -224,7 +224,7 @@ def _train(
         reason = error.message if isinstance(error, EzError) else f"{type(error).__name__}: {error}"
         if isinstance(error, NotFinite):
             failure.write(folder, error.message, trainer)
-            kept = f"What led there is kept: ez doctor {folder.path}"
+            kept = f"What led there is kept: {ez_command('doctor', folder.path)}"
             raise NotFinite(error.message, kept) from error
         raise
     finally:

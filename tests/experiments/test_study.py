@@ -12,7 +12,8 @@ from ezcli.commands.training import build_config
 from ezcli.config import preset_path, read_toml, resolve, use_env
 from ezcli.errors import ConfigError, RunError
 from ezcli.experiments.design import Arm
-from ezcli.experiments.study import StudyFolder, cells_of, default_name, plan, shell_line
+from ezcli.experiments.study import StudyFolder, cells_of, default_name, plan
+from ezcli.words import shell_line
 from tests.experiments.helpers import make_study, save
 from tests.runs.helpers import tiny
 
@@ -114,7 +115,7 @@ def test_a_command_makes_exactly_its_run(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("ezcli.commands.training.train", lambda *given: asked.append(given) or 0)
     for run in runs:
-        line = shell_line(folder.command(run))
+        line = shell_line(["ez", *folder.command(run)])
         with pytest.raises(SystemExit) as done:
             cli.app(shlex.split(line)[1:])
         assert done.value.code == 0

@@ -329,6 +329,8 @@ def test_latex_breaks_sentences_into_lines_of_a_paragraph():
         ("value-prefix", "value-prefix"),
         ("two\nlines", "two lines"),
         ("–", "--"),
+        ("ez ablate --study 'a b'", r"ez ablate -{}-study \textquotesingle{}a b\textquotesingle{}"),
+        ("Student's t, a--b", "Student's t, a--b"),
     ],
 )
 def test_latex_escapes(text, escaped):
@@ -340,7 +342,7 @@ def test_no_name_is_a_command(name):
     """Every backslash starts one of ours; braces are balanced; comments are one line."""
     text = latex(everywhere(name))
     known = (
-        "textbackslash|textless|textgreater|textbar|textasciicircum|textasciitilde|dagger|ddagger|"
+        "textbackslash|textless|textgreater|textbar|textasciicircum|textasciitilde|textquotesingle|dagger|ddagger|"
         "begin|end|centering|small|caption|toprule|midrule|bottomrule|linewidth|addlinespace|usepackage|input"
     )
     body = [line for line in text.splitlines() if not line.startswith("%")]

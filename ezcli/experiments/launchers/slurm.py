@@ -15,7 +15,6 @@ import hashlib
 import io
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -50,6 +49,7 @@ from ezcli.runs.folder import (
     write_atomically,
 )
 from ezcli.settings import Settings
+from ezcli.words import shell_line
 
 RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
 ENDED = {"COMPLETED", "FAILED", "OUT_OF_MEMORY"}
@@ -337,7 +337,7 @@ class SlurmLauncher:
 
         needed = ("SLURM_CONF", "SUBMITIT_PREEMPT_SIGNAL")
         where_slurm_is = {name: os.environ[name] for name in needed if name in os.environ}
-        executor = SlurmExecutor(self.folder, max_num_timeout=TIMEOUTS, python=shlex.join(PYTHON))
+        executor = SlurmExecutor(self.folder, max_num_timeout=TIMEOUTS, python=shell_line(PYTHON))
         executor.update_parameters(**parameters(self.settings, len(packs), self.name))
         try:
             # sbatch heeds SBATCH_PARTITION and its like before the script, and would say its say.
@@ -708,7 +708,7 @@ def ask(command: Sequence[str], vain: re.Pattern[str] | None = None) -> str:
                 return ""
             failed = f"failed: {said[-1]}"
         if time.monotonic() >= deadline:
-            raise NoAnswer(f"`{shlex.join(command)}` {failed}", "Try again later.")
+            raise NoAnswer(f"`{shell_line(command)}` {failed}", "Try again later.")
         time.sleep(5.0)
 
 
