@@ -38,12 +38,10 @@ from ezcli.bench.operations import parameters as parameters_of
 from ezcli.bench.timing import timed
 from ezcli.config import RunConfig
 from ezcli.efficientzero.assemble import make_batch
+from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import FrameStore
-from ezcli.efficientzero.inference import RootNoise
 from ezcli.efficientzero.learner import Learner
-from ezcli.efficientzero.policy import root_noise, tie_seeds
 from ezcli.efficientzero.replay import Replay
-from ezcli.efficientzero.search import search_constants
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec
@@ -116,17 +114,14 @@ def seconds(at: Bench) -> Seconds:
     config, envs, threads = at.config, at.config.acting.num_envs, at.compute.threads
     train_step = train_step_of(at)
     training = timed(train_step, at.seconds, REPEATS).median
-    constants = search_constants(config, at.rules.prefix_horizon)
-    searcher = Searcher(at.network, constants, at.compute.precision, at.compute.search)
+    planner = planners_for(config, len(at.spec.action_names)).targets
+    frozen = Searcher(at.network, at.compute.precision, at.compute.search)
     states = config.reanalyse.roots_per_search
     observations = random_observations(at, max(states, envs))
-    rng, actions = np.random.default_rng(0), len(at.spec.action_names)
-    noise = root_noise(rng, len(observations), actions, config.search.root_dirichlet_alpha)
-    ties = tie_seeds(rng, len(observations))
-    fraction = config.search.root_exploration_fraction
+    draws = planner.draws(np.random.default_rng(0), len(observations), explores=True)
 
     def search(size: int) -> None:
-        searcher.search(observations[:size], RootNoise(noise[:size], fraction), ties[:size])
+        planner.plan(frozen, observations[:size], draws.part(slice(size)))
 
     def each(work: Callable[[], object]) -> float:
         together = side_by_side(work, threads)
@@ -136,7 +131,7 @@ def seconds(at: Bench) -> Seconds:
         env_step=env_step_seconds(at),
         decision=timed(lambda: search(envs), at.seconds, REPEATS).median / envs,
         search=each(lambda: search(states)),
-        evaluation=each(lambda: searcher.evaluate(observations[:states])),
+        evaluation=each(lambda: frozen.evaluate(observations[:states])),
         train_step=training,
     )
 

@@ -19,16 +19,17 @@ from ezcli.bench.inputs import (
 )
 from ezcli.bench.timing import Timing, timed
 from ezcli.efficientzero.assemble import make_batch
+from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import FrameStore
-from ezcli.efficientzero.inference import RootNoise, autocast
+from ezcli.efficientzero.inference import autocast
 from ezcli.efficientzero.kernels import expand_and_backup, select
 from ezcli.efficientzero.learner import Learner
 from ezcli.efficientzero.loss import unroll
-from ezcli.efficientzero.policy import root_noise, tie_seeds
+from ezcli.efficientzero.planner import Draws
+from ezcli.efficientzero.policy import tie_seeds
 from ezcli.efficientzero.replay import Replay
-from ezcli.efficientzero.search import search_constants
 from ezcli.efficientzero.searcher import Searcher
-from ezcli.efficientzero.tree import SearchConstants, new_tree
+from ezcli.efficientzero.tree import PuctConstants, new_tree
 from ezcli.envs.make import make_env
 from ezcli.envs.vector import VectorEnv
 from ezcli.runs.compute import num_cores
@@ -68,7 +69,7 @@ def tree_work(roots: int, actions: int) -> Callable[[], object]:
     """A whole search, with numbers drawn beforehand in place of a network's."""
     rng = np.random.default_rng(0)
     nodes = TREE_SIMULATIONS + 1
-    constants = SearchConstants(TREE_SIMULATIONS, 0.988, 1.25, 19652.0, 0.01, 5)
+    constants = PuctConstants(TREE_SIMULATIONS, 0.988, 1.25, 19652.0, 0.01, 5)
     policy = rng.dirichlet(np.full(actions, 0.3), size=(nodes, roots)).astype(np.float32)
     value = rng.normal(size=(nodes, roots)).astype(np.float32)
     rewards = 0.1 * rng.normal(size=(nodes, roots))
@@ -89,25 +90,18 @@ def tree_work(roots: int, actions: int) -> Callable[[], object]:
 def search(at: Bench) -> Iterator[Result]:
     """Whole searches with the network, as acting and reanalysis make them."""
     rng = np.random.default_rng(0)
-    constants = search_constants(at.config, at.rules.prefix_horizon)
-    searcher = Searcher(at.network, constants, at.compute.precision, at.compute.search)
-    settings, actions = at.config.search, len(at.spec.action_names)
+    planner = planners_for(at.config, len(at.spec.action_names)).targets
+    frozen = Searcher(at.network, at.compute.precision, at.compute.search)
     for roots in SEARCH_ROOTS:
         observations = random_observations(at, roots)
-        noise = root_noise(rng, roots, actions, settings.root_dirichlet_alpha)
-        mixed = RootNoise(noise, settings.root_exploration_fraction)
-        seeds = tie_seeds(rng, roots)
+        draws = planner.draws(rng, roots, explores=True)
 
-        def work(
-            observations: torch.Tensor = observations,
-            mixed: RootNoise = mixed,
-            seeds: np.ndarray = seeds,
-        ) -> None:
-            searcher.search(observations, mixed, seeds)
+        def work(observations: torch.Tensor = observations, draws: Draws = draws) -> None:
+            planner.plan(frozen, observations, draws)
 
         for threads in dict.fromkeys((1, at.compute.threads)):
             taken = timed(side_by_side(work, threads), at.seconds)
-            count = threads * roots * settings.num_simulations
+            count = threads * roots * at.config.search.num_simulations
             yield rate(
                 "search",
                 f"{roots} roots, {counted(threads, 'thread')}",

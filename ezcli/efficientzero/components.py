@@ -1,9 +1,9 @@
-"""The three components of EfficientZero, and what removing each one means.
+"""The three components of EfficientZero, what removing each one means, and who plans.
 
-This is the only module that reads the switches. It turns them into plain values and functions, so
-the rest of the algorithm has no branch on them. The network is built the same in every arm, so the
-same seed gives every arm the same first weights: an ablation is not using a part, never not
-building it.
+This is the only module that reads the switches and names the planners. It turns them into plain
+values and functions, so the rest of the algorithm has no branch on them. The network is built the
+same in every arm, so the same seed gives every arm the same first weights: an ablation is not using
+a part, never not building it.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,19 @@ import numpy as np
 
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.loss import AuxiliaryLoss, cosine_consistency, no_consistency
+from ezcli.efficientzero.planner import Planner
+from ezcli.efficientzero.puct import Puct
 from ezcli.efficientzero.targets import ValueRule, aged_td_steps, td_rule
+
+PLANNERS: dict[str, Callable[[Hyperparameters, int, int], Planner]] = {"puct": Puct}
+
+
+class Planners(NamedTuple):
+    """Who plans, for each of the three purposes that a plan has."""
+
+    acting: Planner  # chooses actions while collecting
+    targets: Planner  # gives policies and values to learn from
+    evaluation: Planner  # chooses actions for a score
 
 
 class Rules(NamedTuple):
@@ -44,3 +56,10 @@ def rules_for(settings: Hyperparameters) -> Rules:
         td_steps=td_steps,
         value_rule=td_rule(settings.loss.unroll_steps, td_steps, value.discount, by_search),
     )
+
+
+def planners_for(settings: Hyperparameters, num_actions: int) -> Planners:
+    """The planners of a run; one serves all three purposes."""
+    horizon = rules_for(settings).prefix_horizon
+    planner = PLANNERS["puct"](settings, horizon, num_actions)
+    return Planners(acting=planner, targets=planner, evaluation=planner)

@@ -13,7 +13,7 @@ from numba import cuda
 from torch import Tensor
 
 from ezcli.efficientzero.kernels import expand_and_backup_between, select_between
-from ezcli.efficientzero.tree import SearchConstants, Tree
+from ezcli.efficientzero.tree import PuctConstants, Tree
 
 # Few blocks are meant: what a small search waits for is its depth.
 warnings.filterwarnings("ignore", "Grid size")
@@ -109,7 +109,7 @@ def expand_and_backup_kernel(
 
 
 def select(
-    tree: Tree, constants: SearchConstants, scores: Tensor, parents: Tensor, actions: Tensor
+    tree: Tree, constants: PuctConstants, scores: Tensor, parents: Tensor, actions: Tensor
 ) -> None:
     """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
     launch(
@@ -133,7 +133,7 @@ def select(
 
 def expand_and_backup(
     tree: Tree,
-    constants: SearchConstants,
+    constants: PuctConstants,
     node: Tensor,
     parents: Tensor,
     actions: Tensor,
@@ -181,3 +181,6 @@ def launch(kernel: Any, threads: int, *arguments: Any) -> None:
 def as_array(tensor: Tensor) -> Any:
     """The tensor's own memory as Numba takes it."""
     return cuda.as_cuda_array(tensor, sync=False) if tensor.is_cuda else tensor.numpy()
+
+
+SELECT = {PuctConstants: select}  # as in `search`

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
-from ezcli.efficientzero.cuda_kernels import expand_and_backup, select
+from ezcli.efficientzero.cuda_kernels import SELECT, expand_and_backup
 from ezcli.efficientzero.inference import (
     RootNoise,
     SearchResult,
@@ -27,7 +27,7 @@ from ezcli.efficientzero.inference import (
 from ezcli.efficientzero.kernels import ROOT, UNVISITED
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.support import to_scalar
-from ezcli.efficientzero.tree import SearchConstants, empty_tree
+from ezcli.efficientzero.tree import PuctConstants, empty_tree
 from ezcli.efficientzero.value_prefix import restarts_after, rewards_between
 
 RECORDING = threading.Lock()  # PyTorch records one graph at a time in a process
@@ -43,7 +43,7 @@ class DeviceSearch:
       size: B; searches of fewer roots are filled up.
     """
 
-    def __init__(self, network: Network, constants: SearchConstants, size: int) -> None:
+    def __init__(self, network: Network, constants: PuctConstants, size: int) -> None:
         self.network, self.constants, self.size = network, constants, size
         weight = next(network.parameters())
         device, nodes = weight.device, constants.num_simulations + 1
@@ -138,6 +138,7 @@ class DeviceSearch:
         """Select, evaluate, expand and backup of the next node of every tree."""
         tree, horizon = self.tree, self.constants.prefix_horizon
         self.node.add_(1)
+        select = SELECT[type(self.constants)]
         select(tree, self.constants, self.scores, self.parents, self.actions)
         depth = tree.depth[self.trees, self.parents]
         goes_on = ~restarts_after(depth, horizon).unsqueeze(1)

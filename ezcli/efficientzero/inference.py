@@ -14,7 +14,7 @@ from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.search import Evaluation, search
 from ezcli.efficientzero.support import to_scalar
-from ezcli.efficientzero.tree import SearchConstants, Tree
+from ezcli.efficientzero.tree import PuctConstants, Tree
 from ezcli.efficientzero.value_prefix import restarts_after
 
 
@@ -49,7 +49,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 def search_states(
     network: Network,
     observations: Tensor,
-    constants: SearchConstants,
+    constants: PuctConstants,
     noise: RootNoise | None,
     tie_seed: np.ndarray,
     precision: str,
@@ -76,7 +76,7 @@ def search_states(
 def search_tree(
     network: Network,
     observations: Tensor,
-    constants: SearchConstants,
+    constants: PuctConstants,
     noise: RootNoise | None,
     tie_seed: np.ndarray,
     precision: str,
@@ -112,7 +112,7 @@ def evaluate_states(network: Network, observations: Tensor, precision: str) -> n
 class Latents:
     """Latents and prefix states of all nodes, [N, B, ...], on the network's device."""
 
-    def __init__(self, root: NetworkOutput, constants: SearchConstants) -> None:
+    def __init__(self, root: NetworkOutput, constants: PuctConstants) -> None:
         nodes, batch = constants.num_simulations + 1, len(root.latent)
         channels, height, width = root.latent.shape[1:]
         self.horizon = constants.prefix_horizon

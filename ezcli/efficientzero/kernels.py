@@ -1,6 +1,6 @@
 """The Numba functions that walk the trees: select, expand, backup (MuZero appendix B).
 
-`tree` is a `Tree`, `constants` are `SearchConstants`; B trees, N nodes, A actions. All kernels
+`tree` is a `Tree`, `constants` are `PuctConstants`; B trees, N nodes, A actions. All kernels
 stand in this one file and call nothing of another: Numba's cache on disk looks at the file of the
 outermost kernel only, and would run old code after a change elsewhere.
 

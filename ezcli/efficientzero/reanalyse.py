@@ -15,8 +15,7 @@ from ezcli.efficientzero.batch import Targets, Window
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.hyperparameters import Hyperparameters
-from ezcli.efficientzero.inference import RootNoise, SearchResult
-from ezcli.efficientzero.policy import root_noise, tie_seeds, visit_policy
+from ezcli.efficientzero.planner import Draws, Plan, Planner
 from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.efficientzero.value_prefix import prefix_targets
@@ -50,7 +49,7 @@ class Pending(NamedTuple):
     bootstrap_rows: np.ndarray  # rows whose value bootstraps a return, in window order
     search_rows: np.ndarray  # rows searched now
     evaluate_rows: np.ndarray  # rows evaluated now
-    searches: list[Future[SearchResult]]
+    searches: list[Future[Plan]]
     evaluations: list[Future[np.ndarray]]
 
 
@@ -65,11 +64,13 @@ class Reanalyser:
         self,
         settings: Hyperparameters,
         rules: Rules,
+        planner: Planner,
         replay: Replay,
         frames: FrameStore,
     ) -> None:
         rows, num_actions = replay.arrays.policy.shape
-        self.settings, self.rules, self.replay, self.frames = settings, rules, replay, frames
+        self.settings, self.rules, self.planner = settings, rules, planner
+        self.replay, self.frames = replay, frames
         self.memo = Memo(
             policy=np.zeros((rows, num_actions), np.float32),
             search_value=np.zeros(rows, np.float32),
@@ -92,7 +93,7 @@ class Reanalyser:
           window: positions of whole batches, one after the other.
           target: searches with the target network; it must not change before `finish`.
           version: which target network that is; answers of another are forgotten.
-          rng: for root noise and ties.
+          rng: for the plans.
           executor: runs the searches.
         """
         if version >= 2**20:
@@ -114,11 +115,7 @@ class Reanalyser:
         self.memo.searched[search_rows] = tags[search_rows]
         self.memo.evaluated[search_rows] = tags[search_rows]
         self.memo.evaluated[evaluate_rows] = tags[evaluate_rows]
-        num_actions = self.memo.policy.shape[1]
-        noise = root_noise(
-            rng, len(search_rows), num_actions, self.settings.search.root_dirichlet_alpha
-        )
-        ties = tie_seeds(rng, len(search_rows))
+        draws = self.planner.draws(rng, len(search_rows), explores=True)
         size = self.settings.reanalyse.roots_per_search
         pieces = [slice(i, i + size) for i in range(0, len(search_rows), size)]
         return Pending(
@@ -128,8 +125,7 @@ class Reanalyser:
             search_rows,
             evaluate_rows,
             searches=[
-                executor.submit(self._search, target, search_rows[i], noise[i], ties[i])
-                for i in pieces
+                executor.submit(self._plan, target, search_rows[i], draws.part(i)) for i in pieces
             ],
             evaluations=[
                 executor.submit(self._evaluate, target, evaluate_rows[i : i + size])
@@ -144,7 +140,7 @@ class Reanalyser:
         fresh = np.empty((0, memo.policy.shape[1]), np.float32)
         if results:
             rows = pending.search_rows
-            fresh = visit_policy(np.concatenate([result.visits for result in results]))
+            fresh = np.concatenate([result.policy for result in results])
             memo.policy[rows] = fresh
             memo.search_value[rows] = np.concatenate([result.value for result in results])
             memo.network_value[rows] = np.concatenate([result.network_value for result in results])
@@ -170,7 +166,7 @@ class Reanalyser:
             ),
             value=rule.targets(window, bootstraps),
             policy=policy,
-            has_policy=decides[:, :positions],
+            has_policy=decides[:, :positions] & self.planner.gives_policies,
         )
         work = Work(
             asked=len(pending.policy_rows),
@@ -190,12 +186,9 @@ class Reanalyser:
         chosen[:, loss.unroll_steps + 1 :] = False
         return chosen
 
-    def _search(
-        self, target: Searcher, rows: np.ndarray, noise: np.ndarray, ties: np.ndarray
-    ) -> SearchResult:
+    def _plan(self, target: Searcher, rows: np.ndarray, draws: Draws) -> Plan:
         observations = self.frames.observations(self.replay.stack_rows(rows))
-        fraction = self.settings.search.root_exploration_fraction
-        return target.search(observations, RootNoise(noise, fraction), ties)
+        return self.planner.plan(target, observations, draws)
 
     def _evaluate(self, target: Searcher, rows: np.ndarray) -> np.ndarray:
         return target.evaluate(self.frames.observations(self.replay.stack_rows(rows)))

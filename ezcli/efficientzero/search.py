@@ -10,7 +10,7 @@ import numpy as np
 
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.kernels import expand_and_backup, select
-from ezcli.efficientzero.tree import SearchConstants, Tree, new_tree
+from ezcli.efficientzero.tree import PuctConstants, Tree, new_tree
 from ezcli.efficientzero.value_prefix import rewards_between
 
 
@@ -22,13 +22,16 @@ class Evaluation(NamedTuple):
     value: np.ndarray  # [B] float32
 
 
+# The selection rule of a search, by the type of its constants.
+SELECT: dict[type, Callable[..., None]] = {PuctConstants: select}
+
 Evaluate = Callable[[int, np.ndarray, np.ndarray], Evaluation]
 
 
-def search_constants(settings: Hyperparameters, prefix_horizon: int) -> SearchConstants:
+def puct_constants(settings: Hyperparameters, prefix_horizon: int) -> PuctConstants:
     """The settings as the kernels take them; the horizon comes from the rules."""
     search = settings.search
-    return SearchConstants(
+    return PuctConstants(
         num_simulations=search.num_simulations,
         discount=settings.value.discount,
         pb_c_init=search.pb_c_init,
@@ -39,7 +42,7 @@ def search_constants(settings: Hyperparameters, prefix_horizon: int) -> SearchCo
 
 
 def search(
-    root: Evaluation, evaluate: Evaluate, constants: SearchConstants, tie_seed: np.ndarray
+    root: Evaluation, evaluate: Evaluate, constants: PuctConstants, tie_seed: np.ndarray
 ) -> Tree:
     """Runs `num_simulations` of select, evaluate, expand, backup.
 
@@ -55,7 +58,7 @@ def search(
     trees = np.arange(len(root.value))
     parents, actions = np.zeros_like(trees), np.zeros_like(trees)
     for node in range(1, constants.num_simulations + 1):
-        select(tree, constants, parents, actions)
+        SELECT[type(constants)](tree, constants, parents, actions)
         found = evaluate(node, parents, actions)
         tree.value_prefix[:, node] = found.value_prefix
         rewards = rewards_between(

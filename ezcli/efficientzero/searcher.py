@@ -1,4 +1,4 @@
-"""A frozen network and how it searches: with trees on the CPU, or wholly on the GPU."""
+"""A frozen network that searches run on: with trees on the CPU, or wholly on the GPU."""
 
 import threading
 from typing import TYPE_CHECKING
@@ -12,9 +12,11 @@ from ezcli.efficientzero.inference import (
     SearchResult,
     evaluate_states,
     search_states,
+    search_tree,
 )
 from ezcli.efficientzero.network import Network
-from ezcli.efficientzero.tree import SearchConstants
+from ezcli.efficientzero.search import Evaluation
+from ezcli.efficientzero.tree import PuctConstants, Tree
 from ezcli.errors import NotFinite
 
 if TYPE_CHECKING:
@@ -26,19 +28,18 @@ SMALLEST = 4  # roots that there is room for on the GPU
 class Searcher:
     """Searches and evaluates states with a network as it was when it was last taken.
 
+    It knows how to run a search, not what the search is for: that is a planner's part.
+
     Args:
       network: copied, and folded.
-      constants: of the searches.
       precision: `float32` or `bfloat16`, of the folded weights: nothing is cast on the way.
       where: the trees lie: `cpu`, or `cuda` together with the network.
     """
 
-    def __init__(
-        self, network: Network, constants: SearchConstants, precision: str, where: str
-    ) -> None:
+    def __init__(self, network: Network, precision: str, where: str) -> None:
         self.network = fold(network, precision)
-        self.constants, self.precision, self.where = constants, precision, where
-        self.on_device: dict[int, DeviceSearch] = {}  # by size
+        self.precision, self.where = precision, where
+        self.on_device: dict[tuple[PuctConstants, int], DeviceSearch] = {}  # by size too
         self.lock = threading.Lock()  # a search on the GPU uses the same memory each time
 
     def take(self, network: Network) -> None:
@@ -46,45 +47,59 @@ class Searcher:
         self.network.load_state_dict(fold(network, self.precision).state_dict())
 
     def search(
-        self, observations: Tensor, noise: RootNoise | None, tie_seed: np.ndarray
+        self,
+        constants: PuctConstants,
+        observations: Tensor,
+        noise: RootNoise | None,
+        tie_seed: np.ndarray,
     ) -> SearchResult:
         """As `search_states`.
 
         Raises:
-          NotFinite: a value is no number.
+          NotFinite: a value is not finite.
         """
         if self.where == "cuda":
             with self.lock:
-                fitting = self._device_search(len(observations))
+                fitting = self._device_search(constants, len(observations))
                 found = fitting.search(observations, noise, tie_seed)
         else:
-            constants = self.constants
             found = search_states(self.network, observations, constants, noise, tie_seed, "float32")
         require_finite(found.network_value, found.value)
         return found
+
+    def tree(
+        self,
+        constants: PuctConstants,
+        observations: Tensor,
+        noise: RootNoise | None,
+        tie_seed: np.ndarray,
+    ) -> tuple[Tree, Evaluation]:
+        """As `search_tree`: on the CPU, wherever searches run."""
+        return search_tree(self.network, observations, constants, noise, tie_seed, "float32")
 
     def evaluate(self, observations: Tensor) -> np.ndarray:
         """As `evaluate_states`.
 
         Raises:
-          NotFinite: a value is no number.
+          NotFinite: a value is not finite.
         """
         values = evaluate_states(self.network, observations, "float32")
         require_finite(values)
         return values
 
-    def _device_search(self, roots: int) -> "DeviceSearch":
-        """The search with room for so many roots: sizes are powers of two."""
+    def _device_search(self, constants: PuctConstants, roots: int) -> "DeviceSearch":
+        """The search of that kind with room for so many roots: sizes are powers of two."""
         from ezcli.efficientzero.device_search import DeviceSearch  # lazy: loads Numba's CUDA
 
         size = max(SMALLEST, 1 << (roots - 1).bit_length())
-        if size not in self.on_device:
-            self.on_device[size] = DeviceSearch(self.network, self.constants, size)
-        return self.on_device[size]
+        key = constants, size
+        if key not in self.on_device:
+            self.on_device[key] = DeviceSearch(self.network, constants, size)
+        return self.on_device[key]
 
 
 def require_finite(*values: np.ndarray) -> None:
-    """Refuses values that are no numbers: a search would go on with them in silence."""
+    """Refuses values that are not finite: a search would go on with them in silence."""
     for array in values:
         if not np.isfinite(array).all():
             wrong = np.count_nonzero(~np.isfinite(array))

@@ -15,7 +15,7 @@ import numpy as np
 from ezcli.efficientzero.kernels import ROOT, UNVISITED
 
 
-class SearchConstants(NamedTuple):
+class PuctConstants(NamedTuple):
     """What the kernels read: numbers only, so that no ablation compiles them anew."""
 
     num_simulations: int

@@ -157,10 +157,10 @@ def warm_up_search() -> None:
     Of many that start at once one compiles, and the others wait for it (`ezcli.jit`).
     """
     from ezcli.efficientzero.search import Evaluation, search
-    from ezcli.efficientzero.tree import SearchConstants
+    from ezcli.efficientzero.tree import PuctConstants
 
     root = Evaluation(*(np.zeros(shape, np.float32) for shape in (1, (1, 2), 1)))
-    constants = SearchConstants(1, 0.99, 1.25, 19652.0, 0.01, 5)
+    constants = PuctConstants(1, 0.99, 1.25, 19652.0, 0.01, 5)
     with one_at_a_time():
         search(root, lambda *_: root, constants, np.zeros(1, np.int64))
 

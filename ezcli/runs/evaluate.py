@@ -7,10 +7,8 @@ import numpy as np
 import torch
 
 from ezcli.config import RunConfig
-from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.network import Network
-from ezcli.efficientzero.policy import greedy_actions, tie_seeds
-from ezcli.efficientzero.search import search_constants
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.games import BENCHMARK_CAP, human_normalised, reference_scores
 from ezcli.envs.make import make_env
@@ -60,8 +58,8 @@ def evaluate(
       Stopped: `should_stop` said so.
     """
     rng = generator(config.seed, "evaluation", protocol.seed)
-    constants = search_constants(config, rules_for(config).prefix_horizon)
-    searcher = Searcher(network, constants, compute.precision, compute.search)
+    planner = planners_for(config, network.num_actions).evaluation
+    frozen = Searcher(network, compute.precision, compute.search)
     games = [make_env(config.env, evaluation=True) for _ in range(protocol.episodes)]
     stacks = [[game.reset(int(rng.integers(2**31)))] * config.env.frame_stack for game in games]
     scores, lengths = np.zeros(len(games)), np.zeros(len(games), int)
@@ -73,10 +71,10 @@ def evaluate(
             if should_stop():
                 raise Stopped
             stacked = np.stack([np.concatenate(stacks[game]) for game in playing])
-            found = searcher.search(
-                torch.from_numpy(stacked).to(compute.device), None, tie_seeds(rng, len(playing))
-            )
-            for game, action in zip(list(playing), greedy_actions(found.visits), strict=True):
+            observations = torch.from_numpy(stacked).to(compute.device)
+            draws = planner.draws(rng, len(playing), explores=False)
+            plan = planner.plan(frozen, observations, draws)
+            for game, action in zip(list(playing), plan.best, strict=True):
                 step = games[game].step(int(action))
                 stacks[game] = [*stacks[game][1:], step.frame]
                 scores[game] += step.reward

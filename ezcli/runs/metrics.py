@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from ezcli.efficientzero.components import Rules
-from ezcli.efficientzero.inference import SearchResult
 from ezcli.efficientzero.learner import STEP_METRICS, Learner, learning_rate
 from ezcli.efficientzero.loss import LOSSES
-from ezcli.efficientzero.policy import visit_policy
+from ezcli.efficientzero.planner import Plan
 from ezcli.efficientzero.reanalyse import Work, mean_entropy
 from ezcli.efficientzero.replay import Replay
 from ezcli.envs.vector import FinishedGame
@@ -55,10 +54,10 @@ class MetricsWindow:
         """Notes a finished game."""
         self.games.append([game.score, float(game.env_steps)])
 
-    def add_search(self, found: SearchResult) -> None:
-        """Notes a search while acting."""
-        entropy = mean_entropy(visit_policy(found.visits))
-        self.acting.append([float(found.depth.mean()), entropy, float(found.value.mean())])
+    def add_plan(self, plan: Plan) -> None:
+        """Notes a plan while acting."""
+        entropy = mean_entropy(plan.policy)
+        self.acting.append([float(plan.depth.mean()), entropy, float(plan.value.mean())])
 
     def add_work(self, work: Work) -> None:
         """Notes what the targets of a draw took."""

@@ -22,21 +22,12 @@ import torch
 from ezcli.config import RunConfig
 from ezcli.efficientzero.assemble import make_batch, take
 from ezcli.efficientzero.batch import Batch, Targets, Window
-from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.components import planners_for, rules_for
 from ezcli.efficientzero.frames import FrameStore
-from ezcli.efficientzero.inference import RootNoise
 from ezcli.efficientzero.learner import STEP_METRICS, Copies, Learner, StepResult
 from ezcli.efficientzero.network import Network
-from ezcli.efficientzero.policy import (
-    root_noise,
-    sample_actions,
-    temperature_at,
-    tie_seeds,
-    visit_policy,
-)
 from ezcli.efficientzero.reanalyse import Reanalyser
 from ezcli.efficientzero.replay import Replay
-from ezcli.efficientzero.search import search_constants
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
 from ezcli.envs.vector import VectorEnv
@@ -93,15 +84,15 @@ class Trainer:
         network = make_network(config, self.envs.spec.frame_shape, self.num_actions)
         network.to(compute.device)
         self.learner = Learner(network, config, self.rules, compute.precision)
-        constants = search_constants(config, self.rules.prefix_horizon)
+        self.planners = planners_for(config, self.num_actions)
         self.copies = Copies(
-            network,
-            config,
-            lambda network: Searcher(network, constants, compute.precision, compute.search),
+            network, config, lambda network: Searcher(network, compute.precision, compute.search)
         )
         self.replay = Replay(config, self.num_actions, config.env.frame_stack)
         self.frames = FrameStore(self.replay.rows, self.envs.spec.frame_shape, compute.device)
-        self.reanalyser = Reanalyser(config, self.rules, self.replay, self.frames)
+        self.reanalyser = Reanalyser(
+            config, self.rules, self.planners.targets, self.replay, self.frames
+        )
         self.drawn: Drawn | None = None
         self.drawn_steps = 0  # train_steps whose batches have been drawn
         self.metrics = MetricsWindow()
@@ -177,23 +168,17 @@ class Trainer:
 
     def _act(self, train_steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Policies [E, A] and actions [E] for the newest states."""
-        config, rng = self.config, self.streams["acting"]
-        envs, acting = config.acting.num_envs, config.acting
-        if self.replay.env_steps < config.schedule.random_env_steps:
+        planner, rng = self.planners.acting, self.streams["acting"]
+        envs = self.config.acting.num_envs
+        if self.replay.env_steps < self.config.schedule.random_env_steps:
             uniform = np.full((envs, self.num_actions), 1 / self.num_actions, np.float32)
             return uniform, rng.integers(self.num_actions, size=envs)
         rows = np.array([self.replay.newest_row(env) for env in range(envs)])
-        noise = root_noise(rng, envs, self.num_actions, config.search.root_dirichlet_alpha)
-        found = self.copies.acting.search(
-            self.frames.observations(self.replay.stack_rows(rows)),
-            RootNoise(noise, config.search.root_exploration_fraction),
-            tie_seeds(rng, envs),
-        )
-        self.metrics.add_search(found)
-        while_collecting = config.schedule.collecting_train_steps
-        temperature = temperature_at(train_steps, while_collecting, acting)
-        actions = sample_actions(visit_policy(found.visits, temperature), rng)
-        return visit_policy(found.visits), actions
+        observations = self.frames.observations(self.replay.stack_rows(rows))
+        draws = planner.draws(rng, envs, explores=True)
+        plan = planner.plan(self.copies.acting, observations, draws)
+        self.metrics.add_plan(plan)
+        return plan.policy, planner.act(plan, train_steps, rng)
 
     def _draw(self) -> Window:
         """Positions for the next `sample_ahead` batches."""

@@ -11,41 +11,16 @@ import numpy as np
 import torch
 
 from ezcli.config import RunConfig
-from ezcli.efficientzero.components import rules_for
-from ezcli.efficientzero.folded import fold
-from ezcli.efficientzero.inference import search_tree
-from ezcli.efficientzero.kernels import ROOT, UNVISITED
-from ezcli.efficientzero.policy import greedy_actions, tie_seeds
-from ezcli.efficientzero.search import search_constants
-from ezcli.efficientzero.tree import SearchConstants, Tree
-from ezcli.efficientzero.value_prefix import restarts_after
+from ezcli.efficientzero.components import planners_for
+from ezcli.efficientzero.planner import Edge, Thought
+from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
 from ezcli.runs.agent import Agent
 from ezcli.runs.seeding import generator
 
+__all__ = ["Edge", "Ending", "Moment", "Thought", "play"]
+
 Ending = Literal["over", "cut", "stopped"]
-
-
-class Edge(NamedTuple):
-    """One step of a path that the search looked at."""
-
-    action: int
-    visits: int  # of the node it leads to
-    value_prefix: float  # predicted sum of rewards, this one included
-    reward: float  # predicted, of this step alone
-    restarts: bool  # whether the sum begins with this step
-
-
-class Thought(NamedTuple):
-    """What a search said about a state, and what was done about it."""
-
-    action: int  # the most visited
-    visits: np.ndarray  # [A] int32
-    policy: np.ndarray  # [A] float32, the network's own opinion of the actions
-    value: float  # mean return through the root
-    network_value: float  # the network's own opinion of the state
-    depth: int  # env_steps to the deepest node
-    best_path: tuple[Edge, ...]  # always on to the most visited child; `action` is its first
 
 
 class Moment(NamedTuple):
@@ -76,8 +51,8 @@ def play(
       should_stop: asked before every step.
     """
     rng = generator(config.seed, "evaluation", seed)
-    constants = search_constants(config, rules_for(config).prefix_horizon)
-    agent = agent._replace(network=fold(agent.network, agent.compute.precision))  # as it is scored
+    planner = planners_for(config, agent.network.num_actions).evaluation
+    frozen = Searcher(agent.network, agent.compute.precision, agent.compute.search)
     game = make_env(config.env, evaluation=True)
     stack = [game.reset(int(rng.integers(2**31)))] * config.env.frame_stack
     env_step, reward, score = 0, 0.0, 0.0
@@ -86,7 +61,8 @@ def play(
         if should_stop():
             ending = "stopped"
             break
-        thought = think(agent, np.concatenate(stack), constants, tie_seeds(rng, 1))
+        observations = torch.from_numpy(np.concatenate(stack)[None]).to(agent.compute.device)
+        thought = planner.think(frozen, observations, planner.draws(rng, 1, explores=False))
         yield Moment(stack[-1], env_step, reward, score, thought, None)
         step = game.step(thought.action)
         stack = [*stack[1:], step.frame]
@@ -97,44 +73,3 @@ def play(
         elif step.is_game_over or env_step >= max_env_steps:
             ending = "cut"
     yield Moment(stack[-1], env_step, reward, score, None, ending)
-
-
-def think(
-    agent: Agent, observation: np.ndarray, constants: SearchConstants, tie_seed: np.ndarray
-) -> Thought:
-    """Searches from one observation [C, H, W] uint8, without noise."""
-    observations = torch.from_numpy(observation[None]).to(agent.compute.device)
-    with torch.inference_mode():
-        tree, root = search_tree(
-            agent.network, observations, constants, None, tie_seed, agent.compute.precision
-        )
-    return Thought(
-        action=int(greedy_actions(tree.root_visits)[0]),
-        visits=tree.root_visits[0],
-        policy=root.policy[0],
-        value=float(tree.root_value[0]),
-        network_value=float(root.value[0]),
-        depth=int(tree.depth[0].max()),
-        best_path=best_path(tree, constants.prefix_horizon),
-    )
-
-
-def best_path(tree: Tree, prefix_horizon: int) -> tuple[Edge, ...]:
-    """From the root of the first tree always on to the most visited child."""
-    path: list[Edge] = []
-    children = tree.children[0, ROOT]
-    while (children != UNVISITED).any():
-        visits = np.where(children == UNVISITED, 0, tree.visits[0, children])
-        action = int(greedy_actions(visits[None])[0])
-        node = children[action]
-        path.append(
-            Edge(
-                action=action,
-                visits=int(visits[action]),
-                value_prefix=float(tree.value_prefix[0, node]),
-                reward=float(tree.reward[0, node]),
-                restarts=bool(restarts_after(tree.depth[0, node] - 1, prefix_horizon)),
-            )
-        )
-        children = tree.children[0, node]
-    return tuple(path)

@@ -10,7 +10,7 @@ from numba import config as numba_config
 
 from ezcli.efficientzero.folded import fold
 from ezcli.efficientzero.inference import RootNoise, search_states
-from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.search import puct_constants
 from ezcli.efficientzero.searcher import Searcher
 from tests.efficientzero.helpers import opinionated, random_images, tiny
 
@@ -41,7 +41,7 @@ def both(device, roots, size, horizon=5, num_actions=3, noise=None, seed=0, simu
     config = tiny(f"search.num_simulations={simulations}")
     network = fold(opinionated(config, num_actions=num_actions), "float32").to(device)
     observations = random_images(roots, seed).to(device)
-    constants = search_constants(config, horizon)
+    constants = puct_constants(config, horizon)
     ties = np.random.default_rng(seed).integers(2**32, size=roots)
     plain = search_states(network, observations, constants, noise, ties, "float32")
     search = DeviceSearch(network, constants, size)
@@ -88,21 +88,24 @@ def test_nothing_is_left_of_the_search_before(device):
 
 def test_bfloat16(device):
     config = tiny("search.num_simulations=10")
-    constants = search_constants(config, 5)
+    constants = puct_constants(config, 5)
     observations, ties = random_images(4).to(device), np.arange(4)
-    plain = Searcher(opinionated(config).to(device), constants, "bfloat16", "cpu")
-    found = Searcher(opinionated(config).to(device), constants, "bfloat16", "cuda")
-    assert_same(found.search(observations, None, ties), plain.search(observations, None, ties))
+    plain = Searcher(opinionated(config).to(device), "bfloat16", "cpu")
+    found = Searcher(opinionated(config).to(device), "bfloat16", "cuda")
+    assert_same(
+        found.search(constants, observations, None, ties),
+        plain.search(constants, observations, None, ties),
+    )
 
 
 def test_a_searcher_has_a_search_for_each_size(device):
     config = tiny("search.num_simulations=6")
-    constants = search_constants(config, 5)
-    searcher = Searcher(opinionated(config).to(device), constants, "float32", "cuda")
+    constants = puct_constants(config, 5)
+    searcher = Searcher(opinionated(config).to(device), "float32", "cuda")
     for roots in (1, 4, 5, 8, 3):
-        found = searcher.search(random_images(roots).to(device), None, np.arange(roots))
+        found = searcher.search(constants, random_images(roots).to(device), None, np.arange(roots))
         assert found.visits.sum(1).tolist() == [6] * roots
-    assert sorted(searcher.on_device) == [4, 8]
+    assert sorted(searcher.on_device) == [(constants, 4), (constants, 8)]
 
 
 def test_weights_may_change_in_place(device):

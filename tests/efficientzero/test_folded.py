@@ -78,7 +78,7 @@ def test_bfloat16_is_near():
 
 def test_a_searcher_takes_other_weights_in_place():
     first, second = (learnt(opinionated(tiny(), seed=seed), seed) for seed in (0, 1))
-    searcher = Searcher(first, None, "float32", "cpu")
+    searcher = Searcher(first, "float32", "cpu")
     addresses = [parameter.data_ptr() for parameter in searcher.network.parameters()]
     searcher.take(second)
     assert [parameter.data_ptr() for parameter in searcher.network.parameters()] == addresses

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ezcli.efficientzero.search import Evaluation, search
-from ezcli.efficientzero.tree import SearchConstants
+from ezcli.efficientzero.tree import PuctConstants
 from tests.oracles import mix
 
-CONSTANTS = SearchConstants(
+CONSTANTS = PuctConstants(
     num_simulations=40,
     discount=0.9,
     pb_c_init=1.25,

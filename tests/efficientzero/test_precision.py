@@ -9,7 +9,7 @@ from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.inference import search_states
 from ezcli.efficientzero.learner import STEP_METRICS, Learner, frozen
-from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.search import puct_constants
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.trainer import Trainer, make_network
 
@@ -60,7 +60,7 @@ def searched(network, config, precision, device="cpu"):
     return search_states(
         frozen(network).to(device),
         torch.from_numpy(images).to(device),
-        search_constants(config, 5),
+        puct_constants(config, 5),
         None,
         np.arange(8, dtype=np.int64),
         precision,

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from ezcli.efficientzero import reanalyse
-from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero import puct
+from ezcli.efficientzero.components import planners_for, rules_for
 from ezcli.efficientzero.inference import evaluate_states, search_states
 from ezcli.efficientzero.reanalyse import Reanalyser, mean_entropy
-from ezcli.efficientzero.search import search_constants
+from ezcli.efficientzero.search import puct_constants
 from ezcli.efficientzero.searcher import Searcher
-from tests.efficientzero.helpers import Inline, filled_replay, opinionated, tiny
+from tests.efficientzero.helpers import ACTIONS, Inline, filled_replay, opinionated, tiny
 from tests.oracles import naive_prefix_target, naive_value_target
 
 QUIET = (
@@ -28,7 +28,7 @@ SEARCHED = {}  # what `Bench.search` found: every bench holds the same states an
 @pytest.fixture(autouse=True)
 def same_ties(monkeypatch):
     """Every search breaks its ties alike, so that a state's search is a function of the state."""
-    monkeypatch.setattr(reanalyse, "tie_seeds", lambda rng, batch: np.full(batch, TIE, np.int64))
+    monkeypatch.setattr(puct, "tie_seeds", lambda rng, batch: np.full(batch, TIE, np.int64))
 
 
 class Bench:
@@ -37,10 +37,11 @@ class Bench:
     def __init__(self, *overrides, env_steps=160):
         self.config = tiny(*QUIET, *overrides)
         self.rules = rules_for(self.config)
+        planner = planners_for(self.config, ACTIONS).targets
         self.replay, self.frames = filled_replay(self.config, env_steps)
-        self.reanalyser = Reanalyser(self.config, self.rules, self.replay, self.frames)
-        self.constants = search_constants(self.config, self.rules.prefix_horizon)
-        self.target = Searcher(opinionated(self.config), self.constants, "float32", "cpu")
+        self.reanalyser = Reanalyser(self.config, self.rules, planner, self.replay, self.frames)
+        self.constants = puct_constants(self.config, self.rules.prefix_horizon)
+        self.target = Searcher(opinionated(self.config), "float32", "cpu")
         self.executor = Inline()
 
     def sample(self, batches=2, seed=0):
@@ -186,7 +187,7 @@ def test_a_new_version_forgets_all(source):
     window = bench.sample()
     before, first = bench.targets(window, version=0)
     network = opinionated(bench.config, seed=1)
-    target = Searcher(network, bench.constants, "float32", "cpu")
+    target = Searcher(network, "float32", "cpu")
     after, second = bench.targets(window, version=1, target=target)
     assert (second.searched, second.evaluated) == (first.searched, first.evaluated)
     fresh = Bench(f"value.value_source={source}")

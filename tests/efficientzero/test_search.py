@@ -8,14 +8,14 @@ import torch
 
 from ezcli.efficientzero.inference import RootNoise, as_evaluation, search_states, search_tree
 from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, UNVISITED, lot, select
-from ezcli.efficientzero.search import Evaluation, search, search_constants
+from ezcli.efficientzero.search import Evaluation, puct_constants, search
 from ezcli.efficientzero.support import to_scalar
-from ezcli.efficientzero.tree import SearchConstants, new_tree
+from ezcli.efficientzero.tree import PuctConstants, new_tree
 from tests import oracles
 from tests.efficientzero.helpers import chi_square, opinionated, random_images, tiny
 from tests.oracles import FakeNetwork, naive_lot, naive_search, root_visits
 
-CONSTANTS = SearchConstants(
+CONSTANTS = PuctConstants(
     num_simulations=30,
     discount=0.95,
     pb_c_init=1.25,
@@ -234,7 +234,7 @@ def test_every_node_is_what_unrolling_its_actions_gives(horizon):
     config = tiny("search.num_simulations=20")
     network = opinionated(config, num_actions=2)
     observations = random_images(3)
-    constants = search_constants(config, horizon)
+    constants = puct_constants(config, horizon)
     seeds = np.array([1, 2, 3])
     tree, root = search_tree(network, observations, constants, None, seeds, "float32")
     assert tree.depth.max() > horizon + 1
@@ -279,7 +279,7 @@ def test_search_states_summarises_the_tree():
     config = tiny("search.num_simulations=12")
     network = opinionated(config)
     observations = random_images(4)
-    constants, seeds = search_constants(config, 5), np.arange(4)
+    constants, seeds = puct_constants(config, 5), np.arange(4)
     found = search_states(network, observations, constants, None, seeds, "float32")
     with torch.inference_mode():
         tree, root = search_tree(network, observations, constants, None, seeds, "float32")
@@ -297,7 +297,7 @@ def test_root_noise_is_mixed_into_the_priors_of_the_root_alone(fraction):
     network = opinionated(config)
     observations = random_images(2)
     noise = np.array([[1, 0, 0], [0.2, 0.3, 0.5]], np.float32)
-    constants, seeds = search_constants(config, 5), np.arange(2)
+    constants, seeds = puct_constants(config, 5), np.arange(2)
     given = RootNoise(noise, fraction)
     tree, root = search_tree(network, observations, constants, given, seeds, "float32")
     plain = as_evaluation(network.initial_inference(observations.float() / 255)).policy

@@ -13,7 +13,7 @@ import torch
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.learner import STEP_METRICS, Learner
 from ezcli.efficientzero.search import Evaluation, search
-from ezcli.efficientzero.tree import SearchConstants
+from ezcli.efficientzero.tree import PuctConstants
 from tests.efficientzero.helpers import make_network, random_batch, tiny
 from tests.oracles import FakeNetwork
 
@@ -55,7 +55,7 @@ def search_visits():
     for num_actions in (2, 6, 18):
         for horizon in (1, 5):
             network = FakeNetwork([1, 2, 3], num_actions)
-            constants = SearchConstants(50, 0.988, 1.25, 19652.0, 0.01, horizon)
+            constants = PuctConstants(50, 0.988, 1.25, 19652.0, 0.01, horizon)
             tree = search(
                 Evaluation(*network.root()),
                 lambda node, parents, actions, network=network: Evaluation(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ezcli.efficientzero.components import rules_for
-from ezcli.efficientzero.inference import SearchResult
 from ezcli.efficientzero.learner import STEP_METRICS
+from ezcli.efficientzero.planner import Plan
 from ezcli.efficientzero.reanalyse import Work
 from ezcli.envs.vector import FinishedGame
 from ezcli.runs.metrics import COLUMNS, MetricsWindow
@@ -75,13 +75,15 @@ def filled(window):
     """The window after two games, two searches, two draws and two train_steps."""
     window.add_game(FinishedGame(3.0, 10))
     window.add_game(FinishedGame(-1.0, 20))
-    for visits, value, depth in [([[2, 2]], 1.0, 3), ([[4, 0]], 2.0, 1)]:
-        window.add_search(
-            SearchResult(
-                np.array(visits, np.int32),
-                np.array([value], np.float32),
-                np.zeros(1, np.float32),
-                np.array([depth], np.int32),
+    for policy, value, depth in [([[0.5, 0.5]], 1.0, 3), ([[1.0, 0.0]], 2.0, 1)]:
+        window.add_plan(
+            Plan(
+                policy=np.array(policy, np.float32),
+                best=np.zeros(1, np.int64),
+                value=np.array([value], np.float32),
+                network_value=np.zeros(1, np.float32),
+                depth=np.array([depth], np.int32),
+                visits=np.zeros((1, 2), np.int32),
             )
         )
     window.add_work(Work(asked=9, searched=5, evaluated=2, depth=4.0, entropy=0.5))

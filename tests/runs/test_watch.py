@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 
 from ezcli.efficientzero.inference import search_states
-from ezcli.efficientzero.search import Evaluation, search, search_constants
-from ezcli.efficientzero.tree import SearchConstants
+from ezcli.efficientzero.planner import Thought
+from ezcli.efficientzero.puct import Puct
 from ezcli.envs.catch import Catch
 from ezcli.envs.make import make_env
 from ezcli.errors import RunError
-from ezcli.runs import watch as module
 from ezcli.runs.agent import load_agent
 from ezcli.runs.evaluate import Protocol, evaluate
 from ezcli.runs.folder import RunFolder
-from ezcli.runs.watch import best_path, play
-from tests.oracles import FakeNetwork
+from ezcli.runs.watch import play
 from tests.runs.helpers import tiny
 
 SEEDS = range(4)
@@ -114,21 +112,28 @@ def test_a_stop_at_the_start_still_shows_it(agent, finished):
     assert (moment.env_step, moment.ending) == (0, "stopped")
 
 
-def test_a_thought_is_what_a_search_finds(agent, finished, monkeypatch):
-    asked, thinking = [], module.think
+@pytest.fixture
+def asked(monkeypatch):
+    """What the planner was asked to think about, and what it then thought."""
+    noted, thinking = [], Puct.think
 
     def think(*given):
-        asked.append((given, thinking(*given)))
-        return asked[-1][1]
+        noted.append((given, thinking(*given)))
+        return noted[-1][1]
 
-    monkeypatch.setattr(module, "think", think)
+    monkeypatch.setattr(Puct, "think", think)
+    return noted
+
+
+def test_a_thought_is_what_a_search_finds(agent, finished, asked):
     list(play(agent, finished.config(), 1, 100))
     assert len(asked) == 3
-    for (folded, observation, constants, ties), thought in asked:
-        observations = module.torch.from_numpy(observation[None])
-        found = search_states(folded.network, observations, constants, None, ties, "float32")
+    for (planner, frozen, observations, draws), thought in asked:
+        assert draws.noise is None
+        constants, ties = planner.constants, draws.ties
+        found = search_states(frozen.network, observations, constants, None, ties, "float32")
         assert thought.visits.tolist() == found.visits[0].tolist()
-        assert thought.visits.sum() == constants.num_simulations
+        assert thought.visits.sum() == constants.num_simulations == 2
         assert thought.action == found.visits[0].argmax() == thought.best_path[0].action
         assert np.float32(thought.value) == found.value[0]
         assert thought.network_value == found.network_value[0]
@@ -138,81 +143,23 @@ def test_a_thought_is_what_a_search_finds(agent, finished, monkeypatch):
 
 def test_frames_are_stacked_as_in_an_evaluation(agent, monkeypatch):
     config, seen = tiny("catch", "env.frame_stack=2"), []
-    thought = module.Thought(0, np.ones(3), np.ones(3), 0.0, 0.0, 1, ())
+    thought = Thought(0, np.ones(3), np.ones(3), 0.0, 0.0, 1, ())
 
-    def think(agent, observation, constants, ties):
-        seen.append(observation)
+    def think(planner, network, observations, draws):
+        seen.append(observations[0].numpy())
         return thought
 
-    monkeypatch.setattr(module, "think", think)
+    monkeypatch.setattr(Puct, "think", think)
     moments = list(play(agent, config, 0, 100))
     frames = [moments[0].frame, *(moment.frame for moment in moments[:-1])]
     for observation, older, newer in zip(seen, frames[:-1], frames[1:], strict=True):
         np.testing.assert_array_equal(observation, np.concatenate([older, newer]))
 
 
-# ------------------------------------------------------------------ the best path
-
-
-def searched(horizon, num_actions, key):
-    """A tree of 40 simulations on a made-up network."""
-    network = FakeNetwork([key], num_actions)
-    constants = SearchConstants(40, 0.95, 1.25, 19652.0, 0.01, horizon)
-    return search(
-        Evaluation(*network.root()),
-        lambda node, parents, actions: Evaluation(*network.evaluate(parents, actions)),
-        constants,
-        np.array([5]),
-    )
-
-
-@pytest.mark.parametrize("horizon", [1, 2, 5])
-@pytest.mark.parametrize(("num_actions", "key"), [(2, 1), (2, 8), (3, 2), (18, 3)])
-def test_the_best_path_goes_to_the_most_visited_children(horizon, num_actions, key):
-    tree = searched(horizon, num_actions, key)
-    path = best_path(tree, horizon)
-    assert path
-    node = 0
-    for edge in path:
-        children = [n for n in range(len(tree.parent[0])) if tree.parent[0, n] == node]
-        best = max(children, key=lambda n: (tree.visits[0, n], -action_to(tree, n)))
-        assert edge.action == action_to(tree, best)
-        assert edge.visits == tree.visits[0, best]
-        assert edge.reward == tree.reward[0, best]
-        assert edge.value_prefix == tree.value_prefix[0, best]
-        node = best
-    assert node not in tree.parent[0]  # it ends where nothing was tried
-
-
-def action_to(tree, node):
-    """The action that leads to a node from its parent."""
-    (action,) = np.flatnonzero(tree.children[0, tree.parent[0, node]] == node)
-    return int(action)
-
-
-@pytest.mark.parametrize("horizon", [1, 2, 5])
-def test_a_prefix_is_the_sum_of_the_rewards_since_it_began(horizon):
-    path = best_path(searched(horizon, 2, 8), horizon)
-    assert len(path) > 2
-    assert [edge.restarts for edge in path] == [i % horizon == 0 for i in range(len(path))]
-    total = 0.0
-    for edge in path:
-        total = edge.reward + (0.0 if edge.restarts else total)
-        assert edge.value_prefix == pytest.approx(total, abs=1e-5)
-
-
-def test_the_horizon_is_that_of_the_run(agent, finished, monkeypatch):
-    config = finished.config()
-    assert search_constants(config, 5).num_simulations == 2
-    without = tiny("catch", "components.value_prefix=false")
-    horizons = []
-    thought = module.Thought(0, np.ones(3), np.ones(3), 0.0, 0.0, 1, ())
-    monkeypatch.setattr(
-        module, "think", lambda a, o, constants, t: horizons.append(constants) or thought
-    )
-    for chosen in (config, without):
+def test_the_horizon_is_that_of_the_run(agent, finished, asked):
+    for chosen in (finished.config(), tiny("catch", "components.value_prefix=false")):
         list(play(agent, chosen, 0, 1))
-    assert [constants.prefix_horizon for constants in horizons] == [5, 1]
+    assert [given[0].constants.prefix_horizon for given, _ in asked] == [5, 1]
 
 
 # ------------------------------------------------------------------ the agent

@@ -1,0 +1,110 @@
+"""The planner of MuZero and EfficientZero: a pUCT search, whose visits are policy and decision.
+
+Dirichlet noise at the root explores, visits to the power of 1 / temperature act, the visit
+distribution is the policy target, and the mean return through the root the value (MuZero appendices
+B and D; EfficientZero appendix A.1). Shapes as in `planner`.
+"""
+
+import numpy as np
+from torch import Tensor
+
+from ezcli.efficientzero.hyperparameters import Hyperparameters
+from ezcli.efficientzero.inference import RootNoise
+from ezcli.efficientzero.kernels import ROOT, UNVISITED
+from ezcli.efficientzero.planner import Draws, Edge, Plan, Thought
+from ezcli.efficientzero.policy import (
+    greedy_actions,
+    root_noise,
+    sample_actions,
+    temperature_at,
+    tie_seeds,
+    visit_policy,
+)
+from ezcli.efficientzero.search import puct_constants
+from ezcli.efficientzero.searcher import Searcher
+from ezcli.efficientzero.tree import Tree
+from ezcli.efficientzero.value_prefix import restarts_after
+
+
+class Puct:
+    """See `planner.Planner`.
+
+    Args:
+      settings: of the run.
+      prefix_horizon: env_steps after which the value prefix restarts.
+      num_actions: A.
+    """
+
+    gives_policies = True
+
+    def __init__(self, settings: Hyperparameters, prefix_horizon: int, num_actions: int) -> None:
+        self.settings, self.num_actions = settings, num_actions
+        self.constants = puct_constants(settings, prefix_horizon)
+
+    def draws(self, rng: np.random.Generator, batch: int, explores: bool) -> Draws:
+        """Dirichlet noise for the roots if it explores, and seeds for ties."""
+        noise, alpha = None, self.settings.search.root_dirichlet_alpha
+        if explores:
+            noise = root_noise(rng, batch, self.num_actions, alpha)
+        return Draws(noise, tie_seeds(rng, batch))
+
+    def plan(self, network: Searcher, observations: Tensor, draws: Draws) -> Plan:
+        """Searches from each state.
+
+        Raises:
+          NotFinite: a value is not finite.
+        """
+        found = network.search(self.constants, observations, self._mixed(draws), draws.ties)
+        return Plan(
+            policy=visit_policy(found.visits),
+            best=greedy_actions(found.visits),
+            value=found.value,
+            network_value=found.network_value,
+            depth=found.depth,
+            visits=found.visits,
+        )
+
+    def act(self, plan: Plan, train_steps: int, rng: np.random.Generator) -> np.ndarray:
+        """Samples actions [B] in proportion to visits ^ (1 / temperature)."""
+        while_collecting = self.settings.schedule.collecting_train_steps
+        temperature = temperature_at(train_steps, while_collecting, self.settings.acting)
+        return sample_actions(visit_policy(plan.visits, temperature), rng)
+
+    def think(self, network: Searcher, observations: Tensor, draws: Draws) -> Thought:
+        """Searches from one state, and keeps the path of the most visited nodes."""
+        tree, root = network.tree(self.constants, observations, self._mixed(draws), draws.ties)
+        return Thought(
+            action=int(greedy_actions(tree.root_visits)[0]),
+            visits=tree.root_visits[0],
+            policy=root.policy[0],
+            value=float(tree.root_value[0]),
+            network_value=float(root.value[0]),
+            depth=int(tree.depth[0].max()),
+            best_path=best_path(tree, self.constants.prefix_horizon),
+        )
+
+    def _mixed(self, draws: Draws) -> RootNoise | None:
+        if draws.noise is None:
+            return None
+        return RootNoise(draws.noise, self.settings.search.root_exploration_fraction)
+
+
+def best_path(tree: Tree, prefix_horizon: int) -> tuple[Edge, ...]:
+    """From the root of the first tree always on to the most visited child."""
+    path: list[Edge] = []
+    children = tree.children[0, ROOT]
+    while (children != UNVISITED).any():
+        visits = np.where(children == UNVISITED, 0, tree.visits[0, children])
+        action = int(greedy_actions(visits[None])[0])
+        node = children[action]
+        path.append(
+            Edge(
+                action=action,
+                visits=int(visits[action]),
+                value_prefix=float(tree.value_prefix[0, node]),
+                reward=float(tree.reward[0, node]),
+                restarts=bool(restarts_after(tree.depth[0, node] - 1, prefix_horizon)),
+            )
+        )
+        children = tree.children[0, node]
+    return tuple(path)
