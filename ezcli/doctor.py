@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from ezcli.config import RunConfig
 from ezcli.envs.games import ATARI_100K
 from ezcli.envs.settings import AtariSettings
+from ezcli.words import counted
 
 REINSTALL = "Install again: `make clean setup`, or as in README.md with --force-reinstall."
 OLDEST_PYTHON = (3, 11)
@@ -128,6 +129,13 @@ def numba_cache() -> Check:
     from ezcli import jit
 
     cache = jit.kernel(_nothing).stats.cache_path
+    unusable = jit.remarks()
+    if unusable:
+        return Check("Numba", True, f"{detail}, no cache", unusable[0])
+    damaged = jit.damaged_files()
+    if damaged:
+        detail = f"{detail}, {counted(len(damaged), 'damaged file')} in the cache {str(cache)!r}"
+        return Check("Numba", True, detail, "The next run makes them anew.")
     if cache is None:  # no folder that Numba tries can be written to
         remedy = "Set NUMBA_CACHE_DIR to a folder that you may write to: each start compiles anew."
         return Check("Numba", True, f"{detail}, no writable cache folder", remedy)

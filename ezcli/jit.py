@@ -4,11 +4,19 @@ Numba's cache numbers its files by counting and writes the index before the code
 that compile at once, one may later load what the other wrote: for other types, from older source,
 or for another model of CPU, whose instructions this one need not have. So each model of CPU has a
 folder of its own, and `one_at_a_time` lets one process compile while the others wait for its work.
+
+What Numba keeps is pickle, and unpickling runs code. So the folder must belong to the user, and
+nobody else may enter it; and every file begins with two SHA-256 sums, checked before a byte is
+unpickled: of the source and versions it was compiled from, and of its content. A file that fails is
+made anew.
 """
 
 import fcntl
 import hashlib
 import os
+import pickle
+import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -16,24 +24,143 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import numba
 from llvmlite import binding
 from numba import config, njit
+from numba.core.caching import IndexDataCacheFile
 
+SUM = hashlib.sha256().digest_size  # bytes
+_remarks: list[str] = []
 PATIENCE = 120.0  # seconds for another process to compile in, which takes it some five
 
 
 def kernel(function: Any, **options: Any) -> Any:
-    """Compiled, and kept on disk; anew at every start where Numba finds no folder to write to."""
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(cache_folder() or "")
+    """Compiled, and kept on disk; anew at every start where no folder can be used."""
+    before, folder = config.CACHE_DIR, cache_folder()
+    if folder is not None and not is_made_private(folder):
+        remark(
+            f"The cache folder {str(folder)!r} belongs to somebody else, so kernels compile at "
+            "every start. Set NUMBA_CACHE_DIR to a folder of your own."
+        )
+        return njit(nogil=True, **options)(function)
+    config.CACHE_DIR = str(folder or "")
     try:
-        return njit(cache=True, nogil=True, **options)(function)
+        compiled = njit(cache=True, nogil=True, **options)(function)
     except RuntimeError as error:
         if "no locator" in str(error):
             return njit(nogil=True, **options)(function)
         raise
     finally:
         config.CACHE_DIR = before
+    cache: Any = getattr(compiled, "_cache", None)  # none where the compiler is off
+    if hasattr(cache, "_cache_file"):
+        source = Path(function.__code__.co_filename).read_bytes()
+        cache._cache_file = SealedCacheFile(cache._cache_file, source)
+    return compiled
+
+
+class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's index and code of one function, each behind its two sums.
+
+    Args:
+      plain: what Numba made for the function.
+      source: of the file that defines it.
+    """
+
+    def __init__(self, plain: IndexDataCacheFile, source: bytes) -> None:
+        self.__dict__.update(vars(plain))
+        made_from = f"{numba.__version__} {sys.version}".encode() + source
+        self.made_from = hashlib.sha256(made_from).digest()
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keeps the code for a signature, if the folder allows it."""
+        try:
+            super().save(key, data)
+        except OSError as error:
+            remark(f"{str(error.filename)!r} cannot be written: {error.strerror}. Delete it.")
+
+    def _load_index(self) -> Any:
+        content = self._content(self._index_path)
+        return {} if content is None else pickle.loads(content)
+
+    def _load_data(self, name: str) -> Any:
+        content = self._content(self._data_path(name))
+        if content is None:
+            raise FileNotFoundError(name)  # for which Numba compiles anew
+        return pickle.loads(content)
+
+    def _save_index(self, overloads: Any) -> None:
+        self._write(self._index_path, self._dump(overloads))
+
+    def _save_data(self, name: str, data: Any) -> None:
+        self._write(self._data_path(name), self._dump(data))
+
+    def _content(self, path: str) -> bytes | None:
+        """What a file holds behind its sums; None if it is not there, or cannot be used."""
+        try:
+            found = Path(path).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            remark(f"{path!r} cannot be read: {error.strerror}. Kernels compile anew.")
+            return None
+        if not is_whole(found):
+            remark(f"{path!r} is damaged. Kernels compile anew.")
+        elif found[:SUM] == self.made_from:
+            return found[2 * SUM :]
+        return None
+
+    def _write(self, path: str, content: bytes) -> None:
+        with self._open_for_write(path) as handle:
+            handle.write(self.made_from + hashlib.sha256(content).digest() + content)
+
+
+def is_made_private(folder: Path) -> bool:
+    """Makes the folder, for this user alone, and empties it if others could write to it so far.
+
+    Returns False if it is somebody else's. A folder that cannot be made is left to Numba.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, os.geteuid()):
+            return False
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            folder.chmod(0o700)
+            if found.st_mode & 0o022:
+                for inside in folder.iterdir():
+                    is_folder = inside.is_dir() and not inside.is_symlink()
+                    shutil.rmtree(inside) if is_folder else inside.unlink()
+    except FileExistsError:
+        return False
+    except OSError:  # a read-only home
+        return True
+    return True
+
+
+def damaged_files() -> list[Path]:
+    """Files of the cache whose content is not what was written."""
+    folder = cache_folder()
+    found = [] if folder is None else [*folder.rglob("*.nbi"), *folder.rglob("*.nbc")]
+    return [path for path in found if not path.is_file() or not is_whole(path.read_bytes())]
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether a file is what `SealedCacheFile` wrote, of whatever source."""
+    return content[SUM : 2 * SUM] == hashlib.sha256(content[2 * SUM :]).digest()
+
+
+def remark(text: str) -> None:
+    """Notes a sentence for whoever asks for `remarks`, once."""
+    if text not in _remarks:
+        _remarks.append(text)
+
+
+def remarks() -> list[str]:
+    """What there is to say about the cache so far; each sentence is given once."""
+    found = _remarks.copy()
+    _remarks.clear()
+    return found
 
 
 def cache_folder() -> Path | None:
@@ -42,7 +169,7 @@ def cache_folder() -> Path | None:
     if not base:
         return None
     features = hashlib.sha256(binding.get_host_cpu_features().flatten().encode()).hexdigest()
-    return Path(base) / f"{binding.get_host_cpu_name()}-{features[:8]}"
+    return Path(base) / f"{binding.get_host_cpu_name()}-{features[:8]}-sealed"
 
 
 def user_cache() -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import pytest
 
-from ezcli import doctor
+from ezcli import doctor, jit
 from ezcli.envs.games import ATARI_100K
 
 GIB = 2**30
@@ -108,6 +108,21 @@ def test_numba_cannot_write_its_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     check = doctor.numba_cache()
     assert check.ok
     assert "NUMBA_CACHE_DIR" in check.remedy
+
+
+def test_damaged_files_of_the_cache_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 0)
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    assert doctor.numba_cache().remedy == ""
+    folder = jit.cache_folder()
+    assert folder is not None
+    (folder / "kernels.1.nbc").write_bytes(b"x" * 99)
+    check = doctor.numba_cache()
+    assert check.ok
+    assert "1 damaged file in the cache" in check.detail
+    assert check.remedy == "The next run makes them anew."
 
 
 def test_numba_itself_reports_an_unwritable_cache(monkeypatch: pytest.MonkeyPatch) -> None:

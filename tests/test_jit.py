@@ -6,8 +6,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from numba import config
@@ -131,6 +133,133 @@ def test_an_error_within_is_not_swallowed(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
     with pytest.raises(OSError, match="mine"), jit.one_at_a_time():
         raise OSError("mine")
+
+
+# ------------------------------------------------------------------ files that cannot be used
+
+
+SOURCE = "def answer(x):\n    return x + 41\n"
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, int]]:
+    """Compiles a source anew: (its answer to 1, how many signatures came from the cache)."""
+    monkeypatch.setattr(config, "DISABLE_JIT", 0)
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+    jit.remarks()
+
+    def compile_and_call(source: str = SOURCE) -> tuple[int, int]:
+        path = tmp_path / "answer.py"
+        if not path.exists() or path.read_text() != source:
+            path.write_text(source)
+        found: dict[str, Any] = {}
+        exec(compile(source, str(path), "exec"), found)
+        function = jit.kernel(found["answer"])
+        return function(1), sum(function.stats.cache_hits.values())
+
+    return compile_and_call
+
+
+def kept(kind: str) -> Path:
+    """The one file of the cache that is an index (`nbi`) or code (`nbc`)."""
+    folder = jit.cache_folder()
+    assert folder is not None
+    (found,) = folder.rglob(f"*.{kind}")
+    return found
+
+
+def as_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "cut in its sums": lambda path: path.write_bytes(path.read_bytes()[:40]),
+    "empty": lambda path: path.write_bytes(b""),
+    "one bit": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"),
+    "a folder": as_folder,
+}
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_said_once_and_compiled_anew(
+    kind: str, damage: str, compiled: Callable[..., tuple[int, int]]
+) -> None:
+    assert compiled() == (42, 0)
+    assert compiled() == (42, 1)
+    assert jit.remarks() == []
+    path = kept(kind)
+    assert jit.damaged_files() == []
+    DAMAGES[damage](path)
+    assert jit.damaged_files() == [path]
+    assert compiled() == (42, 0)
+    said = jit.remarks()
+    assert said
+    assert all(str(path) in sentence for sentence in said)
+    if damage != "a folder":  # which somebody has to take away
+        assert compiled() == (42, 1)
+        assert jit.remarks() == []
+
+
+def test_code_of_another_source_is_not_unpickled(
+    compiled: Callable[..., tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A type may have been renamed since, and then unpickling would fail."""
+    assert compiled() == (42, 0)
+
+    def refuse(content: bytes) -> object:
+        raise AssertionError("unpickled")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pickle.loads", refuse)
+        assert compiled(SOURCE.replace("41", "43")) == (44, 0)
+        patch.setattr(jit.numba, "__version__", "0.0.1")
+        assert compiled(SOURCE.replace("41", "43")) == (44, 0)
+    assert jit.remarks() == []
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_folder_that_others_could_write_to_is_emptied_and_closed(
+    mode: int, compiled: Callable[..., tuple[int, int]]
+) -> None:
+    compiled()
+    folder = jit.cache_folder()
+    assert folder is not None
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(mode)
+    (folder / "link").symlink_to("/")
+    assert compiled() == (42, 0)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert not (folder / "link").is_symlink()
+    assert compiled() == (42, 1)
+
+
+def test_a_folder_of_somebody_else_is_not_used(
+    compiled: Callable[..., tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compiled() == (42, 0)
+    monkeypatch.setattr("os.geteuid", lambda: 4711)
+    real = Path.lstat
+    monkeypatch.setattr(
+        Path, "lstat", lambda path: os.stat_result((*real(path)[:4], 4712, *real(path)[5:]))
+    )
+    assert compiled() == (42, 0)
+    (said,) = jit.remarks()
+    assert "belongs to somebody else" in said
+    assert str(jit.cache_folder()) in said
+
+
+def test_a_link_in_its_place_is_not_used(compiled: Callable[..., tuple[int, int]]) -> None:
+    folder = jit.cache_folder()
+    assert folder is not None
+    folder.parent.mkdir()
+    (folder.parent / "elsewhere").mkdir()
+    folder.symlink_to("elsewhere")
+    assert compiled() == (42, 0)
+    assert len(jit.remarks()) == 1
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.slow

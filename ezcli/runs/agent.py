@@ -30,7 +30,7 @@ def load_agent(folder: RunFolder, config: RunConfig, say: Callable[[str], None] 
     Args:
       folder: of the run.
       config: of the run; the device may be another one.
-      say: told about checkpoints that are damaged.
+      say: told about checkpoints that are damaged, and a cache that cannot be used.
 
     Raises:
       EzError: there is no whole checkpoint, or the device or the game is not there.
@@ -45,5 +45,6 @@ def load_agent(folder: RunFolder, config: RunConfig, say: Callable[[str], None] 
     network = make_network(config, spec.frame_shape, len(spec.action_names))
     checkpoint.load_weights(network, found)
     network.to(compute.device).eval()
-    warm_up_search()
+    for sentence in warm_up_search():
+        say(sentence)
     return Agent(network, compute, spec, found.manifest["env_steps"], found.manifest["train_steps"])

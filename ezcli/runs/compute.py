@@ -15,7 +15,7 @@ from zstandard import ZstdError
 
 from ezcli.config import ComputeSettings
 from ezcli.errors import ConfigError, RunError
-from ezcli.jit import one_at_a_time
+from ezcli.jit import one_at_a_time, remarks
 
 # How PyTorch, C++, oneDNN, Python and Zstandard say it in errors of no class of their own.
 OUT_OF_MEMORY = (
@@ -151,10 +151,11 @@ def num_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def warm_up_search() -> None:
+def warm_up_search() -> list[str]:
     """Compiles the search's kernels, or loads what a process compiled before.
 
-    Of many that start at once one compiles, and the others wait for it (`ezcli.jit`).
+    Of many that start at once one compiles, and the others wait for it (`ezcli.jit`). Returns
+    sentences about a cache that could not be used.
     """
     from ezcli.efficientzero.search import Evaluation, search
     from ezcli.efficientzero.tree import PuctConstants
@@ -163,6 +164,7 @@ def warm_up_search() -> None:
     constants = PuctConstants(1, 0.99, 1.25, 19652.0, 0.01, 5)
     with one_at_a_time():
         search(root, lambda *_: root, constants, np.zeros(1, np.int64))
+    return remarks()
 
 
 def make_executor(threads: int) -> Executor:

@@ -192,8 +192,10 @@ def _train(
 ) -> signal.Signals | None:
     clock, began = time.monotonic(), now()
     with reporter.quiet_while("Loading the game and compiling the search"):
-        warm_up_search()
+        said = warm_up_search()
         trainer = Trainer(config, compute)
+    for sentence in said:
+        reporter.say(sentence)
     resume(trainer, folder, reporter)
     info, before = folder.read_info(), folder.sessions()
     session = {"started": began, "env_steps": trainer.replay.env_steps, **provenance(compute)}
