@@ -105,7 +105,8 @@ class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
             remark(f"{path!r} cannot be read: {error.strerror}. Kernels compile anew.")
             return None
         if not is_whole(found):
-            remark(f"{path!r} is damaged. Kernels compile anew.")
+            where = str(Path(path).parent)
+            remark(f"The cache of compiled kernels in {where!r} is damaged: they compile anew.")
         elif found[:SUM] == self.made_from:
             return found[2 * SUM :]
         return None

@@ -197,7 +197,8 @@ def test_what_is_damaged_is_said_once_and_compiled_anew(
     assert compiled() == (42, 0)
     said = jit.remarks()
     assert said
-    assert all(str(path) in sentence for sentence in said)
+    assert len(said) == 1 or damage == "a folder"  # which can be neither read nor written
+    assert all(str(path.parent) in sentence for sentence in said)
     if damage != "a folder":  # which somebody has to take away
         assert compiled() == (42, 1)
         assert jit.remarks() == []

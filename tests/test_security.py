@@ -46,6 +46,8 @@ def used(tree):
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: f.stem)
 def test_nothing_turns_a_file_into_code(file):
     found = set(used(ast.parse(file.read_text(encoding="utf-8"))))
+    if file.name == "jit.py":  # reads Numba's cache, behind checksums: tests/test_jit.py
+        found -= {"pickle"}
     assert not found & (LOADERS | CALLS | ATTRIBUTES)
     assert ("shell", True) not in found
     assert ("allow_pickle", True) not in found
