@@ -134,7 +134,8 @@ def numba_cache() -> Check:
         return Check("Numba", True, f"{detail}, no cache", unusable[0])
     damaged = jit.damaged_files()
     if damaged:
-        detail = f"{detail}, {counted(len(damaged), 'damaged file')} in the cache {str(jit.cache_folder())!r}"
+        where = str(jit.cache_folder())
+        detail = f"{detail}, {counted(len(damaged), 'damaged file')} in the cache {where!r}"
         return Check("Numba", True, detail, "The next run makes them anew.")
     if cache is None:  # no folder that Numba tries can be written to
         remedy = "Set NUMBA_CACHE_DIR to a folder that you may write to: each start compiles anew."

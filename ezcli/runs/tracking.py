@@ -1,11 +1,12 @@
 """Weights & Biases, if asked for: whatever goes wrong with it, the run goes on."""
 
+import json
 import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
 from ezcli.config import RunConfig
-from ezcli.runs.folder import RunFolder
+from ezcli.runs.folder import RunFolder, read_table, write_atomically
 
 WandbMode = Literal["offline", "online"]
 PATIENCE = 30  # seconds for it to start
@@ -13,6 +14,9 @@ PATIENCE = 30  # seconds for it to start
 
 class Tracker:
     """Copies metrics to wandb. JSON lines stay the truth; trouble with wandb is said once.
+
+    wandb's step is the train_step. `wandb/logged.json` holds the last one of each kind of line, so
+    that the lines which a run makes again after a kill are not logged twice.
 
     Args:
       mode: `offline`, `online`, or None for no tracking; wandb is imported only when it is used.
@@ -30,8 +34,10 @@ class Tracker:
     ) -> None:
         self.run: Any = None
         self.say = say
+        self.logged: dict[str, int] = {}  # last train_step by kind of line
         if mode is None:
             return
+        self.file = folder.path / "wandb" / "logged.json"
         logging.raiseExceptions = False  # its log on a full disk: no page each line
         try:
             import wandb
@@ -47,16 +53,29 @@ class Tracker:
                 settings=wandb.Settings(silent=True, init_timeout=PATIENCE),
             )
             self.run.define_metric("*", step_metric="env_steps")
+            self.file.parent.mkdir(exist_ok=True)
+            if self.file.exists():
+                self.logged = read_table(self.file)
         except Exception as error:  # whatever it is, the run goes on
             self._give_up(error)
 
-    def log(self, line: dict[str, Any]) -> None:
-        """Sends one line, numbers only."""
+    def log(self, kind: str, train_steps: int, line: dict[str, Any]) -> None:
+        """Sends one line, numbers only, unless a line of this kind and step was sent before.
+
+        Args:
+          kind: such as `metrics`; train_steps only grow within one.
+          train_steps: wandb's step.
+          line: what to send.
+        """
         if self.run is None:
             return
         numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
         try:
-            self.run.log(numbers)
+            if train_steps <= self.logged.get(kind, -1):
+                return
+            self.run.log(numbers, step=train_steps)
+            self.logged[kind] = train_steps
+            write_atomically(self.file, json.dumps(self.logged).encode())
         except Exception as error:  # whatever it is, the run goes on
             self._give_up(error)
 

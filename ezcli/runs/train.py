@@ -254,7 +254,7 @@ def loop(trainer: Trainer, surroundings: Surroundings) -> None:
         if event.metrics is not None:
             folder.append(METRICS, event.metrics)
             folder.append(TIMING, clock.line(event, rates))
-            tracker.log(event.metrics)
+            tracker.log("metrics", event.train_steps, event.metrics)
         reporter.progress(event, config, rates)
         finish_evaluations(trainer, surroundings)
         if stop:
@@ -371,7 +371,8 @@ def finish_evaluations(trainer: Trainer, surroundings: Surroundings) -> None:
         return
     line = evaluation_line(found, kind, trainer.replay.env_steps, train_steps, config)
     folder.append(EVALUATIONS, line)
-    tracker.log({"env_steps": line["env_steps"], f"evaluation/{kind}": line["mean"]})
+    numbers = {"env_steps": line["env_steps"], f"evaluation/{kind}": line["mean"]}
+    tracker.log(kind, train_steps, numbers)
     reporter.say(describe_evaluation(line))
 
 

@@ -1,5 +1,7 @@
 """Weights & Biases gets what the files get, and can break nothing."""
 
+import shutil
+import struct
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -22,7 +24,7 @@ class FakeWandb:
 
     def __init__(self, broken="", error=None):
         self.broken, self.error = broken, error
-        self.calls, self.options, self.logged = [], {}, []
+        self.calls, self.options, self.logged, self.steps = [], {}, [], []
 
     def Settings(self, **options):  # noqa: N802 - wandb's name
         return options
@@ -45,9 +47,10 @@ class FakeWandb:
         self._do("define_metric")
         self.metric = (pattern, step_metric)
 
-    def log(self, numbers):
+    def log(self, numbers, step):
         self._do("log")
         self.logged.append(numbers)
+        self.steps.append(step)
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def test_it_is_not_imported_unless_asked_for(tmp_path):
         "import sys, pathlib\n"
         "import ezcli.runs.train, ezcli.commands.training\n"
         "from ezcli.runs.tracking import Tracker\n"
-        "Tracker(None, None, None, print).log({})\n"
+        "Tracker(None, None, None, print).log('metrics', 0, {})\n"
         "assert 'wandb' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
@@ -78,7 +81,7 @@ def test_it_is_not_imported_unless_asked_for(tmp_path):
 def test_without_a_mode_nothing_happens(wandb):
     fake = wandb("init", AssertionError())
     tracker = Tracker(None, RunFolder(None), tiny(), pytest.fail)
-    tracker.log({"loss": 1.0})
+    tracker.log("metrics", 1, {"loss": 1.0})
     tracker.close()
     assert fake.calls == []
 
@@ -104,6 +107,8 @@ def test_a_run_is_logged_against_env_steps(wandb, undisturbed, tmp_path):
         {"env_steps": line["env_steps"], f"evaluation/{line['kind']}": line["mean"]}
         for line in folder.read("evaluations.jsonl")
     ]
+    assert fake.steps == sorted(fake.steps)
+    assert fake.steps[-1] == tiny().schedule.train_steps
     assert fake.calls[-1] == "finish"
     assert not any("Weights" in text for text in watcher.said)
 
@@ -118,7 +123,7 @@ def test_trouble_is_said_once_and_then_it_is_off(broken, error, wandb, tmp_path)
     fake, said = wandb(broken, error), []
     tracker = Tracker("online", RunFolder(tmp_path), tiny(), said.append)
     for step in range(3):
-        tracker.log({"env_steps": step, "score": None, "loss": 1.0})
+        tracker.log("metrics", step, {"env_steps": step, "score": None, "loss": 1.0})
     tracker.close()
     assert said == ["Weights & Biases is off from here on: lost"]
     assert fake.calls.count(broken) == 1
@@ -130,7 +135,7 @@ def test_an_installation_that_is_not_one(missing, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", missing)
     said = []
     tracker = Tracker("offline", RunFolder(tmp_path), tiny(), said.append)
-    tracker.log({"loss": 1.0})
+    tracker.log("metrics", 1, {"loss": 1.0})
     tracker.close()
     assert len(said) == 1
     assert said[0].startswith("Weights & Biases is off")
@@ -143,6 +148,65 @@ def test_a_run_survives_it(wandb, undisturbed, tmp_path):
     folder = run(tmp_path / "run", tiny(), watcher, wandb_mode="online")
     assert outcome(folder) == undisturbed
     assert sum("Weights & Biases is off" in text for text in watcher.said) == 1
+
+
+def test_lines_that_are_made_again_are_sent_once(wandb, tmp_path):
+    """After a kill a run goes back to its checkpoint, and wandb has the lines since already."""
+    fake, folder = wandb(), RunFolder(tmp_path)
+    for steps in ((1, 2, 3), (2, 3, 4), (3, 4)):  # killed twice
+        tracker = Tracker("offline", folder, tiny(), pytest.fail)
+        for step in steps:
+            tracker.log("metrics", step, {"loss": step})
+        tracker.log("interim", steps[-1], {"score": steps[-1]})
+    assert fake.steps == [1, 2, 3, 3, 4, 4]
+    assert fake.logged == [{"loss": n} for n in (1, 2, 3)] + [
+        {"score": 3},
+        {"loss": 4},
+        {"score": 4},
+    ]
+
+
+def history(content):
+    """The rows that wandb kept for its server, in a file of the format of LevelDB's log."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    at, parts, rows = 7, b"", []
+    while at + 7 <= len(content):
+        length, kind = struct.unpack_from("<HB", content, at + 4)
+        if kind == 0:  # nothing but zeros up to the end of the block
+            at = (at // 32768 + 1) * 32768
+            continue
+        parts += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if 32768 - at % 32768 < 7:
+            at = (at // 32768 + 1) * 32768
+        if kind in (1, 4):  # a whole record, or the last part of one
+            record, parts = Record.FromString(parts), b""
+            if record.HasField("history"):
+                items = record.history.item
+                rows.append({".".join(i.nested_key) or i.key: i.value_json for i in items})
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", ["stopped", "killed"])
+def test_the_real_one_counts_each_step_once_over_sessions(again, tmp_path, monkeypatch):
+    """`killed`: all that was saved is gone, and every line is made again."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr("ezcli.runs.tracking.PATIENCE", 600)
+    config, path = tiny(), tmp_path / "run"
+    folder = run(path, config, Watcher(6), wandb_mode="offline")
+    if again == "killed":
+        shutil.rmtree(folder.checkpoints)
+        folder.update_info(has_checkpoint=False)
+    run(path, config, wandb_mode="offline")
+    files = sorted(path.glob("wandb/offline-run-*/*.wandb"))
+    assert len(files) == 2
+    found = [row for file in files for row in history(file.read_bytes())]
+    lines = [int(row["_step"]) for row in found if "loss" in row]
+    assert lines == [line["train_steps"] for line in folder.read("metrics.jsonl")]
+    scores = [int(row["_step"]) for row in found if any("evaluation" in key for key in row)]
+    assert scores == [line["train_steps"] for line in folder.read("evaluations.jsonl")]
 
 
 @pytest.mark.slow
