@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from ezcli.efficientzero.hyperparameters import Hyperparameters
-from ezcli.envs.settings import AnyEnvSettings
+from ezcli.envs.settings import AnyEnvSettings, CustomSettings
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.settings import Settings
 
@@ -114,10 +114,52 @@ class RunConfig(Hyperparameters):
 
     @property
     def identity(self) -> str:
-        """12 hexadecimal digits; equal where configs differ in `compute` and `record` at most."""
-        decisive = self.model_dump(mode="json", exclude=UNIDENTIFIED)
-        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
+        """12 hexadecimal digits of a hash of all that decides the result.
+
+        Neither `compute` nor `record` enter it, nor a setting with its neutral value
+        (`ezcli.settings.Settings`).
+        """
+        tables = without_neutral(self, decisive(self))
+        canonical = json.dumps(tables, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def decisive(config: RunConfig) -> dict[str, Any]:
+    """The tables of all settings that decide a run's result.
+
+    Where the code of an environment of one's own is known, the folder of its file decides nothing.
+    """
+    tables = config.model_dump(mode="json", exclude=UNIDENTIFIED)
+    if tables["env"].get("code"):
+        tables["env"]["target"] = Path(tables["env"]["target"]).name
+    return tables
+
+
+def without_neutral(model: BaseModel, tables: dict[str, Any]) -> dict[str, Any]:
+    """The model's `tables` without the fields that have their neutral value."""
+    kept = {}
+    for name, value in tables.items():
+        extra = type(model).model_fields[name].json_schema_extra
+        if isinstance(extra, dict) and "neutral" in extra and value == extra["neutral"]:
+            continue
+        inner = getattr(model, name)
+        kept[name] = without_neutral(inner, value) if isinstance(inner, BaseModel) else value
+    return kept
+
+
+def as_before(config: RunConfig, there: RunConfig) -> RunConfig:
+    """The config without the code of its environment, if `there` was made before that was kept.
+
+    Args:
+      config: of a command.
+      there: of a run or study that the command names.
+    """
+    new, old = config.env, there.env
+    if not (isinstance(new, CustomSettings) and isinstance(old, CustomSettings)):
+        return config
+    if old.code or Path(new.target).name != Path(old.target).name:
+        return config
+    return with_changes(config, {"env.code": {}, "env.target": old.target})
 
 
 def preset_names() -> list[str]:
@@ -241,7 +283,8 @@ def parse_override(override: str) -> tuple[str, Any]:
 
 def set_value(tables: dict[str, Any], key: str, value: Any) -> None:
     """Sets the dotted `key` in nested `tables`; it must be there, or be allowed there."""
-    allowed = list(flat_keys(tables)) + optional_env_keys(tables)
+    allowed = [key for key in flat_keys(tables) if not key.startswith("env.code.")]
+    allowed += optional_env_keys(tables)
     if key not in allowed:
         sections = [name for name, table in tables.items() if isinstance(table, dict)]
         hint = nearest(key, allowed) or f"Sections: {', '.join(sections)}."
@@ -322,10 +365,7 @@ def with_changes(config: RunConfig, changes: Mapping[str, Any], source: str = ""
 
 def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Settings whose values differ, by dotted key; `compute` and `record` are left out."""
-    left, right = (
-        dict(flat_items(config.model_dump(mode="json", exclude=UNIDENTIFIED)))
-        for config in (one, other)
-    )
+    left, right = (dict(flat_items(decisive(config))) for config in (one, other))
     keys = sorted(left.keys() | right.keys())
     return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}
 
@@ -333,7 +373,13 @@ def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
 def differences_text(there: RunConfig, now: RunConfig) -> str:
     """The settings that differ, with both values; empty if none does."""
     found = differences(there, now).items()
-    return "; ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in found)
+    return "; ".join(f"{in_words(key)}: {old!r} there, {new!r} now" for key, (old, new) in found)
+
+
+def in_words(key: str) -> str:
+    """A setting as it is named in a sentence; the code of an environment by its file."""
+    file = key.removeprefix("env.code.")
+    return key if file == key else f"code of {file}"
 
 
 def flat_items(tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

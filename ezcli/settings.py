@@ -8,7 +8,12 @@ LARGEST = 2**31  # no setting is a larger integer
 
 
 class Settings(BaseModel):
-    """A frozen group of numbers; each field's description gives its unit, comments its source."""
+    """A frozen group of numbers; each field's description gives its unit, comments its source.
+
+    A field that is added to a version that has been released says which value means what every run
+    before did: `Field(default=..., json_schema_extra={"neutral": ...})`. With that value it does
+    not enter the identity of a run, so that no identity changes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -396,6 +396,7 @@ def test_without_a_preset_it_chooses_and_says_so(
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Big One")
+    Path("rooms.py").touch()
     code, out, _ = ez("train", *options)
     line = out.splitlines()[0]
     assert code == 0
@@ -417,6 +418,7 @@ def test_without_a_preset_it_chooses_and_says_so(
     ],
 )
 def test_name_of_a_run(options, name, ez, untrained):
+    Path("rooms.py").touch()
     ez("train", *options)
     assert str(untrained[0][1].path) == f"runs/{name}"
 

@@ -335,7 +335,7 @@ def every_setting():
 
 
 def test_every_setting_is_among_those():
-    assert {param.id for param in every_setting()} == set(all_keys()) - {"env.name"}
+    assert {param.id for param in every_setting()} == set(all_keys()) - {"env.name", "env.code"}
 
 
 @pytest.mark.parametrize(("tables", "key", "value"), list(every_setting()))

@@ -24,7 +24,7 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
     if config.compute.threads == 0:
         config = with_changes(config, {"compute.threads": cluster.place.threads})
     if folder.exists:
-        folder.require_same(config)
+        config = folder.require_same(config)
         if folder.read_info().get("status") == "finished":
             console.show(f"{folder.name} is finished already.")
             return 0

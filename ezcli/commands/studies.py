@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ezcli import console, doctor
-from ezcli.commands.training import build_config, default_preset, on_device
+from ezcli.commands.training import build_config, default_preset, on_device, with_code
 from ezcli.config import RunConfig, use_env, with_changes
 from ezcli.envs.games import ATARI_100K, check_game
 from ezcli.errors import Busy, ConfigError, EzError, UnknownName
@@ -148,7 +148,7 @@ def design(
         )
     said: list[str] = []
     if saved is not None and not options.names_base:
-        preset, base, games = saved.preset, saved.base, saved.games
+        preset, base, games = saved.preset, with_code(saved.base, is_recorded=True), saved.games
         if options.names_games:
             games = games_of(options)
             for game in games:

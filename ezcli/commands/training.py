@@ -14,6 +14,7 @@ from ezcli.config import (
     RunConfig,
     is_file,
     name_start,
+    parse_override,
     preset_names,
     preset_path,
     read_toml,
@@ -23,6 +24,8 @@ from ezcli.config import (
     use_env,
     with_changes,
 )
+from ezcli.envs.code import absolute, code_of, locate
+from ezcli.envs.settings import CustomSettings
 from ezcli.errors import ConfigError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.words import ez_command
@@ -77,7 +80,7 @@ def resume(run: str, runs_dir: Path, device: str | None, wandb: str | None, quie
     from ezcli.runs.folder import RunFolder
 
     path = find_run(run, runs_dir)
-    config = on_device(RunFolder(path).config(), device)
+    config = recorded(RunFolder(path), device)
     return run_training(config, path, quiet, wandb, {})
 
 
@@ -89,7 +92,7 @@ def evaluate(
     from ezcli.runs.train import describe_evaluation, evaluate_run
 
     folder = RunFolder(find_run(run, runs_dir))
-    line = evaluate_run(folder, on_device(folder.config(), device), episodes, console.note)
+    line = evaluate_run(folder, recorded(folder, device), episodes, console.note)
     if as_json:
         console.write(json.dumps(line, indent=2) + "\n")
     else:
@@ -176,6 +179,41 @@ def build_config(
     options += [f"compute.device={device!r}"] if device is not None else []
     config = resolve(tables, [*options, *(overrides or [])], source=f"preset {preset!r}")
     check_env(config)
+    named = {parse_override(override)[0] for override in overrides or ()}
+    is_recorded = "code" in tables["env"] and "env.target" not in named
+    return with_code(config, is_recorded or "env.code" in named)
+
+
+def with_code(config: RunConfig, is_recorded: bool) -> RunConfig:
+    """The config with the code of an environment of one's own as it is now.
+
+    Args:
+      config: of any environment.
+      is_recorded: whether it says already which code it is of, or that this is not known.
+
+    Raises:
+      ConfigError: the code is not there, or is not what was recorded.
+    """
+    env = config.env
+    if not isinstance(env, CustomSettings):
+        return config
+    if is_recorded:
+        locate(env.target, env.code)
+        return config
+    return with_changes(
+        config, {"env.target": absolute(env.target), "env.code": code_of(env.target)}
+    )
+
+
+def recorded(folder: "RunFolder", device: str | None) -> RunConfig:
+    """The config of a run, with another device if one is given; its code is still what it was.
+
+    Raises:
+      EzError: the run is damaged, or the code of its environment changed.
+    """
+    config = on_device(folder.config(), device)
+    if isinstance(config.env, CustomSettings):
+        locate(config.env.target, config.env.code or folder.noted_code())
     return config
 
 

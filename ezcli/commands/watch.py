@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 from ezcli import console
-from ezcli.commands.training import find_run, on_device
+from ezcli.commands.training import find_run, recorded
 from ezcli.config import RunConfig
 from ezcli.envs.settings import AtariSettings
 
@@ -31,7 +31,7 @@ def watch(
     from ezcli.runs.watch import play
 
     folder = RunFolder(find_run(run, runs_dir))
-    config = on_device(folder.config(), device)
+    config = recorded(folder, device)
     if output is None:
         refuse_links(folder.path)
     path = output or folder.path / f"watch-seed{seed}.mp4"

@@ -2,11 +2,24 @@
 
 import importlib
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from ezcli.envs.checked import SHOWS, Checked, guarded
+from ezcli.envs.code import (
+    Code,
+    code_of,
+    folder_of,
+    is_file_target,
+    locate,
+    module_name,
+    no_module,
+)
 from ezcli.envs.settings import (
     AnyEnvSettings,
     AtariSettings,
@@ -15,6 +28,8 @@ from ezcli.envs.settings import (
     KeydoorSettings,
 )
 from ezcli.errors import ConfigError, EnvError, suggestion
+
+BESIDE: list[str] = []  # the folder of the user's environment, at the end of `sys.path`
 
 
 def make_env(settings: AnyEnvSettings, evaluation: bool) -> Checked:
@@ -44,13 +59,21 @@ def builder(settings: AnyEnvSettings) -> type:
 
             return Keydoor
         case CustomSettings():
-            return load_class(settings.target)
+            return load_class(settings.target, settings.code)
 
 
-def load_class(target: str) -> type:
-    """The class that `module:Class` or `path/file.py:Class` names."""
+def load_class(target: str, code: Code) -> type:
+    """The class that `module:Class` or `path/file.py:Class` names.
+
+    Args:
+      target: as recorded, or as the user gave it.
+      code: as recorded; empty if it is not known.
+
+    Raises:
+      EzError: it is not there, is other code than was recorded, or cannot be loaded.
+    """
     place, name = target.rsplit(":", 1)
-    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    module = _load(target, tuple(code.items()), os.getcwd())
     found = getattr(module, name, None)
     if not isinstance(found, type):
         own = sorted(
@@ -63,12 +86,46 @@ def load_class(target: str) -> type:
     return found
 
 
+@cache
+def _load(target: str, code: tuple[tuple[str, str], ...], _folder: str) -> ModuleType:
+    """Executes a user's code, once in a process, however many environments are made of it.
+
+    Args:
+      target: as recorded, or as the user gave it.
+      code: as recorded.
+      _folder: to which the target is relative.
+    """
+    found = locate(target, dict(code))
+    place = found.rpartition(":")[0]
+    _look_beside(found)
+    with _as_it_stands():
+        return _load_file(Path(place)) if is_file_target(found) else _load_module(place)
+
+
+def _look_beside(target: str) -> None:
+    """Lets imports find the modules beside a user's environment, after all others.
+
+    Modules of the user's that were imported before, for another environment, are forgotten.
+    """
+    sys.path[:] = [folder for folder in sys.path if folder not in BESIDE]
+    BESIDE[:] = {str(folder_of(target).absolute())} - {*sys.path}
+    sys.path += BESIDE
+    for module in {module_name(name) for name in code_of(target)} & sys.modules.keys():
+        del sys.modules[module]
+
+
+@contextmanager
+def _as_it_stands() -> Iterator[None]:
+    """Imports from source: bytecode is taken for current where size and second are the same."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
 def _load_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ConfigError(
-            f"There is no file {str(path)!r}.",
-            f"Name your environment as `file.py:Class`, from the folder {str(Path.cwd())!r}.",
-        )
     module_name = f"ezcli_custom_{path.stem}"  # prefixed: `random.py` must not hide `random`
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
@@ -87,7 +144,4 @@ def _load_module(name: str) -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise  # it is what the user's module itself imports
-    raise ConfigError(
-        f"There is no module {name!r}.",
-        "Install it, or give a file instead: `path/file.py:Class`.",
-    )
+    raise no_module(name)

@@ -68,6 +68,11 @@ class CustomSettings(EnvSettings):
 
     name: Literal["custom"]
     target: str = Field(pattern=r"^[^:]+:[A-Za-z_]\w*$", description="`file.py:Class`")
+    code: dict[str, str] = Field(
+        default={},
+        json_schema_extra={"neutral": {}},
+        description="start of the SHA-256 of each file of its code; none: not known",
+    )
     frame_stack: FrameStack = 1
     clip_rewards: ClipRewards = False
     max_episode_steps: MaxEpisodeSteps = 1000

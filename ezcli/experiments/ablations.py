@@ -131,7 +131,7 @@ def require_ablatable(key: str, source: str, header: tuple[str, ...] = ()) -> No
         raise unknown(key, source, header)
     if key.partition(".")[0] in UNIDENTIFIED:
         raise ConfigError(f"{key} in {source} changes no result, so it is nothing to ablate.")
-    if key in ("seed", "env.name", "env.game", "env.target"):
+    if key in ("seed", "env.name", "env.game", "env.target", "env.code"):
         raise ConfigError(
             f"{key} in {source} cannot differ between arms.", "Use --seeds, --game or --env."
         )

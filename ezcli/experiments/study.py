@@ -24,6 +24,7 @@ from pydantic import Field, ValidationError, field_validator
 from ezcli import __version__
 from ezcli.config import (
     RunConfig,
+    as_before,
     differences_text,
     name_start,
     read_toml,
@@ -223,7 +224,8 @@ class StudyFolder:
         first: dict[str, Any] = {"seed": saved.base.seed}
         if saved.games and asked.games:
             first["env.game"] = saved.games[0]
-        differing = differences_text(saved.base, with_changes(asked.base, first))
+        base = as_before(with_changes(asked.base, first), saved.base)
+        differing = differences_text(saved.base, base)
         if differing:
             raise ConfigError(
                 f"The study {self.name!r} exists with another full agent ({differing}).",
@@ -358,6 +360,8 @@ class StudyFolder:
         if run.config.env.name == "atari":
             arguments += ["--game", run.config.env.game]
         arguments += ["--name", run.name, "--runs-dir", str(self.runs_dir)]
+        if run.config.env.name == "custom" and not run.config.env.code:
+            arguments += ["--set", "env.code={}"]  # a study of version 0.1.0: its code is not known
         for key, value in cell.changes.items():
             arguments += ["--set", f"{key}={json.dumps(value)}"]
         return [*arguments, *more]

@@ -7,11 +7,12 @@ is named with the reason.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 from ezcli.config import (
-    UNIDENTIFIED,
     RunConfig,
+    decisive,
     differences,
     preset_path,
     read_toml,
@@ -49,6 +50,7 @@ class Run(NamedTuple):
     contract: dict[str, Any]  # what the environment said it is
     session: dict[str, Any]  # the newest: versions and device
     seconds: float | None  # of training; None if a session did not say
+    code: Mapping[str, str] = MappingProxyType({})  # of an environment of one's own, if it is known
     is_whole: bool = True  # whether no final game of Atari was cut off before the benchmark's cap
 
     @property
@@ -352,8 +354,15 @@ def read_run(path: Path) -> Run | str:
         info.get("environment", {}),
         sessions[-1] if sessions else {},
         sum(known) if known and len(known) == len(seconds) else None,
+        (config.env.code if config.env.name == "custom" else {}) or noted_code(info),
         not could_be_known or final.get("human_normalised") is not None,
     )
+
+
+def noted_code(info: Mapping[str, Any]) -> dict[str, str]:
+    """The code that `run.json` names where the config names none: that of version 0.1.0."""
+    code = info.get("code")
+    return code if isinstance(code, dict) else {}
 
 
 def why_info_is_wrong(info: Mapping[str, Any], config: RunConfig) -> str:
@@ -432,7 +441,8 @@ def require_one_agent(group: Group, arm: ArmScores) -> None:
 
 def placeless(config: RunConfig) -> dict[str, Any]:
     """All that decides a run's result but its seed and Atari game."""
-    tables = config.model_dump(exclude={*UNIDENTIFIED, "seed"})
+    tables = decisive(config)
+    del tables["seed"]
     tables["env"].pop("game", None)
     return tables
 
@@ -448,6 +458,7 @@ def require_one_environment(group: Group) -> None:
     Raises:
       ReportError: with the difference.
     """
+    require_one_code(group)
     first: dict[str, Run] = {}
     for run in group.runs:
         other = first.setdefault(run.game, run)
@@ -460,6 +471,24 @@ def require_one_environment(group: Group) -> None:
             raise ReportError(
                 f"The runs {other.name!r} and {run.name!r} were not played in the same environment "
                 f"({pairs_text(differing)}).",
+                "Report them one by one.",
+            )
+
+
+def require_one_code(group: Group) -> None:
+    """Refuses runs whose environments are of different code, as far as it is known.
+
+    Raises:
+      ReportError: with the files that differ.
+    """
+    known = [run for run in group.runs if run.code]
+    for run in known[1:]:
+        files = {*run.code.items()} ^ {*known[0].code.items()}
+        if files:
+            names = ", ".join(sorted({name for name, _ in files}))
+            raise ReportError(
+                f"The code of the environment differs between the runs {known[0].name!r} and "
+                f"{run.name!r} ({names}).",
                 "Report them one by one.",
             )
 

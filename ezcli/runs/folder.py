@@ -28,7 +28,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ezcli.config import RunConfig, differences_text, read_toml, resolve, to_toml
+from ezcli.config import RunConfig, as_before, differences_text, read_toml, resolve, to_toml
 from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.runs import lock
 
@@ -112,18 +112,28 @@ class RunFolder:
         path = self.path / CONFIG
         return resolve(read_toml(path), source=str(path))
 
-    def require_same(self, config: RunConfig) -> None:
-        """Refuses another config under the same name.
+    def noted_code(self) -> dict[str, str]:
+        """The code of the environment, where `config.toml` is older than the record of it."""
+        found = self.read_info().get("code") or {}
+        if not isinstance(found, dict) or not all(isinstance(d, str) for d in found.values()):
+            raise damaged(self.path / "run.json", "its code is no table of checksums")
+        return found
+
+    def require_same(self, config: RunConfig) -> RunConfig:
+        """The config as the run has it; refuses another one under the same name.
 
         Raises:
           ConfigError: with the settings that differ.
         """
-        differing = differences_text(self.config(), config)
+        there = self.config()
+        config = as_before(config, there)
+        differing = differences_text(there, config)
         if differing:
             raise ConfigError(
                 f"The run {self.name!r} exists with another config ({differing}).",
                 "Choose another --name, or repeat its settings.",
             )
+        return config
 
     @contextmanager
     def lock(self) -> Iterator[None]:

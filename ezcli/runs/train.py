@@ -17,7 +17,9 @@ from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
 from ezcli.config import RunConfig
+from ezcli.envs.code import code_of, locate
 from ezcli.envs.make import make_env
+from ezcli.envs.settings import CustomSettings
 from ezcli.errors import EzError, NotFinite, RunError
 from ezcli.runs import checkpoint, failure
 from ezcli.runs.agent import load_agent
@@ -139,7 +141,7 @@ def train(
     go_on = f"go on with: {ez_command('resume', folder.path)}"
     with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         if folder.exists:
-            folder.require_same(config)
+            config = folder.require_same(config)
             if folder.read_info().get("status") == "finished":
                 folder.require_whole(*RECORDS)
                 reporter.say(f"{folder.name} is finished already.")
@@ -147,9 +149,30 @@ def train(
         folder.create(config)
         if origin:
             folder.update_info(**origin)
+        note_code(folder, config, reporter.say)
         stop = StopRequest(reporter)
         with stop.listening(), Watchdog(folder, reporter.say) as watchdog:
             return _train(config, compute, folder, reporter, stop, watchdog, wandb_mode)
+
+
+def note_code(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) -> None:
+    """Keeps the code of an environment of one's own in `run.json`, if the config does not hold it.
+
+    Configs of version 0.1.0 do not.
+
+    Raises:
+      ConfigError: the code is not what was kept.
+    """
+    env = config.env
+    if not isinstance(env, CustomSettings) or env.code:
+        return
+    noted = folder.noted_code()
+    target = locate(env.target, noted)
+    if noted:
+        return
+    if folder.sessions():
+        say(f"{folder.name} does not say of which code {target!r} was; from now on it does.")
+    folder.update_info(code=code_of(target))
 
 
 @contextmanager
@@ -425,6 +448,7 @@ def evaluate_run(
     go_on = "repeat the command."
     with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         folder.require_whole(EVALUATIONS)
+        note_code(folder, config, say)
         return _evaluate_run(folder, config, episodes, say)
 
 
