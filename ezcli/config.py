@@ -4,7 +4,6 @@ A preset is a complete TOML file; nothing is adjusted after loading. `RunConfig.
 what decides the result, so two runs with the same identity are the same run.
 """
 
-import difflib
 import hashlib
 import json
 import re
@@ -26,13 +25,24 @@ from pydantic import (
 
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.envs.settings import AnyEnvSettings, CustomSettings
-from ezcli.errors import ConfigError, UnknownName
-from ezcli.settings import Settings
+from ezcli.errors import ConfigError, UnknownName, closest, letters
+from ezcli.settings import DoesNotFit, Settings, why
 
 SHIPPED = (Path(__file__).parent, Path(__file__).parents[1])  # installed; in a checkout
 ANY_ENV: TypeAdapter[AnyEnvSettings] = TypeAdapter(AnyEnvSettings)
 DEEPEST = 16  # tables within tables
 UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
+REACH = 500  # integers each side of a value that are tried instead of it
+# What other projects call some settings, where likeness and initials do not tell.
+SYNONYMS = {
+    "buffersize": "capacity",
+    "gamma": "discount",
+    "nsteps": "td_steps",
+    "replaysize": "capacity",
+    "sims": "num_simulations",
+    "timesteps": "env_steps",
+    "totaltimesteps": "env_steps",
+}
 
 
 class EvaluationSettings(Settings):
@@ -91,15 +101,27 @@ class RunConfig(Hyperparameters):
         per_stream = self.guard_rows(self.env.frame_stack) + self.lookahead + 1
         least = per_stream * self.acting.num_envs
         if self.replay.capacity < least:
-            raise ValueError(f"replay.capacity must be at least {least} with these settings")
+            raise DoesNotFit(
+                f"replay.capacity must be at least {least} with these settings",
+                "replay.capacity",
+                "acting.num_envs",
+                "loss.unroll_steps",
+                "value.td_steps",
+                "schedule.sample_ahead",
+                "schedule.train_steps_per_env_step",
+                "env.frame_stack",
+                values=[least],
+            )
         return self
 
     @model_validator(mode="after")
     def _evaluations_fall_between_cycles(self) -> Self:
         if self.evaluation.interval % self.schedule.sample_ahead:
             ahead = self.schedule.sample_ahead
-            raise ValueError(
-                f"evaluation.interval must be a multiple of schedule.sample_ahead = {ahead}"
+            raise DoesNotFit(
+                f"evaluation.interval must be a multiple of schedule.sample_ahead = {ahead}",
+                "evaluation.interval",
+                "schedule.sample_ahead",
             )
         return self
 
@@ -238,6 +260,7 @@ def resolve(
     overrides: Iterable[str] = (),
     source: str = "",
     changes: Mapping[str, Any] | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> RunConfig:
     """Validates `tables` with `key=value` overrides laid over them.
 
@@ -247,6 +270,8 @@ def resolve(
         word is a string.
       source: file or option to name in an error.
       changes: values by dotted key, laid over everything else.
+      given: the option that gave a value of `tables` or `changes`, by dotted key, to name in an
+        error instead of `source`.
 
     Raises:
       ConfigError: a key, type or range is wrong; the sentence names the nearest valid key.
@@ -261,11 +286,11 @@ def resolve(
         set_value(merged, key, value)
     for key, value in (changes or {}).items():
         set_value(merged, key, value)
-    laid_over = {parse_override(override)[0] for override in overrides}
+    laid_over = {parse_override(override)[0]: "" for override in overrides}
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
-        raise explain(error, source, laid_over) from error
+        raise explain(error, source, merged, laid_over | dict(given or {})) from error
 
 
 def parse_override(override: str) -> tuple[str, Any]:
@@ -286,8 +311,8 @@ def set_value(tables: dict[str, Any], key: str, value: Any) -> None:
     allowed = [key for key in flat_keys(tables) if not key.startswith("env.code.")]
     allowed += optional_env_keys(tables)
     if key not in allowed:
-        sections = [name for name, table in tables.items() if isinstance(table, dict)]
-        hint = nearest(key, allowed) or f"Sections: {', '.join(sections)}."
+        hint = owner(key, tables) or nearest(key, allowed)
+        hint = hint or f"Sections: {', '.join(sections_of(allowed))}."
         raise ConfigError(f"Unknown setting {key!r}.", hint)
     *sections_of_key, name = key.split(".")
     table = tables
@@ -408,12 +433,17 @@ def describe(key: str) -> str:
     return field.description or "" if field else ""
 
 
+def env_models() -> dict[str, type[BaseModel]]:
+    """The settings of every environment, by its name."""
+    models: tuple[type[BaseModel], ...] = AnyEnvSettings.__origin__.__args__  # type: ignore[attr-defined]
+    return {model.model_fields["name"].annotation.__args__[0]: model for model in models}  # type: ignore[union-attr]
+
+
 def env_descriptions() -> dict[str, str]:
     """Descriptions of the settings of every environment."""
-    models: tuple[type[BaseModel], ...] = AnyEnvSettings.__origin__.__args__  # type: ignore[attr-defined]
     return {
         name: field.description or ""
-        for model in models
+        for model in env_models().values()
         for name, field in model.model_fields.items()
     }
 
@@ -428,41 +458,138 @@ def optional_env_keys(tables: dict[str, Any]) -> list[str]:
 
 
 def nearest(key: str, allowed: list[str]) -> str:
-    """A sentence with the valid key that looks most like `key`; empty if none does."""
-    by_name = {name.rpartition(".")[2]: name for name in allowed}
-    near = difflib.get_close_matches(key, allowed, n=1) or [
-        by_name[name]
-        for name in difflib.get_close_matches(key.rpartition(".")[2], list(by_name), n=1)
-    ]
-    return f"Did you mean {near[0]!r}?" if near else ""
+    """A sentence with the valid key that is most like `key`, or with the settings of its section.
+
+    Sections and names are compared on their own; names also by their initials and by what other
+    projects call them: `optimizer.lr` is `optimiser.learning_rate`. Empty if nothing is like it.
+    """
+    section, _, name = key.rpartition(".")
+    inside = {one: [k for k in allowed if k.startswith(f"{one}.")] for one in sections_of(allowed)}
+    if key not in inside:
+        names = dict.fromkeys(one.rpartition(".")[2] for one in allowed)
+        several = (one for one in names if "_" in one)
+        initials = {"".join(word[0] for word in one.split("_")): one for one in several}
+        known = initials | SYNONYMS
+        meant = known.get(letters(name)) or closest(name, names)
+        of_name = {k.rpartition(".")[0]: k for k in allowed if k.rpartition(".")[2] == meant}
+        if of_name:
+            place = section if section in of_name else closest(section, of_name, cutoff=0)
+            return f"Did you mean {of_name[place or min(of_name)]!r}?"
+    meant = closest(section or name, [*inside, *(k for k in allowed if "." not in k)])
+    if meant in inside:
+        own = (k.rpartition(".")[2] for k in inside[meant])
+        return f"Settings of {meant}: {', '.join(own)}."
+    return f"Did you mean {meant!r}?" if meant else ""
 
 
-def explain(error: ValidationError, source: str, laid_over: Iterable[str] = ()) -> ConfigError:
+def sections_of(keys: Iterable[str]) -> list[str]:
+    """The sections of dotted keys, each once."""
+    return list(dict.fromkeys(key.rpartition(".")[0] for key in keys if "." in key))
+
+
+def explain(
+    error: ValidationError, source: str, tables: dict[str, Any], given: Mapping[str, str]
+) -> ConfigError:
     """Pydantic's first complaint as one sentence; that of a key too many before all others.
 
     Args:
       error: the complaints.
       source: file or option to name.
-      laid_over: dotted keys whose values are from `--set` and its like instead.
+      tables: what was validated.
+      given: dotted keys whose values do not come from `source`, and the option to name instead;
+        empty for one that says the key itself, such as `--set`.
     """
     complaints = error.errors()
     first = next((e for e in complaints if e["type"] == "extra_forbidden"), complaints[0])
     place = [str(part) for part in first["loc"]]
     if place[:1] == ["env"]:
         del place[1:2]  # which of the environments it is
-    key = ".".join(place) or "the settings together"
-    is_ours = any(key == laid or key.startswith(f"{laid}.") for laid in laid_over)
-    where = f" in {source}" if source and not is_ours else ""
+    rule = first.get("ctx", {}).get("error")
+    if isinstance(rule, DoesNotFit):
+        return explain_rule(rule, place, source, tables, given)
+    key = ".".join(place)
+    where = origin(key, source, given)
     if first["type"] == "extra_forbidden":
         near = nearest(key, [*RunConfig.model_fields, *all_keys()])
-        return ConfigError(f"Unknown setting {key!r}{where}.", near)
+        return ConfigError(f"Unknown setting {key!r}{where}.", owner(key, tables) or near)
     if first["type"] == "missing":
         about = f"That is: {describe(key)}. " if describe(key) else ""
         way_out = f"{about}A complete preset: ez config show --preset catch"
         return ConfigError(f"{key!r} is missing{where}.", way_out)
-    message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], dict) else f" = {short(first['input'])}"
-    return ConfigError(f"{key}{given}{where} is not allowed: {message[0].lower()}{message[1:]}.")
+    value = "" if isinstance(first["input"], dict) else f" = {short(first['input'])}"
+    return ConfigError(f"{key}{value}{where} is not allowed: {why(first)}.")
+
+
+def explain_rule(
+    rule: DoesNotFit,
+    place: list[str],
+    source: str,
+    tables: dict[str, Any],
+    given: Mapping[str, str],
+) -> ConfigError:
+    """Settings that exclude each other as one sentence about those that an option gave.
+
+    Where no option gave any, it is about the setting that the rule names first.
+    """
+    keys = [".".join([*place, key]) for key in rule.keys]
+    blamed = [key for key in keys if key in given] or keys[:1]
+    values = dict(flat_items(tables))
+    shown = (
+        f"{key}{f' = {short(values[key])}' if key in values else ''}{origin(key, source, given)}"
+        for key in blamed
+    )
+    verb = "is" if len(blamed) == 1 else "are"
+    fit = values_that_fit(tables, blamed[0], rule.values if blamed[0] == keys[0] else ())
+    near = f"Nearest allowed: {blamed[0]} = {' or '.join(map(repr, fit))}." if fit else ""
+    return ConfigError(f"{' and '.join(shown)} {verb} not allowed: {rule}.", near)
+
+
+def origin(key: str, source: str, given: Mapping[str, str]) -> str:
+    """Where the value of a dotted key comes from, as it stands in a sentence."""
+    own = [option for laid, option in given.items() if key == laid or key.startswith(f"{laid}.")]
+    where = own[0] if own else source
+    return f" in {where}" if where else ""
+
+
+def values_that_fit(tables: dict[str, Any], key: str, likely: Iterable[float]) -> list[float]:
+    """The nearest values of one setting, below and above, with which the tables are a config.
+
+    Args:
+      tables: of a config that is not allowed.
+      key: dotted, of a setting.
+      likely: values to try; for an integer, those within `REACH` are tried too.
+    """
+    value = dict(flat_items(tables)).get(key)
+    if not isinstance(value, int | float):
+        return []
+    nearest_first = sorted(likely, key=lambda candidate: abs(candidate - value))
+    if isinstance(value, int):
+        nearest_first += (value + sign * n for n in range(1, REACH + 1) for sign in (-1, 1))
+    below = (candidate for candidate in nearest_first if candidate < value)
+    above = (candidate for candidate in nearest_first if candidate > value)
+    found = (next((one for one in side if fits(tables, key, one)), None) for side in (below, above))
+    return [one for one in found if one is not None]
+
+
+def fits(tables: dict[str, Any], key: str, value: float) -> bool:
+    """Whether the tables are a config with another value of one setting."""
+    changed = json_copy(tables)
+    set_value(changed, key, value)
+    try:
+        RunConfig.model_validate(changed)
+    except ValidationError:
+        return False
+    return True
+
+
+def owner(key: str, tables: dict[str, Any]) -> str:
+    """A sentence on the environment that has the setting, where another is in the tables."""
+    env = tables.get("env")
+    section, _, name = key.rpartition(".")
+    owners = [kind for kind, model in env_models().items() if name in model.model_fields]
+    if section != "env" or not owners or not isinstance(env, dict):
+        return ""
+    return f"It is a setting of {' and '.join(owners)}, not of {env.get('name')}."
 
 
 def short(value: Any) -> str:

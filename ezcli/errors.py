@@ -5,6 +5,7 @@ any other exception is a defect of ours and keeps its traceback.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -34,11 +35,18 @@ class ConfigError(EzError):
 
 
 class UnknownName(ConfigError):
-    """A name that is not one of the allowed ones."""
+    """A name that is not one of the allowed ones.
 
-    def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
+    Args:
+      kind: what the name should have named.
+      name: as it was given.
+      allowed: the names that there are.
+      essence: the part of `name` that is compared with them; all of it if not given.
+    """
+
+    def __init__(self, kind: str, name: str, allowed: Iterable[str], essence: str = "") -> None:
         names = sorted(allowed)
-        super().__init__(f"Unknown {kind} {name!r}.", suggestion(name, names))
+        super().__init__(f"Unknown {kind} {name!r}.", suggestion(essence or name, names))
 
 
 class EnvError(EzError):
@@ -79,7 +87,26 @@ def suggestion(name: str, allowed: list[str]) -> str:
     """The nearest allowed name, then all of them while they fit in a sentence."""
     if not allowed:
         return "There is none yet."
-    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    guess = f"Did you mean {near[0]!r}? " if near else ""
+    near = closest(name, allowed)
+    guess = f"Did you mean {near!r}? " if near else ""
     shown = ", ".join(allowed[:30]) + (", …" if len(allowed) > 30 else "")
     return f"{guess}Available: {shown}."
+
+
+def closest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The allowed name that is most like `name`, whatever its case, accents and punctuation.
+
+    Args:
+      name: as it was given.
+      allowed: the names that there are; the first of equally good ones is taken.
+      cutoff: the least likeness, between 0 and 1, where 1 is the same letters and digits.
+    """
+    by_letters = {letters(one): one for one in reversed(list(allowed))}
+    near = difflib.get_close_matches(letters(name), by_letters, n=1, cutoff=cutoff)
+    return by_letters[near[0]] if near else None
+
+
+def letters(name: str) -> str:
+    """The lower-case letters and the digits of a name: `MsPacman` and `ms_pacman` are one."""
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(filter(str.isalnum, decomposed))

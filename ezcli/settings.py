@@ -1,10 +1,42 @@
 """The base of every settings model: frozen, strict, and closed to unknown keys."""
 
-from typing import Self
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 LARGEST = 2**31  # no setting is a larger integer
+
+# What Pydantic says in terms of Python, by the type of its error, in terms of a TOML file.
+SENTENCES = {
+    "dict_type": "it must be a table",
+    "extra_forbidden": "there is no such setting",
+    "list_type": "it must be a list",
+    "missing": "it is missing",
+    "model_attributes_type": "it must be a table",
+    "model_type": "it must be a table",
+    "too_long": "it must have at most {max_length} values",
+    "too_short": "it must have at least {min_length} values",
+    "tuple_type": "it must be a list",
+    "union_tag_invalid": "its {discriminator} must be one of {expected_tags}",
+    "union_tag_not_found": "it needs a {discriminator}",
+}
+
+
+class DoesNotFit(ValueError):
+    """Settings that exclude each other.
+
+    Args:
+      message: the rule that they break, which names them.
+      keys: the settings that the rule is about, the one that breaks it first; relative to the model
+        that has the rule.
+      values: of the first setting, near the one that it has, that keep the rule.
+    """
+
+    def __init__(self, message: str, *keys: str, values: Iterable[float] = ()) -> None:
+        super().__init__(message)
+        self.keys = keys
+        self.values = tuple(values)
 
 
 class Settings(BaseModel):
@@ -21,5 +53,17 @@ class Settings(BaseModel):
     def _integers_are_small(self) -> Self:
         for name, value in self:
             if isinstance(value, int) and abs(value) >= LARGEST:
-                raise ValueError(f"{name} must be less than {LARGEST}")
+                raise DoesNotFit(f"{name} must be less than {LARGEST}", name, values=[LARGEST - 1])
         return self
+
+
+def why(complaint: Mapping[str, Any]) -> str:
+    """What one of the errors of a Pydantic `ValidationError` says, as the end of a sentence."""
+    context = complaint.get("ctx", {})
+    if complaint["type"] == "value_error":
+        message = str(context["error"])
+    elif complaint["type"] in SENTENCES:
+        message = SENTENCES[complaint["type"]].format_map({"discriminator": "", **context})
+    else:
+        message = complaint["msg"]
+    return f"{message[0].lower()}{message[1:]}"

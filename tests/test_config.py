@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ezcli.config import (
     RunConfig,
     all_keys,
     describe,
     differences,
+    explain,
     flat_items,
+    flat_keys,
     parse_override,
     preset_names,
     preset_path,
@@ -69,7 +72,20 @@ def test_round_trip(name, env, tmp_path):
         ("search.num_simulation=5", "'search.num_simulation'", "'search.num_simulations'"),
         ("serach.num_simulations=5", "'serach.num_simulations'", "'search.num_simulations'"),
         ("num_simulations=5", "'num_simulations'", "'search.num_simulations'"),
-        ("env.gamma=5", "'env.gamma'", "'env.game'"),
+        ("env.gamma=5", "'env.gamma'", "'value.discount'"),
+        ("optimizer.lr=5", "'optimizer.lr'", "'optimiser.learning_rate'"),
+        ("optimizer.learning_rate=5", "'optimizer.learning_rate'", "'optimiser.learning_rate'"),
+        ("optimizer.name=adam", "'optimizer.name'", "'optimiser.name'"),
+        ("optimizer.wd=5", "'optimizer.wd'", "'optimiser.weight_decay'"),
+        ("network.lr=5", "'network.lr'", "'optimiser.learning_rate'"),
+        ("lr=5", "'lr'", "'optimiser.learning_rate'"),
+        ("bs=5", "'bs'", "'loss.batch_size'"),
+        ("loss.BatchSize=5", "'loss.BatchSize'", "'loss.batch_size'"),
+        ("reanalyze.ratio=1", "'reanalyze.ratio'", "'reanalyse.ratio'"),
+        ("env.frameskip=5", "'env.frameskip'", "'env.frame_skip'"),
+        ("optimizer.betas=5", "'optimizer.betas'", "Settings of optimiser: name, learning_rate"),
+        ("compute.gpu=5", "'compute.gpu'", "Settings of compute: device, threads"),
+        ("env.rows=5", "'env.rows'", "It is a setting of catch, not of atari."),
         ("sed=5", "'sed'", "'seed'"),
         ("zzz.qqq=5", "'zzz.qqq'", "Sections: env, components, schedule"),
         ("search=5", "'search'", ""),
@@ -103,7 +119,8 @@ def test_a_wrong_key_names_the_nearest(override, message, hint):
         ("env.frame_size=8", "greater than or equal to 16"),
         ("network.channels=3", "input should be a multiple of 2"),
         ("replay.importance_exponent=[0.4, 'x']", "input should be a valid number"),
-        ("acting.temperatures=[]", "at least 1 item"),
+        ("acting.temperatures=[]", "it must have at least 1 value"),
+        ("acting.temperatures=1.0", "it must be a list"),
     ],
 )
 def test_a_wrong_value_names_what_is_allowed(override, message):
@@ -144,7 +161,7 @@ RULES = [
     (["acting.temperatures=[1.0]"], "one value more than temperature_until"),
     (["acting.temperature_until=[0.75, 0.5]"], "temperature_until must rise within 0 and 1"),
     (["acting.temperature_until=[0.75, 1.5]"], "temperature_until must rise within 0 and 1"),
-    (["acting.temperatures=[1.0, 0.5, 0.0]"], "temperatures must be greater than 0"),
+    (["acting.temperatures=[1.0, 0.5, 0.0]"], "input should be greater than 0"),
 ]
 
 
@@ -152,6 +169,67 @@ RULES = [
 def test_settings_that_do_not_fit_together(overrides, message):
     said, _ = complaint(SMOKE, *overrides)
     assert message in said
+    assert said.startswith(overrides[0].partition("=")[0])  # the option, not the preset
+    assert "in here" not in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "values"),
+    [
+        (["schedule.env_steps=210"], (200, 220)),
+        (["schedule.sample_ahead=3"], (2, 5)),
+        (["schedule.target_update_interval=12"], (10, 15)),
+        (["schedule.random_env_steps=220"], (200,)),
+        (["schedule.train_steps_per_env_step=0.24"], (0.125, 0.25)),
+        (["acting.num_envs=3"], (2, 4)),
+        (["evaluation.interval=7"], (5, 10)),
+        (["search.num_simulations=2147483648"], (2147483647,)),
+        (["schedule.env_steps=210", "optimiser.momentum=0.5"], (200, 220)),
+    ],
+)
+def test_the_nearest_values_that_fit_are_allowed(overrides, values):
+    key = overrides[0].partition("=")[0]
+    said, way_out = complaint(SMOKE, *overrides)
+    assert said.startswith(f"{key} = ")
+    assert way_out == f"Nearest allowed: {key} = {' or '.join(map(repr, values))}."
+    for value in values:
+        smoke(f"{key}={value}", *overrides[1:])
+
+
+def test_the_least_replay_is_said_with_the_options_that_need_it():
+    said, way_out = complaint(SMOKE, "replay.capacity=10")
+    smoke(f"replay.capacity={said.rpartition('at least ')[2].split()[0]}")
+    assert way_out.startswith("Nearest allowed: replay.capacity = ")
+    said, _ = complaint(SMOKE, "value.td_steps=1000", "search.num_simulations=3")
+    assert said.startswith("value.td_steps = 1000 is not allowed: replay.capacity must be")
+    said, _ = complaint(SMOKE, "replay.capacity=10", "value.td_steps=9")
+    assert said.startswith("replay.capacity = 10 and value.td_steps = 9 are not allowed: ")
+
+
+def test_a_preset_that_does_not_fit_is_blamed_itself():
+    tables = copy.deepcopy(SMOKE)
+    tables["schedule"]["env_steps"] = 210
+    said, way_out = complaint(tables, "search.num_simulations=3")
+    assert said.startswith("schedule.env_steps = 210 in here is not allowed: env_steps must be")
+    assert "200 or 220" in way_out
+
+
+TECHNICAL = re.compile(r"pattern|discriminator|tag|extract|dictionary|instance|tuple|\^|\\")
+
+
+@pytest.mark.parametrize("env", [None, "catch", "mine.py:Mine"])
+@pytest.mark.parametrize("value", [None, True, -1, "x", [], ["x"], {}, {"x": 1}], ids=repr)
+def test_no_complaint_is_in_terms_of_python(value, env):
+    tables = resolve(use_env(SMOKE, env, None)).model_dump(mode="json")
+    for key in [*RunConfig.model_fields, *flat_keys(tables)]:
+        wrong = copy.deepcopy(tables)
+        *section, name = key.split(".")
+        (wrong[section[0]] if section else wrong)[name] = value
+        try:
+            RunConfig.model_validate(wrong)
+        except ValidationError as error:
+            said = str(explain(error, "here", wrong, {})).replace(key, "")
+            assert not TECHNICAL.search(said), said
 
 
 @pytest.mark.parametrize(
@@ -168,7 +246,7 @@ def test_settings_that_do_not_fit_together(overrides, message):
         (lambda t: t.update(serach=t.pop("search")), "Unknown setting 'serach'", "'search'"),
         (lambda t: t.update(serach={}), "Unknown setting 'serach'", "'search'"),
         (lambda t: t.update(atari={}), "Unknown setting 'atari'", ""),
-        (lambda t: t["env"].update(rows=3), "Unknown setting 'env.rows'", "'env.rows'"),
+        (lambda t: t["env"].update(rows=3), "Unknown setting 'env.rows'", "a setting of catch"),
         (lambda t: t["loss"].update(batchsize=3), "'loss.batchsize'", "'loss.batch_size'"),
         (lambda t: t.update(search=3), "search = 3 in here is not allowed", ""),
         (lambda t: t.update(env="pong"), "env = 'pong' in here is not allowed", ""),
@@ -263,9 +341,11 @@ def test_a_users_own_environment():
     assert (config.env.name, config.env.target) == ("custom", "rooms.py:Room")
     again = use_env(config.model_dump(), "other.py:Room", None)
     assert resolve(again).env.target == "other.py:Room"
-    for target in ("rooms.py:", ":Room", "rooms.py:1x", "a:b:c"):
+    for target in ("rooms.py:", ":Room", "rooms.py:1x", "a:b:c", "a:b/game.py:C", "game.py::C"):
         said, _ = complaint(use_env(SMOKE, target, None))
         assert said.startswith("env.target")
+        assert "one colon and a class: file.py:Class" in said
+    assert resolve(use_env(SMOKE, "Ü.py:Ünïcode", None)).env.target == "Ü.py:Ünïcode"
 
 
 def test_files_that_are_none(tmp_path):

@@ -174,10 +174,14 @@ def build_config(
     overrides: list[str] | None,
 ) -> RunConfig:
     """The preset with the options laid over it, in the order of the parameters."""
+    if env is not None:
+        check_env_name(env)
     tables = use_env(read_toml(preset_path(preset)), env, game)
     options = [f"seed={seed}"] if seed is not None else []
     options += [f"compute.device={device!r}"] if device is not None else []
-    config = resolve(tables, [*options, *(overrides or [])], source=f"preset {preset!r}")
+    given = {} if env is None else {"env": "--env"}
+    laid_over = [*options, *(overrides or [])]
+    config = resolve(tables, laid_over, source=f"preset {preset!r}", given=given)
     check_env(config)
     named = {parse_override(override)[0] for override in overrides or ()}
     is_recorded = "code" in tables["env"] and "env.target" not in named
@@ -225,6 +229,13 @@ def check_env(config: RunConfig) -> None:
         check_game(config.env.game)
 
 
+def check_env_name(env: str) -> None:
+    """Refuses a name that `--env` does not take."""
+    from ezcli.envs import games
+
+    games.check_env(env)
+
+
 def default_preset(
     env: str | None, device: str | None, has_gpus: bool | None = None
 ) -> tuple[str, str]:
@@ -234,7 +245,12 @@ def default_preset(
       env: as for `--env`.
       device: as for `--device`.
       has_gpus: whether the place where it will run has any; None if that is here.
+
+    Raises:
+      ConfigError: `--env` does not take that name.
     """
+    if env is not None:
+        check_env_name(env)
     if env in ("catch", "keydoor"):
         return env, "it is made for that game"
     if env not in (None, "atari"):

@@ -10,9 +10,9 @@ import math
 from itertools import pairwise
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
-from ezcli.settings import Settings
+from ezcli.settings import DoesNotFit, Settings
 
 
 class Components(Settings):
@@ -96,16 +96,21 @@ class ScheduleSettings(Settings):
 
     @model_validator(mode="after")
     def _intervals_align(self) -> Self:
-        ahead = self.sample_ahead
+        ahead, cycle = self.sample_ahead, self.env_steps_per_cycle
         for name in ("acting_update_interval", "target_update_interval", "final_train_steps"):
             if getattr(self, name) % ahead:
-                raise ValueError(f"{name} must be a multiple of sample_ahead = {ahead}")
-        if abs(self.env_steps_per_cycle * self.train_steps_per_env_step - ahead) > 1e-9:
-            raise ValueError(f"train_steps_per_env_step must divide sample_ahead = {ahead}")
-        if self.env_steps % self.env_steps_per_cycle:
-            raise ValueError(f"env_steps must be a multiple of {self.env_steps_per_cycle}")
+                rule = f"{name} must be a multiple of sample_ahead = {ahead}"
+                raise DoesNotFit(rule, name, "sample_ahead")
+        if abs(cycle * self.train_steps_per_env_step - ahead) > 1e-9:
+            rule = f"train_steps_per_env_step must divide sample_ahead = {ahead}"
+            near = (ahead / steps for steps in range(max(1, cycle - 50), cycle + 50))
+            raise DoesNotFit(rule, "train_steps_per_env_step", "sample_ahead", values=near)
+        if self.env_steps % cycle:
+            rule = f"env_steps must be a multiple of {cycle}"
+            raise DoesNotFit(rule, "env_steps", "sample_ahead", "train_steps_per_env_step")
         if self.random_env_steps > self.env_steps:
-            raise ValueError("random_env_steps cannot exceed env_steps")
+            rule = "random_env_steps cannot exceed env_steps"
+            raise DoesNotFit(rule, "random_env_steps", "env_steps", values=[self.env_steps])
         return self
 
 
@@ -113,7 +118,7 @@ class ActingSettings(Settings):
     """Choosing actions while collecting (appendix A.1)."""
 
     num_envs: int = Field(ge=1, description="environments that act in lock step")
-    temperatures: tuple[float, ...] = Field(
+    temperatures: tuple[PositiveFloat, ...] = Field(
         min_length=1, strict=False, description="of the visit counts, one for each phase"
     )
     temperature_until: tuple[float, ...] = Field(
@@ -125,11 +130,10 @@ class ActingSettings(Settings):
     def _phases_fit(self) -> Self:
         bounds = (0.0, *self.temperature_until, 1.0)
         if len(self.temperatures) != len(self.temperature_until) + 1:
-            raise ValueError("temperatures needs one value more than temperature_until")
+            rule = "temperatures needs one value more than temperature_until"
+            raise DoesNotFit(rule, "temperatures", "temperature_until")
         if any(low > high for low, high in pairwise(bounds)):
-            raise ValueError("temperature_until must rise within 0 and 1")
-        if min(self.temperatures) <= 0:
-            raise ValueError("temperatures must be greater than 0")
+            raise DoesNotFit("temperature_until must rise within 0 and 1", "temperature_until")
         return self
 
 
@@ -208,9 +212,9 @@ class Hyperparameters(Settings):
 
     @model_validator(mode="after")
     def _environments_fill_a_cycle(self) -> Self:
-        if self.schedule.env_steps_per_cycle % self.acting.num_envs:
-            raise ValueError(
-                f"schedule.sample_ahead / schedule.train_steps_per_env_step = "
-                f"{self.schedule.env_steps_per_cycle} must be a multiple of acting.num_envs"
-            )
+        ahead, rate = "schedule.sample_ahead", "schedule.train_steps_per_env_step"
+        cycle = self.schedule.env_steps_per_cycle
+        if cycle % self.acting.num_envs:
+            rule = f"{ahead} / {rate} = {cycle} must be a multiple of acting.num_envs"
+            raise DoesNotFit(rule, "acting.num_envs", ahead, rate)
         return self

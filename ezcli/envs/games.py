@@ -9,12 +9,20 @@ Games go by their ALE rom names. The emulator is loaded only by `all_games` and 
 """
 
 import csv
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ezcli.errors import ConfigError, UnknownName
+from ezcli.errors import ConfigError, UnknownName, closest, letters
 
+OTHERS = ("catch", "keydoor")  # environments of ours that have no game to name
+# Gymnasium's ids of a game, such as ALE/Pong-v5 and Pong-ramNoFrameskip-v4, and Dreamer's.
+DECORATED = re.compile(
+    r"(?:.*/)?(?:(?:ale|atari)[-_ ]?(?=..))?(?P<game>.+?)"
+    r"(?:[-_]ram)?(?:-?NoFrameskip|-?Deterministic)?(?:[-_]v\d+)?",
+    re.IGNORECASE,
+)
 BENCHMARK_CAP = 27_000  # env_steps of a game: 108,000 frames (EfficientZero appendix A.1)
 
 # Kaiser et al., "Model-Based Reinforcement Learning for Atari", 2019: the benchmark's choice.
@@ -89,9 +97,43 @@ def all_games() -> tuple[str, ...]:
 
 
 def check_game(name: str) -> None:
-    """Raises `UnknownName`, with the nearest name, for a game that ALE does not have."""
+    """Refuses a game that ALE does not have.
+
+    Raises:
+      ConfigError: with the nearest name, or the option that takes it.
+    """
     games = all_games()
-    if name in ("catch", "keydoor"):
-        raise ConfigError(f"{name!r} is no Atari game.", f"Use --env {name}.")
-    if name not in games:
-        raise UnknownName("game", name, games)
+    if name in games:
+        return
+    if ".py:" in name:
+        raise ConfigError(f"{name!r} is not an Atari game.", f"Use --env {name}.")
+    for other in OTHERS:
+        if letters(name) == letters(other):
+            raise ConfigError(f"{name!r} is not an Atari game.", f"Use --env {other}.")
+    raise UnknownName("game", name, games, essence=undecorated(name, games))
+
+
+def check_env(name: str) -> None:
+    """Refuses a name that `--env` does not take; the file or module of a class is not looked for.
+
+    Raises:
+      ConfigError: with the nearest name, or the option that takes it.
+    """
+    known = ("atari", *OTHERS)
+    if name in known:
+        return
+    games = all_games()
+    near = closest(undecorated(name, games), (*known, *games), cutoff=0.8)
+    if near in games:
+        raise ConfigError(f"{name!r} is not an environment.", f"For the game: --game {near}")
+    if ":" in name:
+        return
+    if name.endswith(".py"):
+        raise ConfigError(f"--env {name} names no class.", f"Add it: --env {name}:MyEnv")
+    raise UnknownName("environment", name, (*known, "file.py:Class"))
+
+
+def undecorated(name: str, games: tuple[str, ...]) -> str:
+    """The part of a name that names a game: of `ALE/Pong-v5` it is `Pong`."""
+    found = DECORATED.fullmatch(name)
+    return name if found is None or letters(name) in map(letters, games) else found["game"]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ezcli.settings import Settings
 
@@ -67,7 +67,7 @@ class CustomSettings(EnvSettings):
     """A user's own class: `module:Class` or `file.py:Class`."""
 
     name: Literal["custom"]
-    target: str = Field(pattern=r"^[^:]+:[A-Za-z_]\w*$", description="`file.py:Class`")
+    target: str = Field(description="`file.py:Class`")
     code: dict[str, str] = Field(
         default={},
         json_schema_extra={"neutral": {}},
@@ -77,6 +77,14 @@ class CustomSettings(EnvSettings):
     clip_rewards: ClipRewards = False
     max_episode_steps: MaxEpisodeSteps = 1000
     evaluation_max_episode_steps: EvaluationMaxEpisodeSteps = 1000
+
+    @field_validator("target")
+    @classmethod
+    def _names_a_class(cls, target: str) -> str:
+        place, _, name = target.rpartition(":")
+        if not place or ":" in place or not name.isidentifier():
+            raise ValueError("it must be a file or a module, one colon and a class: file.py:Class")
+        return target
 
 
 AnyEnvSettings = Annotated[

@@ -28,7 +28,7 @@ from ezcli.config import (
     shipped_path,
 )
 from ezcli.errors import ConfigError
-from ezcli.settings import Settings
+from ezcli.settings import Settings, why
 
 
 class Published(Settings):
@@ -91,7 +91,7 @@ def load_ablation(name: str) -> Ablation:
             raise unknown(key, str(path), HEADER_KEYS) from error
         if first["type"] == "missing":
             raise ConfigError(f"{key!r} is missing in {str(path)!r}.") from error
-        raise ConfigError(f"{key} in {str(path)!r} is not allowed: {first['msg']}.") from error
+        raise ConfigError(f"{key} in {str(path)!r} is not allowed: {why(first)}.") from error
     if not changes:
         raise ConfigError(f"{str(path)!r} changes no setting.", "Add one, as in a preset.")
     return Ablation(path.stem, about.title, about.why, about.section, about.published, changes)

@@ -37,7 +37,7 @@ from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
 from ezcli.runs import lock
 from ezcli.runs.folder import NAMES, is_plain_name, refuse_links, write_atomically
-from ezcli.settings import Settings
+from ezcli.settings import Settings, why
 from ezcli.words import ez_command
 
 STUDIES = "studies"  # folder within the runs folder
@@ -196,12 +196,12 @@ class StudyFolder:
         try:
             return StudyRecord.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            why = str(error)
+            what = str(error)
             if isinstance(error, ValidationError):
                 first = error.errors()[0]
-                why = ": ".join((".".join(map(str, first["loc"])) or "it", first["msg"]))
+                what = ": ".join((".".join(map(str, first["loc"])) or "it", why(first)))
             raise RunError(
-                f"{str(path)!r} is damaged: {why}.",
+                f"{str(path)!r} is damaged: {what}.",
                 "Delete the folder and repeat the command of the study: its runs are kept.",
             ) from error
 

@@ -230,7 +230,8 @@ def score_cells(group: Group, arm: ArmScores, game: str) -> list[Cell]:
 
 def of_games(games: Sequence[str], group: Group | None = None) -> str:
     """Such as `7 of 26 games`: of the benchmark, or of what the group wanted."""
-    if games and set(games) <= set(ATARI_100K):
+    is_atari = group is None or group.base.env.name == "atari"
+    if games and is_atari and set(games) <= set(ATARI_100K):
         return f"{len(games)} of {len(ATARI_100K)} games"
     if group is None or len(games) == len(group.games):
         return counted(len(games), "game")

@@ -6,11 +6,12 @@ import pytest
 from ezcli.envs.games import (
     ATARI_100K,
     all_games,
+    check_env,
     check_game,
     human_normalised,
     reference_scores,
 )
-from ezcli.errors import UnknownName
+from ezcli.errors import ConfigError, UnknownName
 
 
 def test_the_benchmark_has_26_games_all_known_and_all_scored():
@@ -53,3 +54,95 @@ def test_scores_need_no_emulator():
         "assert not {'ale_py', 'cv2', 'torch', 'numba'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def camel(rom):
+    """A rom's name as Gymnasium writes it."""
+    return "".join(word.capitalize() for word in rom.split("_"))
+
+
+SPELLINGS = {
+    "camel": camel,
+    "gymnasium": lambda rom: f"ALE/{camel(rom)}-v5",
+    "gymnasium ram": lambda rom: f"ALE/{camel(rom)}-ram-v5",
+    "module": lambda rom: f"ale_py:ALE/{camel(rom)}-v5",
+    "gym": lambda rom: f"{camel(rom)}NoFrameskip-v4",
+    "gym ram": lambda rom: f"{camel(rom)}-ramDeterministic-v0",
+    "gym plain": lambda rom: f"{camel(rom)}-v0",
+    "dreamer": lambda rom: f"atari_{rom}",
+    "upper case": str.upper,
+    "hyphens": lambda rom: rom.replace("_", "-"),
+    "spaces": lambda rom: rom.replace("_", " ").title(),
+    "one word": lambda rom: rom.replace("_", ""),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_of_a_game_leads_to_it(spelling):
+    for rom in all_games():
+        name = SPELLINGS[spelling](rom)
+        if name in all_games():  # one word in lower case
+            check_game(name)
+            continue
+        with pytest.raises(UnknownName, match=f"Did you mean '{rom}'"):
+            check_game(name)
+        with pytest.raises(ConfigError) as caught:
+            check_env(name)
+        assert caught.value.hint == f"For the game: --game {rom}"
+
+
+@pytest.mark.parametrize(
+    ("name", "rom"),
+    [
+        ("Ms. Pac-Man", "ms_pacman"),
+        ("Pac-Man", "pacman"),
+        ("up'n down", "up_n_down"),
+        ("Q*bert", "qbert"),
+        ("H.E.R.O.", "hero"),
+        ("Montezuma's Revenge", "montezuma_revenge"),
+        ("Tic-Tac-Toe 3D", "tic_tac_toe_3d"),
+        ("James Bond 007", "jamesbond"),
+        ("Póng", "pong"),
+    ],
+)
+def test_the_names_on_the_cartridge_lead_to_the_game(name, rom):
+    with pytest.raises(UnknownName, match=f"Did you mean '{rom}'"):
+        check_game(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("catch", "Use --env catch."),
+        ("KeyDoor", "Use --env keydoor."),
+        ("my/game.py:Corridor", "Use --env my/game.py:Corridor."),
+    ],
+)
+def test_what_is_no_game_leads_to_the_other_option(name, hint):
+    with pytest.raises(ConfigError) as caught:
+        check_game(name)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("Catch", "Did you mean 'catch'?"),
+        ("key-door", "Did you mean 'keydoor'?"),
+        ("Atari", "Did you mean 'atari'?"),
+        ("pongg", "For the game: --game pong"),
+        ("game.py", "Add it: --env game.py:MyEnv"),
+        ("Ünïcode", "Available: atari, catch, file.py:Class, keydoor."),
+    ],
+)
+def test_a_name_that_is_no_environment_has_a_way_out(name, hint):
+    with pytest.raises(ConfigError) as caught:
+        check_env(name)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["atari", "catch", "keydoor", "game.py:Pong", "package.games:Hero"]
+)
+def test_environments_and_classes_are_taken(name):
+    check_env(name)

@@ -201,7 +201,11 @@ def test_it_is_written_as_it_is_read(tmp_path):
         ('launcher = "slurm"\nslurm.extra.job_name = "x"', {}, "'job_name' is set by ez itself"),
         ('launcher = "slurm"\nslurm.partition = "x\\ny"', {}, "slurm.partition of '"),
         ('launcher = "slurm"\nslurm.setup = ["x\\ny"]', {}, "slurm.setup.0 of '"),
-        ('launcher = "slurm"', {"time": "3"}, "is less than twice save_seconds"),
+        (
+            'launcher = "slurm"',
+            {"time": "3"},
+            "--time '3': it must be at least twice save_seconds = 120",
+        ),
         ('launcher = "slurm"', {"time": "soon"}, "'soon' is no time of sbatch"),
         ("", {"partition": "gpu", "runs_per_gpu": 2}, "has no --partition. Add --launcher slurm"),
         ('launcher = "ray"', {"partition": "gpu"}, "ray has no --partition. Add --launcher slurm"),

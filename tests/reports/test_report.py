@@ -477,3 +477,14 @@ def test_measured_scores_never_enter_a_published_row():
     table = tables(made(group))["aggregates"][0]
     assert cells(table)["EfficientZero †"][:2] == ["1.943", "1.090"]
     assert cells(table)["full"][0] == "100.000 [100.000, 100.000]"
+
+
+def test_a_class_of_ones_own_is_none_of_the_26_games_whatever_its_name():
+    group = make_group(noisy({}), env="pong.py:Pong", preset_name="catch")
+    assert group.games == ("pong",)
+    report = made(group)
+    assert not {"aggregates", "beside"} & set(keys(report))
+    for table in report.sections[0].tables:
+        assert "26 games" not in table.title
+        assert "human-normalised" not in (table.title, *table.columns)
+    assert of_games(("pong",), group) == "1 game"

@@ -13,7 +13,7 @@ from ezcli.experiments.launchers.local import LocalSettings
 from ezcli.experiments.launchers.protocol import Place, Queue
 from ezcli.experiments.launchers.ray import RaySettings
 from ezcli.experiments.launchers.slurm import SlurmSettings
-from ezcli.settings import Settings
+from ezcli.settings import DoesNotFit, Settings, why
 
 # Every kind of place; another one is a file beside these, and a line here.
 PLACES: dict[str, type[Place]] = {
@@ -85,7 +85,9 @@ def cluster_of(
     except ValidationError as error:
         first = error.errors()[0]
         place = [str(part) for part in first["loc"]]
-        what = first["msg"].removeprefix("Value error, ")
+        rule = first.get("ctx", {}).get("error")
+        if isinstance(rule, DoesNotFit):
+            place.append(next((key for key in rule.keys if key in asked), rule.keys[0]))
         if len(place) > 1 and place[1] in asked:
             where = f"--{place[1].replace('_', '-')} {asked[place[1]]!r}"
         else:
@@ -96,7 +98,7 @@ def cluster_of(
             raise ConfigError(
                 f"Unknown setting {where}.", suggestion(place[-1], sorted(known))
             ) from error
-        raise ConfigError(f"{where}: {what}.", "CLUSTERS.md lists what there is.") from error
+        raise ConfigError(f"{where}: {why(first)}.", "CLUSTERS.md lists what there is.") from error
     return Cluster(name, getattr(whole, name), whole.needs_file)
 
 

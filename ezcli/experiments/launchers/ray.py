@@ -40,8 +40,10 @@ from ezcli.experiments.launchers.protocol import (
     last_lines,
 )
 from ezcli.runs.folder import RunFolder
+from ezcli.settings import DoesNotFit
 
 SMALLEST = 0.0001  # share of a resource, by Ray's documentation
+SETTINGS_OF = {"CPU": ("cpus",), "GPU": ("gpus", "runs_per_gpu")}  # that decide each kind
 LOCK = ".lock"  # of a run's folder
 PACKING_TRIES = 20  # a run may change while its folder is packed
 
@@ -93,9 +95,15 @@ class RaySettings(Place):
     def _can_be_set_aside(self) -> "RaySettings":
         for name, amount in self.needs.items():
             if 0 < amount < SMALLEST:
-                raise ValueError(f"Ray gives a run at least {SMALLEST:g} {name}, not {amount:g}")
+                raise DoesNotFit(
+                    f"Ray gives a run at least {SMALLEST:g} {name}, not {amount:g}",
+                    *SETTINGS_OF.get(name, ("resources",)),
+                )
             if name == "GPU" and amount > 1 and amount != int(amount):
-                raise ValueError(f"Ray gives a run a share of a GPU or whole ones, not {amount:g}")
+                raise DoesNotFit(
+                    f"Ray gives a run a share of a GPU or whole ones, not {amount:g}",
+                    *SETTINGS_OF[name],
+                )
         return self
 
     def launcher(

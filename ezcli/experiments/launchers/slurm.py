@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.launchers.local import ending
@@ -48,7 +48,7 @@ from ezcli.runs.folder import (
     refuse_links,
     write_atomically,
 )
-from ezcli.settings import Settings
+from ezcli.settings import DoesNotFit, Settings, why
 from ezcli.words import shell_line
 
 RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
@@ -82,8 +82,16 @@ NO_SUCH_JOB = re.compile(r"Invalid job id|Job \S+ not found")
 NO_ACCOUNTS = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 ENDED_ALREADY = re.compile(r"already completing or completed|Invalid job id")
 
+
 # What goes into a script: no line may end early.
-Text = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$")]
+def is_line(text: str) -> str:
+    """Refuses text that would not stay on one line of a script."""
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("it must be one line of ASCII characters")
+    return text
+
+
+Text = Annotated[str, AfterValidator(is_line)]
 
 
 class SlurmSettings(Place):
@@ -177,8 +185,10 @@ class SlurmSettings(Place):
     @model_validator(mode="after")
     def _has_time_to_train(self) -> Self:
         if 60 * minutes_of(self.time) < 2 * self.save_seconds:
-            raise ValueError(
-                f"time {self.time!r} is less than twice save_seconds, {self.save_seconds}"
+            raise DoesNotFit(
+                f"it must be at least twice save_seconds = {self.save_seconds}",
+                "time",
+                "save_seconds",
             )
         return self
 
@@ -208,7 +218,7 @@ class Line(Settings):
     """A line of the ledger: a run was handed over as a job, or how that ended is known."""
 
     run: Annotated[str, Field(min_length=1)]
-    job: Annotated[str, Field(pattern=r"^\d+(_\d+)?$")]  # an argument of SLURM's programs
+    job: str  # an argument of SLURM's programs
     submitted: str  # ISO 8601, UTC
     collected: bool = False
 
@@ -218,6 +228,13 @@ class Line(Settings):
         if not is_plain_name(run):
             raise ValueError(f"{run!r} cannot name a run")
         return run
+
+    @field_validator("job")
+    @classmethod
+    def _is_a_job(cls, job: str) -> str:
+        if not re.fullmatch(r"\d+(_\d+)?", job, re.ASCII):
+            raise ValueError(f"{job!r} is not the number of a job")
+        return job
 
 
 class Note(Settings):
@@ -242,7 +259,7 @@ def uncollected(ledger: Path) -> dict[str, Line]:
         try:
             line = Line.model_validate(entry)
         except ValidationError as error:
-            raise damaged(ledger, error.errors()[0]["msg"]) from error
+            raise damaged(ledger, why(error.errors()[0])) from error
         known[line.run] = line
     return {run: line for run, line in known.items() if not line.collected}
 
