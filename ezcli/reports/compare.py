@@ -106,7 +106,7 @@ def verdict(difference: Difference, adjusted_p: float | None, pairs: int) -> str
     """Better, worse, or that nothing can be said."""
     estimate = difference.estimate
     if adjusted_p is None:
-        return "one pair: no interval"
+        return "one pair: no interval" if pairs < 2 else "equal differences: no interval"
     if adjusted_p < SIGNIFICANCE:
         return "better" if estimate.value > 0 else "worse"
     corrected = " after Holm" if estimate.excludes_zero else ""
@@ -146,11 +146,20 @@ def compare(group: Group, scale: Scale, resamples: int) -> list[Comparison]:
         comparison = pairwise(arm, against, scale, resamples)
         if comparison is not None:
             found.append(comparison)
-    tested = [i for i, comparison in enumerate(found) if comparison.mean.p is not None]
-    adjusted = holm([found[i].mean.p or 0.0 for i in tested])
-    for i, p in zip(tested, adjusted, strict=True):
-        found[i] = found[i]._replace(adjusted_p=p)
-    return found
+    adjusted = corrected([comparison.mean for comparison in found])
+    return [c._replace(adjusted_p=p) for c, p in zip(found, adjusted, strict=True)]
+
+
+def corrected(differences: Sequence[Difference]) -> list[float | None]:
+    """Holm's adjusted p of each difference that has one.
+
+    A difference of several pairs that do not vary stays in the family with p = 1: which tests are
+    counted must not depend on what they found.
+    """
+    family = [i for i, found in enumerate(differences) if found.estimate.runs > 1]
+    ps = [differences[i].p for i in family]
+    adjusted = dict(zip(family, holm([1.0 if p is None else p for p in ps]), strict=True))
+    return [None if d.p is None else adjusted[i] for i, d in enumerate(differences)]
 
 
 def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -> Comparison | None:
@@ -171,7 +180,7 @@ def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -
     functions = {"median": difference_of(median), "iqm": difference_of(iqm)}
     several = len(pairs) > 1
     aggregates = estimates(joined, generator(), functions, resamples) if several else {}
-    mean = student([table[:, 0] - table[:, 1] for table in joined])
+    mean = student([table[:, 0] - table[:, 1] for table in joined], largest(joined))
     return Comparison(
         arm=arm.name,
         against=against.name,
@@ -188,11 +197,22 @@ def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -
         ),
         adjusted_p=None,
         by_game={
-            game: student([np.array([ours[seed].score - theirs[seed].score for seed in seeds])])
+            game: paired([(ours[seed].score, theirs[seed].score) for seed in seeds])
             for game, (ours, theirs, seeds) in pairs.items()
         },
         published=published_effect(arm),
     )
+
+
+def paired(scores: Sequence[tuple[float, float]]) -> Difference:
+    """The mean difference of pairs of scores on one game."""
+    table = np.array(scores)
+    return student([table[:, 0] - table[:, 1]], largest([table]))
+
+
+def largest(tables: Iterable[np.ndarray]) -> float:
+    """The largest absolute number in several tables."""
+    return max(float(np.abs(table).max()) for table in tables)
 
 
 def baseline(group: Group, arm: ArmScores) -> str:
@@ -251,12 +271,11 @@ def factorial(group: Group, scale: Scale) -> list[FactorEffect]:
     for chosen in subsets[1:]:
         signs = [np.prod([1 if f in subset else -1 for f in chosen]) for subset in subsets]
         contrast = np.array(signs) / 2 ** (len(factors) - 1)
-        difference = student([table @ contrast for table in blocks.values()])
+        size = largest(blocks.values())
+        difference = student([table @ contrast for table in blocks.values()], size)
         runs = difference.estimate.runs
         found.append(FactorEffect(chosen, tuple(blocks), difference, None, runs))
-    if found[0].difference.p is None:
-        return found
-    adjusted = holm([effect.difference.p or 0.0 for effect in found])
+    adjusted = corrected([effect.difference for effect in found])
     return [effect._replace(adjusted_p=p) for effect, p in zip(found, adjusted, strict=True)]
 
 

@@ -41,6 +41,12 @@ PACKAGES = {"torch": "PyTorch", "numba": "Numba", "numpy": "NumPy", "ale-py": "a
 DIGITS = 3  # of human-normalised scores and probabilities
 
 
+EQUAL_RUNS = (
+    "A number of several runs without brackets: it does not vary between them, and from a few runs "
+    "without a spread follow neither an interval nor a p."
+)
+
+
 class Number(NamedTuple):
     """A number without an interval."""
 
@@ -50,7 +56,7 @@ class Number(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A number with its 95 % interval, or without one where there are too few runs."""
+    """A number with its 95 % interval, or without one where runs tell of no spread."""
 
     estimate: Estimate
     digits: int
@@ -189,12 +195,20 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
         title=f"{'Study' if group.kind == 'study' else 'Agent'} {group.name}",
         group=group,
         scale=scale,
-        tables=tuple(tables),
+        tables=tuple(map(with_note_on_equal_runs, tables)),
         comparisons=tuple(comparisons),
         effects=tuple(effects),
         curves=tuple(swept),
         notes=tuple(provenance_notes(group)),
     )
+
+
+def with_note_on_equal_runs(table: Table) -> Table:
+    """The table; with a reason where several runs give a number without an interval."""
+    cells = [cell for row in table.rows for cell in row]
+    if any(isinstance(cell, Interval) and cell.estimate.does_not_vary for cell in cells):
+        return table._replace(notes=(*table.notes, EQUAL_RUNS))
+    return table
 
 
 def scores_table(group: Group, arm: ArmScores) -> Table:
@@ -315,7 +329,7 @@ def beside_table(group: Group, agents: list[Agent]) -> Table:
 def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
     """What each arm loses or gains, and what may be said of it."""
     digits = scale_digits(scale, [c.mean.estimate for c in comparisons])
-    tested = sum(c.adjusted_p is not None for c in comparisons)
+    tested = sum(c.pairs > 1 for c in comparisons)
     p_note = "No p from a single pair."
     if tested:
         p_note = (

@@ -6,6 +6,10 @@ different numbers of runs, and every game weighs the same. All intervals are of 
 - of one game's mean, or of a difference: Student's t, whose coverage does not suffer from few runs;
 - of an aggregate over games: percentiles of a bootstrap stratified by game (Agarwal et al., NeurIPS
   2021). Its coverage does: see `tests/reports/test_coverage.py` for how much.
+
+Values that do not vary have no interval and no p: a variance of 0 from a few runs is what equal
+scores on a grid give by chance, not a certainty. Two pairs of binary scores would call an arm
+better or worse in 9 % of studies without a difference (`test_false_verdicts.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +21,8 @@ from scipy.special import stdtr, stdtrit
 RESAMPLES = 50_000
 CONFIDENCE = 0.95
 CHUNK = 5_000  # resamples at a time, which bounds memory
+RESAMPLING = 1e-6  # likewise of resamples, which are in float32
+ROUNDING = 1e-9  # share of a score's size below which a variation is rounding
 TAILS = (100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2)
 
 Scores = Sequence[np.ndarray]
@@ -25,12 +31,17 @@ Aggregate = Callable[[Scores, Counts], np.ndarray]
 
 
 class Estimate(NamedTuple):
-    """A number and its 95 % interval; None where there are too few runs for one."""
+    """A number and its 95 % interval; None where one run, or equal ones, tell of no spread."""
 
     value: float
     low: float | None
     high: float | None
     runs: int  # of each game; the smallest number where they differ
+
+    @property
+    def does_not_vary(self) -> bool:
+        """Whether there are several runs, all equal, and so no interval."""
+        return self.low is None and self.runs > 1
 
     @property
     def excludes_zero(self) -> bool:
@@ -45,8 +56,13 @@ class Difference(NamedTuple):
     p: float | None
 
 
-def student(values: Scores) -> Difference:
+def student(values: Scores, size: float = 0.0) -> Difference:
     """Mean over games of the mean of each game's values [n], with Student's t interval and test.
+
+    Args:
+      values: of each game; of paired differences for the paired t-test.
+      size: the largest of the scores that the values are differences of: a spread that is nothing
+        beside it is rounding. The values' own size counts in any case.
 
     The variance is the sum of the games' own, and the degrees of freedom are Welch and
     Satterthwaite's; with one game, and paired differences as values, this is the paired t-test.
@@ -57,9 +73,9 @@ def student(values: Scores) -> Difference:
         return Difference(Estimate(value, None, None, int(sizes.min())), None)
     parts = np.array([game.var(ddof=1) / len(game) for game in values]) / len(values) ** 2
     variance = parts.sum()
-    if variance == 0:
-        exact = Estimate(value, value, value, int(sizes.min()))
-        return Difference(exact, 1.0 if value == 0 else 0.0)
+    size = max(size, *(float(np.abs(game).max()) for game in values))
+    if np.sqrt(variance) <= ROUNDING * size:
+        return Difference(Estimate(value, None, None, int(sizes.min())), None)
     degrees = 1 / ((parts / variance) ** 2 / (sizes - 1)).sum()  # squares of shares stay in range
     error = np.sqrt(variance)
     half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2) * error)
@@ -160,8 +176,10 @@ def estimates(
 
 
 def between(value: float, drawn: Sequence[np.ndarray], runs: int) -> Estimate:
-    """A value with the percentiles of its resamples."""
+    """A value with the percentiles of its resamples; without, if those are one number."""
     low, high = np.percentile(np.concatenate(drawn), TAILS)
+    if high - low <= RESAMPLING * max(abs(value), abs(low), abs(high)):
+        return Estimate(value, None, None, runs)
     return Estimate(value, float(low), float(high), runs)
 
 

@@ -9,6 +9,7 @@ from ezcli.reports.compare import scale_of
 from ezcli.reports.formats import cell_text
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
 from ezcli.reports.report import (
+    EQUAL_RUNS,
     Choice,
     Interval,
     Number,
@@ -148,8 +149,9 @@ def test_the_title_of_aggregates_says_the_runs_of_every_arm():
 def test_a_game_without_a_human_score_has_raw_scores_beside_others():
     found = tables(made(make_group(lambda *_: 1.0, games=("pong", "tetris"))))
     full = cells(found["scores"][0])
-    assert full["tetris"] == ["3", "1.00 [1.00, 1.00]", "–"]
-    assert full["pong"][2] == "1.000 [1.000, 1.000]"
+    assert full["tetris"] == ["3", "1.00", "–"]
+    assert full["pong"][2] == "1.000"
+    assert found["scores"][0].notes[-1] == EQUAL_RUNS
     assert cells(found["beside"][0])["tetris"][0] == "–"
 
 
@@ -476,7 +478,7 @@ def test_measured_scores_never_enter_a_published_row():
     group = make_group(lambda *_: 100.0, drops=(), games=ATARI_100K, seeds=(0, 1))
     table = tables(made(group))["aggregates"][0]
     assert cells(table)["EfficientZero †"][:2] == ["1.943", "1.090"]
-    assert cells(table)["full"][0] == "100.000 [100.000, 100.000]"
+    assert cells(table)["full"][0] == "100.000"
 
 
 def test_a_class_of_ones_own_is_none_of_the_26_games_whatever_its_name():

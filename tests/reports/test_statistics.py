@@ -186,9 +186,37 @@ def test_equal_games_have_the_degrees_of_freedom_of_all():
     assert found.high - found.low == pytest.approx(2 * half)
 
 
-def test_no_spread_is_an_exact_number():
-    assert student(arrays([2, 2], [4, 4, 4])) == (Estimate(3.0, 3.0, 3.0, 2), 0.0)
-    assert student(arrays([0, 0])) == (Estimate(0.0, 0.0, 0.0, 2), 1.0)
+@pytest.mark.parametrize(
+    ("values", "size"),
+    [
+        (arrays([2, 2], [4, 4, 4]), 0.0),
+        (arrays([0, 0]), 0.0),
+        (arrays([-0.1, -0.1]), 0.0),
+        (arrays([0.1 + 0.2, 0.3]), 0.0),  # equal but for rounding
+        (arrays([1e6 + 0.1 - 1e6, 0.1]), 1e6),
+    ],
+)
+def test_values_that_do_not_vary_have_no_interval_and_no_p(values, size):
+    found = student(values, size)
+    assert found.estimate.value == pytest.approx(np.mean([v.mean() for v in values]))
+    assert found[1:] == (None,)
+    assert found.estimate[1:] == (None, None, 2)
+    assert found.estimate.does_not_vary
+
+
+def test_a_game_that_does_not_vary_leaves_the_others_their_interval():
+    alone, beside = student(arrays([1, 2, 4])), student(arrays([1, 2, 4], [0, 0, 0]))
+    assert beside.p == pytest.approx(alone.p)
+    assert beside.estimate.high == pytest.approx(alone.estimate.high / 2)
+
+
+@pytest.mark.parametrize("scores", [arrays([3, 3]), arrays([1, 1, 1], [7, 7])])
+def test_resamples_that_do_not_vary_are_no_interval(scores):
+    for estimate in estimates(scores, generator(), resamples=200).values():
+        assert estimate[1:] == (None, None, 2)
+    better = probability_of_improvement(scores, [x - 1 for x in scores], generator(), 200)
+    assert better == Estimate(1.0, None, None, 2)
+    assert not better.excludes_zero
 
 
 @pytest.mark.parametrize("scores", [arrays([3]), arrays([1, 5], [3]), arrays([3], [3], [3, 3])])
@@ -352,12 +380,12 @@ def test_its_interval_is_that_of_a_plain_loop():
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
     [
-        (arrays([2, 3]), arrays([0, 1]), Estimate(1.0, 1.0, 1.0, 2)),
-        (arrays([0, 1]), arrays([2, 3]), Estimate(0.0, 0.0, 0.0, 2)),
-        (arrays([1, 1]), arrays([1, 1]), Estimate(0.5, 0.5, 0.5, 2)),
+        (arrays([2, 3]), arrays([0, 1]), Estimate(1.0, None, None, 2)),
+        (arrays([0, 1]), arrays([2, 3]), Estimate(0.0, None, None, 2)),
+        (arrays([1, 1]), arrays([1, 1]), Estimate(0.5, None, None, 2)),
         (arrays([1], [1, 2]), arrays([0], [0, 0]), Estimate(1.0, None, None, 1)),
         (arrays([1, 2], [1, 2]), arrays([0], [0, 0]), Estimate(1.0, None, None, 1)),
-        (arrays([1, 2, 3]), arrays([0, 0]), Estimate(1.0, 1.0, 1.0, 2)),
+        (arrays([1, 2, 3]), arrays([0, 0]), Estimate(1.0, None, None, 2)),
     ],
 )
 def test_probability_of_improvement_at_its_ends(ours, theirs, expected):
