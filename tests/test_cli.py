@@ -22,7 +22,7 @@ from ezcli.commands import ablations, bench, cost, report, runs, studies, traini
 from ezcli.config import preset_names
 from ezcli.errors import ConfigError, EnvError
 from ezcli.runs.folder import RunFolder, run_path
-from tests.runs.helpers import ROOM, TINY, tiny
+from tests.runs.helpers import ROOM, TINY, replaced, tiny
 
 ROOT = Path(__file__).parents[1]
 # command -> the function that does it
@@ -460,7 +460,7 @@ def test_a_stop_says_how_to_go_on(number, code, ez, monkeypatch):
 
 
 def test_a_curve_is_promised_only_where_there_is_one(ez):
-    _, out, _ = ez(*TRAIN, "--set", "evaluation.interval=0")
+    _, out, _ = ez(*replaced(TRAIN, "evaluation.interval=0"))
     assert out.splitlines()[-1] == "Done. See more: ez watch runs/mine, or ez report runs/mine"
 
 
@@ -544,7 +544,7 @@ def test_doctor(ez, monkeypatch):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_process_that_is_told_to_stop(number, code, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "ezcli", *TRAIN, "--set", "schedule.env_steps=80000000"]
+    command = [sys.executable, "-m", "ezcli", *replaced(TRAIN, "schedule.env_steps=80000000")]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -14,7 +14,7 @@ from ezcli.experiments.estimate import Measured
 from ezcli.experiments.schedule import Outcome, Scheduler
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
-from tests.runs.helpers import ROOM, TINY, run, tiny
+from tests.runs.helpers import ROOM, TINY, replaced, run, tiny
 
 SETS = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
 SMALL = ["--env", "catch", "--preset", "smoke", "--study", "mine", *SETS]
@@ -189,10 +189,11 @@ def test_jobs_are_what_cores_and_memory_hold(ez, monkeypatch):
     monkeypatch.setattr(studies.doctor, "free_memory", lambda: 1)
     assert "side by side: 1 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
     assert "side by side: 7 (as asked)" in squeezed(ez(*ABLATE, "--jobs", 7, "--dry-run")[1])
-    devices = ["--devices", "cuda:0, cuda:1"]
-    assert "side by side: 2 (one for each" in squeezed(ez(*ABLATE, *devices, "--dry-run")[1])
-    shared = [*devices, "--runs-per-gpu", "3"]
-    assert "side by side: 6 (3 for each" in squeezed(ez(*ABLATE, *shared, "--dry-run")[1])
+    at = ABLATE.index("compute.device='cpu'")
+    devices = [*ABLATE[: at - 1], *ABLATE[at + 1 :], "--dry-run", "--devices"]
+    assert "side by side: 2 (one for each" in squeezed(ez(*devices, "cuda:0, cuda:1")[1])
+    shared = [*devices, "cuda:0, cuda:1", "--runs-per-gpu", "3"]
+    assert "side by side: 6 (3 for each" in squeezed(ez(*shared)[1])
 
 
 def test_runs_share_a_gpu_only_where_there_is_one(ez, monkeypatch):
@@ -203,7 +204,7 @@ def test_runs_share_a_gpu_only_where_there_is_one(ez, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("ezcli.commands.studies.check_devices", lambda *_, **__: None)
     assert ez(*ABLATE, "--dry-run")[0] == 0  # which was asked for nothing of the kind
-    auto = [*shared, "--set", "compute.device=auto"]
+    auto = replaced(shared, "compute.device=auto")
     assert "side by side: 3 (3 for the GPU" in squeezed(ez(*auto)[1])
 
 

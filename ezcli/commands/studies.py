@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ezcli import console, doctor
-from ezcli.commands.training import build_config, default_preset, on_device, with_code
-from ezcli.config import RunConfig, use_env, with_changes
+from ezcli.commands.training import (
+    build_config,
+    default_preset,
+    is_changed,
+    on_device,
+    with_code,
+)
+from ezcli.config import RunConfig, parse_override, use_env, with_changes
 from ezcli.envs.games import ATARI_100K, check_game
 from ezcli.errors import Busy, ConfigError, EzError, UnknownName
 from ezcli.experiments import catalogue, estimate
-from ezcli.experiments.design import FULL, Arm, arms_of
+from ezcli.experiments.design import FULL, Arm, arms_of, parse_values
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of, under_way
 from ezcli.experiments.launchers.local import LocalSettings
 from ezcli.experiments.launchers.protocol import Place
@@ -84,7 +90,7 @@ def ablate(
         cluster = cluster._replace(place=cluster.place.with_jobs(execution.jobs))
     asked, folder, said = design(options, runs_dir, cluster)
     if cluster.place.is_here:
-        check_devices(asked, execution, must_be_here=output == "train")
+        check_devices(asked, execution, options.overrides, must_be_here=output == "train")
     elif execution.devices is not None:
         raise ConfigError(f"--devices means nothing to the launcher {cluster.name}.")
     if output in ("plan", "json"):
@@ -167,7 +173,7 @@ def design(
     else:
         seeds = seeds_of(options.seeds, base)
     name = options.study or default_name(base, preset, games, arms)
-    if options.overrides and options.study is None:
+    if options.study is None and is_changed(base, preset):
         name += f"-{base.identity[:6]}"
     asked = Study(name, preset, base, arms, games, seeds)
     return asked, StudyFolder(runs_dir, name), said
@@ -179,6 +185,15 @@ def base_of(
     """The preset's name, the full agent's config and the games."""
     if any(override.partition("=")[0].strip() == "seed" for override in options.overrides):
         raise ConfigError("--set seed means nothing here.", "Use --seeds 0,3,7.")
+    for text in options.vary:
+        varied, _, values = (part.strip() for part in text.partition("="))
+        for override in options.overrides:
+            key, value = parse_override(override)
+            if key == varied and value not in parse_values(text, values):
+                raise ConfigError(
+                    f"--set {override} is none of the values of --vary {text}.",
+                    "Leave out --set, or put its value into --vary.",
+                )
     games = games_of(options)
     preset, env = options.preset, options.env
     if preset is None:
@@ -271,13 +286,22 @@ def devices_of(execution: Execution) -> list[str]:
     return devices
 
 
-def check_devices(study: Study, execution: Execution, must_be_here: bool) -> None:
+def check_devices(
+    study: Study, execution: Execution, overrides: list[str], must_be_here: bool
+) -> None:
     """Refuses devices that are none, and those that this machine lacks.
 
     Raises:
       ConfigError: it names the device.
     """
-    for device in devices_of(execution) or [study.base.compute.device]:
+    devices = devices_of(execution)
+    given = [o for o in overrides if parse_override(o)[0] == "compute.device"]
+    if devices and given:
+        raise ConfigError(
+            f"--devices {execution.devices} and --set {given[0]} both name devices.",
+            "Leave out one of them.",
+        )
+    for device in devices or [study.base.compute.device]:
         config = on_device(study.base, device)
         if must_be_here:
             from ezcli.runs.compute import resolve_compute

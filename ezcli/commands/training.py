@@ -6,8 +6,9 @@ returns an integer returns the exit code.
 
 import json
 import signal
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ezcli import console
 from ezcli.config import (
@@ -25,8 +26,8 @@ from ezcli.config import (
     with_changes,
 )
 from ezcli.envs.code import absolute, code_of, locate
-from ezcli.envs.settings import CustomSettings
-from ezcli.errors import ConfigError, RunError, UnknownName
+from ezcli.envs.settings import AtariSettings, CustomSettings
+from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.words import ez_command
 
@@ -59,12 +60,14 @@ def train(
         preset, because = default_preset(env, device, cluster.place.has_gpus)
         if not quiet:
             console.show(f"Preset {preset}: {because}. Choose another with --preset.")
+    if deterministic:
+        refuse_contradictions({"compute.deterministic": ("--deterministic", True)}, overrides)
     config = build_config(preset, env, game, seed, device, overrides)
     if deterministic:
         config = with_changes(config, {"compute.deterministic": True}, source="--deterministic")
-    from ezcli.runs.folder import run_path
-
-    path = run_path(runs_dir, default_name(config, preset, overrides) if name is None else name)
+    path = place_of(config, runs_dir, name, default_name(config, preset))
+    if name is None and path.name != default_name(config, preset) and not quiet:
+        console.show(f"The run {path.name!r} has this config already: going on with it.")
     origin = {"preset": preset, "preset_because": because}
     if not cluster.place.is_here:
         from ezcli.commands.places import submit_run
@@ -176,6 +179,13 @@ def build_config(
     """The preset with the options laid over it, in the order of the parameters."""
     if env is not None:
         check_env_name(env)
+    asked = {
+        "seed": ("--seed", seed),
+        "compute.device": ("--device", device),
+        "env.game": ("--game", game),
+        "env.target": ("--env", env if env and ":" in env else None),
+    }
+    refuse_contradictions(asked, overrides)
     tables = use_env(read_toml(preset_path(preset)), env, game)
     options = [f"seed={seed}"] if seed is not None else []
     options += [f"compute.device={device!r}"] if device is not None else []
@@ -186,6 +196,30 @@ def build_config(
     named = {parse_override(override)[0] for override in overrides or ()}
     is_recorded = "code" in tables["env"] and "env.target" not in named
     return with_code(config, is_recorded or "env.code" in named)
+
+
+def refuse_contradictions(
+    options: Mapping[str, tuple[str, object]], overrides: list[str] | None
+) -> None:
+    """Refuses settings that are given twice, with different values.
+
+    Args:
+      options: the option that gives a setting and its value, by dotted key; None: it was not given.
+      overrides: of `--set`.
+
+    Raises:
+      ConfigError: naming both.
+    """
+    given = {key: (f"{name} {value}", value) for key, (name, value) in options.items()}
+    for override in overrides or ():
+        key, value = parse_override(override)
+        source, other = given.setdefault(key, (f"--set {override}", value))
+        if other is None:
+            given[key] = (f"--set {override}", value)
+        elif (other, type(other) is bool) != (value, type(value) is bool):
+            raise ConfigError(
+                f"{source} and --set {override} give two values of {key}.", "Leave out one of them."
+            )
 
 
 def with_code(config: RunConfig, is_recorded: bool) -> RunConfig:
@@ -267,10 +301,62 @@ def default_preset(
     return "atari-cpu", "there is no GPU, for which atari100k is made"
 
 
-def default_name(config: RunConfig, preset: str, overrides: list[str] | None) -> str:
+def default_name(config: RunConfig, preset: str) -> str:
     """Such as `pong-atari-cpu-seed0`; changed settings add the start of the config's identity."""
-    changed = f"-{config.identity[:6]}" if overrides else ""
+    changed = f"-{config.identity[:6]}" if is_changed(config, preset) else ""
     return f"{name_start(config.env_label, preset)}-seed{config.seed}{changed}"
+
+
+def is_changed(config: RunConfig, preset: str) -> bool:
+    """Whether a config decides more than what the preset does on that game, under that seed."""
+    env = config.env
+    tables = read_toml(preset_path(preset))
+    name, game = env.name, env.game if isinstance(env, AtariSettings) else None
+    own: dict[str, Any] = {}
+    if isinstance(env, CustomSettings):
+        own = {"env.code": env.code, "env.target": env.target}
+        if tables["env"].get("name") != name:
+            tables["env"] = {"name": name, "target": env.target}
+    try:
+        plain = resolve(use_env(tables, name, game), changes={"seed": config.seed} | own)
+    except ConfigError:  # the preset is none without what was changed
+        return True
+    return plain.identity != config.identity
+
+
+def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) -> Path:
+    """The folder of the run that a config asks for: that of an equal run, wherever it is.
+
+    Args:
+      config: of the run.
+      runs_dir: where an equal run is looked for.
+      name: of the folder, if one was given.
+      default: its name otherwise.
+
+    Raises:
+      ConfigError: a name was given, and the run is there under another one.
+    """
+    from ezcli.runs.folder import RunFolder, run_path
+
+    folder = RunFolder(run_path(runs_dir, default if name is None else name))
+    if folder.exists:
+        try:
+            folder.require_same(config)
+        except EzError:
+            if name is not None:
+                return folder.path  # which says what differs
+        else:
+            return folder.path
+    equal = catalogue.by_identity(runs_dir).get(config.identity)
+    if equal is None:
+        return folder.path
+    if name is None:
+        return runs_dir / equal
+    go_on, state = ez_command("resume", runs_dir / equal), catalogue.entry(runs_dir / equal).state
+    raise ConfigError(
+        f"The run {equal!r} has this config already; it is {state}.",
+        f"Go on with it: {go_on}. To train it once more, choose another --runs-dir.",
+    )
 
 
 def run_training(

@@ -23,9 +23,11 @@ from pydantic import Field, ValidationError, field_validator
 
 from ezcli import __version__
 from ezcli.config import (
+    UNIDENTIFIED,
     RunConfig,
     as_before,
     differences_text,
+    flat_items,
     name_start,
     read_toml,
     resolve,
@@ -254,6 +256,12 @@ class StudyFolder:
             )
             if new
         ]
+        if ignored := [
+            f"{key} = {was!r}"
+            for key, was in flat_items(saved.base.model_dump(mode="json", include=UNIDENTIFIED))
+            if was != dict(flat_items(base.model_dump(mode="json")))[key]
+        ]:
+            added.append(f"The study keeps what it was started with: {', '.join(ignored)}.")
         return merged, added
 
     @contextmanager

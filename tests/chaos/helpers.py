@@ -13,7 +13,7 @@ import pytest
 
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
-from tests.runs.helpers import ROOM, TINY, outcome
+from tests.runs.helpers import ROOM, TINY, outcome, sets
 from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +26,7 @@ SAVING = "record.checkpoint_minutes=0"  # after every cycle
 # Shorter still, and with a replay that overwrites its past, so that frames are removed too.
 SHORT = ("schedule.env_steps=48", "schedule.final_train_steps=2", "replay.capacity=44")
 SHORT += ("optimiser.decayed_train_steps=2", "evaluation.interval=2")
-SETTINGS = (*TINY, *ROOM["catch"], *SHORT, SAVING)
-SETS = [part for setting in SETTINGS for part in ("--set", setting)]
+SETS = sets(*TINY, *ROOM["catch"], *SHORT, SAVING)
 TRAIN = ["train", "--env", "catch", "--preset", "smoke", "--name", "run", *SETS, "--runs-dir"]
 ABLATE = ["ablate", "--env", "catch", "--preset", "smoke", "--study", "s", "--seeds", "2", *SETS]
 ABLATE += ["--drop", "value-prefix", "--jobs", "2", "--quiet", "--runs-dir"]

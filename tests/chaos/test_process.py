@@ -23,7 +23,7 @@ from tests.chaos.helpers import (
     some,
     study_results,
 )
-from tests.runs.helpers import outcome
+from tests.runs.helpers import outcome, replaced
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -190,7 +190,7 @@ def test_a_clock_that_jumps(seconds, zygote, undisturbed, folder):
 
 
 def test_memory_that_is_not_there_at_the_start(zygote, folder):
-    much = [*TRAIN[:-1], "--set", "replay.capacity=200000000", "--runs-dir"]
+    much = replaced(TRAIN, "replay.capacity=200000000")
     code, said = zygote.run(*much, folder.path.parent, memory=2**30)
     assert is_sentence(code, said), said
     assert "Memory ran out." in said

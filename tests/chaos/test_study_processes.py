@@ -13,11 +13,11 @@ import pytest
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import read_lines
 from tests.chaos.helpers import ROOT, children, only_long, study_results
-from tests.runs.helpers import ROOM, TINY
+from tests.runs.helpers import ROOM, TINY, sets
 
 # Long enough to be killed in the middle of, with a checkpoint after every cycle.
 LONGER = ("schedule.env_steps=400", "record.checkpoint_minutes=0")
-SETS = [p for s in (*TINY, *ROOM["catch"], *LONGER) for p in ("--set", s)]
+SETS = sets(*TINY, *ROOM["catch"], *LONGER)
 ABLATE = ["ablate", "--env", "catch", "--preset", "smoke", "--study", "s", "--seeds", "2", *SETS]
 ABLATE += ["--drop", "value-prefix", "--jobs", "2", "--quiet", "--runs-dir"]
 KILLS = 8

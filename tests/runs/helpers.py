@@ -98,6 +98,18 @@ def outcome(folder):
     }
 
 
+def sets(*settings):
+    """Options of `ez` for settings, each once: the last value that is given of it."""
+    last = {setting.partition("=")[0]: setting for setting in settings}
+    return [part for setting in last.values() for part in ("--set", setting)]
+
+
+def replaced(command, setting):
+    """A command of `ez` with another value of a setting that its `--set` gives."""
+    key = setting.partition("=")[0]
+    return [setting if part.startswith(f"{key}=") else part for part in command]
+
+
 def contents(path):
     """Every file below `path` with its bytes."""
     return {
