@@ -10,6 +10,7 @@ Games go by their ALE rom names. The emulator is loaded only by `all_games` and 
 
 import csv
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ DECORATED = re.compile(
     r"(?:[-_]ram)?(?:-?NoFrameskip|-?Deterministic)?(?:[-_]v\d+)?",
     re.IGNORECASE,
 )
-BENCHMARK_CAP = 27_000  # env_steps of a game: 108,000 frames (EfficientZero appendix A.1)
+BENCHMARK_FRAMES = 108_000  # of a game at most: half an hour at 60 Hz (EfficientZero appendix A.1)
 
 # Kaiser et al., "Model-Based Reinforcement Learning for Atari", 2019: the benchmark's choice.
 ATARI_100K: tuple[str, ...] = (
@@ -80,6 +81,22 @@ def human_normalised(game: str, score: float) -> float:
         raise UnknownName("game with a human score", game, scores)
     random, human = scores[game]
     return (score - random) / (human - random)
+
+
+def ends_as_in_the_benchmark(lengths: Iterable[int], cap: int, frame_skip: int) -> bool:
+    """Whether games ended by themselves or at the benchmark's cap, which counts frames.
+
+    Args:
+      lengths: env_steps of each game.
+      cap: env_steps at which a game was cut off.
+      frame_skip: frames of an env_step. Where it does not divide the cap, a game that was cut off
+        within the last env_step counts as whole.
+    """
+    is_cut_early = (cap + 1) * frame_skip <= BENCHMARK_FRAMES
+    return all(
+        length * frame_skip <= BENCHMARK_FRAMES and not (is_cut_early and length >= cap)
+        for length in lengths
+    )
 
 
 def all_games() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from ezcli.config import (
     use_env,
     with_changes,
 )
-from ezcli.envs.games import human_normalised, reference_scores
+from ezcli.envs.games import ends_as_in_the_benchmark, human_normalised, reference_scores
 from ezcli.errors import ConfigError, EzError, ReportError
 from ezcli.experiments import catalogue
 from ezcli.experiments.design import FULL
@@ -51,7 +51,7 @@ class Run(NamedTuple):
     session: dict[str, Any]  # the newest: versions and device
     seconds: float | None  # of training; None if a session did not say
     code: Mapping[str, str] = MappingProxyType({})  # of an environment of one's own, if it is known
-    is_whole: bool = True  # whether no final game of Atari was cut off before the benchmark's cap
+    is_whole: bool = True  # whether the final games of Atari ended as the benchmark has them end
 
     @property
     def game(self) -> str:
@@ -342,7 +342,6 @@ def read_run(path: Path) -> Run | str:
     sessions = info.get("sessions", [])
     seconds = [session.get("seconds") for session in sessions]
     known = [s for s in seconds if is_score(s)]
-    could_be_known = config.env.name == "atari" and config.env_label in reference_scores()
     return Run(
         path.name,
         path,
@@ -355,8 +354,20 @@ def read_run(path: Path) -> Run | str:
         sessions[-1] if sessions else {},
         sum(known) if known and len(known) == len(seconds) else None,
         (config.env.code if config.env.name == "custom" else {}) or noted_code(info),
-        not could_be_known or final.get("human_normalised") is not None,
+        has_benchmark_length(config, final),
     )
+
+
+def has_benchmark_length(config: RunConfig, line: Mapping[str, Any]) -> bool:
+    """Whether the games of an evaluation ended as those of the benchmark; true without one.
+
+    What the line says of its human-normalised score is not read: earlier versions counted
+    env_steps where the benchmark counts frames.
+    """
+    if config.env.name != "atari":
+        return True
+    cap = config.env.evaluation_max_episode_steps
+    return ends_as_in_the_benchmark(line["game_env_steps"], cap, config.env.frame_skip)
 
 
 def noted_code(info: Mapping[str, Any]) -> dict[str, str]:
@@ -389,6 +400,11 @@ def why_wrong(line: Mapping[str, Any]) -> str:
         return "no env_steps or no protocol"
     if protocol.get("episodes") != len(scores):
         return f"{len(scores)} scores of {protocol.get('episodes')!r} episodes"
+    lengths = line.get("game_env_steps")
+    if not isinstance(lengths, list) or len(lengths) != len(scores):
+        return f"{len(scores)} scores without the length of each game"
+    if not all(type(length) is int and 0 < length <= LARGEST for length in lengths):
+        return "lengths of games that are not all counts of env_steps"
     if line.get("kind") not in ("interim", "final", "manual"):
         return f"its kind is {line.get('kind')!r}"
     return ""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ezcli.envs.games import ATARI_100K, BENCHMARK_CAP
+from ezcli.envs.games import ATARI_100K, BENCHMARK_FRAMES
 from ezcli.errors import ReportError, UnknownName
 from ezcli.experiments.design import FULL
 from ezcli.reports.collect import ArmScores, Group, Run
@@ -558,7 +558,7 @@ def provenance_notes(group: Group) -> list[str]:
     if cut:
         notes.append(
             f"{', '.join(cut)}: not human-normalised, since final games were cut off before the "
-            f"{BENCHMARK_CAP:,} env_steps of the benchmark."
+            f"{BENCHMARK_FRAMES:,} frames of the benchmark, or went on beyond them."
         )
     versions = Counter(version_text(run) for run in runs)
     notes.append(f"Code: {', '.join(text for text, _ in versions.most_common())}.")

@@ -10,7 +10,7 @@ from ezcli.config import RunConfig
 from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.searcher import Searcher
-from ezcli.envs.games import BENCHMARK_CAP, human_normalised, reference_scores
+from ezcli.envs.games import ends_as_in_the_benchmark, human_normalised, reference_scores
 from ezcli.envs.make import make_env
 from ezcli.envs.settings import AtariSettings
 from ezcli.runs.compute import Compute
@@ -122,13 +122,13 @@ def summary(scores: list[float]) -> dict[str, Any]:
 def normalised(config: RunConfig, found: Evaluated) -> float | None:
     """The human-normalised mean score.
 
-    None where no human score is known, and where a game was cut off before the benchmark's cap: a
-    score of half a game says nothing on that scale.
+    None where no human score is known, and where a game was cut off before the benchmark's cap or
+    went on beyond it: the score of another length of game says nothing on that scale.
     """
     env = config.env
     if not isinstance(env, AtariSettings) or env.game not in reference_scores():
         return None
     cap = min(found.protocol.max_env_steps, env.evaluation_max_episode_steps)
-    if cap < BENCHMARK_CAP and max(found.env_steps) >= cap:
+    if not ends_as_in_the_benchmark(found.env_steps, cap, env.frame_skip):
         return None
     return human_normalised(env.game, float(np.mean(found.scores)))

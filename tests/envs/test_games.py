@@ -8,6 +8,7 @@ from ezcli.envs.games import (
     all_games,
     check_env,
     check_game,
+    ends_as_in_the_benchmark,
     human_normalised,
     reference_scores,
 )
@@ -146,3 +147,26 @@ def test_a_name_that_is_no_environment_has_a_way_out(name, hint):
 )
 def test_environments_and_classes_are_taken(name):
     check_env(name)
+
+
+@pytest.mark.parametrize(
+    ("frame_skip", "cap", "length", "counts"),
+    [
+        (4, 27_000, 27_000, True),  # 108,000 frames
+        (4, 27_000, 26_999, True),
+        (4, 26_999, 26_999, False),  # cut off 4 frames before
+        (4, 26_999, 26_998, True),  # over by itself
+        (4, 30_000, 27_001, False),
+        (2, 27_000, 27_000, False),  # 54,000 frames
+        (2, 54_000, 54_000, True),
+        (8, 13_500, 13_500, True),  # 108,000 frames
+        (8, 13_500, 13_499, True),
+        (8, 20_000, 20_000, False),  # 160,000 frames
+        (8, 20_000, 13_500, True),
+        (7, 15_428, 15_428, True),  # 107,996 frames: one more env_step would be too long
+        (7, 15_427, 15_427, False),
+        (7, 15_429, 15_429, False),  # 108,003
+    ],
+)
+def test_the_cap_of_the_benchmark_counts_frames(frame_skip, cap, length, counts):
+    assert ends_as_in_the_benchmark([9, length], cap, frame_skip) is counts
