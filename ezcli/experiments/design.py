@@ -136,6 +136,18 @@ def arm_name(drops: tuple[str, ...], varied: dict[str, Any]) -> str:
     return ",".join(parts).replace('"', "") or FULL
 
 
+def arm_label(name: str) -> str:
+    """An arm's name as readers see it, which says what is dropped: `− consistency − value prefix`.
+
+    The name itself, of the parts without which the arm is, stays what files and options hold.
+    """
+    drops, comma, varied = name.partition(",")
+    if name == FULL or "=" in drops:
+        return name
+    labels = (f"\N{MINUS SIGN} {drop.replace('-', ' ')}" for drop in drops.split("+"))
+    return " ".join(labels) + (f", {varied}" if comma else "")
+
+
 def slug(name: str) -> str:
     """An arm's name as part of a folder's name."""
     return re.sub(r"[^A-Za-z0-9.+=_-]+", "-", name)[:60]

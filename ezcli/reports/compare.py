@@ -10,7 +10,7 @@ import numpy as np
 from ezcli.config import flat_items
 from ezcli.errors import EzError
 from ezcli.experiments.ablations import PUBLISHED_FULL, ablation_names, load_ablation
-from ezcli.experiments.design import FULL
+from ezcli.experiments.design import FULL, arm_label
 from ezcli.reports.collect import ArmScores, Group, Run
 from ezcli.reports.statistics import (
     Difference,
@@ -291,7 +291,7 @@ def curves(group: Group, scale: Scale) -> list[Curve]:
                 continue
             values = point(group, arm, swept)
             others = [f"{k}={json.dumps(v)}" for k, v in values.items() if k != key]
-            label = ", ".join(["+".join(arm.drops) or FULL, *others])
+            label = ", ".join([arm_label("+".join(arm.drops) or FULL), *others])
             against = known.get(baseline(group, arm))
             difference = None
             if arm.drops and against and point(group, against, swept) == values:

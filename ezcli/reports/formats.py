@@ -8,7 +8,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 
-from ezcli.reports.report import Cell, Interval, Number, Probability, Report, Table
+from ezcli.reports.report import Cell, Interval, Number, Probability, Report, Shown, Table
 
 MISSING = "–"
 LATEX_SPECIAL = {
@@ -24,6 +24,7 @@ LATEX_SPECIAL = {
     "~": r"\textasciitilde{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "\N{MINUS SIGN}": "$-$",
     "|": r"\textbar{}",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
@@ -175,14 +176,21 @@ def as_json(report: Report) -> str:
 def json_table(table: Table) -> dict[str, Any]:
     """A table with a record for each row."""
     keys: list[str] = []
-    for column in table.columns:
+    for column in map(key_of, table.columns):
         keys.append(column if column not in keys else f"{column} ({len(keys) + 1})")
     rows = [dict(zip(keys, map(json_cell, row), strict=True)) for row in table.rows]
     return {"key": table.key, "title": table.title, "rows": rows, "notes": table.notes}
 
 
+def key_of(text: str) -> str:
+    """What a program looks for: the key of what is shown, if it has one."""
+    return text.key if isinstance(text, Shown) else text
+
+
 def json_cell(cell: Cell) -> Any:
     """A cell for programs."""
+    if isinstance(cell, str):
+        return key_of(cell)
     if isinstance(cell, Interval):
         return cell.estimate._asdict()
     return cell.value if isinstance(cell, Number | Probability) else cell

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from ezcli import __version__
+from ezcli.experiments.design import arm_label
 from ezcli.reports import plots
 from ezcli.reports.formats import cell_text, is_numeric, is_prose, number_text, one_line
 from ezcli.reports.report import (
@@ -131,7 +132,7 @@ def run_rows(section: Section, folder: Path) -> list[RunRow]:
                 value = run.normalised(run.score) if known else None
                 rows.append(
                     RunRow(
-                        arm=arm.name,
+                        arm=arm_label(arm.name),
                         game=game,
                         seed=seed,
                         score=run.score,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ezcli.envs.games import ATARI_100K, BENCHMARK_FRAMES
 from ezcli.errors import ReportError, UnknownName
-from ezcli.experiments.design import FULL
+from ezcli.experiments.design import FULL, arm_label
 from ezcli.reports.collect import ArmScores, Group, Run
 from ezcli.reports.compare import (
     Comparison,
@@ -67,6 +67,18 @@ class Probability(NamedTuple):
     """A p-value."""
 
     value: float
+
+
+class Shown(str):
+    """An arm or a comparison of two as readers see it; programs get its key instead."""
+
+    key: str
+
+    def __new__(cls, text: str, key: str) -> "Shown":
+        """The text, with its key."""
+        self = super().__new__(cls, text)
+        self.key = key
+        return self
 
 
 Cell = str | Number | Interval | Probability | None  # None: missing
@@ -214,14 +226,14 @@ def with_note_on_equal_runs(table: Table) -> Table:
 def scores_table(group: Group, arm: ArmScores) -> Table:
     """Raw and human-normalised scores of each game, games without a score included."""
     rows = tuple((game, *score_cells(group, arm, game)) for game in group.games)
-    title = f"{arm.name}: {of_games(arm.games, group)}"
+    title = f"{arm_label(arm.name)}: {of_games(arm.games, group)}"
     return Table("scores", title, ("game", *score_columns(group)), rows, (STUDENT,))
 
 
 def one_game_table(group: Group) -> Table:
     """The same of every arm, where there is one game."""
     (game,) = group.games
-    rows = tuple((arm.name, *score_cells(group, arm, game)) for arm in group.arms)
+    rows = tuple((shown_arm(arm.name), *score_cells(group, arm, game)) for arm in group.arms)
     return Table("scores", f"{game}: scores", ("arm", *score_columns(group)), rows, (STUDENT,))
 
 
@@ -258,13 +270,13 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
     sizes: set[int] = set()
     for arm in group.arms:
         if not arm.runs:
-            rows.append((arm.name, *(None for _ in AGGREGATES)))
+            rows.append((shown_arm(arm.name), *(None for _ in AGGREGATES)))
             continue
         scores = arm_scores(arm, scale)
         found = estimates(scores, generator(), resamples=resamples)
         intervals = (Interval(found[name], DIGITS) for name in AGGREGATES)
         sizes |= {len(values) for values in scores}
-        rows.append((arm.name, *intervals))
+        rows.append((shown_arm(arm.name), *intervals))
     known = [agent for agent in agents if set(scale.games) <= set(agent.normalised)]
     for agent in known:
         values = [agent.normalised[game] for game in scale.games]
@@ -425,7 +437,7 @@ def effects_table(scale: Scale, effects: Sequence[FactorEffect]) -> Table:
     scale = scale._replace(games=effects[0].games)
     rows = tuple(
         (
-            " x ".join(e.factors),
+            Shown(" x ".join(map(arm_label, e.factors)), " x ".join(e.factors)),
             str(e.blocks),
             Interval(e.difference.estimate, digits, signed=True),
             None if e.adjusted_p is None else Probability(e.adjusted_p),
@@ -473,7 +485,9 @@ def missing_table(group: Group) -> Table:
     seeds: dict[tuple[str, str, str], list[str]] = {}
     for m in group.missing:
         seeds.setdefault((m.arm, m.game, m.why), []).append(str(m.seed))
-    rows = tuple((arm, game, ", ".join(own), why) for (arm, game, why), own in seeds.items())
+    rows = tuple(
+        (shown_arm(arm), game, ", ".join(own), why) for (arm, game, why), own in seeds.items()
+    )
     number = len(group.missing)
     return Table(
         "missing",
@@ -617,14 +631,20 @@ def minus(comparisons: Sequence[Comparison]) -> str:
     """What is subtracted."""
     if all(c.against == FULL for c in comparisons):
         return "Minus the full agent"
-    return "Minus the full agent, or the arm after the minus"
+    return 'Minus the full agent, or the arm after "vs."'
 
 
-def versus(comparison: Comparison) -> str:
-    """The arm's name; the other's too unless it is the full agent."""
-    if comparison.against == FULL:
-        return comparison.arm
-    return f"{comparison.arm} - {comparison.against}"
+def versus(comparison: Comparison) -> Shown:
+    """The arm; the other too unless it is the full agent."""
+    arm, against = comparison.arm, comparison.against
+    if against == FULL:
+        return shown_arm(arm)
+    return Shown(f"{arm_label(arm)} vs. {arm_label(against)}", f"{arm} - {against}")
+
+
+def shown_arm(name: str) -> Shown:
+    """An arm in a table."""
+    return Shown(arm_label(name), name)
 
 
 def interval(values: Sequence[float], digits: int | None = None) -> Interval:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ezcli.config import differences, preset_path, read_toml, resolve
 from ezcli.errors import ConfigError
 from ezcli.experiments.ablations import ablation_names, load_ablation
-from ezcli.experiments.design import FULL, MOST_DROPS, arm_name, arms_of, slug
+from ezcli.experiments.design import FULL, MOST_DROPS, arm_label, arm_name, arms_of, slug
 
 BASE = resolve(read_toml(preset_path("smoke")))
 CATCH = resolve(read_toml(preset_path("catch")))
@@ -388,3 +388,24 @@ def test_every_accepted_design_is_sound(drops, vary, preset):
         assert {k: v for k, (_, v) in differences(base, config).items()} == arm.changes
     assert len(set(same)) == len(same)
     assert not any(f"The arm '{arm.name}'" in sentence for arm in arms for sentence in same)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("full", "full"),
+        ("value-prefix", "− value prefix"),
+        ("off-policy-correction", "− off policy correction"),
+        ("consistency+value-prefix", "− consistency − value prefix"),
+        ("search.num_simulations=8", "search.num_simulations=8"),
+        ("a-b,search.num_simulations=8,x.y=[1, 2]", "− a b, search.num_simulations=8,x.y=[1, 2]"),
+    ],
+)
+def test_a_label_says_what_is_dropped(name, label):
+    assert arm_label(name) == label
+
+
+def test_no_two_arms_of_ours_have_one_label():
+    names = ["+".join(pair) for pair in itertools.combinations(ablation_names(), 2)]
+    names += [FULL, *ablation_names()]
+    assert len({arm_label(name) for name in names}) == len(names)

@@ -126,7 +126,7 @@ def test_other_aggregates_are_differences_of_aggregates():
     assert found.mean.estimate.value == pytest.approx(-0.1)
     runs = {
         arm: [NOISE[s] + level[g] + change[g] * (arm != "full") for g in level for s in (0, 1, 2)]
-        for arm in ("full", "value-prefix")
+        for arm in ("full", "− value prefix")
     }
     full, other = (stats.trim_mean(values, 0.25) for values in runs.values())
     assert found.iqm.value == pytest.approx(other - full)
@@ -495,7 +495,11 @@ def test_curves_are_in_the_order_of_values():
         return simulations / 100 + NOISE[seed] - 0.2 * arm.startswith("value-prefix")
 
     full, drop = curves(group := make_group(score, vary=SWEPT), scale_of(group))
-    assert (full.key, full.label, drop.label) == ("search.num_simulations", "full", "value-prefix")
+    assert (full.key, full.label, drop.label) == (
+        "search.num_simulations",
+        "full",
+        "− value prefix",
+    )
     for curve, less in ((full, 0), (drop, 0.2)):
         assert [point.value for point in curve.points] == [8, 50, 100]
         values = [point.score.value for point in curve.points]

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from ezcli.reports.formats import (
     FORMATS,
     cell_text,
+    key_of,
     latex,
     latex_text,
     markdown_text,
@@ -200,9 +201,9 @@ def test_csv_holds_every_number_unrounded(study):
         assert float(line["value"]) == value
     missing = [line for line in rows if line["table"] == "missing"]
     assert {(line["row"], line["column"], line["value"]) for line in missing} == {
-        ("consistency", "game", "qbert"),
-        ("consistency", "seeds", "1, 2"),
-        ("consistency", "why", "it was not started"),
+        ("− consistency", "game", "qbert"),
+        ("− consistency", "seeds", "1, 2"),
+        ("− consistency", "why", "it was not started"),
     }
 
 
@@ -246,7 +247,7 @@ def test_json_says_all(study):
         for column, value in row.items()
     }
     for title, row, column, cell in numbers(study):
-        value = found[title, row, column]
+        value = found[title, key_of(row), key_of(column)]
         if isinstance(cell, Interval):
             assert value == cell.estimate._asdict()
         else:
@@ -377,3 +378,18 @@ def test_no_text_breaks_a_format(name):
     assert len(FORMATS["csv"](made).split("\n")) == 1 + 2 * 2 + 1
     strictly(FORMATS["json"](made))
     assert len(latex(made).split("\n")) == len(latex(everywhere("plain")).split("\n"))
+
+
+def test_every_format_says_what_an_arm_lacks_and_programs_get_its_key():
+    group = make_group(noisy({}), drops=("consistency", "value-prefix"), factorial=True)
+    report = build([group], (), (), Choice(resamples=100))
+    label = {"latex": "$-$ value prefix"}
+    for name, form in FORMATS.items():
+        text = form(report)
+        if name == "json":
+            assert "−" not in text.replace('"title": "− ', "")
+            assert '"arm": "value-prefix"' in text
+            assert '"drop": "consistency x value-prefix"' in text
+        else:
+            assert label.get(name, "− value prefix") in text, name
+            assert "value-prefix" not in text.replace("-value-prefix-seed", ""), name

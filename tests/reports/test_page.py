@@ -108,7 +108,7 @@ def test_names_in_plots_are_text(tmp_path):
     report = build([groups[0]._replace(arms=odd)], said, [], Choice(resamples=200))
     found = Elements(html(report, tmp_path))
     assert "b" not in [tag for tag, _ in found.tags]
-    assert "<b>$\\frac$</b> - full" in found.text
+    assert "− <b>$\\frac$</b> vs. full" in found.text
 
 
 @pytest.fixture

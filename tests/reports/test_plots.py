@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ezcli.experiments.design import arm_label
 from ezcli.reports import plots
 from ezcli.reports.collect import collect
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named
@@ -67,7 +68,7 @@ def test_axes_are_labelled_and_runs_counted(study):
 def test_a_curve_goes_through_the_means(study):
     section, found = study
     panels = {panel.get_title(loc="left"): panel for panel in found["learning-curves"].figure.axes}
-    (line,) = [line for line in panels["pong"].lines if line.get_label() == "consistency"]
+    (line,) = [line for line in panels["pong"].lines if line.get_label() == "− consistency"]
     arm = next(arm for arm in section.group.arms if arm.name == "consistency")
     mean = np.mean([run.score for run in arm.runs["pong"].values()])
     assert line.get_xdata().tolist() == [10_000, 50_000, 100_000]
@@ -112,7 +113,7 @@ def test_arms_have_one_colour_everywhere_and_markers_of_their_own(study):
     assert (
         len(set(looks.values())) == len(section.group.arms) == len({m for _, m in looks.values()})
     )
-    rows = [arm.name for arm in section.group.arms]
+    rows = [arm_label(arm.name) for arm in section.group.arms]
     for line in found["aggregates"].figure.axes[0].lines:
         if line.get_marker() not in ("None", "|"):
             name = rows[len(rows) + 1 - round(line.get_ydata()[0])]  # two published ones below

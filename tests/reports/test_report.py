@@ -6,7 +6,7 @@ import pytest
 from ezcli.envs.games import ATARI_100K
 from ezcli.errors import ReportError, UnknownName
 from ezcli.reports.compare import scale_of
-from ezcli.reports.formats import cell_text
+from ezcli.reports.formats import cell_text, key_of
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
 from ezcli.reports.report import (
     EQUAL_RUNS,
@@ -45,7 +45,7 @@ def keys(report):
 
 
 def cells(table):
-    return {row[0]: [cell_text(cell) for cell in row[1:]] for row in table.rows}
+    return {key_of(row[0]): [cell_text(cell) for cell in row[1:]] for row in table.rows}
 
 
 # ------------------------------------------------------------------ sections and tables
@@ -189,7 +189,7 @@ def test_missing_cells_are_shown():
     assert table.title == "Missing: 4 runs"
     assert table.rows == (
         ("full", "qbert", "0, 2", "it was not started"),
-        ("value-prefix", "qbert", "0, 2", "it was not started"),
+        ("− value prefix", "qbert", "0, 2", "it was not started"),
     )
     assert table.notes == ("Go on with: ez ablate --study mine",)
 
@@ -226,7 +226,7 @@ def test_one_seed_has_no_interval():
 def test_differences_say_pairs_p_and_verdict():
     group = make_group(noisy({"value-prefix": -1.0}, 0.05), seeds=range(5))
     row = tables(made(group))["differences"][0].rows[0]
-    assert row[:2] == ("value-prefix", "5")
+    assert row[:2] == ("− value prefix", "5")
     assert row[2].estimate.value == pytest.approx(-1, abs=0.1)
     assert row[2].signed
     assert isinstance(row[3], Probability)
@@ -249,7 +249,7 @@ def test_a_comparison_of_fewer_games_says_which():
     )
     table = tables(made(group))["differences"][0]
     assert table.title.endswith("mean over 2 of 26 games")
-    assert table.notes[1:] == ("consistency: only pong have a seed with both arms.",)
+    assert table.notes[1:] == ("− consistency: only pong have a seed with both arms.",)
 
 
 def test_published_effects_stand_beside_ours():
@@ -267,9 +267,9 @@ def test_factorial_effects_are_in_a_table():
     group = make_group(noisy({}), drops=DROPS, factorial=True)
     table = tables(made(group))["factorial"][0]
     assert [row[0] for row in table.rows] == [
-        "consistency",
-        "value-prefix",
-        "consistency x value-prefix",
+        "− consistency",
+        "− value prefix",
+        "− consistency x − value prefix",
     ]
     assert table.title.endswith("human-normalised, mean over 1 of 26 games")
     assert {row[2].digits for row in table.rows} == {3}
@@ -392,7 +392,7 @@ def test_arms_can_be_chosen_and_the_full_agent_stays():
     found = tables(made(group, arms=("consistency",)))
     assert list(cells(found["scores"][0])) == ["full", "consistency"]
     assert list(cells(found["differences"][0])) == ["consistency"]
-    assert {row[0] for row in found["missing"][0].rows} == {"full", "consistency"}
+    assert set(cells(found["missing"][0])) == {"full", "consistency"}
     assert "factorial" not in found
 
 
@@ -402,8 +402,8 @@ def test_what_a_chosen_arm_is_compared_with_stays():
     everything, found = tables(made(group)), tables(made(group, arms=(drop,)))
     row = f"{drop} - search.num_simulations=8"
     assert list(cells(found["differences"][0])) == ["search.num_simulations=8", row]
-    chosen = {r[0]: r[2] for r in found["differences"][0].rows}
-    assert chosen[row] == {r[0]: r[2] for r in everything["differences"][0].rows}[row]
+    chosen = {key_of(r[0]): r[2] for r in found["differences"][0].rows}
+    assert chosen[row] == {key_of(r[0]): r[2] for r in everything["differences"][0].rows}[row]
 
 
 @pytest.mark.parametrize(
