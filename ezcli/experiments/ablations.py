@@ -135,6 +135,12 @@ def require_ablatable(key: str, source: str, header: tuple[str, ...] = ()) -> No
         raise ConfigError(
             f"{key} in {source} cannot differ between arms.", "Use --seeds, --game or --env."
         )
+    if key == "env.evaluation_max_episode_steps":
+        raise ConfigError(
+            f"{key} in {source} cannot differ between arms: their scores would be of games of "
+            "different lengths.",
+            f"Set it for all arms with --set {key}=N.",
+        )
 
 
 def combine(ablations: Iterable[Ablation]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ cells of a study, or runs of one agent that differ in seed and game only. A run 
 is named with the reason.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +36,9 @@ class Point(NamedTuple):
 
     env_steps: int
     score: float  # mean over the evaluation's episodes
+
+
+INSTALLED = ("ale_py", "rom_md5")  # entries of a contract that follow from no setting
 
 
 class Run(NamedTuple):
@@ -469,21 +473,30 @@ def pairs_text(differing: Mapping[str, tuple[Any, Any]]) -> str:
 
 
 def require_one_environment(group: Group) -> None:
-    """Refuses runs of one game whose environments were not the same.
+    """Refuses runs of one game whose environments differ in more than their settings declare.
+
+    A contract follows from the settings and from what is installed. Runs with equal settings must
+    have equal contracts; those of arms that change the environment need only the same emulator.
 
     Raises:
       ReportError: with the difference.
     """
     require_one_code(group)
-    first: dict[str, Run] = {}
+    first: dict[tuple[str, str], Run] = {}
     for run in group.runs:
-        other = first.setdefault(run.game, run)
-        if run.contract != other.contract:
+        settings = json.dumps(run.config.env.model_dump(mode="json"), sort_keys=True)
+        keys = {*run.contract, *first.setdefault((run.game, settings), run).contract}
+        for other, compared in (
+            (first[run.game, settings], keys),
+            (first.setdefault((run.game, ""), run), INSTALLED),
+        ):
             differing = {
                 key: (other.contract.get(key), run.contract.get(key))
-                for key in sorted({*run.contract, *other.contract})
+                for key in sorted(compared)
                 if other.contract.get(key) != run.contract.get(key)
             }
+            if not differing:
+                continue
             raise ReportError(
                 f"The runs {other.name!r} and {run.name!r} were not played in the same environment "
                 f"({pairs_text(differing)}).",

@@ -1,5 +1,6 @@
 """The tables of a report, from scores; how they look is the business of `formats` and `page`."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -567,6 +568,21 @@ def provenance_notes(group: Group) -> list[str]:
     if any(arm.drops for arm in group.arms):
         notes.append(
             "An arm with a drop is the agent without that part: see ez ablations show NAME."
+        )
+    changed = {
+        arm.name: {key: value for key, value in arm.changes.items() if key.startswith("env.")}
+        for arm in group.arms
+        if arm.runs
+    }
+    if any(changed.values()):
+        there = "; ".join(
+            f"{name} ({', '.join(f'{key} = {json.dumps(value)}' for key, value in own.items())})"
+            for name, own in changed.items()
+            if own
+        )
+        notes.append(
+            f"Each arm was scored in its own environment, and these change it: {there}. So a "
+            "difference between arms can be one of what is played, not of the agent."
         )
     cut = sorted({run.game for run in runs if not run.is_whole})
     if cut:

@@ -287,6 +287,7 @@ def test_a_sweep_of_what_is_dropped_is_refused():
         ("seed=1,2", "Use --seeds"),
         ("env.name=catch", "cannot differ between arms"),
         ("env.game=pong,breakout", "cannot differ between arms"),
+        ("env.evaluation_max_episode_steps=8,9", "games of different lengths"),
         ("compute.threads=1,2", "nothing to ablate"),
         ("record.metrics_interval=1", "nothing to ablate"),
         ("search.num_simulations=few", "search.num_simulations = 'few'"),

@@ -302,6 +302,41 @@ def test_they_do_not_keep_others_from_being_reported(runs_dir, run):
     assert said.startswith("The runs of atari100k are left out: The runs 'one' and 'two' were not")
 
 
+def environments(runs_dir, contract):
+    """A study over the frame skip whose runs have the contracts that `contract(config)` gives."""
+    folder = write_study(runs_dir, noisy({}), drops=(), vary=("env.frame_skip=4,8",))
+    for cell in folder.record().cells:
+        run = RunFolder(runs_dir / cell.run)
+        run.update_info(environment=contract(run.config()))
+    return folder
+
+
+def test_arms_may_change_the_environment_and_are_told(runs_dir):
+    folder = environments(runs_dir, lambda config: {"frame_skip": config.env.frame_skip})
+    (group,), said = collect([folder.name], runs_dir)
+    assert [arm.name for arm in group.arms] == ["full", "env.frame_skip=8"]
+    assert collect([], runs_dir) == ([group], said) == ([group], [])
+    notes = section(group, [], Choice(resamples=100)).notes
+    (note,) = [note for note in notes if "its own environment" in note]
+    assert "env.frame_skip=8 (env.frame_skip = 8)" in note
+
+
+def test_runs_of_one_arm_still_need_one_environment(runs_dir):
+    folder = environments(
+        runs_dir,
+        lambda config: {"frame_skip": config.env.frame_skip, "noop_max": config.seed},
+    )
+    with pytest.raises(ReportError, match=r"same environment \(noop_max: 0 / 1\)"):
+        collect([folder.name], runs_dir)
+
+
+@pytest.mark.parametrize("key", ["ale_py", "rom_md5"])
+def test_arms_that_change_the_environment_need_one_emulator(runs_dir, key):
+    folder = environments(runs_dir, lambda config: {key: str(config.env.frame_skip)})
+    with pytest.raises(ReportError, match=f"same environment \\({key}: '4' / '8'\\)"):
+        collect([folder.name], runs_dir)
+
+
 def test_a_study_in_different_environments_is_refused(runs_dir):
     folder = write_study(runs_dir, lambda *_: 0.5)
     name = folder.record().cells[0].run
