@@ -374,7 +374,11 @@ def report(
     ] = None,
     games: Annotated[str | None, typer.Option(help="Only these: pong,breakout,...")] = None,
     arms: Annotated[
-        str | None, typer.Option(help="Only these, and the full agent: value-prefix,...")
+        list[str] | None,
+        typer.Option(
+            metavar="ARMS",
+            help="Only these, and the full agent, by their names in tables. Repeatable.",
+        ),
     ] = None,
     form: Annotated[
         str | None,
@@ -405,7 +409,7 @@ def report(
     """
     from ezcli.commands import report
 
-    options = report.Options(names or [], against, games, arms, resamples, runs_dir)
+    options = report.Options(names or [], against, games, arms or [], resamples, runs_dir)
     report.report(options, form, output, plots, plot_types)
 
 

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from ezcli import console
-from ezcli.commands.report import free_name
+from ezcli.commands.report import arms_in, free_name
+from ezcli.errors import UnknownName
 from tests.reports.helpers import noisy, preset, write_run, write_study
 
 FAST = ("--resamples", "200")
@@ -50,6 +51,73 @@ def terminal(monkeypatch):
         return re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
 
     return lines
+
+
+# ------------------------------------------------------------------ names of arms
+
+ARMS = (
+    "full",
+    "value-prefix",
+    "value-prefix,search.num_simulations=6",
+    "search.num_simulations=6",
+    "consistency+value-prefix",
+    "a,b",
+    "value.scales=[1.0, 2.5]",
+    "value.scales=[1.0, 2.5],value.words=[x, y]",
+    "value.words=[x, y]",
+    "optimiser.decay=[]",
+    "a",
+)
+
+
+@pytest.mark.parametrize("one", ARMS)
+def test_every_name_of_an_arm_can_be_typed(one):
+    assert arms_in(one, {*ARMS}) == [one]
+    assert arms_in(f" {one.replace(', ', ',')},", {*ARMS}) == [one]
+    for other in ("full", "consistency+value-prefix"):
+        assert arms_in(f"{one},{other}", {*ARMS}) == [one, other]
+        assert arms_in(f"{other}, {one}", {*ARMS}) == [other, one]
+
+
+def test_the_longest_name_counts_that_leaves_names_only():
+    known = {"a", "a,b", "b,c"}
+    assert arms_in("a,b", known) == ["a,b"]
+    assert arms_in("a,b,c", known) == ["a", "b,c"]
+    assert arms_in("", known) == arms_in(" , ", known) == []
+    assert arms_in(",".join(["a"] * 5000), known) == ["a"] * 5000
+
+
+@pytest.mark.parametrize(("text", "part"), [("a,x", "x"), ("b", "b"), ("a,b,b", "b"), ("x,a", "x")])
+def test_a_part_that_is_no_arm_is_named(text, part):
+    with pytest.raises(UnknownName, match=f"Unknown arm '{part}'"):
+        arms_in(text, {"a", "a,b", "b,c"})
+
+
+def test_every_name_that_a_table_prints_is_an_arm(ez, tmp_path):
+    """Typed back, it gives that arm, the full agent, and what it is compared with."""
+    values = "[1.0, 0.5, 0.25],[1.0, 0.5, 0.5]"
+    sweep = (f"acting.temperatures={values}", "search.num_simulations=6,50")
+    study(tmp_path, games=("pong",), seeds=(0, 1), drops=("value-prefix",), vary=sweep)
+    command = ("report", "--format", "json", "--against", "", *FAST)
+    names = shown_arms(ez(*command)[1])
+    assert len(names) > 6
+    for name in names:
+        found = shown_arms(ez(*command, "--arms", name)[1])
+        others = {other for other in found if name not in other}
+        assert name in found
+        assert others <= {"full", name.removeprefix("value-prefix,")}, found
+    two = ["search.num_simulations=6", "value-prefix"]
+    both = shown_arms(ez(*command, "--arms", two[1], "--arms", two[0])[1])
+    assert set(both) == {"full", *two}
+    code, out, _ = ez("report", "--arms", ",".join(reversed(two)), *FAST)
+    note = "--arms 'value-prefix,search.num_simulations=6' names 'value-prefix,search."
+    assert (code, note in squeezed(out)) == (0, True)
+
+
+def shown_arms(text):
+    """The arms whose runs a report in JSON holds."""
+    (section,) = json.loads(text)["sections"]
+    return list(dict.fromkeys(row["arm"] for row in section["runs"]))
 
 
 # ------------------------------------------------------------------ what is reported

@@ -1,6 +1,7 @@
 """`ez report`: from run folders to tables."""
 
 import itertools
+from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ class Options(NamedTuple):
     names: list[str]
     against: str | None
     games: str | None
-    arms: str | None
+    arms: list[str]
     resamples: int
     runs_dir: Path
 
@@ -38,7 +39,15 @@ def make(options: Options) -> Report:
         agents = agents_named(listed(options.against))
     else:
         agents = agents_named(DEFAULT_AGAINST if groups else published_agents())
-    choice = Choice(tuple(listed(options.games)), tuple(listed(options.arms)), options.resamples)
+    known = {arm.name for group in groups for arm in group.arms}
+    arms: list[str] = []
+    for text in options.arms:
+        named = arms_in(text, known)
+        arms += named
+        if len(listed(text)) > len(named) and known.issuperset(listed(text)):
+            which = " and ".join(map(repr, named))
+            said.append(f"--arms {text!r} names {which}; repeat --arms to name its parts.")
+    choice = Choice(tuple(listed(options.games)), tuple(arms), options.resamples)
     return build(groups, said, agents, choice)
 
 
@@ -134,6 +143,48 @@ def free_name(name: str, taken: set[str]) -> str:
     found = next(n for n in itertools.chain([name], numbered) if n not in taken)
     taken.add(found)
     return found
+
+
+def arms_in(text: str, known: Set[str]) -> list[str]:
+    """The arms that a text names, with commas between them.
+
+    An arm's own name may hold commas: at each place the longest name counts that leaves names only.
+
+    Args:
+      text: spaces beside commas do not matter.
+      known: names of all arms.
+
+    Raises:
+      UnknownName: a part is no arm.
+    """
+    if text in known:
+        return [text]
+    text = close(text)
+    names = {close(name): name for name in sorted(known)}
+    longest_first = sorted(names, key=len, reverse=True)
+    after: dict[int, tuple[str, int]] = {}  # the name that starts there, and where the next does
+    for start in range(len(text) - 1, -1, -1):
+        if start and text[start - 1] != ",":
+            continue
+        for name in longest_first:
+            end = start + len(name)
+            goes_on = text[end : end + 1] == "," and end + 1 in after
+            if text.startswith(name, start) and (end == len(text) or goes_on):
+                after[start] = name, end + 1
+                break
+    found, start = [], 0
+    while start < len(text):
+        if start not in after:
+            unknown = [part for part in listed(text) if part not in names]
+            raise UnknownName("arm", (unknown or [text])[0], names.values())
+        name, start = after[start]
+        found.append(names[name])
+    return found
+
+
+def close(text: str) -> str:
+    """The text without spaces beside its commas, and without empty parts."""
+    return ",".join(listed(text))
 
 
 def listed(text: str | None) -> list[str]:

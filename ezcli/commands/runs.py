@@ -65,7 +65,7 @@ def list_runs(
         for entry in map(catalogue.examined, catalogue.scan(runs_dir))
     ]
     rows = keep(rows, "study", study, lambda row: row.studies)
-    rows = keep(rows, "arm", arm, lambda row: row.arms)
+    rows = keep(rows, "arm", arm, lambda row: [*row.arms, " = ".join(row.arms)])
     rows = keep(rows, "game", game, lambda row: [row.game])
     if state is not None and state not in get_args(State):
         raise UnknownName("state", state, get_args(State))
