@@ -125,7 +125,7 @@ def root(
         raise typer.Exit
 
 
-@app.command()
+@app.command(no_args_is_help=True)
 def train(
     game: Game = None,
     env: Environment = None,
@@ -289,7 +289,7 @@ def ablate(
     print_commands: Annotated[
         bool, typer.Option("--print-commands", help="Print one command a run, for your scheduler.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Show the plan only, as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train with and without parts of the agent, seed by seed.
@@ -302,10 +302,10 @@ def ablate(
     """
     from ezcli.commands import studies
 
-    if dry_run + print_commands + as_json > 1:
-        raise ConfigError("Use only one of --dry-run, --print-commands and --json.")
+    if print_commands and (dry_run or as_json):
+        raise ConfigError("Use --print-commands without --dry-run and --json.")
     output: studies.Output = (
-        "plan" if dry_run else "commands" if print_commands else "json" if as_json else "train"
+        "json" if as_json else "plan" if dry_run else "commands" if print_commands else "train"
     )
     options = studies.Options(
         drop or [],

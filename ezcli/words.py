@@ -54,9 +54,12 @@ def shell_word(word: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Such as `1 h 05 min`, `3 min 20 s`, `12 s`."""
+    """Such as `2 d 07 h`, `1 h 05 min`, `3 min 20 s`, `12 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 24:
+        days, hours = divmod(round(hours + minutes / 60), 24)
+        return f"{days} d {hours:02d} h"
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -309,7 +309,7 @@ def test_a_failure_is_exit_code_1(ez, monkeypatch):
         raise EnvError("It broke [here].", "Mend it.")
 
     monkeypatch.setattr(training, "train", fail)
-    assert ez("train") == (1, "", "error: It broke [here].\nMend it.\n")
+    assert ez("train", "--env", "catch") == (1, "", "error: It broke [here].\nMend it.\n")
 
 
 def test_debug_shows_the_traceback_and_changes_nothing_else(monkeypatch, capsys):
@@ -317,7 +317,7 @@ def test_debug_shows_the_traceback_and_changes_nothing_else(monkeypatch, capsys)
         raise ConfigError("It broke.")
 
     monkeypatch.setattr(training, "train", fail)
-    monkeypatch.setattr(sys, "argv", ["ez", "--debug", "train"])
+    monkeypatch.setattr(sys, "argv", ["ez", "--debug", "train", "--quiet"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
@@ -328,7 +328,7 @@ def test_debug_shows_the_traceback_and_changes_nothing_else(monkeypatch, capsys)
 
 def test_a_defect_of_ours_is_not_hidden(monkeypatch):
     monkeypatch.setattr(training, "train", lambda *_: 1 / 0)
-    monkeypatch.setattr(sys, "argv", ["ez", "train"])
+    monkeypatch.setattr(sys, "argv", ["ez", "train", "--quiet"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
 
@@ -388,7 +388,7 @@ def test_presets(ez):
         (["--env", "atari"], False, "atari-cpu", "there is no GPU"),
         (["--env", "catch"], True, "catch", "it is made for that game"),
         (["--env", "keydoor"], False, "keydoor", "it is made for that game"),
-        (["--env", "rooms.py:Room"], False, "catch", "it fits small games"),
+        (["--env", "rooms.py:Room"], False, "catch", "made for frames of few pixels"),
     ],
 )
 def test_without_a_preset_it_chooses_and_says_so(
@@ -577,3 +577,10 @@ def test_a_process_without_a_traceback(arguments, tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_train_without_options_shows_its_help(ez, untrained):
+    _, out, err = ez("train")
+    assert "Usage: " in out + err
+    assert "Example: ez train --game pong" in out + err
+    assert list(Path().iterdir()) == []

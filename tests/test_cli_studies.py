@@ -296,9 +296,16 @@ def test_what_another_process_works_on_is_left_as_it_is(ez, tmp_path):
 
 
 def test_one_output_at_a_time(ez, tmp_path):
-    code, out, err = ez(*ABLATE, "--dry-run", "--json")
-    assert (code, out) == (2, "")
-    assert "Use only one of --dry-run, --print-commands and --json." in squeezed(err)
+    for other in ("--dry-run", "--json"):
+        code, out, err = ez(*ABLATE, "--print-commands", other)
+        assert (code, out) == (2, "")
+        assert "Use --print-commands without --dry-run and --json." in squeezed(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_as_json_is_a_dry_run(ez, tmp_path):
+    plan = ez(*ABLATE, "--dry-run", "--json")[1]
+    assert len(json.loads(plan)["runs"]) == 4
     assert list(tmp_path.iterdir()) == []
 
 

@@ -72,7 +72,10 @@ def test_progress():
         (200, "3 min 20 s"),
         (3_599.6, "1 h 00 min"),
         (3_900, "1 h 05 min"),
-        (360_000, "100 h 00 min"),
+        (86_400, "1 d 00 h"),
+        (86_340, "23 h 59 min"),
+        (360_000, "4 d 04 h"),
+        (172_799, "2 d 00 h"),
     ],
 )
 def test_duration(seconds, text):

@@ -288,7 +288,7 @@ def default_preset(
     if env in ("catch", "keydoor"):
         return env, "it is made for that game"
     if env not in (None, "atari"):
-        return "catch", "it fits small games"
+        return "catch", "the default for environments of your own, made for frames of few pixels"
     if device == "cpu":
         return "atari-cpu", "it fits a CPU, as --device asks for"
     if has_gpus is not None:
