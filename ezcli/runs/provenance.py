@@ -1,6 +1,7 @@
 """What a result must carry to be believed: versions, device, code, environment contract."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from ezcli import __version__
 from ezcli.runs.compute import Compute
 
+PATIENCE = 20  # seconds for git
 PACKAGES = ("torch", "numba", "numpy", "ale-py", "opencv-python-headless", "pydantic")
 
 
@@ -52,16 +54,35 @@ def device_name(device: torch.device) -> str:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit and whether files differ from it; None outside a checkout of ezcli or without git."""
-    if not (folder.parents[1] / ".git").exists():
+    """Commit of the checkout that `folder` is in, and whether its files differ from it.
+
+    None outside a checkout of ezcli. Where git does not tell, the commit is None and `unknown` says
+    why. Variables such as `GIT_DIR` would lead to another repository, so none is passed on; and git
+    may trust a checkout of somebody else here, since its code is what runs already.
+    """
+    root = folder.parents[1]
+    if not (root / ".git").exists():
         return None
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    trusting = ["-c", f"safe.directory={root}", "-c", "core.fsmonitor=false"]
     try:
         commit, changes = (
             subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+                ["git", "-C", str(root), *trusting, *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=PATIENCE,
+                env=environment | {"LC_ALL": "C"},
             ).stdout.strip()
             for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return None
+    except OSError as error:
+        return {"commit": None, "dirty": None, "unknown": f"git cannot be run: {error.strerror}"}
+    except subprocess.TimeoutExpired:
+        unknown = f"git took more than {PATIENCE} seconds"
+        return {"commit": None, "dirty": None, "unknown": unknown}
+    except subprocess.CalledProcessError as error:
+        first = next(iter(error.stderr.splitlines()), f"git ended with {error.returncode}")
+        return {"commit": None, "dirty": None, "unknown": first}
     return {"commit": commit, "dirty": bool(changes)}

@@ -222,6 +222,9 @@ def _train(
     resume(trainer, folder, reporter)
     info, before = folder.read_info(), folder.sessions()
     session = {"started": began, "env_steps": trainer.replay.env_steps, **provenance(compute)}
+    git = session["git"]
+    if git is not None and git["commit"] is None:
+        reporter.say(f"The commit of ezcli is not recorded: {git['unknown']}.")
     folder.update_info(
         name=folder.name,
         identity=config.identity,

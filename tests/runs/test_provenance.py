@@ -1,0 +1,99 @@
+"""The commit that a run records is that of ezcli's own checkout."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from ezcli.runs import provenance
+from ezcli.runs.provenance import git_state
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+ME = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+
+
+def git(folder, *arguments):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *ME, *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return done.stdout.strip()
+
+
+def repository(folder):
+    """A checkout with one commit; returns its package's folder, as `git_state` takes it."""
+    package = folder / "ezcli" / "runs"
+    package.mkdir(parents=True)
+    (package / "code.py").write_text(f"# {folder}\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", f"In {folder.name}")
+    return package
+
+
+def test_commit_and_changes(tmp_path):
+    package = repository(tmp_path / "ours")
+    assert git_state(package) == {"commit": git(package, "rev-parse", "HEAD"), "dirty": False}
+    (package / "code.py").write_text("changed")
+    assert git_state(package)["dirty"] is True
+
+
+def test_outside_a_checkout_there_is_none(tmp_path):
+    (tmp_path / "ezcli" / "runs").mkdir(parents=True)
+    assert git_state(tmp_path / "ezcli" / "runs") is None
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [("GIT_DIR",), ("GIT_DIR", "GIT_WORK_TREE"), ("GIT_INDEX_FILE",), ("GIT_CEILING_DIRECTORIES",)],
+)
+def test_variables_of_git_lead_to_no_other_repository(tmp_path, monkeypatch, variables):
+    ours, other = repository(tmp_path / "ours"), tmp_path / "other"
+    repository(other)
+    places = {"GIT_DIR": other / ".git", "GIT_WORK_TREE": other, "GIT_INDEX_FILE": other / "x"}
+    for name in variables:
+        monkeypatch.setenv(name, str(places.get(name, tmp_path)))
+    assert git_state(ours) == {"commit": git(ours, "rev-parse", "HEAD"), "dirty": False}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_a_checkout_of_somebody_else_is_recorded(tmp_path):
+    package = repository(tmp_path / "ours")
+    commit = git(package, "rev-parse", "HEAD")
+    for path in (tmp_path / "ours", *(tmp_path / "ours").rglob("*")):
+        os.chown(path, 65534, 65534)
+    assert git_state(package) == {"commit": commit, "dirty": False}
+
+
+def fake_git(tmp_path, monkeypatch, script):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "git").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_what_git_says_is_the_reason(tmp_path, monkeypatch):
+    package = repository(tmp_path / "ours")
+    fake_git(tmp_path, monkeypatch, "echo 'fatal: it is broken' >&2; exit 128")
+    assert git_state(package) == {
+        "commit": None,
+        "dirty": None,
+        "unknown": "fatal: it is broken",
+    }
+
+
+def test_a_git_that_hangs_is_given_up(tmp_path, monkeypatch):
+    package = repository(tmp_path / "ours")
+    fake_git(tmp_path, monkeypatch, "exec sleep 600")
+    monkeypatch.setattr(provenance, "PATIENCE", 1)
+    began = time.monotonic()
+    assert git_state(package)["unknown"] == "git took more than 1 seconds"
+    assert time.monotonic() - began < 300
+
+
+def test_without_git_the_reason_is_recorded(tmp_path, monkeypatch):
+    package = repository(tmp_path / "ours")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(package)["unknown"].startswith("git cannot be run: No such file")
