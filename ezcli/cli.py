@@ -105,7 +105,10 @@ RunsPerGpu = Annotated[int | None, typer.Option(min=1, help="Runs side by side o
 Wait = Annotated[bool, typer.Option("--wait", help="SLURM: stay until all runs have ended.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[
-    str, typer.Argument(help="Name or id (as `ez runs` shows it) of a run, or path of its folder.")
+    str,
+    typer.Argument(
+        help="Name or id of a run (`ez runs`), or as much as is unique; or path of its folder."
+    ),
 ]
 
 RUNS = Path("runs")
@@ -518,6 +521,12 @@ def runs(
             help="new, running, stalled, interrupted, killed, failed, finished or damaged.",
         ),
     ] = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="ORDER", help="By name, game, state, done, score, time or when; large first."
+        ),
+    ] = "name",
     runs_dir: RunsDir = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -528,7 +537,7 @@ def runs(
     if context.invoked_subcommand is None:
         from ezcli.commands import runs
 
-        runs.list_runs(runs_dir, study, arm, game, state, as_json)
+        runs.list_runs(runs_dir, study, arm, game, state, sort, as_json)
 
 
 @runs_app.command("show")

@@ -4,7 +4,7 @@ import io
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -270,13 +270,31 @@ def show_error(error: EzError) -> None:
         err.print(escape(error.hint), soft_wrap=True)
 
 
-def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
-    """A plain table; numbers stand to the right."""
+def show_table(
+    columns: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    title: str = "",
+    whole: Collection[str] = (),
+) -> None:
+    """A plain table; numbers stand to the right.
+
+    Args:
+      columns: their names.
+      rows: their cells.
+      title: above the table.
+      whole: columns that are never cut; on a narrow terminal the others then end in an ellipsis.
+        Without any, cells go on in the next line.
+    """
     table = Table(title=escape(title) or None, box=None, pad_edge=False, header_style="bold")
     cells = [[str(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
         numeric = all(is_number(row[index]) for row in cells if row[index])
-        table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(
+            escape(column),
+            justify="right" if numeric else "left",
+            overflow="ellipsis" if whole else "fold",
+            no_wrap=bool(whole) and (numeric or column in whole),
+        )
     for row in cells:
         table.add_row(*map(escape, row))
     out.print(table)

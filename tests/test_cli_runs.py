@@ -8,8 +8,9 @@ from typing import get_args
 import pytest
 
 from ezcli import console
+from ezcli.commands.runs import SORTS
 from ezcli.experiments import catalogue
-from ezcli.runs.folder import RunFolder
+from ezcli.runs.folder import RunFolder, run_path
 from tests.experiments.helpers import make_study, save
 from tests.runs.helpers import run, tiny
 
@@ -46,7 +47,7 @@ def test_the_list(ez, runs_dir):
     code, out, err = ez("runs")
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
-    assert lines[0] == ["id", "study", "arm", "game", "seed", "state", "done", "score", "when"]
+    assert lines[0][:8] == ["id", "study", "arm", "game", "seed", "state", "done", "score"]
     by_id = {line[0]: line for line in lines[1:]}
     assert by_id[tiny().identity[:6]][1:7] == ["mine", "full", "catch", "0", "finished", "100%"]
     arm = tiny("catch", "components.value_prefix=false").identity[:6]
@@ -68,7 +69,52 @@ def test_where_it_is_narrow_the_time_goes_first(ez, runs_dir, monkeypatch):
 def test_what_is_the_same_everywhere_is_said_once(ez, runs_dir):
     lines = ez("runs", "--study", "mine")[1].splitlines()
     assert lines[:2] == ["study: mine", "game: catch"]
-    assert lines[2].split() == ["id", "arm", "seed", "state", "done", "score", "when"]
+    assert lines[2].split() == ["id", "arm", "seed", "state", "done", "score", "time", "when"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_no_id_game_or_state_is_broken(ez, runs_dir, monkeypatch, width):
+    runs = {f"{'long-name' * n}-{n}": tiny("keydoor", "seed=9") for n in (1, 2)}  # one identity
+    for name, config in runs.items():
+        RunFolder(run_path(runs_dir, name)).create(config)
+    whole = json.loads(ez("runs", "--json")[1])
+    monkeypatch.setattr(console.out, "width", width)
+    lines = ez("runs")[1].splitlines()
+    assert len(lines) == 1 + len(whole)  # no cell goes on in a second line
+    assert max(map(len, lines)) <= width
+    for line, one in zip(lines[1:], whole, strict=True):
+        assert line.split()[0] in (one["name"], one["identity"][:6])
+        assert {one["game"], one["state"]} <= set(line.split())
+
+
+def test_preset_and_time_where_there_is_room(ez, runs_dir, monkeypatch):
+    RunFolder(run_path(runs_dir, "by-hand")).update_info(preset="mine/own.toml")
+    monkeypatch.setattr(console.out, "width", 160)
+    lines = ez("runs")[1].splitlines()
+    assert {"preset", "time", "when", "name"} <= set(lines[0].split())
+    (line,) = [line for line in lines if "by-hand" in line]
+    assert " own " in line
+    listed = {run["name"]: run for run in json.loads(ez("runs", "--json")[1])}
+    assert listed["by-hand"]["preset"] == "mine/own.toml"
+
+
+@pytest.mark.parametrize("order", SORTS)
+def test_sorting(ez, runs_dir, order):
+    listed = json.loads(ez("runs", "--sort", order, "--json")[1])
+    names = [run["name"] for run in listed]
+    assert sorted(names) == [run["name"] for run in json.loads(ez("runs", "--json")[1])]
+    keys = {"name": "name", "game": "game", "state": "state", "score": "score", "when": "updated"}
+    if order in keys:
+        known = [run[keys[order]] for run in listed if run[keys[order]] is not None]
+        assert known == sorted(known, reverse=order in ("score", "when"))
+        assert all(run[keys[order]] is None for run in listed[len(known) :])
+    else:
+        assert listed[0]["state"] == "finished"  # the only one that was trained
+
+
+def test_an_order_that_is_none_suggests(ez, runs_dir):
+    code, _, err = ez("runs", "--sort", "scores")
+    assert (code, "Did you mean 'score'?" in err) == (2, True)
 
 
 def test_names_where_there_is_room(ez, runs_dir, monkeypatch):
@@ -260,3 +306,34 @@ def test_rm_leaves_a_run_that_is_being_trained(ez, runs_dir):
 def test_help_names_every_state(ez):
     _, out, _ = ez("runs", "--help")
     assert all(state in out for state in get_args(catalogue.State))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["runs", "show", "by-h"],
+        ["runs", "diff", "by-h", "b"],
+        ["doctor", "by-h"],
+        ["runs", "rm", "by-h", "--yes"],
+    ],
+)
+def test_the_start_of_a_name_is_a_name(ez, runs_dir, command):
+    assert ez(*command)[0] == 0
+
+
+def test_report_takes_the_start_of_a_name(ez, runs_dir):
+    name = next(path.name for path in runs_dir.glob("catch-smoke-full-*"))
+    assert ez("report", name[:-2], "--format", "csv")[0] == 0
+
+
+def test_the_start_of_several_names_is_none(ez, runs_dir):
+    code, _, err = ez("runs", "show", "catch-smoke")
+    assert (code, "Several runs start with 'catch-smoke'" in squeezed(err)) == (2, True)
+    code, _, err = ez("runs", "rm", "catch-smoke", "--yes")
+    assert (code, len(list(runs_dir.glob("catch-smoke-*")))) == (2, 2)
+    assert ez("runs", "rm", "", "--yes")[0] == 2
+
+
+def test_a_whole_name_is_not_the_start_of_another(ez, runs_dir):
+    RunFolder(run_path(runs_dir, "by-hand-2")).create(tiny("keydoor", "seed=4"))
+    assert json.loads(ez("runs", "show", "by-hand", "--json")[1])["name"] == "by-hand"

@@ -3,14 +3,14 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from ezcli import console
 from ezcli.commands.training import find_run
 from ezcli.config import RunConfig, differences
-from ezcli.errors import ConfigError, RunError, UnknownName
+from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State, is_number
 from ezcli.experiments.estimate import disk_bytes
@@ -28,6 +28,8 @@ class Row(NamedTuple):
     config: RunConfig | None
     far: Progress
     places: list[tuple[str, str]]  # study and arm
+    preset: str | None  # name or path
+    seconds: float | None  # of training; None if a session did not say
 
     @property
     def game(self) -> str:
@@ -51,19 +53,18 @@ def list_runs(
     arm: str | None,
     game: str | None,
     state: str | None,
+    sort: str,
     as_json: bool,
 ) -> None:
     """`ez runs`."""
+    if sort not in SORTS:
+        raise UnknownName("order", sort, SORTS)
     places = catalogue.studies_of(runs_dir)
     rows = [
-        Row(
-            entry,
-            catalogue.read_config(entry.path),
-            catalogue.progress(entry.path),
-            places.get(entry.name, []),
-        )
+        row_of(entry, catalogue.read_config(entry.path), places.get(entry.name, []))
         for entry in map(catalogue.examined, catalogue.scan(runs_dir))
     ]
+    rows.sort(key=SORTS[sort])
     rows = keep(rows, "study", study, lambda row: row.studies)
     rows = keep(rows, "arm", arm, lambda row: [*row.arms, " = ".join(row.arms)])
     rows = keep(rows, "game", game, lambda row: [row.game])
@@ -78,6 +79,51 @@ def list_runs(
         console.show(f"{none} Start one: ez train --game pong")
     else:
         show_rows(rows)
+
+
+def row_of(entry: Entry, config: RunConfig | None, places: list[tuple[str, str]]) -> Row:
+    """All about one run; what its files do not say is None."""
+    try:
+        info = RunFolder(entry.path).read_info()
+    except EzError:
+        info = {}
+    preset, sessions = info.get("preset"), info.get("sessions")
+    seconds = [s.get("seconds") for s in sessions if isinstance(s, dict)] if sessions else []
+    known = [s for s in seconds if is_number(s)]
+    return Row(
+        entry,
+        config,
+        catalogue.progress(entry.path),
+        places,
+        preset if isinstance(preset, str) else None,
+        sum(known) if known and len(known) == len(seconds) else None,
+    )
+
+
+def falling(value: float | None) -> tuple[bool, float]:
+    """A key that puts large numbers first, and what is not known last."""
+    return value is None, -(value or 0.0)
+
+
+def share(row: Row) -> float | None:
+    """The share of train_steps that is made; None if that cannot be told."""
+    if row.config is None:
+        return None
+    if row.entry.state == "finished":
+        return 1.0  # the last line of metrics may come before the last train_step
+    return (row.far.train_steps or 0) / row.config.schedule.train_steps
+
+
+# The orders of `ez runs --sort`; equal runs stay in the order of their names.
+SORTS: dict[str, Callable[[Row], Any]] = {
+    "name": lambda row: row.entry.name,
+    "game": lambda row: row.game,
+    "state": lambda row: row.entry.state,
+    "done": lambda row: falling(share(row)),
+    "score": lambda row: falling(row.far.score),
+    "time": lambda row: falling(row.seconds),
+    "when": lambda row: falling(row.entry.updated.timestamp() if row.entry.updated else None),
+}
 
 
 def keep(rows: list[Row], what: str, wanted: str | None, of: Any) -> list[Row]:
@@ -115,9 +161,11 @@ def show_rows(rows: list[Row]) -> None:
         "state": [row.entry.state for row in rows],
         "done": [done(row) for row in rows],
         "score": ["" if row.far.score is None else f"{row.far.score:.2f}" for row in rows],
+        "preset": [Path(row.preset).stem if row.preset else "" for row in rows],
+        "time": ["" if row.seconds is None else duration(row.seconds) for row in rows],
         "when": [f"{row.entry.updated:%m-%d %H:%M}" if row.entry.updated else "" for row in rows],
     }
-    for name in ("study", "arm", "game"):  # the same everywhere: said once, or not at all
+    for name in ("study", "arm", "game", "preset"):  # the same everywhere: said once, or not at all
         values = set(columns[name])
         if len(values) == 1:
             del columns[name]
@@ -127,9 +175,10 @@ def show_rows(rows: list[Row]) -> None:
     names = [row.entry.name for row in rows]
     if names != columns["id"] and fits(columns | {"name": names}):
         columns["name"] = names
-    elif not fits(columns):
-        del columns["when"]
-    console.show_table(columns, zip(*columns.values(), strict=True))
+    for name in ("when", "preset", "time", "study", "done"):
+        if not fits(columns):
+            columns.pop(name, None)
+    console.show_table(columns, zip(*columns.values(), strict=True), whole=("id", "game", "state"))
 
 
 def fits(columns: Mapping[str, list[str]]) -> bool:
@@ -140,11 +189,8 @@ def fits(columns: Mapping[str, list[str]]) -> bool:
 
 def done(row: Row) -> str:
     """The share of train_steps that is made."""
-    if row.config is None:
-        return ""
-    if row.entry.state == "finished":
-        return "100%"  # the last line of metrics may come before the last train_step
-    return f"{(row.far.train_steps or 0) / row.config.schedule.train_steps:.0%}"
+    found = share(row)
+    return "" if found is None else f"{found:.0%}"
 
 
 def as_data(row: Row) -> dict[str, Any]:
@@ -155,6 +201,7 @@ def as_data(row: Row) -> dict[str, Any]:
         "path": str(entry.path),
         "studies": [{"study": study, "arm": arm} for study, arm in row.places],
         "game": row.game or None,
+        "preset": row.preset,
         "seed": row.config.seed if row.config else None,
         "state": entry.state,
         "env_steps": far.env_steps,
@@ -173,7 +220,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
     path = find_run(run, runs_dir)
     folder, entry = RunFolder(path), catalogue.entry(path)
     places = catalogue.studies_of(path.parent).get(path.name, [])
-    row = Row(entry, folder.config(), catalogue.progress(path), places)
+    row = row_of(entry, folder.config(), places)
     info = folder.read_info()
     sessions = folder.sessions()
     known = [s["seconds"] for s in sessions if is_number(s.get("seconds"))]
@@ -295,7 +342,7 @@ def removable(name: str, runs_dir: Path) -> Path:
     if not is_plain_name(name):
         raise ConfigError(f"{name!r} is not the name of a run.", "Names are those of `ez runs`.")
     if not path.is_symlink() and not (path / "config.toml").is_file():
-        found = catalogue.by_id(runs_dir, name)
+        found = catalogue.by_start(runs_dir, name)
         if found is None:
             raise UnknownName("run", name, run_names(runs_dir))
         path = found

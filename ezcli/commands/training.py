@@ -404,7 +404,7 @@ def scores_on_the_way(folder: "RunFolder") -> list[float]:
 
 
 def find_run(run: str, runs_dir: Path) -> Path:
-    """The folder of a run given by name, by path, or by the start of its identity.
+    """The folder of a run given by name, by path, or by the start of its name or identity.
 
     Raises:
       ConfigError: no run is that, or several are.
@@ -413,7 +413,7 @@ def find_run(run: str, runs_dir: Path) -> Path:
     for path in (named, direct):
         if any(is_file(path / file) for file in ("config.toml", "run.json")):
             return path
-    found = catalogue.by_id(runs_dir, run)
+    found = catalogue.by_start(runs_dir, run)
     if found is not None:
         return found
     known = sorted(path.parent.name for path in runs_dir.glob("*/config.toml"))

@@ -16,6 +16,7 @@ State = Literal[
     "new", "running", "stalled", "interrupted", "killed", "failed", "finished", "damaged"
 ]
 LARGEST = 1e18  # number that a file is believed
+SEVERAL = 5  # names that a sentence lists
 TAIL_BYTES = 65536  # enough for several lines of any of the files
 
 
@@ -107,18 +108,22 @@ def by_identity(runs_dir: Path) -> dict[str, str]:
     return found
 
 
-def by_id(runs_dir: Path, text: str) -> Path | None:
-    """The run whose identity begins so, if it looks like one and there is such a run.
+def by_start(runs_dir: Path, text: str) -> Path | None:
+    """The run whose name or identity begins so, if there is one; of an identity 4 digits do.
 
     Raises:
       ConfigError: several runs do.
     """
-    if not re.fullmatch(r"[0-9a-f]{4,12}", text):
-        return None
-    found = [run for run in scan(runs_dir) if (run.identity or "").startswith(text)]
+    is_id = re.fullmatch(r"[0-9a-f]{4,12}", text) is not None
+    found = [
+        run
+        for run in (scan(runs_dir) if text else ())
+        if run.name.startswith(text) or (is_id and (run.identity or "").startswith(text))
+    ]
     if len(found) > 1:
-        names = ", ".join(run.name for run in found)
-        raise ConfigError(f"Several runs start with {text!r}: {names}.", "Give a name.")
+        shown = ", ".join(run.name for run in found[:SEVERAL])
+        more = f" and {len(found) - SEVERAL} more" if len(found) > SEVERAL else ""
+        raise ConfigError(f"Several runs start with {text!r}: {shown}{more}.", "Give a name.")
     return found[0].path if found else None
 
 

@@ -192,7 +192,7 @@ def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
             return StudyFolder(path.parents[1], path.name)
         if path.is_dir():
             return path
-        found = catalogue.by_id(runs_dir, name)
+        found = catalogue.by_start(runs_dir, name)
         return RunFolder(found) if found is not None else None
     except OSError:  # longer than a path may be
         return None
