@@ -14,6 +14,7 @@ from ezcli.experiments.estimate import Measured
 from ezcli.experiments.schedule import Outcome, Scheduler
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
+from tests.reports.helpers import noisy, write_study
 from tests.runs.helpers import ROOM, TINY, replaced, run, tiny
 
 SETS = [part for setting in (*TINY, *ROOM["catch"]) for part in ("--set", setting)]
@@ -274,6 +275,9 @@ def test_a_study_of_real_runs(tmp_path):
     command = [sys.executable, "-m", "ezcli", *ABLATE, "--runs-dir", str(tmp_path), "--jobs", "2"]
     first = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Done: all 4 runs of the study mine are finished." in first.stdout
+    assert "catch: scores\narm" in first.stdout
+    assert "\n− value prefix" in first.stdout
+    assert f"ez report mine --output report.html --runs-dir {tmp_path}" in first.stdout
     second = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Nothing is left to run." in second.stdout
     folders = [RunFolder(path.parent) for path in tmp_path.glob("*/config.toml")]
@@ -357,3 +361,33 @@ def test_what_a_run_says_itself_counts_before_a_job_that_has_ended(ez, tmp_path,
         (run.path / "stalled.txt").touch()
         assert told("running") == [("stalled", "17_0")]
     assert told("out of memory") == [("out of memory", "17_0")]
+
+
+@pytest.mark.parametrize(
+    ("games", "tables"),
+    [
+        (("pong",), ["Minus the full agent: human-normalised", "pong: scores"]),
+        (("pong", "qbert"), ["Human-normalised over 2 of 26 games", "Minus the full agent:"]),
+        (("tetris", "et"), ["full: 2 games", "− value prefix: 2 games"]),
+    ],
+)
+def test_a_finished_study_ends_with_its_result(ez, tmp_path, games, tables):
+    write_study(tmp_path / "runs", noisy({}), games=games)
+    code, out, err = ez("ablate", "--study", "mine")
+    assert (code, err) == (0, "")
+    _, _, result = out.partition("Done: all ")
+    starts = [result.index(table) for table in tables]
+    assert starts == sorted(starts)
+    assert "− value prefix" in result
+    assert "P(better)" not in result
+    assert result.endswith("All tables and plots: ez report mine --output report.html\n")
+
+
+def test_a_damaged_run_is_said_where_the_result_would_be(ez, tmp_path):
+    write_study(tmp_path / "runs", noisy({}), games=("pong",))
+    for path in (tmp_path / "runs").glob("pong-*/evaluations.jsonl"):
+        path.write_text("")
+    code, out, _ = ez("ablate", "--study", "mine")
+    assert code == 0
+    assert "it has no final evaluation" in squeezed(out)
+    assert "All tables and plots: ez report mine" in out

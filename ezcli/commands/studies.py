@@ -462,8 +462,22 @@ def execute(
             f"See how they stand: {look}"
         )
     elif not quiet:
-        console.show(f"Done: all {len(runs)} runs of the study {study.name} are finished.")
+        console.show(f"Done: all {len(runs)} runs of the study {study.name} are finished.\n")
+        show_result(folder)
     return outcome.exit_code
+
+
+def show_result(folder: StudyFolder) -> None:
+    """The scores of a finished study and how the arms differ, and the command of the report."""
+    from ezcli.reports.collect import of_study
+    from ezcli.reports.report import Choice, brief
+
+    try:
+        console.show_report(brief(of_study(folder), Choice()))
+    except EzError as error:
+        console.tell(f"There is no table of the results: {error}")
+    more = ez_command("report", folder.name, output="report.html", runs_dir=folder.elsewhere)
+    console.show(f"All tables and plots: {more}")
 
 
 def refuse_queued(folder: StudyFolder, place: Place) -> None:

@@ -156,6 +156,19 @@ def build(
     return Report(tuple(sections), tuple(agents), tuple(said))
 
 
+def brief(group: Group, choice: Choice) -> Report:
+    """The scores of a group's arms and how they differ, and nothing else.
+
+    Raises:
+      ReportError: what was chosen leaves nothing.
+    """
+    whole = build([group], (), [], choice)
+    (found,) = whole.sections
+    keys = ("aggregates" if found.table("aggregates") else "scores", "differences", "missing")
+    tables = tuple(table for table in found.tables if table.key in keys)
+    return whole._replace(sections=(found._replace(tables=tables, notes=()),))
+
+
 def restrict(group: Group, choice: Choice) -> Group:
     """The group with the games and arms that were asked for, and what those are compared with."""
     wanted = {arm.name for arm in group.arms if not choice.arms or arm.name in choice.arms}
