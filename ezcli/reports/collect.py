@@ -52,7 +52,7 @@ class Run(NamedTuple):
     curve: tuple[Point, ...]  # evaluations on the way and at the end
     preset: str  # name or path, as the user gave it
     contract: dict[str, Any]  # what the environment said it is
-    session: dict[str, Any]  # the newest: versions and device
+    sessions: tuple[dict[str, Any], ...]  # versions and device of each process that trained it
     seconds: float | None  # of training; None if a session did not say
     code: Mapping[str, str] = MappingProxyType({})  # of an environment of one's own, if it is known
     is_whole: bool = True  # whether the final games of Atari ended as the benchmark has them end
@@ -355,7 +355,7 @@ def read_run(path: Path) -> Run | str:
         tuple(Point(x["env_steps"], float(x["mean"])) for x in lines if x["kind"] != "manual"),
         str(info.get("preset") or path.name),
         info.get("environment", {}),
-        sessions[-1] if sessions else {},
+        tuple(sessions),
         sum(known) if known and len(known) == len(seconds) else None,
         (config.env.code if config.env.name == "custom" else {}) or noted_code(info),
         has_benchmark_length(config, final),

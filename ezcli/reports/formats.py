@@ -156,6 +156,7 @@ def as_json(report: Report) -> str:
                     "score": run.score,
                     "human_normalised": run.normalised(run.score) if run.has_human_score else None,
                     "episodes": run.episodes,
+                    "sessions": run.sessions,
                 }
                 for arm in (section.group.arms if section.group else ())
                 for game, seeds in sorted(arm.runs.items())

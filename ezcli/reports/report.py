@@ -1,9 +1,10 @@
 """The tables of a report, from scores; how they look is the business of `formats` and `page`."""
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -603,15 +604,18 @@ def provenance_notes(group: Group) -> list[str]:
             f"{', '.join(cut)}: not human-normalised, since final games were cut off before the "
             f"{BENCHMARK_FRAMES:,} frames of the benchmark, or went on beyond them."
         )
-    versions = Counter(version_text(run) for run in runs)
-    notes.append(f"Code: {', '.join(text for text, _ in versions.most_common())}.")
+    versions = sessions_by(runs, version_text)
+    notes.append(f"Code: {counts_text(versions)}.")
     if len(versions) > 1:
         notes.append("The runs were trained by several versions of the code: see CHANGELOG.md.")
-    devices = Counter(str(run.session.get("device_name", "unknown")) for run in runs)
+    devices = sessions_by(runs, device_text)
     trained = [f"{device} ({counted(number, 'run')})" for device, number in devices.most_common()]
     notes.append(f"Trained on: {', '.join(trained)}.")
-    packages = Counter(package_text(run) for run in runs)
-    notes.append(f"With {'; or '.join(text for text, _ in packages.most_common())}.")
+    notes.append(f"With {counts_text(sessions_by(runs, package_text), '; or ')}.")
+    libraries = sessions_by(runs, library_text)
+    if set(libraries) - {""}:
+        set_ = counts_text(libraries, "; ")
+        notes.append(f"Variables that decide the bits of libraries: {set_}.")
     seconds = [run.seconds for run in runs if run.seconds is not None]
     if len(seconds) == len(runs):
         notes.append(
@@ -628,21 +632,49 @@ def listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def package_text(run: Run) -> str:
+def sessions_by(runs: Iterable[Run], text: Callable[[Mapping[str, Any]], str]) -> Counter[str]:
+    """How many runs have a session that `text` says this of; a run may count for several."""
+    texts = (dict.fromkeys(text(session) for session in run.sessions or ({},)) for run in runs)
+    return Counter(itertools.chain.from_iterable(texts))
+
+
+def counts_text(found: Counter[str], joint: str = ", ") -> str:
+    """The texts, the most frequent first; with numbers of runs where one is not of all."""
+    if len(found) == 1:
+        return next(iter(found)) or "none"
+    return joint.join(
+        f"{text or 'none'} ({counted(number, 'run')})" for text, number in found.most_common()
+    )
+
+
+def device_text(session: Mapping[str, Any]) -> str:
+    """Such as `AMD EPYC in float32`."""
+    device = str(session.get("device_name", "unknown"))
+    return f"{device} in {session['precision']}" if session.get("precision") else device
+
+
+def library_text(session: Mapping[str, Any]) -> str:
+    """Such as `ONEDNN_MAX_CPU_ISA=AVX2`; empty if no variable was set."""
+    found = session.get("libraries")
+    known = found if isinstance(found, dict) else {}
+    return " ".join(f"{key}={value}" for key, value in known.items() if key != "cpu_capability")
+
+
+def package_text(session: Mapping[str, Any]) -> str:
     """Such as `PyTorch 2.13.0, Numba 0.61.0, NumPy 2.4.6, ale-py 0.12.1`."""
-    found = run.session.get("packages")
+    found = session.get("packages")
     known = found if isinstance(found, dict) else {}
     texts = [f"{name} {known[package]}" for package, name in PACKAGES.items() if known.get(package)]
     return ", ".join(texts) or "unknown packages"
 
 
-def version_text(run: Run) -> str:
+def version_text(session: Mapping[str, Any]) -> str:
     """Such as `ezcli 0.1.0 (ee7f7df, changed)`."""
-    git = run.session.get("git")
+    git = session.get("git")
     commit = ""
     if isinstance(git, dict) and git.get("commit"):
         commit = f" ({str(git['commit'])[:7]}{', changed' if git.get('dirty') else ''})"
-    return f"ezcli {run.session.get('ezcli', 'of unknown version')}{commit}"
+    return f"ezcli {session.get('ezcli', 'of unknown version')}{commit}"
 
 
 def median_of(values: Sequence[float]) -> float:

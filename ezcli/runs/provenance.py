@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,37 @@ import torch
 from ezcli import __version__
 from ezcli.runs.compute import Compute
 
+# Variables that choose instructions, kernels or precision of the libraries a run computes with. No
+# other variable is recorded: it may be secret.
+VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DNNL_CPU_ISA_HINTS",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NPY_ENABLE_CPU_FEATURES",
+    "NUMBA_CPU_FEATURES",
+    "NUMBA_CPU_NAME",
+    "NUMBA_DISABLE_JIT",
+    "NUMBA_OPT",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_CPU_ISA_HINTS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+LONGEST = 100  # characters of a variable that are recorded
 PATIENCE = 20  # seconds for git
 PACKAGES = ("torch", "numba", "numpy", "ale-py", "opencv-python-headless", "pydantic")
 
 
 def provenance(compute: Compute) -> dict[str, Any]:
-    """Entries for `run.json`. No environment variables and no host names: they may be secret."""
+    """Entries for `run.json`. No host names and, but for VARIABLES, no environment variables."""
     return {
         "ezcli": __version__,
         "git": git_state(Path(__file__).parent),
@@ -28,9 +54,40 @@ def provenance(compute: Compute) -> dict[str, Any]:
         "device_name": device_name(compute.device),
         "precision": compute.precision,
         "threads": compute.threads,
+        "libraries": libraries(),
         "deterministic": compute.device.type == "cpu"
         or torch.are_deterministic_algorithms_enabled(),
     }
+
+
+def libraries() -> dict[str, str]:
+    """What decides the bits of the libraries on one model of CPU with one set of versions."""
+    found = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
+    for name in VARIABLES:
+        if name in os.environ:
+            found[name] = os.environ[name][:LONGEST]
+    return found
+
+
+def other_bits(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How a session of a run differs from one before so that it computes other bits; or nothing.
+
+    Sessions from before something was recorded are taken to agree in it.
+    """
+    facts = []
+    for session in (before, now):
+        flat = {key: session[key] for key in ("device_name", "precision") if key in session}
+        for group in ("packages", "libraries"):
+            table = session.get(group)
+            flat |= table if isinstance(table, dict) else {}
+        facts.append(flat)
+    old, new = facts
+    keys = sorted(old.keys() | new.keys()) if "libraries" in before else sorted(old)
+    return "; ".join(
+        f"{key}: {old.get(key, 'not set')} there, {new.get(key, 'not set')} now"
+        for key in keys
+        if old.get(key) != new.get(key)
+    )
 
 
 def version(package: str) -> str | None:

@@ -35,7 +35,7 @@ from ezcli.runs.evaluate import (
     summary,
 )
 from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, RECORDS, TIMING, RunFolder
-from ezcli.runs.provenance import provenance
+from ezcli.runs.provenance import other_bits, provenance
 from ezcli.runs.stall import Watchdog
 from ezcli.runs.tracking import Tracker, WandbMode
 from ezcli.runs.trainer import Event, Trainer
@@ -222,6 +222,12 @@ def _train(
     resume(trainer, folder, reporter)
     info, before = folder.read_info(), folder.sessions()
     session = {"started": began, "env_steps": trainer.replay.env_steps, **provenance(compute)}
+    differing = other_bits(before[-1], session) if before else ""
+    if differing:
+        reporter.say(
+            f"This session computes other bits than the one before, so the run is not bit-exact "
+            f"({differing})."
+        )
     git = session["git"]
     if git is not None and git["commit"] is None:
         reporter.say(f"The commit of ezcli is not recorded: {git['unknown']}.")

@@ -150,7 +150,7 @@ def make_group(
             (Point(run.config.schedule.env_steps, final),),
             preset_name,
             contract_of(run.config),
-            SESSION,
+            (SESSION,),
             SESSION["seconds"],
         )
     labels = tuple(sorted({cell.env for _, cell in cells}))

@@ -362,15 +362,38 @@ def test_several_versions_are_pointed_out():
     full, arm = group.arms
     run = arm.runs["pong"][0]
     session = {"git": {"commit": "f" * 40, "dirty": True}, "ezcli": "0.2.0"}
-    changed = run._replace(session=session, seconds=None)
+    changed = run._replace(sessions=(session,), seconds=None)
     (section,) = made(
         group._replace(arms=(full, arm._replace(runs={"pong": {0: changed}})))
     ).sections
     assert section.notes[3:] == (
-        "Code: ezcli 0.1.0 (0123456), ezcli 0.2.0 (fffffff, changed).",
+        "Code: ezcli 0.1.0 (0123456) (1 run), ezcli 0.2.0 (fffffff, changed) (1 run).",
         "The runs were trained by several versions of the code: see CHANGELOG.md.",
         "Trained on: a processor (1 run), unknown (1 run).",
-        "With PyTorch 2.6.0, NumPy 2.0.0; or unknown packages.",
+        "With PyTorch 2.6.0, NumPy 2.0.0 (1 run); or unknown packages (1 run).",
+    )
+
+
+def test_every_session_of_a_run_counts():
+    """A run that was resumed elsewhere was not trained by its newest session alone."""
+    group = make_group(noisy({}), drops=(), seeds=(0,))
+    (full,) = group.arms
+    run = full.runs["pong"][0]
+    later = run.sessions[0] | {
+        "git": {"commit": "f" * 40, "dirty": False},
+        "device_name": "another",
+        "precision": "bfloat16",
+        "libraries": {"cpu_capability": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    }
+    resumed = run._replace(sessions=(*run.sessions, later, run.sessions[0]))
+    (section,) = made(group._replace(arms=(full._replace(runs={"pong": {0: resumed}}),))).sections
+    assert section.notes[2:7] == (
+        "Code: ezcli 0.1.0 (0123456) (1 run), ezcli 0.1.0 (fffffff) (1 run).",
+        "The runs were trained by several versions of the code: see CHANGELOG.md.",
+        "Trained on: a processor (1 run), another in bfloat16 (1 run).",
+        "With PyTorch 2.6.0, NumPy 2.0.0.",
+        "Variables that decide the bits of libraries: none (1 run); "
+        "ONEDNN_MAX_CPU_ISA=AVX2 (1 run).",
     )
 
 

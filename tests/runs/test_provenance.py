@@ -8,7 +8,8 @@ import time
 import pytest
 
 from ezcli.runs import provenance
-from ezcli.runs.provenance import git_state
+from ezcli.runs.provenance import git_state, libraries, other_bits
+from tests.runs.helpers import Watcher, run, tiny
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 ME = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
@@ -97,3 +98,62 @@ def test_without_git_the_reason_is_recorded(tmp_path, monkeypatch):
     package = repository(tmp_path / "ours")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_state(package)["unknown"].startswith("git cannot be run: No such file")
+
+
+# ------------------------------------------------------------------ what decides the bits
+
+
+def test_variables_that_decide_bits_are_recorded_and_no_others(monkeypatch):
+    for name in provenance.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert set(libraries()) == {"cpu_capability"}
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2" + "x" * 1000)
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    assert set(libraries()) == {"cpu_capability", "ONEDNN_MAX_CPU_ISA"}
+    assert len(libraries()["ONEDNN_MAX_CPU_ISA"]) == 100
+
+
+SESSION = {
+    "device_name": "a processor",
+    "precision": "float32",
+    "packages": {"torch": "2.6.0"},
+    "libraries": {"cpu_capability": "AVX512"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, ""),
+        ({"started": "later"}, ""),
+        ({"precision": "bfloat16"}, "precision: float32 there, bfloat16 now"),
+        ({"packages": {"torch": "2.7.0"}}, "torch: 2.6.0 there, 2.7.0 now"),
+        (
+            {"libraries": {"cpu_capability": "AVX512", "MKL_CBWR": "AVX2"}},
+            "MKL_CBWR: not set there, AVX2 now",
+        ),
+    ],
+)
+def test_a_session_that_computes_other_bits_is_told(changed, said):
+    assert other_bits(SESSION, SESSION | changed) == said
+    assert bool(other_bits(SESSION | changed, SESSION)) == bool(said)
+
+
+def test_a_session_from_before_they_were_recorded_differs_in_nothing_unknown():
+    old = {"device_name": "a processor", "packages": {"torch": "2.6.0"}}
+    now = SESSION | {"libraries": {"cpu_capability": "AVX512", "MKL_CBWR": "AVX2"}}
+    assert other_bits(old, now) == ""
+    assert other_bits(old, now | {"device_name": "another"}).startswith("device_name: a processor")
+
+
+def test_a_run_resumed_under_other_variables_says_so(tmp_path, monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    folder = run(tmp_path / "run", tiny(), Watcher(3))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    watcher = Watcher()
+    run(folder.path, tiny(), watcher)
+    assert any(
+        "not bit-exact (ONEDNN_MAX_CPU_ISA: not set there, AVX2 now)" in text
+        for text in watcher.said
+    )
+    assert [s["libraries"].get("ONEDNN_MAX_CPU_ISA") for s in folder.sessions()] == [None, "AVX2"]
