@@ -12,6 +12,7 @@ from rich.console import Console
 from ezcli import console
 from ezcli.commands.report import arms_in, free_name
 from ezcli.errors import UnknownName
+from ezcli.experiments.design import arm_label
 from tests.reports.helpers import noisy, preset, write_run, write_study
 
 FAST = ("--resamples", "200")
@@ -74,6 +75,11 @@ ARMS = (
 def test_every_name_of_an_arm_can_be_typed(one):
     assert arms_in(one, {*ARMS}) == [one]
     assert arms_in(f" {one.replace(', ', ',')},", {*ARMS}) == [one]
+    shown = arm_label(one)  # such as `− value prefix`
+    assert (
+        arms_in(shown, {*ARMS}) == arms_in(shown.replace("\N{MINUS SIGN}", "-"), {*ARMS}) == [one]
+    )
+    assert arms_in(f"full, {shown}, full", {*ARMS}) == ["full", one, "full"]
     for other in ("full", "consistency+value-prefix"):
         assert arms_in(f"{one},{other}", {*ARMS}) == [one, other]
         assert arms_in(f"{other}, {one}", {*ARMS}) == [other, one]

@@ -339,6 +339,11 @@ def test_a_study_of_unknown_code_goes_on_as_that(game, ez, plan):
     cells = json.loads(Path("runs/studies/s/study.json").read_text())["cells"]
     shown = ez("config", "show", "--preset", preset, "--set", "env.code={}", "--seed", "1")[1]
     assert f"# identity {cells[-2]['identity']}\n" in shown
+    assert ez(*TRAIN, "--set", "env.code={}", "--name", cells[0]["run"])[0] == 0
+    assert ez("ablate", "--study", "s", "--dry-run")[0] == 0
+    pay(game, 10)
+    code, _, err = ez("ablate", "--study", "s", "--dry-run")
+    assert (code, "game.py changed" in err) == (2, True)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ezcli import console
 from ezcli.commands.files import cannot_write, require_place, save, save_and_tell
 from ezcli.errors import ConfigError, ReportError, UnknownName
+from ezcli.experiments.design import arm_label
 from ezcli.reports.collect import collect
 from ezcli.reports.formats import FORMATS
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
@@ -146,7 +147,7 @@ def free_name(name: str, taken: set[str]) -> str:
 
 
 def arms_in(text: str, known: Set[str]) -> list[str]:
-    """The arms that a text names, with commas between them.
+    """The arms that a text names as files or as tables do, with commas between them.
 
     An arm's own name may hold commas: at each place the longest name counts that leaves names only.
 
@@ -160,7 +161,8 @@ def arms_in(text: str, known: Set[str]) -> list[str]:
     if text in known:
         return [text]
     text = close(text)
-    names = {close(name): name for name in sorted(known)}
+    names = {close(arm_label(name)): name for name in sorted(known)}
+    names |= {close(name): name for name in sorted(known)}
     longest_first = sorted(names, key=len, reverse=True)
     after: dict[int, tuple[str, int]] = {}  # the name that starts there, and where the next does
     for start in range(len(text) - 1, -1, -1):
@@ -176,15 +178,15 @@ def arms_in(text: str, known: Set[str]) -> list[str]:
     while start < len(text):
         if start not in after:
             unknown = [part for part in listed(text) if part not in names]
-            raise UnknownName("arm", (unknown or [text])[0], names.values())
+            raise UnknownName("arm", (unknown or [text])[0], known)
         name, start = after[start]
         found.append(names[name])
     return found
 
 
 def close(text: str) -> str:
-    """The text without spaces beside its commas, and without empty parts."""
-    return ",".join(listed(text))
+    """The text without spaces beside its commas or empty parts, and with a hyphen for a minus."""
+    return ",".join(listed(text)).replace("\N{MINUS SIGN}", "-")
 
 
 def listed(text: str | None) -> list[str]:

@@ -13,7 +13,9 @@ from ezcli.commands.training import (
     with_code,
 )
 from ezcli.config import RunConfig, parse_override, use_env, with_changes
+from ezcli.envs.code import locate
 from ezcli.envs.games import ATARI_100K, check_game
+from ezcli.envs.settings import CustomSettings
 from ezcli.errors import Busy, ConfigError, EzError, UnknownName
 from ezcli.experiments import catalogue, estimate
 from ezcli.experiments.design import FULL, Arm, arms_of, parse_values
@@ -114,6 +116,8 @@ def carry_out(
     runs_dir = folder.runs_dir
     existing = catalogue.by_identity(runs_dir)
     runs = plan(study, existing)
+    for run in runs:
+        require_code(RunFolder(runs_dir / run.name), run.config)
     states = {run.name: run_state(runs_dir, run) for run in runs}
     left = [run for run in runs if states[run.name] != "finished"]
     if output == "commands":
@@ -284,6 +288,17 @@ def devices_of(execution: Execution) -> list[str]:
     if "" in devices:
         raise ConfigError(f"--devices {execution.devices!r} is not allowed.", "Use cuda:0,cuda:1.")
     return devices
+
+
+def require_code(folder: RunFolder, config: RunConfig) -> None:
+    """Refuses code that is not what a run of an older study noted; its config holds none.
+
+    Raises:
+      ConfigError: with the files that changed.
+    """
+    env = config.env
+    if isinstance(env, CustomSettings) and not env.code and folder.exists:
+        locate(env.target, folder.noted_code())
 
 
 def check_devices(
