@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape as escape_markup
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
+from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
@@ -84,26 +86,47 @@ out = Console(file=output, highlight=False, emoji=False)  # type: ignore[arg-typ
 err = Console(stderr=True, highlight=False, emoji=False)
 
 
+class Elapsed(ProgressColumn):
+    """The time since a bar began, also while the last evaluation is played after it is full."""
+
+    def render(self, task: RichTask) -> Text:
+        """Such as `1 min 05 s`."""
+        return Text(duration(task.get_time() - (task.start_time or 0.0)))
+
+
 class TerminalReporter:
-    """Lines that stay, and one live line where the output is a terminal."""
+    """Lines that stay and, where the output is a terminal, a bar with what the run does."""
 
     PLAIN_SECONDS = 30.0  # between lines of progress where it is not
 
     def __init__(self) -> None:
         self.live: Live | None = None
+        self.bar = Progress(
+            BarColumn(),
+            TaskProgressColumn(),
+            Elapsed(),
+            TextColumn("{task.fields[left]}"),
+            console=out,
+        )
         self.metrics: dict[str, Any] = {}
         self.said_at = 0.0
         self.lost_output: Exception | None = None  # why nobody hears it any more
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Shows the live line for as long as it is held."""
+        """Shows the bar for as long as it is held."""
         if not out.is_terminal:
             yield
             return
-        with Live(Text(""), console=out, refresh_per_second=4, transient=True) as self.live:
+        self.bar.add_task("", total=None, left="")
+        with Live(self.bar, console=out, refresh_per_second=4, transient=True) as self.live:
             yield
         self.live = None
+
+    def below_bar(self, text: str) -> None:
+        """Shows lines below the bar, which moves on by itself."""
+        if self.live is not None:
+            self.live.update(Group(self.bar, Text(text)))
 
     def say(self, text: str) -> None:
         """One line that stays; once output is lost, nothing."""
@@ -122,18 +145,23 @@ class TerminalReporter:
         if event.metrics is not None:
             known = {key: value for key, value in event.metrics.items() if value is not None}
             self.metrics |= known
+        left, *lines = progress_lines(event, config, rates, self.metrics)
         if self.live is not None:
-            self.live.update(Text("\n".join(progress_lines(event, config, rates, self.metrics))))
+            (task,) = self.bar.task_ids
+            done, total = event.train_steps, config.schedule.train_steps
+            left = left.partition("  ")[2]
+            self.bar.update(task, completed=done, total=total, left=left)
+            self.below_bar("\n".join(lines))
         elif time.monotonic() - self.said_at >= self.PLAIN_SECONDS:
             self.said_at = time.monotonic()
-            self.say(" | ".join(progress_lines(event, config, rates, self.metrics)))
+            self.say(" | ".join((left, *lines)))
 
     @contextmanager
     def quiet_while(self, what: str) -> Iterator[None]:
         """Says what takes long, and how long it took if that was long."""
         began = time.monotonic()
         if self.live is not None:
-            self.live.update(Text(f"{what} ..."))
+            self.below_bar(f"{what} ...")
         else:
             self.say(f"{what} ...")
         yield
@@ -216,7 +244,7 @@ def study_table(runs_dir: Path, progress: Any) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in ("arm", "game", "seed"):
         table.add_column(column, overflow="fold")
-    for column in ("done", "score", "steps/s", "left"):
+    for column in ("done", "score", "train_steps/s", "left"):
         table.add_column(column, justify="right")
     table.add_column("state")
     for state, runs in (("running", progress.active), ("elsewhere", progress.elsewhere)):
@@ -242,14 +270,15 @@ def study_row(runs_dir: Path, run: Any) -> tuple[str, ...]:
 
 def progress_lines(
     event: Any, config: RunConfig, rates: Any, metrics: dict[str, Any]
-) -> tuple[str, str]:
-    """Two lines of at most 80 columns."""
+) -> tuple[str, str, str]:
+    """Lines of at most 80 columns: share of train_steps and time left; steps and rates; metrics."""
     schedule = config.schedule
     left = "" if rates.seconds_left is None else f"  {duration(rates.seconds_left)} left"
-    first = (
-        f"env {event.env_steps:,}/{schedule.env_steps:,}"
-        f"  train {event.train_steps:,}/{schedule.train_steps:,}"
-        f"  {rates.env_steps_per_second:.1f}+{rates.train_steps_per_second:.1f}/s{left}"
+    done = f"{event.train_steps / max(1, schedule.train_steps):.0%}{left}"
+    steps = (
+        f"env_steps {event.env_steps:,}/{schedule.env_steps:,} ({rates.env_steps_per_second:.1f}/s)"
+        f"  train_steps {event.train_steps:,}/{schedule.train_steps:,}"
+        f" ({rates.train_steps_per_second:.1f}/s)"
     )
     shown = (
         ("score", "score", ".1f"),
@@ -260,7 +289,7 @@ def progress_lines(
         ("entropy", "search_entropy", ".2f"),
     )
     parts = [f"{label} {metrics[key]:{style}}" for label, key, style in shown if key in metrics]
-    return first, "  ".join(parts) or "first metrics soon"
+    return done, steps, "  ".join(parts) or "first metrics soon"
 
 
 def show_error(error: EzError) -> None:

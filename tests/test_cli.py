@@ -474,7 +474,7 @@ def test_train_resume_evaluate(ez, monkeypatch):
     lines = out.splitlines()
     assert re.match(r"Run runs/mine \(identity [0-9a-f]{12}\)\.", lines[0])
     assert "Going on from env_step 32, train_step 2." in lines
-    assert any(line.startswith("env ") for line in lines)  # progress, plain
+    assert any("% " in line and "env_steps " in line for line in lines)  # progress, plain
     assert any(line.startswith("final score at env_step 56: ") for line in lines)
     assert re.match(r"Scores on the way: -?\d\.\d\d(, -?\d\.\d\d)*\.$", lines[-2])
     assert lines[-1] == "Done. See more: ez watch runs/mine, or ez report runs/mine --plots plots"

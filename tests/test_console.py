@@ -48,17 +48,19 @@ def terminal(monkeypatch):
 
 def test_progress_fits_80_columns_at_its_longest():
     lines = console.progress_lines(event(), CONFIG, rates(), METRICS)
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert all(len(line) <= 80 for line in lines), lines
 
 
 def test_progress():
     assert console.progress_lines(event(None, 2_500, 1_000), CONFIG, rates(75.0), METRICS) == (
-        "env 2,500/100,000  train 1,000/120,000  123.4+123.4/s  1 min 15 s left",
+        "1%  1 min 15 s left",
+        "env_steps 2,500/100,000 (123.4/s)  train_steps 1,000/120,000 (123.4/s)",
         "score -123456.7  loss 12.35  value 1.50  policy 1.79  depth 12.3  entropy 1.23",
     )
     assert console.progress_lines(event(None, 8, 0), CONFIG, rates(None), {}) == (
-        "env 8/100,000  train 0/120,000  123.4+123.4/s",
+        "0%",
+        "env_steps 8/100,000 (123.4/s)  train_steps 0/120,000 (123.4/s)",
         "first metrics soon",
     )
 
@@ -92,7 +94,7 @@ def test_plain_progress_comes_now_and_then(capsys, monkeypatch):
             clock[0] += 1.0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4  # at 0, 30, 60 and 90 seconds
-    assert all(line.startswith("env 100,000/100,000") for line in lines)
+    assert all(line.startswith("100%  4 d 04 h left | env_steps 100,000/1") for line in lines)
     assert all("score -123456.7" in line for line in lines)
 
 
@@ -105,14 +107,30 @@ def test_the_last_known_number_stays(capsys):
     assert "score -123456.7  loss 1.00" in last
 
 
-def test_a_terminal_has_one_live_line(terminal):
+def test_a_terminal_has_a_bar_with_share_time_and_rates(terminal):
     reporter = console.TerminalReporter()
+    clock = [0.0]
+    reporter.bar.get_time = lambda: clock[0]
+
+    def drawn():
+        screen = Console(file=io.StringIO(), width=80)
+        screen.print(reporter.live.get_renderable())
+        return screen.file.getvalue()
+
     with reporter.running():
-        assert reporter.live is not None
-        reporter.progress(event(METRICS), CONFIG, rates())
+        clock[0] = 65.0
+        reporter.progress(event(METRICS, 50_000, 60_000), CONFIG, rates(7_500))
+        first, second, third = drawn().splitlines()
+        assert " 50% 1 min 05 s 2 h 05 min left" in first
+        assert "━━━" in first
+        assert second.startswith("env_steps 50,000/100,000 (123.4/s)  train_steps 60,000/120,000")
+        assert third.startswith("score -123456.7")
         reporter.say("a line that stays")
+        reporter.progress(event(METRICS), CONFIG, rates(None))
         with reporter.quiet_while("Evaluating"):
-            pass
+            assert "Evaluating ..." in drawn()
+            clock[0] = 75.0  # the time goes on during an evaluation, also the last
+            assert "100% 1 min 15 s" in drawn()
     assert reporter.live is None
     assert "a line that stays" in terminal.getvalue()
 
