@@ -242,6 +242,9 @@ def test_changed_code_is_refused_by_all_that_play_a_run(game, ez):
         assert (code, out) == (2, "")
         assert "is not what was recorded: game.py changed (from " in err
         assert "Restore it, or train the new code under another name." in err
+    said = " ".join(ez("report", folder.path)[1].split())
+    assert "game.py changed" in said
+    assert "The scores are those of the recorded code." in said
     assert before == {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file()}
     code, _, err = ez(*TRAIN, "--name", folder.name)
     assert (code, "exists with another config (code of game.py: '" in err) == (2, True)

@@ -1,15 +1,17 @@
 """`ez report`: from run folders to tables."""
 
 import itertools
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import NamedTuple
 
 from ezcli import console
 from ezcli.commands.files import cannot_write, require_place, save, save_and_tell
+from ezcli.envs.code import OtherCode, locate
+from ezcli.envs.settings import CustomSettings
 from ezcli.errors import ConfigError, ReportError, UnknownName
 from ezcli.experiments.design import arm_label
-from ezcli.reports.collect import collect
+from ezcli.reports.collect import Group, collect
 from ezcli.reports.formats import FORMATS
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
 from ezcli.reports.report import Choice, Report, build
@@ -48,6 +50,7 @@ def make(options: Options) -> Report:
         if len(listed(text)) > len(named) and known.issuperset(listed(text)):
             which = " and ".join(map(repr, named))
             said.append(f"--arms {text!r} names {which}; repeat --arms to name its parts.")
+    said += changed_code(groups)
     choice = Choice(tuple(listed(options.games)), tuple(arms), options.resamples)
     return build(groups, said, agents, choice)
 
@@ -144,6 +147,21 @@ def free_name(name: str, taken: set[str]) -> str:
     found = next(n for n in itertools.chain([name], numbered) if n not in taken)
     taken.add(found)
     return found
+
+
+def changed_code(groups: Iterable[Group]) -> list[str]:
+    """Sentences on environments whose code is here, and not what the runs were trained with."""
+    said = []
+    for group in groups:
+        env = group.base.env
+        try:
+            if isinstance(env, CustomSettings):
+                locate(env.target, env.code)
+        except OtherCode as error:
+            said.append(f"{error.message} The scores are those of the recorded code.")
+        except ConfigError:
+            continue  # it is not on this machine
+    return list(dict.fromkeys(said))
 
 
 def arms_in(text: str, known: Set[str]) -> list[str]:

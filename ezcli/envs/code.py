@@ -25,6 +25,10 @@ NOT_OWN = sys.stdlib_module_names | {"ezcli"}
 Code = Mapping[str, str]  # by name of a file, relative to where imports are looked up
 
 
+class OtherCode(ConfigError):
+    """Code that is there, and not what was recorded."""
+
+
 class Source(NamedTuple):
     """A file of code."""
 
@@ -185,7 +189,8 @@ def locate(target: str, code: Code) -> str:
       code: as recorded; empty if it is not known.
 
     Raises:
-      ConfigError: it is not there, or is other code; the sentence names the files that changed.
+      OtherCode: the sentence names the files that changed.
+      ConfigError: it is not there, or cannot be read.
     """
     candidates = [target]
     if is_file_target(target):
@@ -200,7 +205,7 @@ def locate(target: str, code: Code) -> str:
         if now == code:
             return candidate
     first = candidates[0]
-    raise ConfigError(
+    raise OtherCode(
         f"The code of {first!r} is not what was recorded: {changes(code, found[first])}.",
         "Restore it, or train the new code under another name.",
     )

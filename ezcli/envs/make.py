@@ -4,8 +4,6 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -98,8 +96,10 @@ def _load(target: str, code: tuple[tuple[str, str], ...], _folder: str) -> Modul
     found = locate(target, dict(code))
     place = found.rpartition(":")[0]
     _look_beside(found)
-    with _as_it_stands():
-        return _load_file(Path(place)) if is_file_target(found) else _load_module(place)
+    # Bytecode counts as current where the source has its size and second, so none is left behind.
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    return _load_file(Path(place)) if is_file_target(found) else _load_module(place)
 
 
 def _look_beside(target: str) -> None:
@@ -112,17 +112,6 @@ def _look_beside(target: str) -> None:
     sys.path += BESIDE
     for module in {module_name(name) for name in code_of(target)} & sys.modules.keys():
         del sys.modules[module]
-
-
-@contextmanager
-def _as_it_stands() -> Iterator[None]:
-    """Imports from source: bytecode is taken for current where size and second are the same."""
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.dont_write_bytecode = before
 
 
 def _load_file(path: Path) -> ModuleType:
