@@ -290,7 +290,8 @@ def resolve(
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
-        raise explain(error, source, merged, laid_over | dict(given or {})) from error
+        laid_over |= dict.fromkeys(changes or {}, source) | dict(given or {})
+        raise explain(error, source, merged, laid_over) from error
 
 
 def parse_override(override: str) -> tuple[str, Any]:

@@ -59,7 +59,8 @@ def arms_of(
         for values in values_of(vary):
             for key in asked.keys() & values.keys():
                 raise ConfigError(f"--vary {key} is a setting that {source} changes already.")
-            arm = resolve(tables, source=source, changes=asked | values)
+            given = dict.fromkeys(values, "--vary")
+            arm = resolve(tables, source=source, changes=asked | values, given=given)
             changes = {key: value for key, (_, value) in differences(base, arm).items()}
             varied = {key: changes[key] for key in values if key in changes}
             add(arms, same, Arm(arm_name(dropped, varied), dropped, changes))

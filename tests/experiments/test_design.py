@@ -410,3 +410,13 @@ def test_no_two_arms_of_ours_have_one_label():
     names = ["+".join(pair) for pair in itertools.combinations(ablation_names(), 2)]
     names += [FULL, *ablation_names()]
     assert len({arm_label(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("drops", [[], ["value-prefix"]])
+@pytest.mark.parametrize("key", ["schedule.sample_ahead", "schedule.env_steps", "acting.num_envs"])
+def test_a_value_that_does_not_fit_blames_vary(drops, key):
+    base = resolve(read_toml(preset_path("smoke")))
+    with pytest.raises(ConfigError) as caught:
+        arms_of(base, drops, [f"{key}=33"], factorial=False)
+    assert caught.value.message.startswith(f"{key} = 33 in --vary is not allowed: ")
+    assert caught.value.hint.startswith(f"Nearest allowed: {key} = ")
