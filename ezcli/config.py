@@ -26,6 +26,7 @@ from pydantic import (
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.envs.settings import AnyEnvSettings, CustomSettings
 from ezcli.errors import ConfigError, UnknownName, closest, letters
+from ezcli.files import SETTINGS, read
 from ezcli.settings import DoesNotFit, Settings, why
 
 SHIPPED = (Path(__file__).parent, Path(__file__).parents[1])  # installed; in a checkout
@@ -220,14 +221,18 @@ def shipped_path(kind: str, name: str) -> Path:
     raise UnknownName(kind, name, shipped_names(kind))
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, follow: bool = True) -> dict[str, Any]:
     """The tables of a TOML file.
+
+    Args:
+      path: of the file.
+      follow: whether it may be a link, as a file that the user has named may be.
 
     Raises:
       ConfigError: it cannot be read, or is not TOML.
     """
     try:
-        tables = tomllib.loads(path.read_bytes().decode())
+        tables = tomllib.loads(read(path, SETTINGS, follow).decode())
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ezcli import console
 from ezcli.errors import ConfigError, RunError
-from ezcli.runs.folder import write_atomically
+from ezcli.files import write_atomically
 
 
 def save(path: Path, content: bytes) -> None:

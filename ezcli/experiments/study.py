@@ -14,6 +14,7 @@ equal configs are one run, in one study or in several.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,8 +38,9 @@ from ezcli.config import (
 )
 from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
+from ezcli.files import TABLE, read, write_atomically
 from ezcli.runs import lock
-from ezcli.runs.folder import NAMES, is_plain_name, refuse_links, write_atomically
+from ezcli.runs.folder import NAMES, is_plain_name, refuse_links
 from ezcli.settings import Settings, why
 from ezcli.words import ez_command
 
@@ -184,7 +186,7 @@ class StudyFolder:
     @property
     def exists(self) -> bool:
         """Whether a study was ever saved here."""
-        return (self.path / "study.json").is_file()
+        return os.path.lexists(self.path / "study.json")
 
     def record(self) -> StudyRecord:
         """What `study.json` says.
@@ -196,7 +198,7 @@ class StudyFolder:
         if not self.exists:
             raise RunError(f"There is no study {self.name!r}.", "`ez study status` lists them.")
         try:
-            return StudyRecord.model_validate_json(path.read_text(encoding="utf-8"))
+            return StudyRecord.model_validate_json(read(path, TABLE))
         except (OSError, ValueError) as error:
             what = str(error)
             if isinstance(error, ValidationError):
@@ -210,7 +212,7 @@ class StudyFolder:
     def study(self) -> Study:
         """The study as it was saved."""
         record = self.record()
-        base = resolve(read_toml(self.preset_file), source=str(self.preset_file))
+        base = resolve(read_toml(self.preset_file, follow=False), source=str(self.preset_file))
         arms = tuple(Arm(arm.name, arm.drops, arm.changes) for arm in record.arms)
         return Study(self.name, record.preset, base, arms, record.games, record.seeds)
 
@@ -319,7 +321,7 @@ class StudyFolder:
         content = (record.model_dump_json(indent=2) + "\n").encode()
         with self.writing():
             self.logs.mkdir(parents=True, exist_ok=True)
-            if not self.preset_file.is_file():
+            if not os.path.lexists(self.preset_file):
                 write_atomically(self.preset_file, to_toml(study.base).encode())
             write_atomically(self.path / "study.json", content)
 
@@ -381,5 +383,6 @@ def cannot_write(path: Path, error: OSError, way_out: str = "Choose --runs-dir."
 
 
 def study_names(runs_dir: Path) -> list[str]:
-    """Names of the studies in a runs folder."""
-    return sorted(path.parent.name for path in (runs_dir / STUDIES).glob("*/study.json"))
+    """Names of the studies in a runs folder; of no folder that could not be one."""
+    found = (path.parent.name for path in (runs_dir / STUDIES).glob("*/study.json"))
+    return sorted(name for name in found if is_plain_name(name))

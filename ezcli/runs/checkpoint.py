@@ -12,7 +12,6 @@ It is written beside its place, synced, and renamed into it; the last two stay. 
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,15 +27,14 @@ from torch import Tensor
 from ezcli.efficientzero.batch import Targets, Window
 from ezcli.envs.vector import EnvLog
 from ezcli.errors import CheckpointError
+from ezcli.files import DAMAGED, TABLE, create, draft_folder_of, is_draft, read, remove
 from ezcli.runs.folder import (
-    DAMAGED,
     RECORDS,
     RunFolder,
     checksum,
     holds,
     is_plain_name,
     sha256,
-    sync_folder,
 )
 from ezcli.runs.frame_log import Segment, read_segments, write_segment
 from ezcli.runs.trainer import Drawn, Trainer
@@ -68,33 +66,25 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
     train_steps, env_steps = trainer.learner.train_steps, trainer.replay.env_steps
     segments = save_frames(trainer, folder)
     name = checkpoint_name(trainer)
-    final, draft = folder.checkpoints / name, folder.checkpoints / f".tmp-{name}"
-    remove(draft)
-    draft.mkdir()  # without its parents: a run that somebody removed must not come back in part
-    weights = plain(trainer.learner.network.state_dict())
-    (draft / WEIGHTS).write_bytes(tensors_to_bytes(weights))
-    (draft / NETWORKS).write_bytes(tensors_to_bytes(plain(network_tensors(trainer))))
-    (draft / REPLAY).write_bytes(arrays_to_bytes(replay_arrays(trainer)))
-    (draft / STATE).write_text(json.dumps(state(trainer)), encoding="utf-8")
-    manifest = {
-        "format": FORMAT,
-        "identity": trainer.config.identity,
-        "env_steps": env_steps,
-        "train_steps": train_steps,
-        "files": {file: sha256(draft / file) for file in (WEIGHTS, NETWORKS, REPLAY, STATE)},
-        "segments": [segment._asdict() for segment in segments],
-        "records": folder.seals(RECORDS),
-    }
-    manifest["sha256"] = checksum(manifest)
-    (draft / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    for file in draft.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    sync_folder(draft)
-    folder.require_lock()  # the disk may have kept us waiting
-    remove(final)
-    os.replace(draft, final)
-    sync_folder(folder.checkpoints)
+    final = folder.checkpoints / name
+    with draft_folder_of(final) as draft:
+        weights = plain(trainer.learner.network.state_dict())
+        create(draft / WEIGHTS, tensors_to_bytes(weights))
+        create(draft / NETWORKS, tensors_to_bytes(plain(network_tensors(trainer))))
+        create(draft / REPLAY, arrays_to_bytes(replay_arrays(trainer)))
+        create(draft / STATE, json.dumps(state(trainer)).encode())
+        manifest = {
+            "format": FORMAT,
+            "identity": trainer.config.identity,
+            "env_steps": env_steps,
+            "train_steps": train_steps,
+            "files": {file: sha256(draft / file) for file in (WEIGHTS, NETWORKS, REPLAY, STATE)},
+            "segments": [segment._asdict() for segment in segments],
+            "records": folder.seals(RECORDS),
+        }
+        manifest["sha256"] = checksum(manifest)
+        create(draft / "manifest.json", json.dumps(manifest, indent=1).encode())
+        folder.require_lock()  # the disk may have kept us waiting
     trainer.segments = segments
     prune(folder)
     return final
@@ -122,7 +112,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None
     trainer.learner.network.load_state_dict(load_tensors(checkpoint.path / WEIGHTS))
     restore_networks(trainer, load_tensors(checkpoint.path / NETWORKS))
     restore_arrays(trainer, load_arrays(checkpoint.path / REPLAY))
-    numbers = json.loads((checkpoint.path / STATE).read_text(encoding="utf-8"))
+    numbers = json.loads(read(checkpoint.path / STATE, TABLE).decode())
     trainer.learner.train_steps = manifest["train_steps"]
     trainer.replay.env_steps = manifest["env_steps"]
     trainer.drawn_steps = numbers["drawn_steps"]
@@ -212,7 +202,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     file = path / "manifest.json"
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads(read(file, TABLE).decode())
     except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
         if isinstance(error, OSError) and error.errno not in DAMAGED:
             raise
@@ -310,26 +300,18 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
 
 def prune(folder: RunFolder) -> None:
     """Removes all but the last checkpoints, the frames that none of them needs, and drafts."""
-    for draft in folder.checkpoints.glob(".tmp-*"):
-        remove(draft)
+    for path in (*folder.checkpoints.iterdir(), *folder.frames.iterdir()):
+        if is_draft(path.name):
+            remove(path)
     paths = checkpoint_paths(folder)
     for path in paths[:-KEPT]:
         remove(path)
     needed = set()
     for path in paths[-KEPT:]:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        needed |= {segment["file"] for segment in manifest["segments"]}
+        needed |= {segment["file"] for segment in read_manifest(path)["segments"]}
     for file in folder.frames.glob("*.zst"):
         if file.name not in needed:
             remove(file)
-
-
-def remove(path: Path) -> None:
-    """Deletes whatever is at `path`, if anything is; of a link, the link."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def save_frames(trainer: Trainer, folder: RunFolder) -> list[Segment]:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.learner import Learner, learning_rate
 from ezcli.errors import RunError
-from ezcli.runs.checkpoint import plain, remove
-from ezcli.runs.folder import RunFolder, checksum, read_table, sync_folder, write_atomically
+from ezcli.files import create, draft_folder_of, remove
+from ezcli.runs.checkpoint import plain
+from ezcli.runs.folder import RunFolder, checksum, is_there, read_table
 from ezcli.runs.trainer import Trainer
 from ezcli.words import ez_command
 
@@ -35,32 +36,26 @@ def write(folder: RunFolder, message: str, trainer: Trainer) -> None:
     learner, evidence = trainer.learner, trainer.evidence
     record: dict[str, Any] = {"message": message, "env_steps": trainer.replay.env_steps}
     record |= {"train_step": learner.train_steps, "batch": None, "first_layer": None}
-    draft, final = folder.path / f".tmp-{FAILURE}", folder.path / FAILURE
-    remove(draft)
-    draft.mkdir()
-    if evidence is not None:
-        tensors = evidence.batch._asdict()
-        (draft / "batch.safetensors").write_bytes(tensors_to_bytes(plain(tensors)))
-        first_layer, gradients = trace(learner, evidence.batch)
-        record |= {
-            "train_step": evidence.train_step,
-            "learning_rate": learning_rate(evidence.train_step, learner.settings),
-            "metrics": {name: str(value) for name, value in evidence.metrics.items()},
-            "batch": {name: extent(tensor) for name, tensor in tensors.items()},
-            "first_layer": first_layer,
-            "gradients": gradients,
+    with draft_folder_of(folder.path / FAILURE) as draft:
+        if evidence is not None:
+            tensors = evidence.batch._asdict()
+            create(draft / "batch.safetensors", tensors_to_bytes(plain(tensors)))
+            first_layer, gradients = trace(learner, evidence.batch)
+            record |= {
+                "train_step": evidence.train_step,
+                "learning_rate": learning_rate(evidence.train_step, learner.settings),
+                "metrics": {name: str(value) for name, value in evidence.metrics.items()},
+                "batch": {name: extent(tensor) for name, tensor in tensors.items()},
+                "first_layer": first_layer,
+                "gradients": gradients,
+            }
+        record["weights"] = {
+            name: extent(weight.detach()) for name, weight in learner.network.named_parameters()
         }
-    record["weights"] = {
-        name: extent(weight.detach()) for name, weight in learner.network.named_parameters()
-    }
-    (draft / "weights.safetensors").write_bytes(
-        tensors_to_bytes(plain(learner.network.state_dict()))
-    )
-    record["sha256"] = checksum(record)
-    write_atomically(draft / "failure.json", json.dumps(record, indent=1).encode())
-    clear(folder)
-    draft.rename(final)
-    sync_folder(folder.path)
+        weights = plain(learner.network.state_dict())
+        create(draft / "weights.safetensors", tensors_to_bytes(weights))
+        record["sha256"] = checksum(record)
+        create(draft / "failure.json", json.dumps(record, indent=1).encode())
 
 
 def trace(learner: Learner, batch: Batch) -> tuple[str | None, list[str]]:
@@ -118,7 +113,7 @@ def read(folder: RunFolder) -> dict[str, Any] | None:
       RunError: it is damaged.
     """
     path = folder.path / FAILURE / "failure.json"
-    if not path.is_file():
+    if not is_there(path):
         return None
     record = read_table(path)
     if record.pop("sha256", None) != checksum(record):

@@ -18,7 +18,6 @@ JSON lines: their length and SHA-256, so that no digit of a score changes unseen
 the sealed bytes is allowed; a run from before there were seals is taken as it is.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -30,15 +29,28 @@ from typing import Any, BinaryIO
 
 from ezcli.config import RunConfig, as_before, differences_text, read_toml, resolve, to_toml
 from ezcli.errors import Busy, ConfigError, RunError
+from ezcli.files import (
+    ABSENT,
+    DAMAGED,
+    LINES,
+    TABLE,
+    TENSORS,
+    NotPlain,
+    appending,
+    is_draft,
+    opened,
+    read,
+    remove,
+    require_plain,
+    sync_folder,
+    write_atomically,
+)
 from ezcli.runs import lock
 
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
 RECORDS = (METRICS, TIMING, EVALUATIONS)
 CONFIG = "config.toml"
 STALLED = "stalled.txt"
-# What reading a damaged file may say. Other errors, such as no permission, say nothing of the file.
-DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}
-ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # what a path that leads nowhere says
 NAMES = "Use a short name without '/' that does not begin with a dot."  # way out of a wrong one
 LONGEST_NAME = 200  # bytes of UTF-8; files have names that are somewhat longer
 Seal = dict[str, Any]  # bytes: of the file's start that is sealed; sha256: of those
@@ -69,7 +81,8 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         """Whether a run was ever started here."""
-        return (self.path / CONFIG).is_file()
+        config = self.path / CONFIG
+        return os.path.lexists(config) and not config.is_dir()
 
     def create(self, config: RunConfig) -> None:
         """Makes the folder and writes the config, or what is missing of them.
@@ -77,10 +90,8 @@ class RunFolder:
         Raises:
           RunError: something else is there.
         """
-        own = {"checkpoints", "frames", ".tmp-config.toml"}  # of a start cut short, and locks
         is_new = not self.exists
-        there = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        if is_new and any(name not in own and not name.startswith(".lock") for name in there):
+        if is_new and os.path.lexists(self.path) and not is_left_over(self.path):
             raise RunError(f"{str(self.path)!r} exists and is not a run.", "Choose another --name.")
         self.make_folders()
         if is_new:
@@ -110,7 +121,7 @@ class RunFolder:
             raise RunError(f"There is no run in {str(self.path)!r}.", "`ez train` starts one.")
         self.require_whole(CONFIG)
         path = self.path / CONFIG
-        return resolve(read_toml(path), source=str(path))
+        return resolve(read_toml(path, follow=False), source=str(path))
 
     def noted_code(self) -> dict[str, str]:
         """The code of the environment, where `config.toml` is older than the record of it."""
@@ -158,6 +169,8 @@ class RunFolder:
                     "Wait for it, stop it, or choose another --name.",
                 )
             self._lock = asked
+            for left in [path for path in self.path.iterdir() if is_draft(path.name)]:
+                remove(left)  # by a process that was killed
             try:
                 yield
             finally:
@@ -273,7 +286,7 @@ class RunFolder:
         path = self.path / file
         if not is_there(path):
             return
-        content = path.read_bytes()
+        content = read(path, LINES)
         kept = content[:start]
         if keep is not None:
             lines = lines_of(content[start:], path, kept.count(b"\n"))
@@ -333,7 +346,7 @@ def append_line(path: Path, line: dict[str, Any]) -> None:
 
 def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Adds lines to a JSON-lines file at once, in place of a torn last one."""
-    with path.open("ab+") as handle:
+    with appending(path) as handle:
         size = handle.seek(0, os.SEEK_END)
         if size and not ends_line(handle):
             handle.seek(0)
@@ -354,7 +367,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not is_there(path):
         return []
     try:
-        content = path.read_bytes()
+        content = read(path, LINES)
     except OSError as error:
         raise RunError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     return lines_of(content, path)
@@ -394,7 +407,7 @@ def read_table(path: Path) -> dict[str, Any]:
       RunError: it cannot be read, or holds something else.
     """
     try:
-        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = json.loads(read(path, TABLE).decode())
     except (OSError, ValueError, RecursionError) as error:  # or beyond what Python reads
         if isinstance(error, OSError) and error.errno not in DAMAGED:
             raise RunError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
@@ -408,15 +421,22 @@ def is_there(path: Path) -> bool:
     """Whether there is such a file.
 
     Raises:
-      RunError: there is something else, such as a folder.
+      RunError: there is something else, such as a folder or a link.
     """
-    if path.is_file():
-        return True
-    if not os.path.lexists(path):
+    try:
+        require_plain(path)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    if path.is_file():  # a run that starts has just made it
-        return True
-    raise damaged(path, "it is no file")
+    except NotPlain as error:
+        raise damaged(path, str(error)) from error
+    return True
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a folder holds no more than a start or a deletion that was cut short leaves."""
+    own = {"checkpoints", "frames"}
+    names = [entry.name for entry in path.iterdir()] if path.is_dir() else ["?"]
+    return all(n in own or n.startswith(".lock") or is_draft(n, CONFIG) for n in names)
 
 
 def damaged(path: Path, why: str) -> RunError:
@@ -435,14 +455,14 @@ def checksum(table: dict[str, Any]) -> str:
 
 def seal(path: Path) -> Seal:
     """Length and SHA-256 of a file as it is now; of nothing if it is not there."""
-    content = path.read_bytes() if path.is_file() else b""
+    content = read(path, LINES) if is_there(path) else b""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def holds(path: Path, sealed: Seal) -> bool:
     """Whether a file still begins with what was sealed."""
     try:
-        content = path.read_bytes() if is_there(path) else b""
+        content = read(path, LINES) if is_there(path) else b""
         start = content[: sealed["bytes"]]
         found = {"bytes": len(start), "sha256": hashlib.sha256(start).hexdigest()}
     except (OSError, RunError, KeyError, TypeError) as error:  # no file, or no seal
@@ -458,31 +478,7 @@ def ends_line(handle: BinaryIO) -> bool:
     return handle.read(1) == b"\n"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a crash leaves the old one or the new one, never half of either."""
-    draft = path.with_name(f".tmp-{path.name}")
-    try:
-        with draft.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(draft, path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Makes renames within a folder last through a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as handle:
+    with opened(path, TENSORS) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -5,7 +5,6 @@ late in a run does not rewrite the past. Zstandard finds what neighbouring frame
 hundred to five hundred bytes are left of each of Atari's 27,648.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +16,9 @@ import zstandard
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.replay import Replay
 from ezcli.errors import CheckpointError
+from ezcli.files import TENSORS, draft_of, opened
 from ezcli.runs.compute import is_out_of_memory
-from ezcli.runs.folder import sha256, sync_folder
+from ezcli.runs.folder import sha256
 
 BLOCK = 256  # frames moved at once
 
@@ -48,16 +48,13 @@ def write_segment(
     if not pieces:
         return None
     path = folder / f"{int(done.sum()):010d}-{int(replay.length.sum()):010d}.zst"
-    draft = path.with_name(f".tmp-{path.name}")
-    with draft.open("wb") as handle:
-        with zstandard.ZstdCompressor(level=1).stream_writer(handle, closefd=False) as writer:
-            for rows in blocks(pieces, replay.stream_rows):
-                block = frames.frames[torch.from_numpy(rows)]
-                writer.write(block.cpu().numpy().tobytes())
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(draft, path)
-    sync_folder(folder)
+    with (
+        draft_of(path) as (_, handle),
+        zstandard.ZstdCompressor(level=1).stream_writer(handle, closefd=False) as writer,
+    ):
+        for rows in blocks(pieces, replay.stream_rows):
+            block = frames.frames[torch.from_numpy(rows)]
+            writer.write(block.cpu().numpy().tobytes())
     return Segment(path.name, sha256(path), pieces)
 
 
@@ -74,7 +71,7 @@ def read_segments(
     for segment in segments:
         try:
             with (
-                (folder / segment.file).open("rb") as handle,
+                opened(folder / segment.file, TENSORS) as handle,
                 zstandard.ZstdDecompressor().stream_reader(handle) as reader,
             ):
                 for rows in blocks(segment.pieces, replay.stream_rows):

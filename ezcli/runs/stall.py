@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from ezcli.runs.checkpoint import remove
+from ezcli.files import created, remove
 from ezcli.runs.folder import STALLED, RunFolder
 from ezcli.words import duration, ez_command
 
@@ -94,8 +94,10 @@ class Watchdog:
     def _write(self, pause: float) -> str:
         said = f"No progress for {duration(pause)}: where it stands is in {self.path}"
         try:
-            with self.path.open("w") as file:
-                file.write(f"No progress for {duration(pause)}. What each thread is doing:\n\n")
+            remove(self.path)
+            with created(self.path) as file:  # not synced: it may be the disk that stands still
+                title = f"No progress for {duration(pause)}. What each thread is doing:\n\n"
+                file.write(title.encode())
                 file.flush()
                 faulthandler.dump_traceback(file, all_threads=True)
         except OSError as error:

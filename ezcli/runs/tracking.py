@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from ezcli.config import RunConfig
-from ezcli.runs.folder import RunFolder, read_table, write_atomically
+from ezcli.files import write_atomically
+from ezcli.runs.folder import RunFolder, read_table
 
 WandbMode = Literal["offline", "online"]
 PATIENCE = 30  # seconds for it to start

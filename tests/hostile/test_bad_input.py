@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ezcli.config import all_keys, flat_items, preset_names, preset_path, read_toml, resolve
 from ezcli.experiments.ablations import ablation_names
 from ezcli.experiments.estimate import measured
-from ezcli.runs.checkpoint import remove
+from ezcli.files import remove
 from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
 from tests.hostile.boundary import check, ez
 from tests.reports.helpers import write_run, write_study

@@ -73,7 +73,7 @@ class Resumed:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "finish_evaluations", lambda *_: None)
             patch.setattr(module, "loop", lambda trainer, *_: self.look(trainer, folder))
-            patch.setattr(module, "warm_up_search", lambda: None)
+            patch.setattr(module, "warm_up_search", lambda: [])
             module.train(config, folder, self.watcher)
 
     def look(self, trainer, folder):

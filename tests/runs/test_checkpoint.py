@@ -4,12 +4,12 @@ import errno
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ezcli import files
 from ezcli.errors import CheckpointError
 from ezcli.runs import checkpoint
 from ezcli.runs.compute import resolve_compute
@@ -316,19 +316,14 @@ def test_a_save_brings_no_removed_run_back(copied):
 def test_what_cannot_be_read_now_is_not_damaged(file, number, copied, monkeypatch):
     """Else the newest checkpoint would be given up, and removed."""
     before = contents(copied.path)
-    read, text, opened = Path.read_bytes, Path.read_text, Path.open
+    open_plain = files.open_plain
 
-    def refusing(function):
-        def ask(path, *arguments, **options):
-            if path.name == file:
-                raise OSError(number, os.strerror(number), str(path))
-            return function(path, *arguments, **options)
+    def refusing(path, *arguments):
+        if path.name == file:
+            raise OSError(number, os.strerror(number), str(path))
+        return open_plain(path, *arguments)
 
-        return ask
-
-    monkeypatch.setattr(Path, "read_bytes", refusing(read))
-    monkeypatch.setattr(Path, "read_text", refusing(text))
-    monkeypatch.setattr(Path, "open", refusing(opened))
+    monkeypatch.setattr(files, "open_plain", refusing)
     with pytest.raises(OSError, match=os.strerror(number)):
         checkpoint.newest(copied)
     monkeypatch.undo()

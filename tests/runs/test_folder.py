@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from ezcli.errors import ConfigError, RunError
+from ezcli.files import write_atomically
 from ezcli.runs import folder as module
 from ezcli.runs import lock
-from ezcli.runs.folder import RunFolder, run_path, write_atomically
+from ezcli.runs.folder import RunFolder, run_path
 from tests.runs.helpers import contents, tiny
 
 LINES = [{"train_steps": 1, "x": 0.1}, {"train_steps": 2, "x": None}, {"train_steps": 3, "x": "ü"}]
@@ -188,18 +189,6 @@ def test_a_file_in_the_place_of_the_runs(tmp_path):
 
 
 # ------------------------------------------------------------------ while a run is at work
-
-
-def test_a_file_that_is_made_just_now_is_there(folder, monkeypatch):
-    path, lexists = folder.path / "run.json", os.path.lexists
-
-    def made(asked):
-        path.touch()
-        return lexists(asked)
-
-    monkeypatch.setattr(os.path, "lexists", made)
-    assert not path.exists()
-    assert module.is_there(path)
 
 
 def test_a_draft_that_is_renamed_just_now_leads_nowhere(folder, monkeypatch):

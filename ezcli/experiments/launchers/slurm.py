@@ -40,13 +40,13 @@ from ezcli.experiments.launchers.protocol import (
     environment,
     last_lines,
 )
+from ezcli.files import write_atomically
 from ezcli.runs.folder import (
     append_lines,
     damaged,
     is_plain_name,
     read_lines,
     refuse_links,
-    write_atomically,
 )
 from ezcli.settings import DoesNotFit, Settings, why
 from ezcli.words import shell_line
