@@ -118,6 +118,10 @@ RUNS = Path("runs")
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Trust the code and clusters that runs and studies name."),
+    ] = False,
 ) -> None:
     """Train EfficientZero on Atari 100k, and report what you measured.
 
@@ -126,6 +130,11 @@ def root(
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    from ezcli import console
+    from ezcli import trust as trusting
+
+    trusting.is_everything_trusted = trust
+    trusting.confirm = console.ask if sys.stdin.isatty() and sys.stdout.isatty() else None
 
 
 @app.command(no_args_is_help=True)

@@ -16,6 +16,14 @@ torch.set_num_threads(1)  # as a run does: results must not depend on the machin
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_state(tmp_path_factory):
+    """What the tests trust is not what the user trusts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def quick_refusal(monkeypatch):
     """A lock that another has is refused at once, not after a second."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ezcli import console
 from ezcli.commands.files import require_place, save_and_tell
-from ezcli.commands.training import build_config, default_preset
+from ezcli.commands.training import default_preset, playable_config
 from ezcli.config import RunConfig, is_file
 from ezcli.errors import ConfigError, UnknownName
 
@@ -35,7 +35,7 @@ def bench(
     if preset is None:
         preset, because = default_preset(env, device)
         console.note(f"Preset {preset}: {because}.")
-    config = build_config(preset, env, game, None, device, overrides)
+    config = playable_config(preset, env, game, None, device, overrides)
     measured = measure(config, preset, parts or list(PART_NAMES), seconds, quiet=as_json)
     text = json.dumps(measured, indent=2) + "\n"
     if as_json:

@@ -5,7 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ezcli import console
-from ezcli.commands.training import build_config, default_preset
+from ezcli.commands.training import default_preset, playable_config
 from ezcli.config import RunConfig
 from ezcli.errors import ConfigError
 from ezcli.words import duration, quantity, size
@@ -34,7 +34,7 @@ def cost(
     if preset is None:
         preset, because = default_preset(env, device)
         console.note(f"Preset {preset}: {because}.")
-    config = build_config(preset, env, game, None, device, overrides)
+    config = playable_config(preset, env, game, None, device, overrides)
     found = estimate(config, preset, price_per_hour, watts, measure, quiet=as_json)
     if as_json:
         console.write(json.dumps(found, indent=2) + "\n")

@@ -54,7 +54,7 @@ def hand_over(launcher: Launcher, folder: RunFolder) -> int:
     elif state is not None:
         console.show(f"{name} is {state} already. {look}")
         return 0
-    arguments = ("resume", str(folder.path), "--quiet")
+    arguments = ("--trust", "resume", str(folder.path), "--quiet")  # the user named it here
     task = Task(name, folder.path, arguments, folder.path / JOBS / "log")
     (place,) = launcher.submit([task])
     if launcher.outlives:

@@ -37,6 +37,12 @@ class Row(NamedTuple):
         return self.config.env_label if self.config else ""
 
     @property
+    def game_text(self) -> str:
+        """The same for a table: a class of somebody's own can be called as a game of Atari is."""
+        is_custom = self.config is not None and self.config.env.name == "custom"
+        return f"{self.game} (custom)" if is_custom else self.game
+
+    @property
     def studies(self) -> list[str]:
         """The studies that the run belongs to."""
         return list(dict.fromkeys(study for study, _ in self.places))
@@ -156,7 +162,7 @@ def show_rows(rows: list[Row]) -> None:
         ],
         "study": [", ".join(row.studies) for row in rows],
         "arm": [" = ".join(row.arms) for row in rows],
-        "game": [row.game for row in rows],
+        "game": [row.game_text for row in rows],
         "seed": [str(row.config.seed) if row.config else "" for row in rows],
         "state": [row.entry.state for row in rows],
         "done": [done(row) for row in rows],
@@ -201,6 +207,7 @@ def as_data(row: Row) -> dict[str, Any]:
         "path": str(entry.path),
         "studies": [{"study": study, "arm": arm} for study, arm in row.places],
         "game": row.game or None,
+        "environment": row.config.env.name if row.config else None,
         "preset": row.preset,
         "seed": row.config.seed if row.config else None,
         "state": entry.state,

@@ -10,6 +10,8 @@ from ezcli.commands.training import (
     default_preset,
     is_changed,
     on_device,
+    playable_config,
+    require_trusted,
     with_code,
 )
 from ezcli.config import RunConfig, parse_override, use_env, with_changes
@@ -159,6 +161,9 @@ def design(
     said: list[str] = []
     if saved is not None and not options.names_base:
         preset, base, games = saved.preset, with_code(saved.base, is_recorded=True), saved.games
+        if isinstance(base.env, CustomSettings):
+            what = f"The study {options.study!r} names the code {base.env.target!r}"
+            require_trusted(base.env.target, base.env.code, what)
         if options.names_games:
             games = games_of(options)
             for game in games:
@@ -205,7 +210,7 @@ def base_of(
         if not games and env is None and preset == "atari-cpu":
             preset, because = "catch", "there is no GPU, and it learns in minutes"
         said.append(f"Preset {preset}: {because}. Choose another with --preset.")
-    base = build_config(preset, env, games[0] if games else None, None, None, options.overrides)
+    base = playable_config(preset, env, games[0] if games else None, None, None, options.overrides)
     for game in games[1:]:
         build_config(preset, env, game, None, None, options.overrides)
     if base.env.name == "atari" and not games:

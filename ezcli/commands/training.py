@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ezcli import console
+from ezcli import console, trust
 from ezcli.config import (
     RunConfig,
     is_file,
@@ -25,7 +25,7 @@ from ezcli.config import (
     use_env,
     with_changes,
 )
-from ezcli.envs.code import absolute, code_of, locate
+from ezcli.envs.code import Code, absolute, code_of, locate
 from ezcli.envs.settings import AtariSettings, CustomSettings
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
@@ -62,7 +62,7 @@ def train(
             console.show(f"Preset {preset}: {because}. Choose another with --preset.")
     if deterministic:
         refuse_contradictions({"compute.deterministic": ("--deterministic", True)}, overrides)
-    config = build_config(preset, env, game, seed, device, overrides)
+    config = playable_config(preset, env, game, seed, device, overrides)
     if deterministic:
         config = with_changes(config, {"compute.deterministic": True}, source="--deterministic")
     path = place_of(config, runs_dir, name, default_name(config, preset))
@@ -251,8 +251,43 @@ def recorded(folder: "RunFolder", device: str | None) -> RunConfig:
     """
     config = on_device(folder.config(), device)
     if isinstance(config.env, CustomSettings):
-        locate(config.env.target, config.env.code or folder.noted_code())
+        code = config.env.code or folder.noted_code()
+        target = locate(config.env.target, code)
+        require_trusted(target, code, f"The run {folder.name!r} names the code {target!r}")
     return config
+
+
+def playable_config(
+    preset: str,
+    env: str | None,
+    game: str | None,
+    seed: int | None,
+    device: str | None,
+    overrides: list[str] | None,
+) -> RunConfig:
+    """`build_config` of what will be played: code that the preset alone names needs a yes.
+
+    Raises:
+      ConfigError: nobody trusts it.
+    """
+    config = build_config(preset, env, game, seed, device, overrides)
+    if isinstance(config.env, CustomSettings):
+        target, code = config.env.target, config.env.code
+        named = {parse_override(override)[0] for override in overrides or ()}
+        if env is not None or "env.target" in named:
+            trust.remember(trust.code(target, code or code_of(target)))
+        else:
+            require_trusted(target, code, f"The preset {preset!r} names the code {target!r}")
+    return config
+
+
+def require_trusted(target: str, code: Code, what: str) -> None:
+    """Asks before the code of an environment is executed that no command line named.
+
+    Raises:
+      ConfigError: nobody trusts it.
+    """
+    trust.require(trust.code(target, code or code_of(target)), what, "executed")
 
 
 def check_env(config: RunConfig) -> None:

@@ -366,7 +366,8 @@ class StudyFolder:
     def command(self, run: PlannedRun, *more: str) -> list[str]:
         """Arguments of `ez` that train or go on with one of the study's runs, and nothing else."""
         cell = run.cells[0]
-        arguments = ["train", "--preset", str(self.preset_file), "--seed", str(cell.seed)]
+        arguments = ["--trust"] if run.config.env.name == "custom" else []  # its study was
+        arguments += ["train", "--preset", str(self.preset_file), "--seed", str(cell.seed)]
         if run.config.env.name == "atari":
             arguments += ["--game", run.config.env.game]
         arguments += ["--name", run.name, "--runs-dir", str(self.runs_dir)]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import tomli_w
 from pydantic import ValidationError, create_model
 
+from ezcli import trust
 from ezcli.config import read_toml
 from ezcli.errors import ConfigError, UnknownName, suggestion
 from ezcli.experiments.launchers.local import LocalSettings
@@ -99,7 +100,15 @@ def cluster_of(
                 f"Unknown setting {where}.", suggestion(place[-1], sorted(known))
             ) from error
         raise ConfigError(f"{where}: {why(first)}.", "CLUSTERS.md lists what there is.") from error
-    return Cluster(name, getattr(whole, name), whole.needs_file)
+    place = getattr(whole, name)
+    if isinstance(place, RaySettings) and place.address != RaySettings().address:
+        address = trust.key("ray", place.address)
+        if source is not None and file is None:
+            what = f"{str(source)!r} names the Ray cluster {place.address!r}"
+            trust.require(address, what, "connected to, and run what it sends")
+        else:
+            trust.remember(address)
+    return Cluster(name, place, whole.needs_file)
 
 
 def refuse_options(name: str, asked: Mapping[str, Any]) -> None:

@@ -1,0 +1,81 @@
+"""What came from somebody else, and needs a yes before it is executed or connected to.
+
+A run or study from elsewhere can name a Python file that would be executed, or a cluster that would
+be connected to. What the user named on a command line is trusted from then on: `remember` keeps a
+SHA-256 of it in a file of the user's, so that going on with runs of one's own asks nothing. Code of
+an environment counts by its content, wherever it lies.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from ezcli.errors import ConfigError
+
+# Asks the user; `cli` sets it where there is a terminal. Without one nobody says yes.
+confirm: Callable[[str], bool] | None = None
+# `ez --trust`: everything is trusted in this process, and remembered.
+is_everything_trusted = False
+
+
+def code(target: str, content: Mapping[str, str]) -> str:
+    """The key of an environment's code: its class and the checksums of its files."""
+    return key("code", target.rpartition(":")[2], sorted(content.items()))
+
+
+def key(kind: str, *what: object) -> str:
+    """The hexadecimal SHA-256 that stands for something in the user's file."""
+    return hashlib.sha256(json.dumps([kind, *what]).encode()).hexdigest()
+
+
+def remember(key: str) -> None:
+    """Trusts something from now on; where the file cannot be written, for this process only."""
+    path = trusted_file()
+    if path is None or key in known(path):
+        return
+    with suppress(OSError):  # a read-only home: the user is asked again
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("a", encoding="ascii") as file:
+            file.write(f"{key}\n")
+
+
+def require(key: str, what: str, risk: str) -> None:
+    """Goes on if something is trusted, or the user says yes.
+
+    Args:
+      key: of the thing.
+      what: names it in a sentence, such as `The run 'x' names the Python file '/tmp/game.py'`.
+      risk: what would happen, such as `executed`.
+
+    Raises:
+      ConfigError: the user said no, or could not be asked.
+    """
+    path = trusted_file()
+    if path is not None and key in known(path):
+        return
+    if not is_everything_trusted:
+        sentence = f"{what}, which no command line of yours has named: it would be {risk}."
+        if confirm is None or not confirm(f"{sentence} Do you trust it?"):
+            raise ConfigError(sentence, "If you trust it: ez --trust, then the command.")
+    remember(key)
+
+
+def trusted_file() -> Path | None:
+    """The user's list of what is trusted; None for a user without a home.
+
+    Source: XDG Base Directory Specification 0.8.
+    """
+    home, given = os.path.expanduser("~"), os.environ.get("XDG_STATE_HOME", "")
+    if os.path.isabs(given):
+        return Path(given) / "ezcli" / "trusted"
+    return Path(home) / ".local" / "state" / "ezcli" / "trusted" if os.path.isabs(home) else None
+
+
+def known(path: Path) -> set[str]:
+    """The keys in the user's list; none where it cannot be read."""
+    with suppress(OSError, UnicodeDecodeError):
+        return set(path.read_text(encoding="ascii").split())
+    return set()
