@@ -20,7 +20,7 @@ from rich.text import Text
 from ezcli.config import RunConfig
 from ezcli.errors import EzError, OutputError
 from ezcli.experiments import catalogue
-from ezcli.words import duration
+from ezcli.words import STEERING, duration
 
 if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
     from ezcli.reports.report import Report
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
 MOST_SOURCES = 6  # that a terminal shows
 MOST_COLUMNS = 10_000  # of a table that goes into a pipe
 # All but line feed and tab, and those that turn the direction of what follows.
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+CONTROLS = re.compile(f"(?![\t\n])[{STEERING}]")
 NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 
 

@@ -1,10 +1,17 @@
 """Amounts in words, and commands to paste into a shell."""
 
+import json
+import re
 import shlex
 import string
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+# Characters that steer a terminal or change the order in which text is read: C0 and C1 controls and
+# DEL, Unicode's line and paragraph separators, and its marks of direction.
+STEERING = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+UNPRINTABLE = re.compile(f"(?!\n)[{STEERING}\ud800-\udfff]")
 PLAIN = frozenset(string.ascii_letters + string.digits + "._/-")
 
 
@@ -51,6 +58,20 @@ def shell_word(word: str) -> str:
     letters = map(chr, word.encode(errors="surrogateescape"))
     spelt = "".join(c if c in PLAIN else f"\\x{ord(c):02x}" for c in letters)
     return f"$'{spelt}'"
+
+
+def json_text(value: Any) -> str:
+    """JSON with an end of line, of letters as they are and escapes of what steers a terminal.
+
+    Raises:
+      ValueError: a number is not finite.
+    """
+    return spelt_out(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def spelt_out(text: str) -> str:
+    """JSON or TOML whose strings hold no character that steers a terminal, but its escape."""
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ from ezcli.experiments.ablations import (
     load_sum,
 )
 from ezcli.experiments.design import FULL
+from ezcli.words import json_text
 
 PROTOCOL = "human-normalised, 26 games of Atari 100k"
 
@@ -30,7 +31,7 @@ def list_ablations(as_json: bool) -> None:
             "published_first_median": FIRST_MEDIAN,
         }
         listing = {"full": full, "ablations": [as_data(ablation) for ablation in found]}
-        console.write(json.dumps(listing, indent=2) + "\n")
+        console.write(json_text(listing))
         return
     rows = [(FULL, "Nothing dropped", "", *scores(PUBLISHED_FULL))]
     rows += [(a.name, a.title, a.section, *scores(a.published)) for a in found]
@@ -60,7 +61,7 @@ def show(name: str, preset: str, as_json: bool) -> None:
                 for key, (old, new) in differing.items()
             ],
         }
-        console.write(json.dumps(shown, indent=2) + "\n")
+        console.write(json_text(shown))
         return
     for ablation in ablations:
         show_about(ablation)

@@ -10,6 +10,7 @@ from ezcli.commands.files import require_place, save_and_tell
 from ezcli.commands.training import default_preset, playable_config
 from ezcli.config import RunConfig, is_file
 from ezcli.errors import ConfigError, UnknownName
+from ezcli.words import json_text
 
 PART_NAMES = ("tree", "search", "environment", "replay", "learner", "run")
 
@@ -37,7 +38,7 @@ def bench(
         console.note(f"Preset {preset}: {because}.")
     config = playable_config(preset, env, game, None, device, overrides)
     measured = measure(config, preset, parts or list(PART_NAMES), seconds, quiet=as_json)
-    text = json.dumps(measured, indent=2) + "\n"
+    text = json_text(measured)
     if as_json:
         console.write(text)
     else:

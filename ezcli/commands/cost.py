@@ -1,6 +1,5 @@
 """`ez cost`: what a run computes, and what it takes on this machine."""
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ from ezcli import console
 from ezcli.commands.training import default_preset, playable_config
 from ezcli.config import RunConfig
 from ezcli.errors import ConfigError
-from ezcli.words import duration, quantity, size
+from ezcli.words import duration, json_text, quantity, size
 
 if TYPE_CHECKING:
     from ezcli.bench.cost import Cost, Counted
@@ -37,7 +36,7 @@ def cost(
     config = playable_config(preset, env, game, None, device, overrides)
     found = estimate(config, preset, price_per_hour, watts, measure, quiet=as_json)
     if as_json:
-        console.write(json.dumps(found, indent=2) + "\n")
+        console.write(json_text(found))
     else:
         show(found)
 

@@ -15,7 +15,7 @@ from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State, is_number
 from ezcli.experiments.estimate import disk_bytes
 from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
-from ezcli.words import counted, duration, ez_command, size
+from ezcli.words import counted, duration, ez_command, json_text, size
 
 ID_DIGITS = 6
 GAP = 2  # columns of a terminal between those of a table
@@ -78,7 +78,7 @@ def list_runs(
         raise UnknownName("state", state, get_args(State))
     rows = [row for row in rows if state in (None, row.entry.state)]
     if as_json:
-        console.write(json.dumps([as_data(row) for row in rows], indent=2) + "\n")
+        console.write(json_text([as_data(row) for row in rows]))
     elif not rows:
         filtered = any(given is not None for given in (study, arm, game, state))
         none = "No run is like that." if filtered else f"No run in {runs_dir} yet."
@@ -247,7 +247,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
         ],
     }
     if as_json:
-        console.write(json.dumps(facts, indent=2) + "\n")
+        console.write(json_text(facts))
         return
     console.show_table(("", ""), fact_rows(row, facts))
     if facts["evaluations"]:
@@ -304,7 +304,7 @@ def diff(one: str, other: str, runs_dir: Path, as_json: bool) -> None:
     differing = differences(*(RunFolder(path).config() for path in paths))
     if as_json:
         shown = {key: {"one": a, "other": b} for key, (a, b) in differing.items()}
-        console.write(json.dumps(shown, indent=2) + "\n")
+        console.write(json_text(shown))
     elif not differing:
         console.show("The two configs are the same: equal results on the same machine.")
     else:

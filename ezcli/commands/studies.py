@@ -33,7 +33,7 @@ from ezcli.experiments.study import (
     study_names,
 )
 from ezcli.runs.folder import RunFolder
-from ezcli.words import counted, duration, ez_command, shell_line, size
+from ezcli.words import counted, duration, ez_command, json_text, shell_line, size
 
 GAME_SETS = {"atari26": ATARI_100K}
 SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
@@ -131,7 +131,7 @@ def carry_out(
         cost = cost_of(study, left, runs_dir, existing, jobs, cluster)
         if output == "json":
             shown = plan_as_json(study, folder, runs, states, cost)
-            console.write(json.dumps(shown, indent=2) + "\n")
+            console.write(json_text(shown))
         else:
             for sentence in said:
                 console.tell(sentence)
@@ -555,7 +555,7 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
         }
         rows.append(row)
     if as_json:
-        console.write(json.dumps({"study": name, "runs": rows}, indent=2) + "\n")
+        console.write(json_text({"study": name, "runs": rows}))
         return
     missing = [row for row in rows if row["state"] != "finished"]
     console.show(f"Study {name}: {len(rows) - len(missing)} of {len(rows)} runs are finished.")
@@ -632,7 +632,7 @@ def list_studies(runs_dir: Path, as_json: bool) -> None:
         rows.append((name, ", ".join(arms), len(names), states.count("finished")))
     if as_json:
         keys = ("study", "arms", "runs", "finished")
-        console.write(json.dumps([dict(zip(keys, r, strict=True)) for r in rows], indent=2) + "\n")
+        console.write(json_text([dict(zip(keys, r, strict=True)) for r in rows]))
     elif rows:
         console.show_table(("study", "arms beside full", "runs", "finished"), rows)
     else:

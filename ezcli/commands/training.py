@@ -4,7 +4,6 @@ PyTorch, Numba and the emulator are imported inside the functions that need them
 returns an integer returns the exit code.
 """
 
-import json
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +28,7 @@ from ezcli.envs.code import Code, absolute, code_of, locate
 from ezcli.envs.settings import AtariSettings, CustomSettings
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
-from ezcli.words import ez_command
+from ezcli.words import ez_command, json_text, spelt_out
 
 if TYPE_CHECKING:
     from ezcli.runs.folder import RunFolder
@@ -97,7 +96,7 @@ def evaluate(
     folder = RunFolder(find_run(run, runs_dir))
     line = evaluate_run(folder, recorded(folder, device), episodes, console.note)
     if as_json:
-        console.write(json.dumps(line, indent=2) + "\n")
+        console.write(json_text(line))
     else:
         console.show(describe_evaluation(line))
 
@@ -108,7 +107,7 @@ def presets(as_json: bool) -> None:
     rows = [(name, *preset_facts(name)) for name in preset_names()]
     if as_json:
         found = [dict(zip(("name", "about", *fields[2:]), row, strict=True)) for row in rows]
-        console.write(json.dumps(found, indent=2) + "\n")
+        console.write(json_text(found))
     else:
         console.show_table(fields, [(*row[:2], f"{row[2]:,}", f"{row[3]:,}") for row in rows])
 
@@ -127,10 +126,10 @@ def config_show(
         raise ConfigError("Use only one of --explain and --json.")
     config = build_config(preset, env, game, seed, None, overrides)
     if as_json:
-        console.write(config.model_dump_json(indent=2) + "\n")
+        console.write(json_text(config.model_dump(mode="json")))
     else:
         text = to_commented_toml(config) if explain else to_toml(config)
-        console.write(f"# identity {config.identity}\n{text}")
+        console.write(f"# identity {config.identity}\n{spelt_out(text)}")
 
 
 def doctor(run: str | None, preset: str, runs_dir: Path) -> int:

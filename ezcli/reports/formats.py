@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 import re
 import string
 from collections.abc import Callable
 from typing import Any
 
 from ezcli.reports.report import Cell, Interval, Number, Probability, Report, Shown, Table
+from ezcli.words import STEERING, json_text
 
 MISSING = "–"
 LATEX_SPECIAL = {
@@ -62,7 +62,7 @@ def number_text(value: float, digits: int, signed: bool) -> str:
 def one_line(text: str) -> str:
     """The text without line breaks and other control characters, and such as UTF-8 has."""
     text = re.sub(r"[\ud800-\udfff]", "\ufffd", text)  # of names that are no UTF-8
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+", " ", text)
+    return re.sub(f"[{STEERING}]+", " ", text)
 
 
 def is_numeric(table: Table, column: int) -> bool:
@@ -170,8 +170,7 @@ def as_json(report: Report) -> str:
         for a in report.agents
     ]
     whole = {"sections": sections, "published": published, "notes": report.notes}
-    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    return re.sub(r"[\ud800-\udfff]", "\ufffd", text)
+    return json_text(whole)
 
 
 def json_table(table: Table) -> dict[str, Any]:

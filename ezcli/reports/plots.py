@@ -100,6 +100,11 @@ def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
             yield Plot(f"sweep-{file_name(key)}", f"Score over {key}", sweep(section, key))
 
 
+def arm_text(name: str) -> str:
+    """The arm's name in a figure: without control characters, whose glyphs no font has."""
+    return one_line(arm_label(name))
+
+
 def learning_curves(group: Group) -> Figure:
     """Scores over env_steps, a panel for each game, a line for each arm, one for random play."""
     games = [game for game in group.games if any(game in arm.runs for arm in group.arms)]
@@ -115,7 +120,7 @@ def learning_curves(group: Group) -> Figure:
     for panel, game in zip(panels, games, strict=False):
         for index, arm in enumerate(group.arms):
             if game in arm.runs:
-                draw_curve(panel, list(arm.runs[game].values()), look(index), arm_label(arm.name))
+                draw_curve(panel, list(arm.runs[game].values()), look(index), arm_text(arm.name))
         if game in known:
             panel.axhline(reference_scores()[game].random, color=GREY, linestyle=":", zorder=0)
         panel.set_title(game)
@@ -184,7 +189,7 @@ def game_bars(group: Group, agents: Sequence[Agent]) -> Figure:
     for y, game in enumerate(games):
         values = np.array([run.normalised(run.score) for run in arm.runs[game].values()])
         found = student([values]).estimate
-        label = one_line(arm_label(arm.name)) if y == 0 else None
+        label = arm_text(arm.name) if y == 0 else None
         panel.barh(y, found.value, 0.62, color=PALETTE[0], alpha=0.75, label=label)
         if found.low is not None:
             panel.plot(bound(found), [y, y], color=INK, linewidth=1)
@@ -233,7 +238,7 @@ def performance_profile(group: Group, scale: Scale) -> Figure:
             profile(scores, thresholds),
             color=style["color"],
             linestyle=("-", "--", "-.", ":")[index % 4],
-            label=arm_label(arm.name),
+            label=arm_text(arm.name),
         )
         if min(map(len, scores)) > 1:
             low, high = profile_band(scores, thresholds)
@@ -260,9 +265,7 @@ def profile_band(scores: Sequence[np.ndarray], thresholds: np.ndarray) -> np.nda
 
 def differences(section: Section) -> Figure:
     """Every arm minus the full agent."""
-    names = [
-        one_line(f"{arm_label(c.arm)} vs. {arm_label(c.against)}") for c in section.comparisons
-    ]
+    names = [one_line(f"{arm_text(c.arm)} vs. {arm_text(c.against)}") for c in section.comparisons]
     figure, _ = forest(
         names,
         [c.mean.estimate for c in section.comparisons],
@@ -276,7 +279,7 @@ def differences(section: Section) -> Figure:
 
 def improvement(section: Section) -> Figure:
     """Probability that a run of an arm beats one of the full agent."""
-    names = [one_line(f"{arm_label(c.arm)} > {arm_label(c.against)}") for c in section.comparisons]
+    names = [one_line(f"{arm_text(c.arm)} > {arm_text(c.against)}") for c in section.comparisons]
     found = [c.improvement for c in section.comparisons]
     figure, panel = forest(names, found, "P(a run of the left beats one of the right)", 0.5)
     panel.set_xlim(-0.02, 1.02)
@@ -287,7 +290,7 @@ def improvement(section: Section) -> Figure:
 
 def effects(section: Section) -> Figure:
     """Main effects of dropping, and interactions."""
-    names = [one_line(" x ".join(map(arm_label, effect.factors))) for effect in section.effects]
+    names = [one_line(" x ".join(map(arm_text, effect.factors))) for effect in section.effects]
     found = [effect.difference.estimate for effect in section.effects]
     figure, _ = forest(names, found, f"effect of dropping on {axis_text(section.scale)}", 0)
     blocks = sorted({effect.blocks for effect in section.effects})
