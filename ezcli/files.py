@@ -262,6 +262,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def folders_with(path: Path, file: str) -> list[Path]:
+    """The folders in `path` that have something called `file`, by name."""
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    return [folder for folder in inside if os.path.lexists(folder / file)]
+
+
 def sync_folder(path: Path) -> None:
     """Makes renames within a folder last through a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -170,7 +170,7 @@ def test_a_pipe_in_a_run_stops_nothing(begun, ez):
     os.mkfifo(begun / ".lock")
     code, _, err = ez(*TRAIN)
     assert code == 1
-    assert "is no plain file" in err
+    assert "is a FIFO, not a plain file" in err
 
 
 @pytest.mark.slow

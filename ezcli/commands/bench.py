@@ -10,6 +10,7 @@ from ezcli.commands.files import require_place, save_and_tell
 from ezcli.commands.training import default_preset, playable_config
 from ezcli.config import RunConfig, is_file
 from ezcli.errors import ConfigError, UnknownName
+from ezcli.files import TABLE, read
 from ezcli.words import json_text
 
 PART_NAMES = ("tree", "search", "environment", "replay", "learner", "run")
@@ -119,7 +120,7 @@ def read_result(path: Path) -> dict[str, Any]:
     if not is_file(path):
         raise ConfigError(f"There is no file {str(path)!r}.", "Make one with --output.")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read(path, TABLE, follow=True).decode())
     except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
         raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from error
     if not is_result(found):

@@ -622,18 +622,27 @@ def study_cancel(name: str, runs_dir: Path) -> None:
 
 
 def list_studies(runs_dir: Path, as_json: bool) -> None:
-    """Every study, and how far it is."""
+    """Every study, and how far it is; one that cannot be read does not keep the others back."""
     rows = []
+    wrong: dict[str, str] = {}
     for name in study_names(runs_dir):
-        record = StudyFolder(runs_dir, name).record()
+        try:
+            record = StudyFolder(runs_dir, name).record()
+        except EzError as error:
+            wrong[name] = error.message
+            continue
         names = {cell.run for cell in record.cells}
         states = [catalogue.state(RunFolder(runs_dir / run)) for run in names]
         arms = [arm.name for arm in record.arms if arm.name != FULL]
         rows.append((name, ", ".join(arms), len(names), states.count("finished")))
     if as_json:
         keys = ("study", "arms", "runs", "finished")
-        console.write(json_text([dict(zip(keys, r, strict=True)) for r in rows]))
+        found: list[dict[str, Any]] = [dict(zip(keys, row, strict=True)) for row in rows]
+        found += [{"study": name, "error": message} for name, message in wrong.items()]
+        console.write(json_text(found))
     elif rows:
         console.show_table(("study", "arms beside full", "runs", "finished"), rows)
-    else:
+    elif not wrong:
         console.show(f"No study in {runs_dir} yet. Start one: ez ablate --drop value-prefix")
+    for name, message in wrong.items():
+        console.note(f"The study {name} is left out: {message}")

@@ -1,6 +1,7 @@
 """The runs in a runs folder: what each is, how far it got, and whether a process works on it."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -10,7 +11,8 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 from ezcli.config import RunConfig
 from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.study import StudyFolder, study_names
-from ezcli.runs.folder import EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
+from ezcli.files import DAMAGED, LINES, folders_with, opened
+from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
 
 State = Literal[
     "new", "running", "stalled", "interrupted", "killed", "failed", "finished", "damaged"
@@ -42,8 +44,8 @@ class Entry(NamedTuple):
 
 def scan(runs_dir: Path) -> Iterator[Entry]:
     """Every run in a runs folder, by name."""
-    for config in sorted(runs_dir.glob("*/config.toml")):
-        yield entry(config.parent)
+    for path in folders_with(runs_dir, CONFIG):
+        yield entry(path)
 
 
 def entry(path: Path) -> Entry:
@@ -159,12 +161,15 @@ def last_line(
     path: Path, counts: Callable[[dict[str, Any]], bool] = lambda _: True
 ) -> dict[str, Any]:
     """The last whole line of a JSON-lines file that counts; empty if none can be read."""
-    if not path.is_file():
-        return {}
-    with path.open("rb") as handle:
-        handle.seek(0, 2)
-        handle.seek(max(0, handle.tell() - TAIL_BYTES))
-        *lines, _torn = handle.read().split(b"\n")
+    try:
+        with opened(path, LINES) as handle:
+            handle.seek(0, 2)
+            handle.seek(max(0, handle.tell() - TAIL_BYTES))
+            *lines, _torn = handle.read(TAIL_BYTES).split(b"\n")
+    except OSError as error:
+        if error.errno in DAMAGED:
+            return {}
+        raise
     for text in reversed(lines):
         try:
             line = json.loads(text)
@@ -180,7 +185,7 @@ def last_line(
 def updated(path: Path) -> datetime | None:
     """When the run's files last changed, local time."""
     files = [path / name for name in ("run.json", TIMING, EVALUATIONS, "config.toml")]
-    times = [file.stat().st_mtime for file in files if file.is_file()]
+    times = [file.lstat().st_mtime for file in files if os.path.lexists(file)]
     return datetime.fromtimestamp(max(times)).astimezone() if times else None
 
 

@@ -17,6 +17,7 @@ from ezcli.errors import Busy
 from ezcli.experiments.catalogue import State, state
 from ezcli.experiments.launchers.protocol import SAVED, Ending, JobState, Launcher, Task
 from ezcli.experiments.study import PlannedRun, StudyFolder
+from ezcli.files import appending
 from ezcli.runs.folder import RunFolder, append_line
 from ezcli.words import counted
 
@@ -177,7 +178,7 @@ class Scheduler:
         tasks = [self._task(run) for run, _ in batch]
         with self.folder.writing():  # else the first to know would be the place
             for task in tasks:
-                task.log.touch()
+                appending(task.log).close()
         places = self.launcher.submit(tasks)
         for (run, found), place in zip(batch, places, strict=True):
             self.attempts[run.name] += 1

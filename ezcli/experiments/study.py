@@ -38,7 +38,7 @@ from ezcli.config import (
 )
 from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
-from ezcli.files import TABLE, read, write_atomically
+from ezcli.files import TABLE, folders_with, read, write_atomically
 from ezcli.runs import lock
 from ezcli.runs.folder import NAMES, is_plain_name, refuse_links
 from ezcli.settings import Settings, why
@@ -385,5 +385,5 @@ def cannot_write(path: Path, error: OSError, way_out: str = "Choose --runs-dir."
 
 def study_names(runs_dir: Path) -> list[str]:
     """Names of the studies in a runs folder; of no folder that could not be one."""
-    found = (path.parent.name for path in (runs_dir / STUDIES).glob("*/study.json"))
-    return sorted(name for name in found if is_plain_name(name))
+    names = (path.name for path in folders_with(runs_dir / STUDIES, "study.json"))
+    return [name for name in names if is_plain_name(name)]

@@ -7,7 +7,7 @@ frames until the end.
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageColor
 
 from ezcli.errors import ConfigError, RunError
+from ezcli.files import draft_of
 from ezcli.film.drawing import (
     BACKGROUND,
     CHOSEN,
@@ -77,10 +78,10 @@ def writing(path: Path, fps: int) -> Iterator[Callable[[Image.Image], None]]:
     Raises:
       RunError: the file cannot be written.
     """
-    draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     to_frame = gif_frame if is_gif(path) else h264_frame
-    try:
+    with ExitStack() as stack:
         with named(path):
+            draft, _ = stack.enter_context(draft_of(path))
             container, stream = open_film(draft, fps, is_gif(path))
         count = itertools.count()
 
@@ -97,12 +98,12 @@ def writing(path: Path, fps: int) -> Iterator[Callable[[Image.Image], None]]:
             with named(path):
                 container.mux(stream.encode())
                 container.close()
-                os.replace(draft, path)
-        finally:
+        except BaseException:
             with suppress(OSError):  # the first error says more
                 container.close()
-    finally:
-        draft.unlink(missing_ok=True)
+            raise
+        with named(path):
+            stack.close()
 
 
 @contextmanager

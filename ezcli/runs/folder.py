@@ -38,6 +38,7 @@ from ezcli.files import (
     NotPlain,
     appending,
     is_draft,
+    not_plain,
     opened,
     read,
     remove,
@@ -160,7 +161,7 @@ class RunFolder:
                 asked = stack.enter_context(lock.holding(self.path / ".lock"))
             except OSError as error:
                 raise RunError(
-                    f"{str(self.path)!r} cannot be written: {error.strerror}.",
+                    f"{str(error.filename or self.path)!r} cannot be written: {error.strerror}.",
                     "Choose another --name or --runs-dir.",
                 ) from error
             if asked.us is None:
@@ -320,10 +321,10 @@ def refuse_links(*folders: Path) -> None:
                 if error.errno in ABSENT:
                     continue
                 raise
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                what = "a link" if stat.S_ISLNK(mode) else "no plain file"
+            wrong = None if stat.S_ISDIR(mode) else not_plain(path, mode)
+            if wrong:
                 raise RunError(
-                    f"{str(path)!r} is {what}, and would lead out of its folder.",
+                    f"{str(path)!r} is not written to: {wrong.strerror}.",
                     "Put what it leads to in its place, or keep all runs elsewhere: --runs-dir.",
                 )
 

@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -24,10 +25,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from ezcli.files import NotPlain, appending, created, opened, require_plain
+from ezcli.files import read as read_plain
+
 BEAT = 10.0
 PATIENCE = 9 * BEAT  # attributes of files on NFS may be a minute old
+SETTLING = 2.0  # seconds in which a file just made gets its holder's name
 INSTANT = 1.0  # that `is_held` holds a lock at most, generously
-LONGEST = 1000  # bytes of the file that are read
+LONGEST = 1000  # bytes of the file that names the holder
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -68,7 +73,7 @@ def holding(path: Path) -> Iterator[Lock]:
     named = path.with_name(f"{path.name}-holder")
     with locked(path) as taken:
         us = Holder(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
-        if taken is False and is_foreign(read(named)) and not moves(named):
+        if taken is False and is_foreign(read(named)) and not moves(named, PATIENCE):
             taken = None  # a server keeps the lock of a machine that is gone
         if taken is False or not claim(named, us, taken):
             yield Lock(named, None, str(read(named) or ""))
@@ -90,7 +95,7 @@ def holding(path: Path) -> Iterator[Lock]:
 def locked(path: Path) -> Iterator[bool | None]:
     """Asks the kernel for the lock of a file, made if it is not there; yields what it said."""
     while True:
-        with path.open("ab") as handle:
+        with appending(path) as handle:
             taken = try_lock(handle, fcntl.LOCK_EX, INSTANT)
             if is_at(path, handle):
                 yield taken
@@ -114,22 +119,24 @@ def claim(path: Path, us: Holder, taken: bool | None) -> bool:
     """
     while True:
         try:
-            made = path.open("xb")  # atomic on NFS too, since version 3
+            made = created(path)  # atomic on NFS too, since version 3
         except FileExistsError:
-            pass
+            with suppress(FileNotFoundError):  # it ended just now
+                require_plain(path)  # else no process of ours has made it
         else:
             write(made, us, path)
             return True
         before = read(path)
         may_live = beats_matter(before, taken)
-        if may_live and moves(path):
+        is_cut_short = taken is True and before is None  # made, then a crash or a power cut
+        if may_live and moves(path, SETTLING if is_cut_short else PATIENCE):
             return False
         if not path.is_file() or read(path) != before:  # it ended, or somebody was quicker
             continue
         draft = path.with_name(f"{path.name}-{us.token}")
-        write(draft.open("xb"), us, draft)
+        write(created(draft), us, draft)
         os.replace(draft, path)
-        if may_live:
+        if may_live and not is_cut_short:
             time.sleep(BEAT / 2)  # of several who saw it die the last to write has it
         if read(path) == us:
             return True
@@ -140,18 +147,21 @@ def is_held(path: Path) -> bool:
 
     Where only the holder's file can tell, its time is compared with this machine's clock.
     """
-    if not path.is_file():
-        return False
-    with path.open("rb") as handle:
-        taken = try_lock(handle, fcntl.LOCK_SH)
     named = path.with_name(f"{path.name}-holder")
-    holder = read(named)
-    if taken is False and not is_foreign(holder):
-        return True
-    with suppress(FileNotFoundError):
-        if beats_matter(holder, taken):
-            return abs(time.time() - named.stat().st_mtime) < PATIENCE
-    return False
+    try:
+        with opened(path, sys.maxsize) as handle:
+            taken = try_lock(handle, fcntl.LOCK_SH)
+            holder = read(named)
+            if taken and holder is not None and not is_foreign(holder):
+                with suppress(OSError):  # a folder that cannot be written
+                    named.unlink()  # its process was killed; nobody claims it while we look
+        if taken is False and not is_foreign(holder):
+            return True
+        moved = stamp(named) / 1e9
+    except (FileNotFoundError, NotADirectoryError, NotPlain):  # no process of ours made that
+        return False
+    patience = SETTLING if taken and holder is None else PATIENCE
+    return beats_matter(holder, taken) and abs(time.time() - moved) < patience
 
 
 def try_lock(handle: IO[bytes], how: int, patience: float = 0.0) -> bool | None:
@@ -182,13 +192,13 @@ def is_foreign(holder: Holder | None) -> bool:
     return holder is not None and holder.host != socket.gethostname()
 
 
-def moves(path: Path) -> bool:
+def moves(path: Path, patience: float) -> bool:
     """Whether a file's time changes before our eyes; not if it goes away."""
-    deadline = time.monotonic() + PATIENCE
-    with suppress(FileNotFoundError):
+    deadline = time.monotonic() + patience
+    with suppress(FileNotFoundError, NotPlain):
         first = stamp(path)
         while time.monotonic() < deadline:
-            time.sleep(BEAT / 2)
+            time.sleep(min(BEAT, patience) / 2)
             if stamp(path) != first:
                 return True
     return False
@@ -196,7 +206,7 @@ def moves(path: Path) -> bool:
 
 def stamp(path: Path) -> int:
     """A file's time, from the server: NFS asks it when a file is opened."""
-    with path.open("rb") as handle:
+    with opened(path, sys.maxsize) as handle:
         return os.fstat(handle.fileno()).st_mtime_ns
 
 
@@ -212,10 +222,9 @@ def beat(lock: Lock, done: threading.Event) -> None:
 def read(path: Path) -> Holder | None:
     """Who the file says holds the lock; None if it is not there or cannot be understood."""
     try:
-        with path.open("rb") as handle:
-            found = json.loads(handle.read(LONGEST))
+        found = json.loads(read_plain(path, LONGEST))
         return Holder(str(found["host"]), int(found["pid"]), str(found["token"]))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, NotPlain):
         return None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None  # being written, or cut short by a crash

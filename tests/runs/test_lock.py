@@ -211,7 +211,7 @@ def let_all_write(monkeypatch):
     saw, mine, decided = threading.Barrier(8), threading.local(), []
     replace = os.replace
 
-    def moves(_):
+    def moves(*_):
         if not hasattr(mine, "saw_it_die"):
             mine.saw_it_die = True
             saw.wait()

@@ -20,6 +20,7 @@ from ezcli.experiments.launchers.protocol import (
     environment,
     last_lines,
 )
+from ezcli.files import LINES, appending, opened
 
 
 class LocalSettings(Place):
@@ -69,7 +70,7 @@ class LocalLauncher:
     def _start(self, task: Task) -> str:
         device = self._free_device()
         arguments = [*task.arguments, *(("--device", device) if device is not None else ())]
-        log = task.log.open("ab")
+        log = appending(task.log)
         log_start = log.tell()
         process = subprocess.Popen(
             [*protocol.PROGRAM, *arguments],
@@ -102,7 +103,7 @@ class LocalLauncher:
         child = self.children.pop(run)
         code, seconds = child.process.wait(), time.monotonic() - child.began
         child.log.close()
-        with Path(child.log.name).open("rb") as handle:
+        with opened(Path(child.log.name), LINES) as handle:
             handle.seek(child.log_start)
             lines = last_lines(handle.read().decode(errors="replace"))
         return Ending(code, ending(code), "run", lines, child.started, seconds, child.device)

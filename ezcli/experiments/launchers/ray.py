@@ -39,6 +39,7 @@ from ezcli.experiments.launchers.protocol import (
     environment,
     last_lines,
 )
+from ezcli.files import LINES, appending, opened
 from ezcli.runs.folder import RunFolder
 from ezcli.settings import DoesNotFit
 
@@ -321,7 +322,7 @@ class Home:
 
     def add(self, content: bytes, log: str) -> None:
         """Adds to what a run has printed."""
-        with Path(log).open("ab") as handle:
+        with appending(Path(log)) as handle:
             handle.write(content)
 
     def store(self, packed: bytes, run: str, goes_on: bool) -> str | None:
@@ -421,7 +422,7 @@ def execute(
     What is done now and then may fail with an OSError: there is a next time.
     """
     task.log.parent.mkdir(parents=True, exist_ok=True)
-    with task.log.open("ab") as log:
+    with appending(task.log) as log:
         start = log.tell()
         process = subprocess.Popen(
             [*PROGRAM, *arguments],
@@ -445,7 +446,7 @@ def execute(
         process.wait()
         if not isinstance(error, KeyboardInterrupt):  # that is from `ray.cancel`
             raise
-    with task.log.open("rb") as log:
+    with opened(task.log, LINES) as log:
         log.seek(start)
         return process.returncode, last_lines(log.read().decode(errors="replace"))
 

@@ -40,7 +40,7 @@ from ezcli.experiments.launchers.protocol import (
     environment,
     last_lines,
 )
-from ezcli.files import write_atomically
+from ezcli.files import LINES, TABLE, NotPlain, appending, opened, read, write_atomically
 from ezcli.runs.folder import (
     append_lines,
     damaged,
@@ -446,8 +446,8 @@ class SlurmLauncher:
     def _note(self, run: str, job: str) -> Note | None:
         """What the job wrote about the run's end; None if it could not, or not readably."""
         try:
-            note = Note.model_validate_json((self.folder / f"{run}.json").read_bytes())
-        except (FileNotFoundError, ValidationError):
+            note = Note.model_validate_json(read(self.folder / f"{run}.json", TABLE))
+        except (FileNotFoundError, NotPlain, ValidationError):
             return None
         return note if note.job == job else None
 
@@ -565,7 +565,7 @@ class Pack:
 
     def _start(self, task: Task) -> None:
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        with task.log.open("ab") as log:
+        with appending(task.log) as log:
             self.starts[task.run] = log.tell()
             self.processes[task.run] = subprocess.Popen(
                 [*PROGRAM, *task.arguments],
@@ -604,7 +604,7 @@ class Pack:
 
     def _note(self, run: str, code: int, advanced: bool = True) -> None:
         (task,) = (task for task in self.tasks if task.run == run)
-        with task.log.open("rb") as log:
+        with opened(task.log, LINES) as log:
             log.seek(self.starts[run])
             lines = last_lines(log.read().decode(errors="replace"))
         note = Note(
