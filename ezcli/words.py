@@ -11,7 +11,8 @@ from typing import Any
 # Characters that steer a terminal or change the order in which text is read: C0 and C1 controls and
 # DEL, Unicode's line and paragraph separators, and its marks of direction.
 STEERING = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-UNPRINTABLE = re.compile(f"(?!\n)[{STEERING}\ud800-\udfff]")
+UNPRINTABLE = re.compile(f"(?!\n)[{STEERING}]")
+NO_LETTERS = re.compile("[\ud800-\udfff]")  # of file names that are not UTF-8
 PLAIN = frozenset(string.ascii_letters + string.digits + "._/-")
 
 
@@ -71,6 +72,7 @@ def json_text(value: Any) -> str:
 
 def spelt_out(text: str) -> str:
     """JSON or TOML whose strings hold no character that steers a terminal, but its escape."""
+    text = NO_LETTERS.sub("\ufffd", text)
     return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

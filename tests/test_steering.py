@@ -55,7 +55,7 @@ def test_other_letters_stay():
     assert json.loads(json_text(LETTERS)) == LETTERS
     assert "中" in json_text(LETTERS)
     assert one_line(LETTERS) == LETTERS
-    assert json.loads(json_text("\ud800")) == "\ud800"
+    assert json.loads(json_text("\ud800")) == "\ufffd"
 
 
 def test_toml_still_reads():
