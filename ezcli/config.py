@@ -116,6 +116,17 @@ class RunConfig(Hyperparameters):
         return self
 
     @model_validator(mode="after")
+    def _something_is_learnt(self) -> Self:
+        if not self.schedule.train_steps:
+            raise DoesNotFit(
+                "a run needs train_steps: raise schedule.env_steps or schedule.final_train_steps",
+                "schedule.final_train_steps",
+                "schedule.env_steps",
+                values=[self.schedule.sample_ahead],
+            )
+        return self
+
+    @model_validator(mode="after")
     def _evaluations_fall_between_cycles(self) -> Self:
         if self.evaluation.interval % self.schedule.sample_ahead:
             ahead = self.schedule.sample_ahead

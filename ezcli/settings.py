@@ -1,11 +1,13 @@
 """The base of every settings model: frozen, strict, and closed to unknown keys."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LARGEST = 2**31  # no setting is a larger integer
+Ratio = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]  # of two settings that are integers
+LARGEST_SCORE = 1e15  # of a game, either way; no game's is near it, and its powers stay floats
 
 # What Pydantic says in terms of Python, by the type of its error, in terms of a TOML file.
 SENTENCES = {

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from ezcli.settings import DoesNotFit, Settings
+from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings
 
 
 class Components(Settings):
@@ -47,7 +47,7 @@ class ValueSettings(Settings):
     support: int = Field(ge=1, description="atoms each side of 0, after the square-root squash")
     td_steps: int = Field(ge=1, description="env_steps before the bootstrap, for fresh data")
     td_age_fraction: float = Field(
-        gt=0, description="share of schedule.env_steps; age that costs one td_step"
+        gt=0, le=LARGEST, description="share of schedule.env_steps; age that costs one td_step"
     )
     value_source: Literal["network", "search"] = Field(
         description="bootstrap from the target network (authors' code) or its search (4.3)"
@@ -71,7 +71,7 @@ class ScheduleSettings(Settings):
 
     env_steps: int = Field(ge=1, description="env_steps collected in the whole run")
     random_env_steps: int = Field(ge=1, description="env_steps of uniform play before learning")
-    train_steps_per_env_step: float = Field(gt=0, description="while experience is collected")
+    train_steps_per_env_step: Ratio = Field(description="while experience is collected")
     final_train_steps: int = Field(ge=0, description="train_steps after the last env_step")
     acting_update_interval: int = Field(ge=1, description="train_steps the acting weights are kept")
     target_update_interval: int = Field(ge=1, description="train_steps a target network is used")

@@ -15,9 +15,12 @@ import numpy as np
 
 from ezcli.envs.protocol import Env, EnvSpec, Step
 from ezcli.errors import EnvError, EzError
+from ezcli.settings import LARGEST_SCORE
 
-LARGEST_REWARD = 1e30  # sums of it still fit float32, in which rewards are kept
 LONGEST_MESSAGE = 200  # characters
+LONGEST_NAME = 100  # characters of an action's name, which tables and films show
+LARGEST_CONTRACT = 100_000  # characters, as JSON
+DEEPEST_CONTRACT = 10  # tables and lists in each other
 SHOWS = "`ez --debug` shows where."
 Value = TypeVar("Value")
 
@@ -27,11 +30,22 @@ def guarded(blame: Callable[[str], EnvError]) -> Iterator[None]:
     """Turns whatever a user's code raises into the error that `blame` makes of it."""
     try:
         yield
-    except (EzError, MemoryError):
+    except (EzError, MemoryError, KeyboardInterrupt):  # Ctrl-C is a stop
         raise
-    except (Exception, SystemExit) as error:  # a user's code may raise anything
-        told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
-        raise blame(told[:LONGEST_MESSAGE]) from error
+    except BaseException as error:  # a user's code may raise anything
+        raise blame(told(error)) from error
+
+
+def told(error: BaseException) -> str:
+    """Type and message of what a user's code raised, whose message may raise in turn."""
+    name = type(error).__name__
+    try:
+        message = str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as second:  # as above
+        message = f"its message cannot be shown ({type(second).__name__})"
+    return " ".join(f"{name}: {message}".split()).rstrip(".: ")[:LONGEST_MESSAGE]
 
 
 class Checked:
@@ -46,9 +60,10 @@ class Checked:
     def __init__(self, make: Callable[[], Env], name: str, max_env_steps: int) -> None:
         self.name, self.max_env_steps = name, max_env_steps
         self.seed = self.env_steps = 0
+        self.score = 0.0  # of the game so far
         self.env = self._asked("its constructor", make)
-        self.spec = self._checked_spec(
-            self._asked("`spec`", lambda: getattr(self.env, "spec", None))
+        self.spec = self._asked(
+            "`spec`", lambda: self._checked_spec(getattr(self.env, "spec", None))
         )
 
     def reset(self, seed: int) -> np.ndarray:
@@ -57,7 +72,7 @@ class Checked:
         Raises:
           EnvError: the environment broke its contract.
         """
-        self.seed, self.env_steps = seed, 0
+        self.seed, self.env_steps, self.score = seed, 0, 0.0
         return self._checked_frame(self._asked("`reset`", lambda: self.env.reset(seed)))
 
     def step(self, action: int) -> Step:
@@ -67,23 +82,38 @@ class Checked:
           EnvError: the environment broke its contract.
         """
         assert 0 <= action < len(self.spec.action_names), f"there is no action {action}"
-        step = self._asked("`step`", lambda: self.env.step(action))
+        step = self._asked("`step`", lambda: self._plain(self.env.step(action)))
         self.env_steps += 1
-        if not isinstance(step, Step):
-            raise self.broken(f"returned a {type(step).__name__} from `step`; it must be a `Step`")
-        reward, episode, game = step.reward, step.is_episode_over, step.is_game_over
-        if not isinstance(reward, Real) or reward != reward or abs(reward) == math.inf:
-            raise self.broken(f"returned the reward {reward!r}; it must be a finite number")
-        if abs(reward) > LARGEST_REWARD:
-            raise self.broken("returned a reward beyond -1e30 to 1e30, which cannot be summed")
-        for flag, value in (("is_episode_over", episode), ("is_game_over", game)):
-            if not isinstance(value, bool | np.bool_):
-                raise self.broken(f"returned {value!r} as `{flag}`; it must be True or False")
-        if game and not episode:
+        if not math.isfinite(step.reward):
+            raise self.broken(f"returned the reward {step.reward!r}; it must be a finite number")
+        self.score += step.reward
+        if max(abs(step.reward), abs(self.score)) > LARGEST_SCORE:
+            raise self.broken(
+                f"has a reward of {step.reward:g} and a score of {self.score:g} in this game; "
+                f"both must lie within -{LARGEST_SCORE:g} and {LARGEST_SCORE:g}",
+                "Divide its rewards by a constant.",
+            )
+        if step.is_game_over and not step.is_episode_over:
             raise self.broken("ended its game but not its episode; set `is_episode_over` too")
         is_cut = self.env_steps >= self.max_env_steps
         frame = self._checked_frame(step.frame)
-        return Step(frame, float(reward), bool(episode) or is_cut, bool(game) or is_cut)
+        return Step(frame, step.reward, step.is_episode_over or is_cut, step.is_game_over or is_cut)
+
+    def _plain(self, step: Step) -> Step:
+        """The answer in types of our own, read once: a user's types may compute what they show."""
+        if not isinstance(step, Step):
+            raise self.broken(f"returned a {type(step).__name__} from `step`; it must be a `Step`")
+        frame, reward, *flags = step.frame, step.reward, step.is_episode_over, step.is_game_over
+        if not isinstance(reward, Real):
+            raise self.broken(f"returned the reward {reward!r}; it must be a finite number")
+        for name, flag in zip(Step._fields[2:], flags, strict=True):
+            if not isinstance(flag, bool | np.bool_):
+                raise self.broken(f"returned {flag!r} as `{name}`; it must be True or False")
+        try:
+            number = float(reward)
+        except OverflowError:
+            number = math.inf if reward > 0 else -math.inf
+        return Step(frame, number, *map(bool, flags))
 
     def require_like(self, spec: EnvSpec) -> None:
         """Refuses frames or actions other than those of `spec`.
@@ -117,20 +147,48 @@ class Checked:
             raise self.broken(f"has action_names {names!r}; it must be a tuple of strings")
         if not names:
             raise self.broken("has no actions; `action_names` is empty")
-        try:
-            json.dumps(spec.contract, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise self.broken(f"has a `contract` that JSON cannot hold: {error}") from error
+        if any(len(name) > LONGEST_NAME for name in names):
+            raise self.broken(f"has an action name of more than {LONGEST_NAME} characters")
         channels, height, width = map(int, shape)
-        return EnvSpec((channels, height, width), tuple(names), spec.contract)
+        contract = self._checked_contract(spec.contract)
+        return EnvSpec((channels, height, width), tuple(map(str, names)), contract)
 
-    def _checked_frame(self, frame: np.ndarray) -> np.ndarray:
+    def _checked_contract(self, contract: object) -> dict[str, object]:
+        """The contract as a run's files will hold it, so that what is compared was written."""
+        if not isinstance(contract, dict):
+            raise self.broken("has a `contract` that is not a table; it must be a dict")
+        try:
+            text = json.dumps(contract, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self.broken(f"has a `contract` that JSON cannot hold: {error}") from error
+        if len(text) > LARGEST_CONTRACT:
+            raise self.broken(
+                f"has a `contract` of {len(text):,} characters as JSON; "
+                f"it must have at most {LARGEST_CONTRACT:,}"
+            )
+        table: dict[str, object] = json.loads(text)
+        if is_nested(table, DEEPEST_CONTRACT):
+            raise self.broken(f"has a `contract` of more than {DEEPEST_CONTRACT} levels")
+        return table
+
+    def _checked_frame(self, frame: object) -> np.ndarray:
         if not isinstance(frame, np.ndarray):
             raise self.broken(f"returned a {type(frame).__name__} as its frame, not a NumPy array")
+        given = frame  # an environment may draw the next frame into the same array
+        frame = self._asked("its frame", lambda: np.array(given, subok=False))
         if frame.shape != self.spec.frame_shape:
             raise self.broken(
                 f"returned a frame of shape {frame.shape}; its spec says {self.spec.frame_shape}"
             )
         if frame.dtype != np.uint8:
             raise self.broken(f"returned a frame of {frame.dtype}; it must be uint8")
-        return frame.copy()  # an environment may draw the next frame into the same array
+        return frame
+
+
+def is_nested(value: object, levels: int) -> bool:
+    """Whether tables and lists lie in each other on more levels than these."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, list) and (
+        not levels or any(is_nested(inner, levels - 1) for inner in value)
+    )

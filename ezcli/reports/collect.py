@@ -27,8 +27,7 @@ from ezcli.experiments import catalogue
 from ezcli.experiments.design import FULL
 from ezcli.experiments.study import STUDIES, CellRecord, StudyFolder, study_names
 from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
-
-LARGEST = 1e15  # score that is taken for one; no game's is near it, and its powers stay floats
+from ezcli.settings import LARGEST_SCORE
 
 
 class Point(NamedTuple):
@@ -397,7 +396,7 @@ def why_wrong(line: Mapping[str, Any]) -> str:
     """What is wrong with a line of evaluations; empty if nothing is."""
     scores, mean, protocol = line.get("scores"), line.get("mean"), line.get("protocol")
     if not isinstance(scores, list) or not scores or not all(map(is_score, scores)):
-        return f"scores that are not all numbers of at most {LARGEST:g}"
+        return f"scores that are not all numbers of at most {LARGEST_SCORE:g}"
     if not is_score(mean) or abs(mean - sum(scores) / len(scores)) > 1e-6 * max(1, abs(mean)):
         return "a mean that is not that of its scores"
     if type(line.get("env_steps")) is not int or not isinstance(protocol, dict):
@@ -407,7 +406,7 @@ def why_wrong(line: Mapping[str, Any]) -> str:
     lengths = line.get("game_env_steps")
     if not isinstance(lengths, list) or len(lengths) != len(scores):
         return f"{len(scores)} scores without the length of each game"
-    if not all(type(length) is int and 0 < length <= LARGEST for length in lengths):
+    if not all(type(length) is int and 0 < length <= LARGEST_SCORE for length in lengths):
         return "lengths of games that are not all counts of env_steps"
     if line.get("kind") not in ("interim", "final", "manual"):
         return f"its kind is {line.get('kind')!r}"
@@ -416,7 +415,9 @@ def why_wrong(line: Mapping[str, Any]) -> str:
 
 def is_score(value: object) -> TypeGuard[float]:
     """Whether it is a number that can be a score: neither infinite nor NaN."""
-    return isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST
+    return (
+        isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST_SCORE
+    )
 
 
 def protocol_differs(config: RunConfig, protocol: Mapping[str, Any]) -> str:

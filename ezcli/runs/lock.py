@@ -33,7 +33,18 @@ PATIENCE = 9 * BEAT  # attributes of files on NFS may be a minute old
 SETTLING = 2.0  # seconds in which a file just made gets its holder's name
 INSTANT = 1.0  # that `is_held` holds a lock at most, generously
 LONGEST = 1000  # bytes of the file that names the holder
+OPEN: set[IO[bytes]] = set()  # lock files of this process
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+def close_in_child() -> None:
+    """Lets go of the locks in a process forked from ours, which may outlive it."""
+    for handle in OPEN:
+        handle.close()
+    OPEN.clear()
+
+
+os.register_at_fork(after_in_child=close_in_child)
 
 
 class Holder(NamedTuple):
@@ -56,8 +67,8 @@ class Lock(NamedTuple):
 
     @property
     def is_lost(self) -> bool:
-        """Whether another process has taken us for gone."""
-        return read(self.path) != self.us
+        """Whether another process has taken us for gone, or this one is a fork of the holder."""
+        return read(self.path) != self.us or (self.us is not None and self.us.pid != os.getpid())
 
 
 @contextmanager
@@ -98,7 +109,11 @@ def locked(path: Path) -> Iterator[bool | None]:
         with appending(path) as handle:
             taken = try_lock(handle, fcntl.LOCK_EX, INSTANT)
             if is_at(path, handle):
-                yield taken
+                OPEN.add(handle)
+                try:
+                    yield taken
+                finally:
+                    OPEN.discard(handle)
                 return
 
 

@@ -1,5 +1,7 @@
 """Whatever an environment does wrong is a sentence that names it, and the game in which it did."""
 
+from asyncio import CancelledError
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,21 @@ from ezcli.errors import ConfigError, EnvError
 
 FRAME = np.zeros((1, 1, 1), np.uint8)
 SPEC = EnvSpec((1, 1, 1), ("noop", "act"), {"name": "bad"})
+
+
+def nested(levels):
+    """A list in a list, on so many levels."""
+    inner = []
+    for _ in range(levels - 1):
+        inner = [inner]
+    return inner
+
+
+class Mute(Exception):
+    """An error whose message raises."""
+
+    def __str__(self):
+        raise ValueError
 
 
 def raising(error):
@@ -63,8 +80,8 @@ def step(reward=0.0, episode=False, game=False, frame=FRAME):
         ({"step": step(None)}, "returned the reward None"),
         ({"step": step("1")}, "returned the reward '1'"),
         ({"step": step(np.ones(2))}, "returned the reward array([1., 1.])"),
-        ({"step": step(1e31)}, "returned a reward beyond -1e30 to 1e30"),
-        ({"step": step(10**5000)}, "returned a reward beyond -1e30 to 1e30"),
+        ({"step": step(1e16)}, "has a reward of 1e+16 and a score of 1e+16 in this game"),
+        ({"step": step(10**5000)}, "returned the reward inf; it must be a finite number"),
         ({"step": step(episode=None)}, "returned None as `is_episode_over`; it must be True or"),
         ({"step": step(game=np.ones(2))}, "as `is_game_over`; it must be True or False"),
         ({"step": step(game=True)}, "ended its game but not its episode"),
@@ -92,6 +109,13 @@ def test_a_broken_contract_is_named_with_its_game(broken, message):
         (EnvSpec((1, 9, 9), "noop", {}), "must be a tuple of strings"),
         (EnvSpec((1, 9, 9), ("noop",), {"rules": {1, 2}}), "JSON cannot hold"),
         (EnvSpec((1, 9, 9), ("noop",), {"gravity": float("nan")}), "JSON cannot hold"),
+        (EnvSpec((1, 9, 9), ("noop",), {(1, 2): 3}), "JSON cannot hold"),
+        (EnvSpec((1, 9, 9), ("noop",), None), "`contract` that is not a table"),
+        (EnvSpec((1, 9, 9), ("noop",), ["rules"]), "`contract` that is not a table"),
+        (EnvSpec((1, 9, 9), ("noop",), {"a": nested(11)}), "more than 10 levels"),
+        (EnvSpec((1, 9, 9), ("noop",), {"a": nested(100_000)}), "JSON cannot hold"),
+        (EnvSpec((1, 9, 9), ("noop",), {"a": "x" * 100_000}), "it must have at most 100,000"),
+        (EnvSpec((1, 9, 9), ("x" * 101,), {}), "action name of more than 100 characters"),
     ],
 )
 def test_a_broken_spec_is_named(spec, message):
@@ -99,7 +123,18 @@ def test_a_broken_spec_is_named(spec, message):
         checked(Bad(spec=spec))
 
 
-@pytest.mark.parametrize("error", [ValueError("no\n  board"), KeyError("x"), SystemExit(0)])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no\n  board"),
+        KeyError("x"),
+        SystemExit(0),
+        GeneratorExit(),
+        CancelledError(),
+        BaseExceptionGroup("two", [SystemExit(0)]),
+        Mute(),
+    ],
+)
 def test_whatever_an_environment_raises_is_its_own_defect(error):
     env = Bad()
     env.step = raising(error)
@@ -146,7 +181,7 @@ def test_a_game_that_never_ends_is_cut():
         assert ended == [(False, False), (False, False), (True, True)]
 
 
-@pytest.mark.parametrize("reward", [1, True, np.float32(1), np.int8(1), 1e30, -1e30])
+@pytest.mark.parametrize("reward", [1, True, np.float32(1), np.int8(1), 1e15, -1e15])
 def test_every_kind_of_number_is_a_reward(reward):
     env = checked(Bad(step=step(reward)))
     env.reset(0)
@@ -159,3 +194,47 @@ def test_an_action_that_there_is_not_is_our_own_mistake(action):
     env.reset(0)
     with pytest.raises(AssertionError, match="there is no action"):
         env.step(action)
+
+
+def test_ctrl_c_in_an_environment_stays_a_stop():
+    env = Bad()
+    env.reset = raising(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        checked(env).reset(3)
+
+
+def test_a_contract_is_what_its_json_says():
+    spec = SPEC._replace(contract={10: 1, 9: (2, 3), None: True})
+    assert checked(Bad(spec=spec)).spec.contract == {"10": 1, "9": [2, 3], "null": True}
+
+
+def test_the_score_of_a_game_has_the_bound_of_reports():
+    env = checked(Bad(step=step(6e14)))
+    env.reset(0)
+    env.step(1)
+    with pytest.raises(EnvError, match=r"a score of 1.2e\+15 in this game"):
+        env.step(1)
+    env.reset(1)
+    env.step(1)
+
+
+def test_answers_that_compute_what_they_show_are_named():
+    class Frame(np.ndarray):
+        def copy(self, *_):
+            raise ValueError
+
+    class Odd(Step):
+        is_game_over = property(raising(ValueError("gone")))
+
+    class Incomparable(float):
+        __gt__ = __ne__ = __abs__ = raising(ValueError())
+
+    plain = checked(Bad(FRAME.view(Frame), step(Incomparable(2)))).reset(0)
+    assert type(plain) is np.ndarray
+    env = checked(Bad(step=step(Incomparable(2))))
+    env.reset(0)
+    assert type(env.step(1).reward) is float
+    env = checked(Bad(step=Odd(*step(1))))
+    env.reset(0)
+    with pytest.raises(EnvError, match="failed in `step`: ValueError: gone"):
+        env.step(1)

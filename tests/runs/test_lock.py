@@ -350,3 +350,23 @@ def test_a_run_that_was_taken_over_is_written_no_more(tmp_path):
             with pytest.raises(Busy, match="took over the run 'run' while this one slept"):
                 write()
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_fork_of_the_holder_neither_keeps_its_lock_nor_writes(tmp_path):
+    reader, writer = os.pipe()
+    stay, leave = os.pipe()
+    with lock.holding(tmp_path / ".lock") as held:
+        child = os.fork()
+        if not child:
+            os.close(leave)
+            os.write(writer, b"1" if held.is_lost else b"0")
+            os.read(stay, 1)  # until its parent has closed the other end
+            os._exit(0)
+        assert os.read(reader, 1) == b"1"
+        assert not held.is_lost
+    with (tmp_path / ".lock").open("ab") as handle:
+        assert lock.try_lock(handle, fcntl.LOCK_EX)
+    os.close(leave)
+    os.waitpid(child, 0)
+    for end in (reader, writer, stay):
+        os.close(end)
