@@ -255,7 +255,8 @@ def study_table(runs_dir: Path, progress: Any) -> Table:
 
 def study_row(runs_dir: Path, run: Any) -> tuple[str, ...]:
     """Arm, game, seed, share done, score, train_steps per second and time left of a run."""
-    far, total = catalogue.progress(runs_dir / run.name), run.config.schedule.train_steps
+    far = catalogue.progress(catalogue.entry(runs_dir / run.name))
+    total = run.config.schedule.train_steps
     done, rate = far.train_steps or 0, far.train_steps_per_second
     return (
         escape(run.arms),

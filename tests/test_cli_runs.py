@@ -169,12 +169,13 @@ def test_json_says_all(ez, runs_dir):
 def test_a_damaged_run_is_listed(ez, runs_dir, trained, file, text):
     folder = shutil.copytree(trained, runs_dir / "zz")
     (folder / file).write_text(text)
-    if file == "config.toml":
-        (folder / "run.json").unlink()
     (line,) = [x for x in json.loads(ez("runs", "--json")[1]) if x["name"] == "zz"]
-    assert line["state"] == ("damaged" if file == "run.json" else "new")
+    assert (line["state"], line["score"], line["train_steps"]) == ("damaged", None, None)
     code, out, _ = ez("runs")
-    assert (code, "zz" in out) == (0, True)  # without an id it goes by its name
+    (shown,) = [text for text in out.splitlines() if " damaged " in text]
+    assert code == 0
+    assert "%" not in shown
+    assert "." not in shown.replace("-", "")  # no score
 
 
 def test_an_evaluation_by_hand_is_not_the_score(ez, runs_dir, trained):

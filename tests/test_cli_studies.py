@@ -94,6 +94,27 @@ def test_what_is_finished_is_counted_and_not_run_again(ez):
     assert "Nothing is left to run." in out
 
 
+def test_a_changed_score_is_neither_shown_nor_called_finished(ez, tmp_path):
+    study = write_study(tmp_path / "runs", lambda *_: 0.5)
+    name = study.record().cells[0].run
+    path = tmp_path / "runs" / name / "evaluations.jsonl"
+    folder = RunFolder(path.parent)
+    folder.update_info(seals=folder.seals())
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    rows = {r["run"]: r for r in json.loads(ez("study", "status", study.name, "--json")[1])["runs"]}
+    others = [row for run, row in rows.items() if run != name]
+    assert {row["state"] for row in others} == {"finished"}
+    assert (rows[name]["state"], rows[name]["score"]) == ("damaged", None)
+    code, out, _ = ez("study", "status", study.name)
+    assert (code, f"{len(others)} of {len(rows)} runs are finished" in out) == (0, True)
+    assert "damaged" in out
+    assert "0.9" not in out
+    (listed,) = [x for x in json.loads(ez("study", "status", "--json")[1]) if "finished" in x]
+    assert listed["finished"] == len(others)
+    plan = json.loads(ez("ablate", "--study", study.name, "--json")[1])
+    assert {r["name"]: r["state"] for r in plan["runs"]}[name] == "damaged"
+
+
 @pytest.mark.slow
 def test_a_run_of_ez_train_is_used(ez, tmp_path):
     run(tmp_path / "runs" / "by-hand", tiny("catch", "seed=1"))

@@ -68,7 +68,7 @@ def list_runs(
     places = catalogue.studies_of(runs_dir)
     rows = [
         row_of(entry, catalogue.read_config(entry.path), places.get(entry.name, []))
-        for entry in map(catalogue.examined, catalogue.scan(runs_dir))
+        for entry in catalogue.scan(runs_dir)
     ]
     rows.sort(key=SORTS[sort])
     rows = keep(rows, "study", study, lambda row: row.studies)
@@ -99,7 +99,7 @@ def row_of(entry: Entry, config: RunConfig | None, places: list[tuple[str, str]]
     return Row(
         entry,
         config,
-        catalogue.progress(entry.path),
+        catalogue.progress(entry),
         places,
         preset if isinstance(preset, str) else None,
         sum(known) if known and len(known) == len(seconds) else None,
@@ -113,7 +113,7 @@ def falling(value: float | None) -> tuple[bool, float]:
 
 def share(row: Row) -> float | None:
     """The share of train_steps that is made; None if that cannot be told."""
-    if row.config is None:
+    if row.config is None or row.entry.state == "damaged":
         return None
     if row.entry.state == "finished":
         return 1.0  # the last line of metrics may come before the last train_step
@@ -226,6 +226,8 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
     """`ez runs show`."""
     path = find_run(run, runs_dir)
     folder, entry = RunFolder(path), catalogue.entry(path)
+    if entry.state == "damaged":
+        folder.require_sound()  # raises, with the file
     places = catalogue.studies_of(path.parent).get(path.name, [])
     row = row_of(entry, folder.config(), places)
     info = folder.read_info()

@@ -536,12 +536,14 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
     jobs = jobs_of(folder)
     rows = []
     for run in runs:
-        progress = catalogue.progress(runs_dir / run.name)
+        entry = catalogue.entry(runs_dir / run.name)
+        progress = catalogue.progress(entry)
         cell = run.cells[0]
         state, job = jobs.get(run.name, (None, None))
-        found = run_state(runs_dir, run)
+        found = entry.state
         is_under_way = state in ("queued", "running")
-        folder_knows = found in ("finished", "stalled") or (found == "running" and not is_under_way)
+        folder_knows = found in ("finished", "stalled", "damaged")
+        folder_knows |= found == "running" and not is_under_way
         row: dict[str, Any] = {
             "run": run.name,
             "arms": [c.arm for c in run.cells],
@@ -568,7 +570,9 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
                     row["env"],
                     row["seed"],
                     row["state"] + (f" (job {row['job']})" if row["job"] else ""),
-                    f"{(row['train_steps'] or 0) / row['total_train_steps']:.0%}",
+                    ""
+                    if row["state"] == "damaged"
+                    else f"{(row['train_steps'] or 0) / row['total_train_steps']:.0%}",
                     "" if row["score"] is None else f"{row['score']:.2f}",
                 )
                 for row in missing

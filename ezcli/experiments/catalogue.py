@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard, cast
 
 from ezcli.config import RunConfig
 from ezcli.errors import ConfigError, EzError
@@ -58,38 +58,24 @@ def state(folder: RunFolder) -> State:
     """How the run stands.
 
     `stalled`: a process works on it, and nothing has moved for minutes. `killed`: it said that it
-    runs, and no process works on it.
+    runs, and no process works on it. `damaged`: a file is not what the run wrote.
     """
-    if folder.is_locked:
-        is_stalled = (folder.path / STALLED).is_file()
-        return "stalled" if is_stalled and status(folder) == "running" else "running"
-    said = status(folder)
-    if said is None:
-        return "damaged"
-    if said == "running":
-        return "killed"
-    return said if said in ("new", "interrupted", "failed", "finished") else "damaged"
+    if not folder.is_locked:
+        try:
+            said = folder.require_sound()
+        except (EzError, OSError):  # or a file that may not be read
+            said = "damaged"
+        if said != "damaged" or not folder.is_locked:  # else one has begun to change the files
+            return cast("State", "killed" if said == "running" else said)
+    return "stalled" if (folder.path / STALLED).is_file() and is_running(folder) else "running"
 
 
-def status(folder: RunFolder) -> object:
-    """What `run.json` says of the run, `new` where it says nothing; None if it is damaged."""
+def is_running(folder: RunFolder) -> bool:
+    """Whether `run.json` says that the run is being trained."""
     try:
-        return folder.read_info().get("status", "new")
+        return folder.read_info().get("status") == "running"
     except EzError:
-        return None
-
-
-def examined(entry: Entry) -> Entry:
-    """The entry with the state `damaged` if a file of the run is not what it was at its end."""
-    try:
-        broken = RunFolder(entry.path).broken_seals()
-    except (EzError, OSError):  # or a file that may not be read
-        broken = ["run.json"]
-    return (
-        entry._replace(state="damaged")
-        if broken and entry.state not in ("running", "stalled")
-        else entry
-    )
+        return False
 
 
 def identity(folder: RunFolder) -> str | None:
@@ -129,8 +115,11 @@ def by_start(runs_dir: Path, text: str) -> Path | None:
     return found[0].path if found else None
 
 
-def progress(path: Path) -> Progress:
-    """How far a run got, from the ends of its files."""
+def progress(entry: Entry) -> Progress:
+    """How far a run got, from the ends of its files; nothing of a damaged one."""
+    if entry.state == "damaged":
+        return Progress(None, None, None, None, None)
+    path = entry.path
     timing, metrics = last_line(path / TIMING), last_line(path / METRICS)
     evaluation = last_line(path / EVALUATIONS, lambda line: line.get("kind") != "manual")
     score, kind = number(evaluation, "mean"), evaluation.get("kind")

@@ -320,6 +320,8 @@ def read_run(path: Path) -> Run | str:
     """A run's scores, or why it has none that count."""
     folder = RunFolder(path)
     state = catalogue.state(folder)
+    if state == "damaged":
+        return f"it is damaged{why_damaged(folder)}"
     if state != "finished":
         return "it failed" if state == "failed" else f"it is {state}"
     try:
@@ -359,6 +361,17 @@ def read_run(path: Path) -> Run | str:
         (config.env.code if config.env.name == "custom" else {}) or noted_code(info),
         has_benchmark_length(config, final),
     )
+
+
+def why_damaged(folder: RunFolder) -> str:
+    """What is wrong with the files of a run, in brackets; empty if they have just been mended."""
+    try:
+        folder.require_sound()
+    except EzError as error:
+        return f" ({error.message.rstrip('.')})"
+    except OSError as error:
+        return f" ({error})"
+    return ""
 
 
 def has_benchmark_length(config: RunConfig, line: Mapping[str, Any]) -> bool:

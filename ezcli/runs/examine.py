@@ -50,10 +50,9 @@ def status(folder: RunFolder) -> Finding:
     """How the run stands."""
     go_on = f"Go on with: {ez_command('resume', folder.path)}"
     try:
-        info = folder.read_info()
+        info, said = folder.read_info(), folder.status()
     except EzError as error:
         return Finding("Status", False, error.message, error.hint)
-    said = str(info.get("status", "new"))
     if folder.is_locked:
         return Finding("Status", True, f"{said}; a process works on it now", "")
     if said == "running":
@@ -72,6 +71,7 @@ def checkpoints(folder: RunFolder) -> Finding:
     try:
         paths = checkpoint.checkpoint_paths(folder)
         identity = folder.config().identity if paths else ""
+        is_saved = bool(folder.read_info().get("has_checkpoint"))
         for path in paths:
             try:
                 whole.append(checkpoint.usable(path, folder, identity, to_train=True).manifest)
@@ -84,6 +84,9 @@ def checkpoints(folder: RunFolder) -> Finding:
         if not whole:
             others = "Train again under another --name."
         return Finding("Checkpoints", False, " ".join(complaints), others)
+    if not whole and is_saved:
+        hint = "Put them back from a copy, or train again under another --name."
+        return Finding("Checkpoints", False, "none, although run.json says that some exist", hint)
     if not whole:
         return Finding("Checkpoints", True, "none yet", "")
     at = f"env_step {whole[-1]['env_steps']:,}, train_step {whole[-1]['train_steps']:,}"

@@ -51,6 +51,7 @@ from ezcli.runs import lock
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
 RECORDS = (METRICS, TIMING, EVALUATIONS)
 CONFIG = "config.toml"
+STATUSES = ("new", "running", "interrupted", "failed", "finished")  # that run.json may say
 STALLED = "stalled.txt"
 NAMES = "Use a short name without '/' that does not begin with a dot."  # way out of a wrong one
 LONGEST_NAME = 200  # bytes of UTF-8; files have names that are somewhat longer
@@ -220,6 +221,36 @@ class RunFolder:
         info = self.read_info() | entries
         text = json.dumps(info | {"sha256": checksum(info)}, indent=2) + "\n"
         write_atomically(self.path / "run.json", text.encode())
+
+    def status(self) -> str:
+        """How the run stands, as `run.json` says; `new` before it says anything.
+
+        Raises:
+          RunError: it is damaged, or missing although the run was trained.
+        """
+        path = self.path / "run.json"
+        said = self.read_info().get("status", "new")
+        if said not in STATUSES:
+            raise damaged(path, f"its status is {said!r}")
+        if said == "new" and self.has_results:
+            raise damaged(path, "it says nothing of this run, which was trained")
+        return str(said)
+
+    @property
+    def has_results(self) -> bool:
+        """Whether the run has a checkpoint, or any line of what it has learnt or scored."""
+        there = [self.path / file for file in RECORDS if is_there(self.path / file)]
+        has_lines = any(path.lstat().st_size for path in there)
+        return has_lines or (self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
+
+    def require_sound(self) -> str:
+        """The status of a run whose files are those that it wrote; checkpoints are not looked at.
+
+        Raises:
+          RunError: a file is not; it is named.
+        """
+        self.require_whole(CONFIG, *RECORDS)
+        return self.status()
 
     def sessions(self) -> list[dict[str, Any]]:
         """What `run.json` says of the processes that trained the run.
@@ -444,7 +475,7 @@ def damaged(path: Path, why: str) -> RunError:
     """The error about a file of a run that cannot be used."""
     hint = "Put it back from a copy, or train under another --name."
     if path.name == "run.json":
-        hint = "Delete it to go on with the run, without what it says of earlier sessions."
+        hint = "Put it back from a copy, or delete it and go on without its earlier sessions."
     return RunError(f"{str(path)!r} is damaged: {why}.", hint)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ezcli.experiments.catalogue import by_identity, entry, last_line, progress, scan, studies_of
 from ezcli.runs import lock
-from ezcli.runs.folder import RunFolder
+from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, TIMING, RunFolder
 from tests.experiments.helpers import make_study, save
 from tests.runs.helpers import Watcher, run, tiny
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from ezcli.runs.folder import RunFolder
+from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, TIMING, RunFolder
 with RunFolder(Path(sys.argv[1])).lock():
     print("held", flush=True)
     time.sleep(60)
@@ -40,7 +40,7 @@ def test_a_finished_run(trained, tmp_path):
     found = entry(folder.path)
     assert (found.name, found.state, found.identity) == ("copy", "finished", tiny().identity)
     assert abs(found.updated.timestamp() - time.time()) < 600
-    far = progress(folder.path)
+    far = progress(entry(folder.path))
     last = folder.read("evaluations.jsonl")[-1]
     assert (far.score, far.score_kind) == (last["mean"], "final")
     assert far.env_steps == 56
@@ -64,7 +64,7 @@ def test_a_run_before_its_first_words(tmp_path):
     folder = RunFolder(tmp_path / "new")
     folder.create(tiny())
     assert entry(folder.path)[2:4] == ("new", tiny().identity)
-    assert progress(folder.path) == (None,) * 5
+    assert progress(entry(folder.path)) == (None,) * 5
 
 
 def test_a_lock_is_a_process_and_its_end_a_kill(trained, tmp_path):
@@ -117,6 +117,35 @@ def test_damage_is_a_state(trained, tmp_path, file, content):
     assert by_identity(tmp_path) == {}
 
 
+@pytest.mark.parametrize("file", [CONFIG, METRICS, TIMING, EVALUATIONS])
+def test_nothing_is_told_of_a_run_with_a_changed_digit(trained, tmp_path, file):
+    folder = copy(trained, tmp_path)
+    path = folder.path / file
+    content = path.read_bytes()
+    place = next(i for i in reversed(range(len(content))) if content[i : i + 1].isdigit())
+    digit = b"1" if content[place : place + 1] != b"1" else b"2"
+    path.write_bytes(content[:place] + digit + content[place + 1 :])
+    found = entry(folder.path)
+    assert (found.state, progress(found)) == ("damaged", (None,) * 5)
+    assert by_identity(tmp_path) == {}
+    with folder.lock():  # a process mends it, perhaps
+        assert entry(folder.path).state == "running"
+
+
+@pytest.mark.parametrize("left", [None, "{}", '{"preset": "smoke"}'])
+def test_a_trained_run_without_its_run_json_is_damaged(trained, tmp_path, left):
+    folder = copy(trained, tmp_path)
+    (folder.path / "run.json").unlink()
+    if left is not None:
+        (folder.path / "run.json").write_text(left)
+    assert entry(folder.path).state == "damaged"
+    shutil.rmtree(folder.checkpoints)
+    assert entry(folder.path).state == "damaged"
+    for file in (METRICS, TIMING, EVALUATIONS):
+        (folder.path / file).unlink()
+    assert entry(folder.path).state == "new"
+
+
 def test_a_damaged_config_has_no_identity(tmp_path):
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "config.toml").write_text("seed = ")
@@ -163,10 +192,11 @@ def test_the_last_whole_line(tmp_path, content, line):
 
 def test_a_score_while_training_before_the_first_evaluation(trained, tmp_path):
     folder = copy(trained, tmp_path)
+    folder.update_info(seals={})
     (folder.path / "evaluations.jsonl").unlink()
     line = {"env_steps": 8, "train_steps": 2, "score": 0.5}
     (folder.path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    assert progress(folder.path)[3:] == (0.5, "training")
+    assert progress(entry(folder.path))[3:] == (0.5, "training")
 
 
 def test_places_in_studies(tmp_path):

@@ -225,8 +225,8 @@ def test_whatever_is_in_a_runs_files_is_said(file, make, copied):
         inside = sorted(path.iterdir())[-1]
         path = inside if file == "frames" else inside / "state.json"
     put(make, path)
-    list(map(catalogue.examined, catalogue.scan(copied.path.parent)))
-    said_of(catalogue.progress, copied.path)
+    list(catalogue.scan(copied.path.parent))
+    said_of(catalogue.progress, catalogue.entry(copied.path))
     said_of(examine, copied)
     said = said_of(lambda: evaluate_run(copied, copied.config()))
     if file not in ("frames", "checkpoints", "metrics.jsonl"):

@@ -464,17 +464,19 @@ def test_another_run_under_the_name_of_a_studys_is_not_its(runs_dir):
 @pytest.mark.parametrize(
     ("status", "why"),
     [
-        ("new", "it is new"),
+        ("new", "it says nothing of this run, which was trained"),
         ("running", "it is killed"),
         ("interrupted", "it is interrupted"),
         ("failed", "it failed"),
-        ("done", "it is damaged"),
-        (None, "it is damaged"),
-        (["finished"], "it is damaged"),
+        ("done", "its status is 'done'"),
+        (None, "its status is None"),
+        (["finished"], "its status is ['finished']"),
     ],
 )
 def test_a_run_that_did_not_finish_is_left_out(runs_dir, run, status, why):
     RunFolder(run).update_info(status=status)
+    if not why.startswith("it is") and status != "failed":
+        why = f"it is damaged ({str(run / 'run.json')!r} is damaged: {why})"
     assert read_run(run) == why
     assert collect([], runs_dir) == ([], [f"one is left out: {why}."])
 
@@ -499,7 +501,8 @@ def test_a_damaged_run_of_a_study_was_started(runs_dir):
     cell = folder.record().cells[0]
     (runs_dir / cell.run / "run.json").write_text("[1, 2]")
     (missing,) = of_study(folder).missing
-    assert missing.why == "it is damaged"
+    assert missing.why.startswith("it is damaged (")
+    assert "run.json' is damaged: it holds no table" in missing.why
     assert collect([], runs_dir)[1] == []  # it is said there, once
 
 

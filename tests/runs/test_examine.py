@@ -41,6 +41,24 @@ def test_an_interrupted_run_can_go_on(copied):
     assert findings(copied)["Status"].remedy == f"Go on with: ez resume {copied.path}"
 
 
+@pytest.mark.parametrize("left", [None, "{}"])
+def test_a_run_json_that_is_gone_is_missed(copied, left):
+    (copied.path / "run.json").unlink()
+    if left is not None:
+        (copied.path / "run.json").write_text(left)
+    status = findings(copied)["Status"]
+    assert (wrong(copied), status.remedy.partition(",")[0]) == (
+        ["Status"],
+        "Put it back from a copy",
+    )
+    assert "run.json' is damaged: it says nothing of this run" in status.detail
+
+
+def test_checkpoints_that_are_gone_are_missed(copied):
+    shutil.rmtree(copied.checkpoints)
+    assert wrong(copied) == ["Checkpoints"]
+
+
 def test_a_run_that_nobody_works_on_was_killed(copied):
     copied.update_info(status="running")
     with copied.lock():
