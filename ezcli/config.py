@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from ezcli import schema
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.envs.settings import AnyEnvSettings, CustomSettings
 from ezcli.errors import ConfigError, UnknownName, closest, letters
@@ -62,14 +63,12 @@ class ComputeSettings(Settings):
     device: str = Field(description="auto, cpu, cuda, cuda:1")
     threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
     search: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto",  # older run folders do not name it
         description="where the trees lie; auto is the network's device, or cpu without ezcli[cuda]",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"
     )
     deterministic: bool = Field(
-        default=False,  # older run folders do not name it
         description="the same bits again on the same GPU, for some speed; a CPU always is",
     )
 
@@ -292,7 +291,7 @@ def resolve(
     Raises:
       ConfigError: a key, type or range is wrong; the sentence names the nearest valid key.
     """
-    merged = json_copy(tables)
+    merged = schema.current("config", json_copy(tables), source or "the config")
     for override in overrides:
         key, value = parse_override(override)
         if is_deep(value):
@@ -382,9 +381,14 @@ def name_start(label: str, preset: str) -> str:
     return label if label == stem else f"{label}-{stem}"
 
 
+def to_tables(config: RunConfig) -> dict[str, Any]:
+    """The config as a file holds it, with the number of its schema."""
+    return {"schema": schema.SCHEMA, **config.model_dump(mode="json")}
+
+
 def to_toml(config: RunConfig) -> str:
     """The config as TOML, top-level values first."""
-    return tomli_w.dumps(config.model_dump(mode="json"))
+    return tomli_w.dumps(to_tables(config))
 
 
 def to_commented_toml(config: RunConfig) -> str:

@@ -24,10 +24,12 @@ MAY: dict[str, set[str]] = {
     "settings": set(),
     "words": set(),
     "trust": {"errors"},
+    "schema": {"errors"},
     "jit": set(),
     "efficientzero": {"efficientzero", "jit", "settings", "errors"},
     "envs": {"envs", "settings", "errors"},
     "config": {
+        "schema",
         "efficientzero.hyperparameters",
         "envs.settings",
         "envs.games",
@@ -36,6 +38,7 @@ MAY: dict[str, set[str]] = {
         "files",
     },
     "runs": {
+        "schema",
         "runs",
         "efficientzero",
         "envs",

@@ -20,6 +20,7 @@ from ezcli.config import (
     read_toml,
     resolve,
     to_commented_toml,
+    to_tables,
     to_toml,
     use_env,
     with_changes,
@@ -126,7 +127,7 @@ def config_show(
         raise ConfigError("Use only one of --explain and --json.")
     config = build_config(preset, env, game, seed, None, overrides)
     if as_json:
-        console.write(json_text(config.model_dump(mode="json")))
+        console.write(json_text(to_tables(config)))
     else:
         text = to_commented_toml(config) if explain else to_toml(config)
         console.write(f"# identity {config.identity}\n{spelt_out(text)}")

@@ -27,6 +27,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ezcli import schema
 from ezcli.config import RunConfig, as_before, differences_text, read_toml, resolve, to_toml
 from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.files import (
@@ -213,12 +214,12 @@ class RunFolder:
         said = info.pop("sha256", None)
         if said not in (None, checksum(info)):
             raise damaged(path, "its checksum differs")
-        return info
+        return schema.current("run", info, repr(str(path)))
 
     def update_info(self, **entries: Any) -> None:
         """Sets entries of `run.json`."""
         self.require_lock()
-        info = self.read_info() | entries
+        info = {"schema": schema.SCHEMA, **self.read_info(), **entries}
         text = json.dumps(info | {"sha256": checksum(info)}, indent=2) + "\n"
         write_atomically(self.path / "run.json", text.encode())
 
