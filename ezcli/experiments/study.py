@@ -200,7 +200,7 @@ class StudyFolder:
         try:
             return StudyRecord.model_validate_json(read(path, TABLE))
         except (OSError, ValueError) as error:
-            what = str(error)
+            what = error.strerror if isinstance(error, OSError) else str(error)
             if isinstance(error, ValidationError):
                 first = error.errors()[0]
                 what = ": ".join((".".join(map(str, first["loc"])) or "it", why(first)))

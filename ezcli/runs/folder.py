@@ -444,7 +444,8 @@ def read_table(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:  # or beyond what Python reads
         if isinstance(error, OSError) and error.errno not in DAMAGED:
             raise RunError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
-        raise damaged(path, str(error)) from error
+        what = error.strerror if isinstance(error, OSError) else error
+        raise damaged(path, str(what)) from error
     if not isinstance(table, dict):
         raise damaged(path, "it holds no table")
     return table
@@ -461,7 +462,7 @@ def is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except NotPlain as error:
-        raise damaged(path, str(error)) from error
+        raise damaged(path, str(error.strerror)) from error
     return True
 
 

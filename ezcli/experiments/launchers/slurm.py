@@ -454,7 +454,10 @@ class SlurmLauncher:
     def _said(self, job: str) -> tuple[str, ...]:
         """Last lines of what SLURM and submitit printed in the job."""
         path = self.folder / f"{job}_0_log.err"
-        return last_lines(path.read_text(errors="replace")) if path.is_file() else ()
+        try:
+            return last_lines(read(path, LINES).decode(errors="replace"))
+        except (FileNotFoundError, NotPlain):
+            return ()
 
 
 def on_devices(tasks: Sequence[Task], gpus: int) -> tuple[Task, ...]:
