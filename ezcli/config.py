@@ -25,6 +25,7 @@ from pydantic import (
 
 from ezcli import schema
 from ezcli.efficientzero.hyperparameters import Hyperparameters
+from ezcli.efficientzero.squash import largest_value
 from ezcli.envs.settings import AnyEnvSettings, CustomSettings
 from ezcli.errors import ConfigError, UnknownName, closest, letters
 from ezcli.files import SETTINGS, read
@@ -398,10 +399,18 @@ def to_commented_toml(config: RunConfig) -> str:
         if line.startswith("["):
             table = line.strip("[]") + "."
         elif found := re.match(r"(\w+) = ", line):
-            about = describe(table + found[1])
+            about = explained(table + found[1], config)
             lines += [f"# {about}"] if about else []
         lines.append(line)
     return "\n".join(lines)
+
+
+def explained(key: str, config: RunConfig) -> str:
+    """`describe`, with what follows from the value that the config has."""
+    about = describe(key)
+    if key == "value.support":
+        about += f"; values of up to ±{largest_value(config.value.support):,.6g}"
+    return about
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, Any], source: str = "") -> RunConfig:

@@ -31,6 +31,7 @@ MAY: dict[str, set[str]] = {
     "config": {
         "schema",
         "efficientzero.hyperparameters",
+        "efficientzero.squash",
         "envs.settings",
         "envs.games",
         "settings",

@@ -475,6 +475,13 @@ def test_so_does_every_setting_of_every_environment(model):
     assert undescribed == ["name"]
 
 
+def test_an_explained_config_says_what_its_support_holds():
+    for support, most in ((10, "117.43"), (300, "58,705.6")):
+        explained = to_commented_toml(smoke(f"value.support={support}")).split("\n")
+        about = explained[explained.index(f"support = {support}") - 1]
+        assert about.endswith(f"squash; values of up to ±{most}")
+
+
 def test_an_explained_config_is_the_same_whatever_a_path_holds():
     config = resolve(use_env(SMOKE, "a\u2028\x85b.py:Mine", None))
     assert resolve(tomllib.loads(to_commented_toml(config))) == config

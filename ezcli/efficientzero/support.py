@@ -8,7 +8,7 @@ to support, of squashed values.
 import torch
 from torch import Tensor
 
-EPSILON = 0.001  # slope of the linear part of h
+from ezcli.efficientzero.squash import EPSILON, unsquashed
 
 
 def squash(x: Tensor) -> Tensor:
@@ -17,15 +17,8 @@ def squash(x: Tensor) -> Tensor:
 
 
 def unsquash(y: Tensor) -> Tensor:
-    """The inverse of `squash`.
-
-    The textbook form ((sqrt(1 + 4 e (|y| + 1 + e)) - 1) / (2 e))**2 - 1 subtracts nearly equal
-    numbers; multiplying by the conjugate keeps float32 exact to its precision.
-    """
-    z = y.abs()
-    root = (1 + 4 * EPSILON * (z + 1 + EPSILON)).sqrt()
-    excess = 2 * z / (root + 1 + 2 * EPSILON)  # sqrt(|x| + 1) - 1
-    return y.sign() * excess * (excess + 2)
+    """The inverse of `squash`, element by element."""
+    return y.sign() * unsquashed(y.abs(), torch.sqrt)
 
 
 def to_categorical(x: Tensor, support: int) -> Tensor:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
 from ezcli.config import RunConfig
+from ezcli.efficientzero.squash import largest_value
 from ezcli.envs.code import code_of, locate
 from ezcli.envs.make import make_env
 from ezcli.envs.settings import CustomSettings
@@ -279,10 +281,13 @@ def loop(trainer: Trainer, surroundings: Surroundings) -> None:
     """Drains the trainer's events; ends with a checkpoint."""
     folder, reporter, stop, watchdog, tracker = surroundings
     config, clock = trainer.config, Clock(trainer, folder)
-    saved_at = time.monotonic()
+    saved_at, limit = time.monotonic(), largest_value(config.value.support)
     for event in trainer.events() if not stop else ():
         watchdog.beat()
         rates = clock.rates(event)
+        if trainer.largest_target > limit:
+            reporter.say(beyond_support(config, trainer.largest_target, limit))
+            limit = inf  # said once
         if event.metrics is not None:
             folder.append(METRICS, event.metrics)
             folder.append(TIMING, clock.line(event, rates))
@@ -296,6 +301,16 @@ def loop(trainer: Trainer, surroundings: Surroundings) -> None:
             saved_at = time.monotonic()
     if trainer.is_started and not is_saved(trainer, folder):
         save(trainer, folder)
+
+
+def beyond_support(config: RunConfig, largest: float, limit: float) -> str:
+    """What it means that a target is larger than the support can represent, in sentences."""
+    clip = "" if config.env.clip_rewards else " or set env.clip_rewards = true"
+    return (
+        f"A value target of {largest:,.6g} is larger than value.support = {config.value.support} "
+        f"represents: all targets beyond ±{limit:,.6g} are learnt as that. "
+        f"Raise value.support{clip} in a run of another --name."
+    )
 
 
 def save(trainer: Trainer, folder: RunFolder) -> None:

@@ -95,6 +95,7 @@ class Trainer:
         )
         self.drawn: Drawn | None = None
         self.drawn_steps = 0  # train_steps whose batches have been drawn
+        self.largest_target = 0.0  # |value or value prefix| of this process's draws
         self.metrics = MetricsWindow()
         self.evidence: Evidence | None = None  # of the NotFinite that ended the run
         self.is_started = False
@@ -138,6 +139,8 @@ class Trainer:
                     targets, work = self.reanalyser.finish(pending)
                     self.metrics.add_work(work)
                     self.drawn = Drawn(window, targets)
+                    for scalars in (targets.value, targets.value_prefix):
+                        self.largest_target = max(self.largest_target, float(abs(scalars).max()))
                 line = None
                 if self.learner.train_steps // interval > steps_before // interval:
                     line = self.metrics.line(self.replay, self.learner)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from ezcli.efficientzero.squash import largest_value
 from ezcli.efficientzero.support import squash, to_categorical, to_scalar, unsquash
 
 SUPPORT = 300
@@ -114,3 +115,12 @@ def test_what_is_not_finite_has_no_distribution(wrong):
     distribution = to_categorical(torch.tensor([1.0, wrong]), 5)
     assert distribution[0].sum() == 1
     assert distribution[1].isnan().any()
+
+
+@pytest.mark.parametrize("support", [1, 2, 10, 20, 300, 100_000])
+def test_the_largest_value_is_that_of_the_last_atom(support):
+    logits = torch.full((2, 2 * support + 1), -1000.0)
+    logits[0, 0] = logits[1, -1] = 0
+    largest = largest_value(support)
+    assert to_scalar(logits).tolist() == pytest.approx([-largest, largest], rel=1e-5)
+    assert h(largest) == pytest.approx(support, rel=1e-9)

@@ -1,6 +1,7 @@
 """Games at the edges of the contract train to their end; games beyond it say what they broke."""
 
 import json
+import re
 
 import pytest
 
@@ -55,6 +56,9 @@ class Endless(Game):
 
 class Huge(Game):
     reward = 1e13
+
+class Dear(Game):
+    reward = -2000.0
 
 class Tiny(Game):
     reward = -1e-300
@@ -128,6 +132,41 @@ def test_it_trains_to_its_end(name, game, tmp_path):
         for line in folder.read("metrics.jsonl")
         for value in line.values()
     )
+
+
+def beyond(watcher):
+    return [text for text in watcher.said if "value.support" in text]
+
+
+def test_values_beyond_the_support_are_said_once_by_each_session(game, tmp_path):
+    first, second = Watcher(stop_after=5), Watcher()
+    run(tmp_path / "run", game("Dear"), first)
+    assert len(first.events) == 5  # of which three have targets
+    run(tmp_path / "run", game("Dear"), second)
+    for (said,) in (beyond(first), beyond(second)):
+        found = re.fullmatch(
+            r"A value target of ([\d,]+) is larger than value.support = 10 represents: all "
+            r"targets beyond ±117\.43 are learnt as that. Raise value.support or set "
+            r"env.clip_rewards = true in a run of another --name.",
+            said,
+        )
+        assert found, said
+        assert int(found[1].replace(",", "")) >= 2000
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("Dear", ["env.clip_rewards=true"]),
+        ("Dear", ["value.support=300"]),
+        ("NoReward", []),
+    ],
+)
+def test_values_within_the_support_are_not_mentioned(name, overrides, game, tmp_path):
+    watcher = Watcher(stop_after=5)
+    run(tmp_path / "run", game(name, *overrides), watcher)
+    assert len(watcher.events) == 5
+    assert not beyond(watcher)
 
 
 @pytest.mark.slow
