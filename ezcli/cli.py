@@ -134,7 +134,7 @@ def root(
     from ezcli import trust as trusting
 
     trusting.is_everything_trusted = trust
-    trusting.confirm = console.ask if sys.stdin.isatty() and sys.stdout.isatty() else None
+    trusting.confirm = console.ask if os.isatty(0) and os.isatty(1) else None
 
 
 @app.command(no_args_is_help=True)

@@ -141,12 +141,7 @@ def test_what_a_command_line_names_is_trusted_from_then_on(ez):
 def test_a_terminal_is_asked(answer, expected, ez, given, monkeypatch):
     asked = []
 
-    class Terminal:
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr("sys.stdin", Terminal())
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("os.isatty", lambda descriptor: True)
     monkeypatch.setattr("ezcli.console.ask", lambda question: asked.append(question) or answer)
     assert ez("evaluate", "run")[0] == expected
     (question,) = asked

@@ -93,8 +93,11 @@ def test_a_strange_locale(environment, runs_dir):
         assert "Exception ignored" not in done.stderr, (line, done.stderr)
 
 
-def test_text_for_programs_is_never_spelt_otherwise():
-    done = shell("EZ config show --env größe.py:Game --preset smoke", PYTHONIOENCODING="ascii")
+def test_text_for_programs_is_never_spelt_otherwise(tmp_path):
+    game = tmp_path / "größe.py"
+    game.write_text("class Game: ...\n")
+    line = f"EZ config show --env {shlex.quote(str(game))}:Game --preset smoke"
+    done = shell(line, PYTHONIOENCODING="ascii")
     assert is_sentence(done.returncode, done.stderr), done.stderr
     assert "Set PYTHONIOENCODING=utf-8." in done.stderr
     assert done.stdout == ""
