@@ -55,6 +55,15 @@ def folder(path: Path) -> Path:
     return path
 
 
+def reserve_output(context: typer.Context, is_asked: bool) -> bool:
+    """Keeps standard output for what the command prints, where another program reads it."""
+    if is_asked:
+        from ezcli import console
+
+        context.with_resource(console.output.reserve())
+    return is_asked
+
+
 Game = Annotated[str | None, typer.Option(help="Atari game, by rom name: pong, ms_pacman, ...")]
 Environment = Annotated[
     str | None, typer.Option("--env", help="atari, catch, keydoor, or your own file.py:Class.")
@@ -103,7 +112,7 @@ Time = Annotated[
 ]
 RunsPerGpu = Annotated[int | None, typer.Option(min=1, help="Runs side by side on a GPU.")]
 Wait = Annotated[bool, typer.Option("--wait", help="SLURM: stay until all runs have ended.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", callback=reserve_output, help="Print JSON.")]
 Run = Annotated[
     str,
     typer.Argument(
@@ -299,9 +308,17 @@ def ablate(
     runs_dir: RunsDir = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
     print_commands: Annotated[
-        bool, typer.Option("--print-commands", help="Print one command a run, for your scheduler.")
+        bool,
+        typer.Option(
+            "--print-commands",
+            callback=reserve_output,
+            help="Print one command a run, for your scheduler.",
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Show the plan only, as JSON.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", callback=reserve_output, help="Show the plan only, as JSON."),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train with and without parts of the agent, seed by seed.

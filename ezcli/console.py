@@ -1,11 +1,13 @@
 """Everything that is drawn on a terminal. The one place that imports rich."""
 
+import ctypes
 import io
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -40,10 +42,46 @@ class Output(io.TextIOBase):
     encoding lacks are spelt out, as on standard error.
     """
 
+    def __init__(self) -> None:
+        self.reserved: list[TextIO | None] = []  # what `reserve` keeps
+
     @property
     def behind(self) -> TextIO | None:
         """Standard output itself, also while a live display of rich stands before it."""
+        if self.reserved:
+            return self.reserved[-1]
         return getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Keeps standard output for this class alone.
+
+        Whatever else writes there, through Python, C or a child process, writes to standard error.
+        """
+        before = self.behind
+        kept, descriptor = before, os.dup(1)
+        if before is not None and is_descriptor(before, 1):
+            before.flush()
+            kept = open(  # noqa: SIM115  (closed below)
+                os.dup(1), "w", encoding=before.encoding, errors=before.errors, newline=""
+            )
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+        self.reserved.append(kept)
+        try:
+            yield
+        finally:
+            self.reserved.pop()
+            with suppress(OSError, ValueError):  # a user's code may have closed it
+                if before is not None:
+                    before.flush()
+            ctypes.CDLL(None).fflush(None)  # what C holds back
+            os.dup2(descriptor, 1)
+            os.close(descriptor)
+            sys.stdout = before
+            if kept is not None and kept is not before:
+                with suppress(OSError):  # which `write` told already
+                    kept.close()
 
     def write(self, text: str) -> int:
         """Writes all of the text, at once.
@@ -79,6 +117,14 @@ class Output(io.TextIOBase):
     def letters(self) -> str:
         """Name of the encoding, also where a stream in memory has none."""
         return self.encoding or "utf-8"
+
+
+def is_descriptor(stream: TextIO, number: int) -> bool:
+    """Whether a stream is the file of this number; one in memory is none."""
+    try:
+        return stream.fileno() == number
+    except io.UnsupportedOperation:
+        return False
 
 
 output = Output()

@@ -1,6 +1,7 @@
 """What is drawn: plain where it is piped, short enough for a terminal, and never markup."""
 
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -286,3 +287,26 @@ def test_a_reporter_that_nobody_hears_says_so_and_raises_nothing(error, monkeypa
     with reporter.quiet_while("Loading"):
         reporter.say("one")
     assert isinstance(reporter.lost_output, BrokenPipeError | OutputError)
+
+
+def test_reserved_output_holds_what_is_written_to_it_alone(capfd):
+    def by_all(text):
+        print(text)
+        os.write(1, f"{text} by number\n".encode())
+        subprocess.run(["echo", text, "by a child"], check=True)
+
+    with console.output.reserve():
+        console.write("one\n")
+        by_all("theirs")
+        console.show("two")
+    by_all("ours")
+    out, err = capfd.readouterr()
+    assert out == "one\ntwo\nours\nours by number\nours by a child\n"
+    assert sorted(err.splitlines()) == ["theirs", "theirs by a child", "theirs by number"]
+
+
+def test_reserved_output_that_was_closed_is_nowhere(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with console.output.reserve():
+        console.write("one\n")
+    assert sys.stdout is None

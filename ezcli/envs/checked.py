@@ -159,6 +159,7 @@ class Checked:
             raise self.broken("has a `contract` that is not a table; it must be a dict")
         try:
             text = json.dumps(contract, allow_nan=False)
+            table: dict[str, object] = json.loads(text, object_pairs_hook=distinct)
         except (TypeError, ValueError, RecursionError) as error:
             raise self.broken(f"has a `contract` that JSON cannot hold: {error}") from error
         if len(text) > LARGEST_CONTRACT:
@@ -166,7 +167,6 @@ class Checked:
                 f"has a `contract` of {len(text):,} characters as JSON; "
                 f"it must have at most {LARGEST_CONTRACT:,}"
             )
-        table: dict[str, object] = json.loads(text)
         if is_nested(table, DEEPEST_CONTRACT):
             raise self.broken(f"has a `contract` of more than {DEEPEST_CONTRACT} levels")
         return table
@@ -183,6 +183,20 @@ class Checked:
         if frame.dtype != np.uint8:
             raise self.broken(f"returned a frame of {frame.dtype}; it must be uint8")
         return frame
+
+
+def distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A table of JSON.
+
+    Raises:
+      ValueError: two keys, such as 1 and "1", are the same as text.
+    """
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"two of its keys are {twice[:LONGEST_NAME]!r} as text")
+    return table
 
 
 def is_nested(value: object, levels: int) -> bool:

@@ -110,6 +110,8 @@ def test_a_broken_contract_is_named_with_its_game(broken, message):
         (EnvSpec((1, 9, 9), ("noop",), {"rules": {1, 2}}), "JSON cannot hold"),
         (EnvSpec((1, 9, 9), ("noop",), {"gravity": float("nan")}), "JSON cannot hold"),
         (EnvSpec((1, 9, 9), ("noop",), {(1, 2): 3}), "JSON cannot hold"),
+        (EnvSpec((1, 9, 9), ("noop",), {1: 2, "1": 3}), "two of its keys are '1' as text"),
+        (EnvSpec((1, 9, 9), ("noop",), {"a": [{True: 2, "true": 3}]}), "keys are 'true' as"),
         (EnvSpec((1, 9, 9), ("noop",), None), "`contract` that is not a table"),
         (EnvSpec((1, 9, 9), ("noop",), ["rules"]), "`contract` that is not a table"),
         (EnvSpec((1, 9, 9), ("noop",), {"a": nested(11)}), "more than 10 levels"),
