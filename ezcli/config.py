@@ -34,6 +34,7 @@ from ezcli.settings import DoesNotFit, Settings, why
 SHIPPED = (Path(__file__).parent, Path(__file__).parents[1])  # installed; in a checkout
 ANY_ENV: TypeAdapter[AnyEnvSettings] = TypeAdapter(AnyEnvSettings)
 DEEPEST = 16  # tables within tables
+SEAL = "# sha256 of the lines below: "  # begins a file that ez wrote and nobody should edit
 UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
 REACH = 500  # integers each side of a value that are tried instead of it
 # What other projects call some settings, where likeness and initials do not tell.
@@ -232,6 +233,27 @@ def shipped_path(kind: str, name: str) -> Path:
     raise UnknownName(kind, name, shipped_names(kind))
 
 
+def with_seal(text: str) -> str:
+    """The text of a TOML file below a comment with its checksum, for `read_toml` to compare."""
+    return f"{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def require_seal(content: bytes, path: Path) -> None:
+    """Refuses a file whose first line is the checksum of something else.
+
+    Raises:
+      ConfigError: it names the file.
+    """
+    first, _, below = content.partition(b"\n")
+    if not first.startswith(SEAL.encode()):
+        return
+    if first[len(SEAL) :] != hashlib.sha256(below).hexdigest().encode():
+        raise ConfigError(
+            f"{str(path)!r} is damaged: it was changed after ez wrote it.",
+            "Put it back from a copy; in a copy of your own, delete the first line, a checksum.",
+        )
+
+
 def read_toml(path: Path, follow: bool = True) -> dict[str, Any]:
     """The tables of a TOML file.
 
@@ -240,10 +262,12 @@ def read_toml(path: Path, follow: bool = True) -> dict[str, Any]:
       follow: whether it may be a link, as a file that the user has named may be.
 
     Raises:
-      ConfigError: it cannot be read, or is not TOML.
+      ConfigError: it cannot be read, is not TOML, or is not what its checksum says.
     """
     try:
-        tables = tomllib.loads(read(path, SETTINGS, follow).decode())
+        content = read(path, SETTINGS, follow)
+        require_seal(content, path)
+        tables = tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -18,8 +18,10 @@ from ezcli.errors import ConfigError
 from ezcli.experiments import estimate
 from ezcli.experiments.estimate import Measured
 from ezcli.experiments.launchers.protocol import PROGRAM
+from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
 from ezcli.settings import Settings
+from tests.experiments.helpers import without_seals
 from tests.runs.helpers import TINY
 from tests.test_cli import MY_ENV
 
@@ -335,6 +337,7 @@ def test_a_study_is_of_one_code(game, ez, plan):
 
 def test_a_study_of_unknown_code_goes_on_as_that(game, ez, plan):
     assert plan("--seeds", "1", "--set", "env.code={}", "--print-commands")[0] == 0
+    without_seals(StudyFolder(Path("runs"), "s"))
     preset = Path("runs/studies/s/preset.toml")
     preset.write_text(preset.read_text().replace("[env.code]\n", ""))  # as version 0.1.0 has it
     code, out, _ = plan("--seeds", "2", "--print-commands")

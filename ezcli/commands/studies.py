@@ -88,7 +88,12 @@ def ablate(
     options: Options, runs_dir: Path, execution: Execution, output: Output, quiet: bool
 ) -> int:
     """`ez ablate`."""
-    saved = StudyFolder(runs_dir, options.study).launcher_file if options.study else None
+    saved = None
+    if options.study is not None:
+        named = StudyFolder(runs_dir, options.study)
+        saved = named.launcher_file
+        if named.exists:
+            named.record()  # before its launcher.toml is believed
     cluster = cluster_of(execution.launcher, execution.cluster, saved, execution.asked)
     if execution.jobs is not None:
         cluster = cluster._replace(place=cluster.place.with_jobs(execution.jobs))
@@ -451,13 +456,14 @@ def execute(
     slots = jobs if cluster.place.is_here else execution.jobs
     refuse_queued(folder, cluster.place)
     launcher = cluster.place.launcher(folder.jobs, slots, devices_of(execution))
-    folder.save(study, runs)
     folder.save_launcher(cluster.to_toml())
+    folder.save(study, runs)
     threads = threads_of(study, jobs, cluster)
     waits = execution.waits or not launcher.outlives
     reporter = console.StudyReporter(folder.runs_dir, quiet)
     with reporter.running():
         outcome = Scheduler(folder, runs, launcher, threads, reporter, waits).run()
+    folder.save(study, runs)  # seals what was attempted
     go_on = f"Go on with: {folder.go_on}"
     if outcome.stopped_by is not None:
         others = "its jobs go on" if launcher.outlives else "the others saved what they had"
@@ -605,6 +611,7 @@ def study_cancel(name: str, runs_dir: Path) -> None:
     if name not in study_names(runs_dir):
         raise UnknownName("study", name, study_names(runs_dir))
     folder = StudyFolder(runs_dir, name)
+    folder.study()  # refuses a damaged one
     launcher = queue_of(folder.jobs)
     left = under_way(launcher)
     if launcher is None or not left:

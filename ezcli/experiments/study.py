@@ -10,6 +10,11 @@
 
 A run is what its config says (`RunConfig.identity`), wherever its folder came from: cells with
 equal configs are one run, in one study or in several.
+
+`study.json` holds a checksum of itself and seals the preset and the attempts, as `run.json` seals
+the files of a run; attempts may be added. `launcher.toml` is replaced on its own, so its checksum
+is its first line. The preset has such a line too, for commands that read it alone. The identities
+in `study.json` must be those that the preset gives. A study of version 0.1.0 has no checksums.
 """
 
 import hashlib
@@ -24,6 +29,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from ezcli import __version__
 from ezcli.config import (
+    SEAL,
     UNIDENTIFIED,
     RunConfig,
     as_before,
@@ -35,12 +41,13 @@ from ezcli.config import (
     to_toml,
     use_env,
     with_changes,
+    with_seal,
 )
 from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
-from ezcli.files import TABLE, folders_with, read, write_atomically
+from ezcli.files import SETTINGS, TABLE, folders_with, read, write_atomically
 from ezcli.runs import lock
-from ezcli.runs.folder import NAMES, is_plain_name, refuse_links
+from ezcli.runs.folder import NAMES, Seal, checksum, holds, is_plain_name, refuse_links, seal
 from ezcli.settings import Settings, why
 from ezcli.words import ez_command
 
@@ -83,6 +90,10 @@ class StudyRecord(Settings):
     seeds: tuple[int, ...] = Field(strict=False)
     arms: tuple[ArmRecord, ...] = Field(strict=False)
     cells: tuple[CellRecord, ...] = Field(strict=False)
+    # What version 0.1.0 did not write.
+    is_launched: bool = False  # whether there must be a launcher.toml
+    seals: dict[str, Seal] = Field(default={})  # of the other files, by name
+    sha256: str | None = None  # of all else here
 
 
 class Study(NamedTuple):
@@ -192,29 +203,78 @@ class StudyFolder:
         """What `study.json` says.
 
         Raises:
-          RunError: it is missing or damaged.
+          RunError: it is missing, or a file of the study is not what was written.
         """
         path = self.path / "study.json"
         if not self.exists:
             raise RunError(f"There is no study {self.name!r}.", "`ez study status` lists them.")
         try:
-            return StudyRecord.model_validate_json(read(path, TABLE))
-        except (OSError, ValueError) as error:
-            what = error.strerror if isinstance(error, OSError) else str(error)
+            content = read(path, TABLE)
+            record = StudyRecord.model_validate_json(content)
+            table: dict[str, Any] = json.loads(content)
+        except (OSError, ValueError, RecursionError) as error:
+            what = str(error.strerror if isinstance(error, OSError) else error)
             if isinstance(error, ValidationError):
                 first = error.errors()[0]
                 what = ": ".join((".".join(map(str, first["loc"])) or "it", why(first)))
-            raise RunError(
-                f"{str(path)!r} is damaged: {what}.",
-                "Delete the folder and repeat the command of the study: its runs are kept.",
-            ) from error
+            raise damaged(path, what) from error
+        if table.pop("sha256", None) not in (None, checksum(table)):
+            raise damaged(path, "its checksum differs")
+        if record.sha256 is not None:
+            self._require_whole(record)
+        return record
+
+    def _require_whole(self, record: StudyRecord) -> None:
+        """Refuses files that are not what the study wrote.
+
+        Raises:
+          RunError: it names the file.
+        """
+        for path in (self.preset_file, self.attempts):
+            if not holds(path, record.seals.get(path.name, {})):
+                raise damaged(path, "it is not what study.json says the study wrote")
+        if not os.path.lexists(self.launcher_file):
+            if record.is_launched:
+                raise damaged(self.launcher_file, "it is missing")
+            return
+        try:
+            is_sealed = read(self.launcher_file, SETTINGS).startswith(SEAL.encode())
+            read_toml(self.launcher_file, follow=False)
+        except (ConfigError, OSError):
+            is_sealed = False
+        if not is_sealed:
+            raise damaged(self.launcher_file, "it is not what the study wrote")
 
     def study(self) -> Study:
-        """The study as it was saved."""
+        """The study as it was saved.
+
+        Raises:
+          EzError: a file of it is damaged, or two contradict each other.
+        """
         record = self.record()
         base = resolve(read_toml(self.preset_file, follow=False), source=str(self.preset_file))
         arms = tuple(Arm(arm.name, arm.drops, arm.changes) for arm in record.arms)
-        return Study(self.name, record.preset, base, arms, record.games, record.seeds)
+        study = Study(self.name, record.preset, base, arms, record.games, record.seeds)
+        self._require_consistent(record, study)
+        return study
+
+    def _require_consistent(self, record: StudyRecord, study: Study) -> None:
+        """Refuses identities in `study.json` that are not those of the preset and the arms.
+
+        Raises:
+          RunError: it names a cell that differs.
+        """
+        said = {(cell.arm, cell.env, cell.seed): cell.identity for cell in record.cells}
+        found = {(c.arm, c.env, c.seed): c.config.identity for c in cells_of(study)}
+        for cell in sorted({*said, *found}):
+            if said.get(cell) != found.get(cell):
+                arm, env, seed = cell
+                there, here = (part.get(cell, "not a run") for part in (said, found))
+                raise damaged(
+                    self.path / "study.json",
+                    f"it contradicts {self.preset_file.name}: {arm} on {env} with seed {seed} is "
+                    f"{there} there and {here} by the preset and the arms",
+                )
 
     def merge(self, asked: Study) -> tuple[Study, list[str]]:
         """The saved study with what is asked for added to it, and sentences on what was added.
@@ -294,11 +354,20 @@ class StudyFolder:
                 self._lock = None
 
     def save(self, study: Study, runs: Iterable[PlannedRun]) -> None:
-        """Writes the study; the frozen preset is written once.
+        """Writes the study, and seals its files as they are; the frozen preset is written once.
+
+        The preset comes first: as long as there is no `study.json` there is no study, and the next
+        command writes both.
 
         Raises:
-          RunError: the folder cannot be written.
+          RunError: the folder cannot be written, or a file was changed since it was read.
         """
+        if self.exists:
+            self.record()
+        with self.writing():
+            self.logs.mkdir(parents=True, exist_ok=True)
+            if not self.exists:
+                write_atomically(self.preset_file, with_seal(to_toml(study.base)).encode())
         record = StudyRecord(
             name=study.name,
             ezcli=__version__,
@@ -317,13 +386,16 @@ class StudyFolder:
                 for run in runs
                 for cell in run.cells
             ),
+            is_launched=os.path.lexists(self.launcher_file),
+            seals={
+                self.preset_file.name: seal(self.preset_file),
+                self.attempts.name: seal(self.attempts, whole_lines=True),
+            },
         )
-        content = (record.model_dump_json(indent=2) + "\n").encode()
+        table = record.model_dump(mode="json", exclude={"sha256"})
+        text = json.dumps(table | {"sha256": checksum(table)}, indent=2) + "\n"
         with self.writing():
-            self.logs.mkdir(parents=True, exist_ok=True)
-            if not os.path.lexists(self.preset_file):
-                write_atomically(self.preset_file, to_toml(study.base).encode())
-            write_atomically(self.path / "study.json", content)
+            write_atomically(self.path / "study.json", text.encode())
 
     def save_launcher(self, settings: str) -> None:
         """Writes where the runs are sent, as TOML, for the next command that goes on with it.
@@ -332,7 +404,7 @@ class StudyFolder:
           RunError: the folder cannot be written.
         """
         with self.writing():
-            write_atomically(self.launcher_file, settings.encode())
+            write_atomically(self.launcher_file, with_seal(settings).encode())
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -376,6 +448,14 @@ class StudyFolder:
         for key, value in cell.changes.items():
             arguments += ["--set", f"{key}={json.dumps(value)}"]
         return [*arguments, *more]
+
+
+def damaged(path: Path, what: str) -> RunError:
+    """The error about a file of a study that cannot be used."""
+    return RunError(
+        f"{str(path)!r} is damaged: {what}.",
+        "Put it back from a copy, or delete the study's folder and repeat its command: runs stay.",
+    )
 
 
 def cannot_write(path: Path, error: OSError, way_out: str = "Choose --runs-dir.") -> RunError:

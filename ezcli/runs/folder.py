@@ -487,9 +487,16 @@ def checksum(table: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def seal(path: Path) -> Seal:
-    """Length and SHA-256 of a file as it is now; of nothing if it is not there."""
+def seal(path: Path, whole_lines: bool = False) -> Seal:
+    """Length and SHA-256 of a file as it is now; of nothing if it is not there.
+
+    Args:
+      path: of the file.
+      whole_lines: whether a last line that was torn by a crash is left out.
+    """
     content = read(path, LINES) if is_there(path) else b""
+    if whole_lines:
+        content = content[: content.rfind(b"\n") + 1]
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 

@@ -31,6 +31,19 @@ def save(runs_dir, study, existing=None):
     return Saved(folder, runs)
 
 
+def without_seals(folder, change=lambda record: None):
+    """Makes the study one of version 0.1.0, and changes its `study.json`."""
+    path = folder.path / "study.json"
+    record = json.loads(path.read_text())
+    for key in ("sha256", "seals", "is_launched"):
+        record.pop(key, None)
+    change(record)
+    path.write_text(json.dumps(record))
+    for file in (folder.preset_file, folder.launcher_file):
+        if file.exists():
+            file.write_text(file.read_text().partition("\n")[2])
+
+
 def noted(runs_dir):
     """What the fake processes said of themselves, in the order of their start."""
     path = runs_dir / "noted.jsonl"

@@ -1,7 +1,5 @@
 """Arms against the full agent: which runs are paired, what is said, effects that are known."""
 
-import json
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -19,6 +17,7 @@ from ezcli.reports.compare import (
     verdict,
 )
 from ezcli.reports.statistics import Difference, Estimate, holm
+from tests.experiments.helpers import without_seals
 from tests.reports.helpers import make_group, noisy, raw, write_study
 
 THREE = ("value-prefix", "consistency", "off-policy-correction")
@@ -560,10 +559,12 @@ def test_a_sweep_without_the_full_agents_value():
 def test_a_study_without_a_full_agent_has_curves(tmp_path):
     """`ez ablate` never makes one; somebody who deletes arms from study.json does."""
     folder = write_study(tmp_path, noisy({}), vary=SWEPT)
-    record = json.loads((folder.path / "study.json").read_text())
-    for part, name in (("arms", "name"), ("cells", "arm")):
-        record[part] = [entry for entry in record[part] if entry[name] != "full"]
-    (folder.path / "study.json").write_text(json.dumps(record))
+
+    def drop_full(record):
+        for part, name in (("arms", "name"), ("cells", "arm")):
+            record[part] = [entry for entry in record[part] if entry[name] != "full"]
+
+    without_seals(folder, drop_full)
     group = of_study(folder)
     assert len(curves(group, scale_of(group))) == 2
     assert set(compared(group)) == {
