@@ -360,10 +360,15 @@ def test_one_run_is_sent_away_and_goes_on(ez, here, at_slurm, undisturbed):
     train = ["train", *STUDY[1:5], "--name", "one", *SETS, "--cluster", "mine.toml"]
     code, out, err = ez(*train)
     assert (code, err) == (0, "")
-    assert re.search(r"^one: submitted as job \d+\. See how far it is: ez runs$", out, re.MULTILINE)
+    assert re.search(
+        r"^one: submitted as job \d+\. See how far it is: ez runs show runs/one$", out, re.MULTILINE
+    )
     assert "one is " in ez(*train)[1]
     wait_for(lambda: are_held(here, runs=1))
-    assert ez(*train)[:2] == (0, "one is running already. See how far it is: ez runs\n")
+    assert ez(*train)[:2] == (
+        0,
+        "one is running already. See how far it is: ez runs show runs/one\n",
+    )
     at_slurm.ask("scancel", "-u", "root")
     at_slurm.wait_empty()
     assert RunFolder(here / "runs" / "one").read_info()["status"] == "interrupted"
