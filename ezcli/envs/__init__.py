@@ -10,6 +10,7 @@ Reading order:
     keydoor    a delayed reward: what the value prefix is for
     make       settings -> environment, including a user's own class
     checked    the guard that looks at every answer of an environment
+    restored   settings of the process that an environment must leave as they were
     vector     many environments in lock step, restarted, saved and restored
 
 Nothing here knows networks, search or runs.

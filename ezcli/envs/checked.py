@@ -7,13 +7,14 @@ Whatever an environment does, its own code or a user's, becomes a sentence that 
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from numbers import Integral, Real
 from typing import TypeVar
 
 import numpy as np
 
 from ezcli.envs.protocol import Env, EnvSpec, Step
+from ezcli.envs.restored import restored, restored_quickly
 from ezcli.errors import EnvError, EzError
 from ezcli.settings import LARGEST_SCORE
 
@@ -82,7 +83,8 @@ class Checked:
           EnvError: the environment broke its contract.
         """
         assert 0 <= action < len(self.spec.action_names), f"there is no action {action}"
-        step = self._asked("`step`", lambda: self._plain(self.env.step(action)))
+        with self._blamed("`step`"), restored_quickly():
+            step = self._plain(self.env.step(action))
         self.env_steps += 1
         if not math.isfinite(step.reward):
             raise self.broken(f"returned the reward {step.reward!r}; it must be a finite number")
@@ -130,9 +132,13 @@ class Checked:
         where = f" (seed {self.seed}, env_step {self.env_steps} of the game)"
         return EnvError(f"Environment {self.name!r} {what}{where}.", hint)
 
+    def _blamed(self, what: str) -> AbstractContextManager[None]:
+        """Anything that the environment raises is its own defect."""
+        return guarded(lambda told: self.broken(f"failed in {what}: {told}", SHOWS))
+
     def _asked(self, what: str, ask: Callable[[], Value]) -> Value:
-        """What the environment answers; anything that it raises is its own defect."""
-        with guarded(lambda told: self.broken(f"failed in {what}: {told}", SHOWS)):
+        """What the environment answers."""
+        with self._blamed(what), restored():
             return ask()
 
     def _checked_spec(self, spec: object) -> EnvSpec:
@@ -174,8 +180,8 @@ class Checked:
     def _checked_frame(self, frame: object) -> np.ndarray:
         if not isinstance(frame, np.ndarray):
             raise self.broken(f"returned a {type(frame).__name__} as its frame, not a NumPy array")
-        given = frame  # an environment may draw the next frame into the same array
-        frame = self._asked("its frame", lambda: np.array(given, subok=False))
+        with self._blamed("its frame"):
+            frame = np.array(frame, subok=False)  # the next may be drawn into the same array
         if frame.shape != self.spec.frame_shape:
             raise self.broken(
                 f"returned a frame of shape {frame.shape}; its spec says {self.spec.frame_shape}"

@@ -18,6 +18,7 @@ from ezcli.envs.code import (
     module_name,
     no_module,
 )
+from ezcli.envs.restored import restored
 from ezcli.envs.settings import (
     AnyEnvSettings,
     AtariSettings,
@@ -121,13 +122,19 @@ def _load_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # before it runs: dataclasses look themselves up there
-    with guarded(lambda told: EnvError(f"{str(path)!r} cannot be loaded: {told}.", SHOWS)):
+    with (
+        guarded(lambda told: EnvError(f"{str(path)!r} cannot be loaded: {told}.", SHOWS)),
+        restored(),
+    ):
         spec.loader.exec_module(module)
     return module
 
 
 def _load_module(name: str) -> ModuleType:
-    with guarded(lambda told: EnvError(f"Module {name!r} cannot be loaded: {told}.", SHOWS)):
+    with (
+        guarded(lambda told: EnvError(f"Module {name!r} cannot be loaded: {told}.", SHOWS)),
+        restored(),
+    ):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
