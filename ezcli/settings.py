@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LARGEST = 2**31  # no setting is a larger integer
 Ratio = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]  # of two settings that are integers
+Share = Annotated[float, Field(ge=0, le=1)]
 LARGEST_SCORE = 1e15  # of a game, either way; no game's is near it, and its powers stay floats
 
 # What Pydantic says in terms of Python, by the type of its error, in terms of a TOML file.

@@ -183,3 +183,15 @@ def test_atari_is_as_fast_as_on_the_console():
     assert module.natural_fps(atari("pong", "env.frame_skip=3")) == 20
     assert module.natural_fps(atari("pong", "env.frame_skip=200")) == 1
     assert module.natural_fps(tiny()) == 4
+
+
+@pytest.mark.parametrize("where", ["ezcli.runs.trainer.Network", "ezcli.film.drawing.Artist.draw"])
+def test_memory_that_runs_out_is_a_sentence(where, ez, mine, monkeypatch):
+    def allocate(*_args):
+        raise RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(where, allocate)
+    code, _, err = ez("watch", "mine")
+    assert code == 1
+    assert "Memory ran out." in err
+    assert not list(mine.glob("*.mp4"))

@@ -23,6 +23,7 @@ from ezcli.efficientzero.network import Network
 from ezcli.envs.protocol import EnvSpec
 
 MOST_NETWORKS = 10_000  # target networks that are looked at one by one
+MOST_DRAWS = 1_000_000  # of all these networks together
 
 
 class Operations(NamedTuple):
@@ -146,7 +147,8 @@ def draws(config: RunConfig) -> Draws:
     networks = math.ceil(schedule.train_steps / schedule.target_update_interval)
     shown = min(networks, MOST_NETWORKS)  # of a very long run some stand for all
     train_step = (np.arange(shown) + 0.5) * schedule.train_steps / max(shown, 1)
-    draw = np.arange(schedule.target_update_interval // ahead)
+    per_network = min(schedule.target_update_interval, schedule.train_steps) // ahead
+    draw = np.linspace(0, per_network - 1, min(per_network, MOST_DRAWS // max(shown, 1)))
     states = states_at(config, train_step)[:, None]
     positions = loss.unroll_steps + 1
     chosen = ahead * round(config.reanalyse.ratio * loss.batch_size)  # windows that are searched

@@ -26,6 +26,7 @@ def watch(
     from ezcli.film.drawing import Artist, Captions, points
     from ezcli.film.video import check_target, is_gif, writing
     from ezcli.runs.agent import load_agent
+    from ezcli.runs.compute import memory_errors
     from ezcli.runs.folder import RunFolder, refuse_links
     from ezcli.runs.train import StopRequest
     from ezcli.runs.watch import play
@@ -39,7 +40,8 @@ def watch(
     most = config.env.evaluation_max_episode_steps
     cap = min(most, max_steps or (GIF_STEPS if is_gif(path) else most))
     fps = fps or natural_fps(config)
-    agent = load_agent(folder, config, console.note)
+    with memory_errors("repeat the command."):
+        agent = load_agent(folder, config, console.note)
     artist = Artist(
         Captions(
             title=config.env_label,
@@ -48,7 +50,8 @@ def watch(
         )
     )
     stop = StopRequest()
-    with stop.listening(), writing(path, fps) as add, console.live_line() as tell:
+    enough = memory_errors("repeat the command.")
+    with stop.listening(), enough, writing(path, fps) as add, console.live_line() as tell:
         for moment in play(agent, config, seed, cap, lambda: bool(stop)):
             tell(f"env_step {moment.env_step:,} of at most {cap:,}, score {points(moment.score)}")
             picture = artist.draw(moment)

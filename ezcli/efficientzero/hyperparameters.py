@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings
+from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings, Share
 
 
 class Components(Settings):
@@ -58,11 +58,11 @@ class SearchSettings(Settings):
     """pUCT over the learned model (MuZero appendix B; EfficientZero appendix A.1)."""
 
     num_simulations: int = Field(ge=1, description="network calls per root")
-    pb_c_init: float = Field(ge=0, description="weight of the policy in selection, c1 (MuZero B)")
-    pb_c_base: float = Field(gt=0, description="visits at which that weight has grown, c2")
+    pb_c_init: float = Field(ge=0, le=LARGEST, description="weight of the policy, c1 (MuZero B)")
+    pb_c_base: float = Field(ge=1 / LARGEST, description="visits at which c1 has grown, c2")
     min_q_range: float = Field(gt=0, description="smallest divisor of the min-max normalisation")
     prefix_horizon: int = Field(ge=1, description="env_steps; the value prefix restarts after them")
-    root_dirichlet_alpha: float = Field(gt=0, description="of the noise; smaller: on fewer actions")
+    root_dirichlet_alpha: Ratio = Field(description="of the noise; smaller: on fewer actions")
     root_exploration_fraction: float = Field(ge=0, le=1, description="weight of the root noise")
 
 
@@ -138,14 +138,14 @@ class ActingSettings(Settings):
 
 
 class ReplaySettings(Settings):
-    """Prioritised replay (Schaul et al. 2016)."""
+    """Prioritised replay (Schaul et al. 2016); the bounds keep every weight finite in float64."""
 
     capacity: int = Field(ge=1, description="states kept; an episode of n env_steps holds n + 1")
-    priority_exponent: float = Field(ge=0, description="0: uniform sampling")
-    importance_exponent: tuple[float, float] = Field(
+    priority_exponent: float = Field(ge=0, le=2, description="0: uniform sampling")
+    importance_exponent: tuple[Share, Share] = Field(
         strict=False, description="first and last value, linear over training"
     )
-    min_priority: float = Field(gt=0, description="added to every |value - target|")
+    min_priority: float = Field(ge=1e-38, le=1e38, description="added to every |value - target|")
 
 
 class ReanalyseSettings(Settings):
@@ -167,7 +167,7 @@ class LossSettings(Settings):
     consistency_coefficient: float = Field(ge=0, description="weight of the loss of latents (4.1)")
     augmentation: bool = Field(description="random shift and intensity of every observation")
     shift_pixels: int = Field(ge=0, description="pixels; largest shift (DrQ, Yarats et al. 2021)")
-    intensity_scale: float = Field(ge=0, description="standard deviation of the brightness factor")
+    intensity_scale: float = Field(ge=0, le=LARGEST, description="standard deviation of brightness")
 
 
 class OptimiserSettings(Settings):
