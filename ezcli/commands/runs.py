@@ -12,9 +12,9 @@ from ezcli.commands.training import find_run
 from ezcli.config import RunConfig, differences
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
-from ezcli.experiments.catalogue import Entry, Progress, State, is_number
+from ezcli.experiments.catalogue import Entry, Progress, State
 from ezcli.experiments.estimate import disk_bytes
-from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
+from ezcli.runs.folder import EVALUATIONS, RunFolder, is_number, is_plain_name
 from ezcli.words import counted, duration, ez_command, json_text, size
 
 ID_DIGITS = 6

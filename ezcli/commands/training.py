@@ -428,8 +428,7 @@ def run_training(
 
 def scores_on_the_way(folder: "RunFolder") -> list[float]:
     """Means of the run's interim evaluations; none if they are damaged, which training has said."""
-    from ezcli.experiments.catalogue import is_number
-    from ezcli.runs.folder import EVALUATIONS
+    from ezcli.runs.folder import EVALUATIONS, is_number
 
     try:
         interim = [line for line in folder.read(EVALUATIONS) if line.get("kind") == "interim"]

@@ -6,18 +6,17 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeGuard, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from ezcli.config import RunConfig
 from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.study import StudyFolder, study_names
 from ezcli.files import DAMAGED, LINES, folders_with, opened
-from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
+from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, STALLED, TIMING, RunFolder, is_number
 
 State = Literal[
     "new", "running", "stalled", "interrupted", "killed", "failed", "finished", "damaged"
 ]
-LARGEST = 1e18  # number that a file is believed
 SEVERAL = 5  # names that a sentence lists
 TAIL_BYTES = 65536  # enough for several lines of any of the files
 
@@ -139,11 +138,6 @@ def number(line: dict[str, Any], key: str) -> float | None:
     """An entry of a line; None where it is no number."""
     value = line.get(key)
     return value if is_number(value) else None
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a file says a number that a run can have: neither infinite, NaN nor absurd."""
-    return isinstance(value, int | float) and type(value) is not bool and abs(value) < LARGEST
 
 
 def last_line(

@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 from ezcli.config import UNIDENTIFIED, RunConfig, differences
 from ezcli.errors import EzError
-from ezcli.experiments.catalogue import is_number
 from ezcli.experiments.launchers.protocol import PYTHON
 from ezcli.experiments.study import PlannedRun
-from ezcli.runs.folder import RunFolder
+from ezcli.runs.folder import RunFolder, is_number
 
 
 class Cost(NamedTuple):

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple
 
 from ezcli.config import (
     RunConfig,
@@ -26,8 +26,7 @@ from ezcli.errors import ConfigError, EzError, ReportError
 from ezcli.experiments import catalogue
 from ezcli.experiments.design import FULL
 from ezcli.experiments.study import STUDIES, CellRecord, StudyFolder, study_names
-from ezcli.runs.folder import EVALUATIONS, RunFolder, is_plain_name
-from ezcli.settings import LARGEST_SCORE
+from ezcli.runs.folder import EVALUATIONS, RunFolder, is_number, is_plain_name, why_wrong
 
 
 class Point(NamedTuple):
@@ -346,7 +345,7 @@ def read_run(path: Path) -> Run | str:
         return f"its final evaluation was not played by the protocol of its config ({differing})"
     sessions = info.get("sessions", [])
     seconds = [session.get("seconds") for session in sessions]
-    known = [s for s in seconds if is_score(s)]
+    known = [s for s in seconds if is_number(s)]
     return Run(
         path.name,
         path,
@@ -403,34 +402,6 @@ def why_info_is_wrong(info: Mapping[str, Any], config: RunConfig) -> str:
     if said != config.identity:
         return f"its config.toml was changed (identity {config.identity}, its run.json says {said})"
     return ""
-
-
-def why_wrong(line: Mapping[str, Any]) -> str:
-    """What is wrong with a line of evaluations; empty if nothing is."""
-    scores, mean, protocol = line.get("scores"), line.get("mean"), line.get("protocol")
-    if not isinstance(scores, list) or not scores or not all(map(is_score, scores)):
-        return f"scores that are not all numbers of at most {LARGEST_SCORE:g}"
-    if not is_score(mean) or abs(mean - sum(scores) / len(scores)) > 1e-6 * max(1, abs(mean)):
-        return "a mean that is not that of its scores"
-    if type(line.get("env_steps")) is not int or not isinstance(protocol, dict):
-        return "no env_steps or no protocol"
-    if protocol.get("episodes") != len(scores):
-        return f"{len(scores)} scores of {protocol.get('episodes')!r} episodes"
-    lengths = line.get("game_env_steps")
-    if not isinstance(lengths, list) or len(lengths) != len(scores):
-        return f"{len(scores)} scores without the length of each game"
-    if not all(type(length) is int and 0 < length <= LARGEST_SCORE for length in lengths):
-        return "lengths of games that are not all counts of env_steps"
-    if line.get("kind") not in ("interim", "final", "manual"):
-        return f"its kind is {line.get('kind')!r}"
-    return ""
-
-
-def is_score(value: object) -> TypeGuard[float]:
-    """Whether it is a number that can be a score: neither infinite nor NaN."""
-    return (
-        isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST_SCORE
-    )
 
 
 def protocol_differs(config: RunConfig, protocol: Mapping[str, Any]) -> str:

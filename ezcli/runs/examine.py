@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ezcli.config import RunConfig
-from ezcli.errors import CheckpointError, EzError
+from ezcli.errors import CheckpointError, EzError, RunError
 from ezcli.runs import checkpoint, failure
-from ezcli.runs.folder import EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
+from ezcli.runs.folder import EVALUATIONS, RECORDS, STALLED, RunFolder, why_wrong
 from ezcli.words import counted, ez_command
 
 
@@ -24,8 +24,8 @@ def examine(folder: RunFolder) -> Iterator[Finding]:
     name = folder.name
     yield look("Config", lambda: describe_config(folder.config()))
     yield status(folder)
-    for file in (METRICS, TIMING, EVALUATIONS):
-        yield look(file, lambda file=file: counted(len(folder.read(file)), "line"))  # type: ignore[misc]
+    for file in RECORDS:
+        yield look(file, lambda file=file: describe_lines(folder, file))  # type: ignore[misc]
     yield checkpoints(folder)
     if (folder.path / STALLED).is_file():
         doing = "What each thread was doing then is in that file."
@@ -44,6 +44,23 @@ def look(name: str, describe: Callable[[], str]) -> Finding:
 def describe_config(config: RunConfig) -> str:
     """What the run is."""
     return f"{config.env_label}, seed {config.seed}, identity {config.identity}"
+
+
+def describe_lines(folder: RunFolder, file: str) -> str:
+    """How many lines a record has.
+
+    Raises:
+      EzError: it cannot be read, or an evaluation is none that a report takes.
+    """
+    lines = folder.read(file)
+    for number, line in enumerate(lines, start=1):
+        wrong = why_wrong(line) if file == EVALUATIONS else ""
+        if wrong:
+            raise RunError(
+                f"Line {number} is damaged: {wrong}.",
+                "Put the file back from a copy; reports leave the run out.",
+            )
+    return counted(len(lines), "line")
 
 
 def status(folder: RunFolder) -> Finding:

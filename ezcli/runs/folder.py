@@ -22,10 +22,10 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from ezcli import schema
 from ezcli.config import RunConfig, as_before, differences_text, read_toml, resolve, to_toml
@@ -48,6 +48,7 @@ from ezcli.files import (
     write_atomically,
 )
 from ezcli.runs import lock
+from ezcli.settings import LARGEST_SCORE
 
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
 RECORDS = (METRICS, TIMING, EVALUATIONS)
@@ -523,3 +524,31 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with opened(path, TENSORS) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def why_wrong(line: Mapping[str, Any]) -> str:
+    """What is wrong with a line of evaluations; empty if nothing is."""
+    scores, mean, protocol = line.get("scores"), line.get("mean"), line.get("protocol")
+    if not isinstance(scores, list) or not scores or not all(map(is_number, scores)):
+        return f"scores that are not all numbers of at most {LARGEST_SCORE:g}"
+    if not is_number(mean) or abs(mean - sum(scores) / len(scores)) > 1e-6 * max(1, abs(mean)):
+        return "a mean that is not that of its scores"
+    if type(line.get("env_steps")) is not int or not isinstance(protocol, dict):
+        return "no env_steps or no protocol"
+    if protocol.get("episodes") != len(scores):
+        return f"{len(scores)} scores of {protocol.get('episodes')!r} episodes"
+    lengths = line.get("game_env_steps")
+    if not isinstance(lengths, list) or len(lengths) != len(scores):
+        return f"{len(scores)} scores without the length of each game"
+    if not all(type(length) is int and 0 < length <= LARGEST_SCORE for length in lengths):
+        return "lengths of games that are not all counts of env_steps"
+    if line.get("kind") not in ("interim", "final", "manual"):
+        return f"its kind is {line.get('kind')!r}"
+    return ""
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a file says a number that a run can have: neither infinite, NaN nor absurd."""
+    return (
+        isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST_SCORE
+    )

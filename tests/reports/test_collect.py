@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from ezcli.config import resolve, to_toml
 from ezcli.errors import ConfigError, EzError, ReportError
-from ezcli.reports.collect import collect, of_study, read_run, why_wrong
+from ezcli.reports.collect import collect, of_study, read_run
 from ezcli.reports.compare import scale_of
 from ezcli.reports.report import Choice, section
-from ezcli.runs.folder import EVALUATIONS, RunFolder
+from ezcli.runs.folder import EVALUATIONS, RunFolder, why_wrong
 from tests.experiments.helpers import without_seals
 from tests.reports.helpers import evaluation, noisy, preset, raw, write_run, write_study
 

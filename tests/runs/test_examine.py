@@ -1,5 +1,6 @@
 """`ez doctor RUN`: whether a run is whole, and why it stopped."""
 
+import json
 import shutil
 
 import pytest
@@ -113,3 +114,24 @@ def test_a_failure_that_cannot_be_read_is_said(copied):
     for content in ("[]", "{}", '{"train_step": 1, "sha256": "0"}'):
         (copied.path / "failure" / "failure.json").write_text(content)
         assert not findings(copied)["Numbers"].ok
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"scores": [1e16, 1e16], "mean": 1e16}, "not all numbers of at most 1e+15"),
+        ({"scores": [1e15, 1e15], "mean": 1e15}, None),
+        ({"mean": 7.5}, "a mean that is not that of its scores"),
+    ],
+)
+def test_an_evaluation_that_no_report_takes_is_damaged(change, said, finished, tmp_path):
+    folder = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    lines = folder.read("evaluations.jsonl")
+    lines[-1] |= change
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (folder.path / "evaluations.jsonl").write_text(text)
+    info = folder.read_info()
+    folder.update_info(seals=info["seals"] | folder.seals(["evaluations.jsonl"]))
+    assert ("evaluations.jsonl" in wrong(folder)) == (said is not None)
+    if said is not None:
+        assert said in findings(folder)["evaluations.jsonl"].detail
