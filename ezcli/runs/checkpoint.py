@@ -17,10 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as arrays_to_bytes
-from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
@@ -28,6 +25,15 @@ from ezcli.efficientzero.batch import Targets, Window
 from ezcli.envs.vector import EnvLog
 from ezcli.errors import CheckpointError
 from ezcli.files import DAMAGED, TABLE, create, draft_folder_of, is_draft, read, remove
+from ezcli.runs.checkpoint_check import (
+    Manifest,
+    parse,
+    read_arrays,
+    read_network,
+    read_networks,
+    require_pieces,
+    require_state,
+)
 from ezcli.runs.folder import (
     RECORDS,
     RunFolder,
@@ -49,8 +55,6 @@ WEIGHTS, NETWORKS, REPLAY, STATE = (
     "replay.safetensors",
     "state.json",
 )
-
-WRONG_SHAPE = (KeyError, TypeError, AttributeError)  # of a manifest without a checksum
 
 
 class Checkpoint(NamedTuple):
@@ -104,15 +108,21 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None
     """Puts a freshly built trainer into the state of a checkpoint.
 
     Raises:
-      CheckpointError: the checkpoint belongs to another config.
+      CheckpointError: the checkpoint belongs to another config, or does not fit the trainer.
       EnvError: the games, played again, are others.
     """
-    manifest = checkpoint.manifest
+    path, manifest = checkpoint
     require_own(checkpoint, trainer.config.identity)
-    trainer.learner.network.load_state_dict(load_tensors(checkpoint.path / WEIGHTS))
-    restore_networks(trainer, load_tensors(checkpoint.path / NETWORKS))
-    restore_arrays(trainer, load_arrays(checkpoint.path / REPLAY))
-    numbers = json.loads(read(checkpoint.path / STATE, TABLE).decode())
+    weights = read_network(path / WEIGHTS, trainer.learner.network)
+    networks = read_networks(
+        path / NETWORKS, network_tensors(trainer), trainer, manifest["train_steps"]
+    )
+    arrays = read_arrays(path / REPLAY, replay_arrays(trainer), trainer, manifest["env_steps"])
+    numbers = read_json(path / STATE)
+    require_state(numbers, path / STATE, trainer, manifest, "window.rows" in arrays)
+    trainer.learner.network.load_state_dict(weights)
+    restore_networks(trainer, networks)
+    restore_arrays(trainer, arrays)
     trainer.learner.train_steps = manifest["train_steps"]
     trainer.replay.env_steps = manifest["env_steps"]
     trainer.drawn_steps = numbers["drawn_steps"]
@@ -121,6 +131,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None
     for name, stream in trainer.streams.items():
         stream.bit_generator.state = numbers["streams"][name]
     trainer.segments = [Segment(**segment) for segment in manifest["segments"]]
+    require_pieces(path / "manifest.json", trainer.segments, trainer.replay)
     read_segments(folder.frames, trainer.segments, trainer.replay, trainer.frames)
     rows = [trainer.replay.newest_row(env) for env in range(trainer.config.acting.num_envs)]
     trainer.envs.restore(
@@ -183,12 +194,12 @@ def verified(path: Path, folder: RunFolder) -> Checkpoint:
         for file, digest in sums.items():
             if sha256(file) != digest:
                 raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
-        name = name_at(manifest["env_steps"], manifest["train_steps"])
-    except (OSError, ValueError, *WRONG_SHAPE) as error:
-        if isinstance(error, OSError) and error.errno not in DAMAGED:
+    except OSError as error:
+        if error.errno not in DAMAGED:
             raise  # such as no permission: says nothing of the file, which is not to be given up
         what = f"{type(error).__name__}: {error}"  # its `repr` would not name the file
         raise CheckpointError(f"{str(path)!r} is not whole: {what}.") from error
+    name = name_at(manifest["env_steps"], manifest["train_steps"])
     if name != path.name:
         raise CheckpointError(f"{str(path)!r} was renamed: its manifest says {name!r}.")
     return Checkpoint(path, manifest)
@@ -201,14 +212,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
       CheckpointError: it cannot be read, is of another format, or damaged.
     """
     file = path / "manifest.json"
-    try:
-        manifest: dict[str, Any] = json.loads(read(file, TABLE).decode())
-    except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
-        if isinstance(error, OSError) and error.errno not in DAMAGED:
-            raise
-        raise CheckpointError(f"{str(file)!r} is damaged: {error}.") from error
-    if not isinstance(manifest, dict):
-        raise CheckpointError(f"{str(file)!r} is damaged: it holds no table.")
+    manifest = read_json(file)
     known = manifest.get("format")
     if type(known) is not int or known not in ENTRIES:
         raise CheckpointError(f"{str(file)!r} has format {known!r}, not {FORMAT}.")
@@ -217,7 +221,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     if "sha256" in manifest and manifest["sha256"] != checksum(rest):
         raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
+    parse(Manifest, manifest, file)
     return manifest
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The table in a file of JSON.
+
+    Raises:
+      CheckpointError: it cannot be read, or holds something else.
+    """
+    try:
+        table: dict[str, Any] = json.loads(read(file, TABLE).decode())
+    except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
+        if isinstance(error, OSError) and error.errno not in DAMAGED:
+            raise
+        raise CheckpointError(f"{str(file)!r} is damaged: {error}.") from error
+    if not isinstance(table, dict):
+        raise CheckpointError(f"{str(file)!r} is damaged: it holds no table.")
+    return table
 
 
 def require_plain_names(path: Path, manifest: dict[str, Any]) -> None:
@@ -233,6 +255,11 @@ def require_plain_names(path: Path, manifest: dict[str, Any]) -> None:
     if strange:
         file = str(path / "manifest.json")
         raise CheckpointError(f"{file!r} names {strange[0]!r}, which is no file of a run.")
+    needed = {WEIGHTS, NETWORKS, REPLAY, STATE, *(RECORDS if "records" in manifest else ())}
+    missing = sorted(needed - set(named))
+    if missing:
+        file = str(path / "manifest.json")
+        raise CheckpointError(f"{file!r} does not name {missing[0]!r}.")
 
 
 def require_own(checkpoint: Checkpoint, identity: str) -> None:
@@ -274,14 +301,9 @@ def load_weights(trained: torch.nn.Module, checkpoint: Checkpoint) -> None:
     """Loads only the learner's network.
 
     Raises:
-      CheckpointError: the weights do not fit the network.
+      CheckpointError: the weights do not fit the network, or are not finite.
     """
-    try:
-        trained.load_state_dict(load_tensors(checkpoint.path / WEIGHTS))
-    except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{str(checkpoint.path)!r} does not fit the run's network."
-        ) from error
+    trained.load_state_dict(read_network(checkpoint.path / WEIGHTS, trained))
 
 
 def checkpoint_paths(folder: RunFolder) -> list[Path]:

@@ -1,0 +1,422 @@
+"""Checkpoints that somebody forged: every checksum holds, and the contents make no sense.
+
+Each alteration is refused in a sentence that names the file, before anything of it is used.
+"""
+
+import json
+import re
+import shutil
+from itertools import islice
+
+import numpy as np
+import pytest
+import zstandard
+from safetensors.numpy import load_file, save_file
+
+from ezcli.errors import EzError
+from ezcli.runs import checkpoint
+from ezcli.runs import train as module
+from ezcli.runs.agent import load_agent
+from ezcli.runs.checkpoint import NETWORKS, REPLAY, STATE, WEIGHTS
+from ezcli.runs.compute import resolve_compute
+from ezcli.runs.examine import examine
+from ezcli.runs.folder import RunFolder, checksum, sha256
+from ezcli.runs.trainer import Trainer
+from ezcli.runs.watch import play
+from tests.runs.helpers import Watcher
+
+pytestmark = pytest.mark.slow
+
+MANIFEST = "manifest.json"
+HUGE = 2**200
+ODD_VALUES = (None, True, "text", -1, HUGE, 0.5, [], {}, [[[]]], float("nan"), float("inf"))
+
+
+@pytest.fixture
+def forged(stopped, tmp_path):
+    """A run with one checkpoint, to be forged."""
+    folder = RunFolder(shutil.copytree(stopped.path, tmp_path / "run"))
+    for path in checkpoint.checkpoint_paths(folder)[:-1]:
+        shutil.rmtree(path)
+    return folder
+
+
+def place(folder):
+    """Where its checkpoint is."""
+    return checkpoint.checkpoint_paths(folder)[-1]
+
+
+def seal(folder, change=lambda manifest: None):
+    """Makes all checksums hold again, after a change of the manifest."""
+    path = place(folder)
+    manifest = json.loads((path / MANIFEST).read_text())
+    for file in (WEIGHTS, NETWORKS, REPLAY, STATE):
+        manifest["files"][file] = sha256(path / file)
+    for segment in manifest["segments"]:
+        segment["sha256"] = sha256(folder.frames / segment["file"])
+    del manifest["sha256"]
+    manifest = change(manifest) or manifest
+    if isinstance(manifest, dict):
+        manifest["sha256"] = checksum(manifest)
+    (path / MANIFEST).write_text(json.dumps(manifest))
+
+
+def arrays(folder, file, **changes):
+    """Changes arrays of a file of safetensors; a change is a function, or None to remove it."""
+    path = place(folder) / file
+    found = load_file(path)
+    for name, change in changes.items():
+        key = next((key for key in found if re.fullmatch(name, key)), name)
+        if change is None:
+            del found[key]
+        else:
+            found[key] = np.ascontiguousarray(change(found.get(key)))
+    save_file(found, path)
+    seal(folder)
+
+
+def filled(value, dtype=None):
+    """Every entry is `value`."""
+    return lambda array: np.full_like(array, value, dtype=dtype)
+
+
+def commands(folder):
+    """What each command says: None where it raises nothing."""
+    said = {}
+    config = folder.config()
+
+    def watch():
+        agent = load_agent(folder, config, lambda text: None)
+        list(islice(play(agent, config, 0, 3), 3))
+
+    for name, command in {
+        "doctor": lambda: list(examine(folder)),
+        "evaluate": lambda: module.evaluate_run(folder, config),
+        "watch": watch,
+        "resume": lambda: module.train(config, folder, Watcher()),
+    }.items():
+        try:
+            command()
+            said[name] = None
+        except EzError as error:
+            said[name] = error.message
+    return said
+
+
+def require_refused(folder, *files):
+    """Every command ends in a sentence or well; `resume` names the file."""
+    said = commands(folder)
+    assert said["resume"] is not None
+    assert any(file in said["resume"] for file in files), said["resume"]
+    assert len(said["resume"]) < 600
+    if WEIGHTS in files or MANIFEST in files:
+        assert said["evaluate"] is not None
+        assert said["watch"] is not None
+
+
+def test_sealing_anew_changes_nothing(forged):
+    """What is refused below is refused for what was altered."""
+    seal(forged)
+    assert set(commands(forged).values()) == {None}
+
+
+# ------------------------------------------------------------------ JSON
+
+
+def all_paths(value, path=()):
+    """The place of every entry, only the first of a list."""
+    if isinstance(value, dict):
+        for key in value:
+            yield (*path, key)
+            yield from all_paths(value[key], (*path, key))
+    elif isinstance(value, list) and value:
+        yield (*path, 0)
+        yield from all_paths(value[0], (*path, 0))
+
+
+def entry_of(table, path):
+    """The entry at a place."""
+    for key in path:
+        table = table[key]
+    return table
+
+
+def is_like(one, other):
+    """Whether an odd value may be taken for the entry that it stands in for."""
+    if isinstance(one, float | int) and isinstance(other, float) and not isinstance(one, bool):
+        return True  # judged by its range
+    return type(one) is type(other)
+
+
+@pytest.mark.parametrize("odd", ODD_VALUES, ids=repr)
+def test_a_state_with_an_odd_entry_is_refused(forged, trainer, odd):
+    """Every entry of state.json is given every odd value; the rest of it stays as it was."""
+    whole = json.loads((place(forged) / STATE).read_text())
+    refused = 0
+    for path in all_paths(whole):
+        if is_like(odd, entry_of(whole, path)):
+            continue
+        table = json.loads(json.dumps(whole))
+        entry_of(table, path[:-1])[path[-1]] = odd
+        (place(forged) / STATE).write_text(json.dumps(table))
+        seal(forged)
+        with pytest.raises(EzError, match=STATE):
+            restore(forged, trainer)
+        refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize("odd", ODD_VALUES, ids=repr)
+def test_a_manifest_with_an_odd_entry_is_refused(forged, trainer, odd):
+    """Every entry of manifest.json but its checksum is given every odd value."""
+    seal(forged)
+    whole = json.loads((place(forged) / MANIFEST).read_text())
+    for path in all_paths(whole):
+        if path[-1] == "sha256" and len(path) == 1:
+            continue
+        table = json.loads(json.dumps(whole))
+        if entry_of(table, path) == odd:
+            continue
+        entry_of(table, path[:-1])[path[-1]] = odd
+        del table["sha256"]
+        (place(forged) / MANIFEST).write_text(json.dumps(table | {"sha256": checksum(table)}))
+        with pytest.raises(EzError, match=r"step-|manifest"):
+            restore(forged, trainer)
+
+
+def restore(folder, trainer):
+    """What `ez resume` does with the newest checkpoint."""
+    checkpoint.restore(trainer, checkpoint.newest(folder)[0], folder)
+
+
+@pytest.fixture(scope="module")
+def trainer(stopped):
+    """A fresh one; what is refused leaves it as it was."""
+    config = stopped.config()
+    return Trainer(config, resolve_compute(config.compute))
+
+
+@pytest.mark.parametrize("file", [STATE, MANIFEST])
+def test_missing_and_extra_entries_are_refused(forged, trainer, file):
+    whole = json.loads((place(forged) / file).read_text())
+    for path in [path for path in all_paths(whole) if isinstance(path[-1], str)]:
+        for change in ("remove", "add"):
+            table = json.loads(json.dumps(whole))
+            parent = entry_of(table, path[:-1])
+            if change == "remove":
+                del parent[path[-1]]
+            else:
+                parent[path[-1] + "-more"] = parent[path[-1]]
+            if file == MANIFEST and "sha256" in table:
+                del table["sha256"]
+                table["sha256"] = checksum(table)
+                if path == ("sha256",):
+                    continue
+            (place(forged) / file).write_text(json.dumps(table))
+            if file == STATE:
+                seal(forged)
+            with pytest.raises(EzError, match=file):
+                restore(forged, trainer)
+
+
+@pytest.mark.parametrize("content", ["[]", "", "\0", "[" * 10**5, "9" * 5000, '{"a": ' * 10**4])
+@pytest.mark.parametrize("file", [STATE, MANIFEST])
+def test_what_is_no_table_is_refused(forged, file, content):
+    (place(forged) / file).write_text(content)
+    if file == STATE:
+        seal(forged)
+    require_refused(forged, file)
+
+
+def game(table, **changes):
+    table["games"][0] = [
+        changes.get("seed", table["games"][0][0]),
+        changes.get("actions", table["games"][0][1]),
+    ]
+
+
+STATES = {
+    "drawn beyond": lambda t: t.update(drawn_steps=10**6),
+    "drawn before": lambda t: t.update(drawn_steps=0),
+    "an action beyond": lambda t: game(t, actions=[0, 99]),
+    "a negative action": lambda t: game(t, actions=[-1]),
+    "actions of no end": lambda t: game(t, actions=[0] * 10**6),
+    "a huge seed": lambda t: game(t, seed=2**31),
+    "no games": lambda t: t.update(games=[]),
+    "a game more": lambda t: t["games"].append(t["games"][0]),
+    "a stream of MT19937": lambda t: t["streams"]["acting"].update(bit_generator="MT19937"),
+    "an even increment": lambda t: t["streams"]["acting"]["state"].update(inc=2),
+    "a state beyond": lambda t: t["streams"]["acting"]["state"].update(state=2**128),
+    "a wide window": lambda t: t["metrics"].update(training=[[0.0] * 99]),
+    "a narrow window": lambda t: t["metrics"].update(acting=[[]]),
+    "an infinite score": lambda t: t["metrics"].update(games=[[float("inf"), 1.0]]),
+    "a score of NaN": lambda t: t["metrics"].update(games=[[float("nan"), 1.0]]),
+    "a huge score": lambda t: t["metrics"].update(games=[[1e300, 1.0]]),
+    "work of NaN": lambda t: t["metrics"].update(work=[[float("nan")] * 5]),
+    "many wrong rows": lambda t: t["metrics"].update(work=[[]] * 10**5),
+}
+
+
+@pytest.mark.parametrize("alteration", STATES)
+def test_a_state_out_of_range_is_refused(forged, alteration):
+    path = place(forged) / STATE
+    table = json.loads(path.read_text())
+    STATES[alteration](table)
+    path.write_text(json.dumps(table))
+    seal(forged)
+    require_refused(forged, STATE)
+
+
+# ------------------------------------------------------------------ manifest
+
+
+def pieces(change):
+    def alter(manifest):
+        manifest["segments"][-1]["pieces"] = change(manifest["segments"][-1]["pieces"])
+
+    return alter
+
+
+MANIFESTS = {
+    "a stream beyond": pieces(lambda p: [[9, *p[0][1:]], *p[1:]]),
+    "states beyond": pieces(lambda p: [[*p[0][:2], 10**9], *p[1:]]),
+    "no states": pieces(lambda p: [[*p[0][:2], 0], *p[1:]]),
+    "a start beyond": pieces(lambda p: [[p[0][0], 10**9, 1], *p[1:]]),
+    "the same again": pieces(lambda p: [*p, *p]),
+    "a piece less": pieces(lambda p: p[:-1]),
+    "no segments": lambda m: m.update(segments=[]),
+    "a segment twice": lambda m: m.update(segments=[*m["segments"], m["segments"][-1]]),
+    "other files": lambda m: m["files"].pop(WEIGHTS),
+    "no records": lambda m: m.update(records={}),
+    "negative bytes": lambda m: m["records"]["metrics.jsonl"].update(bytes=-1),
+}
+
+
+@pytest.mark.parametrize("alteration", MANIFESTS)
+def test_a_manifest_out_of_range_is_refused(forged, alteration):
+    seal(forged, lambda manifest: (MANIFESTS[alteration](manifest), None)[1])
+    assert commands(forged)["resume"].count(MANIFEST) == 1
+
+
+@pytest.mark.parametrize("steps", ["env_steps", "train_steps"])
+@pytest.mark.parametrize("value", [0, 1, 10**6, 2**31 - 1])
+def test_other_steps_are_refused(forged, steps, value):
+    seal(forged, lambda manifest: manifest.update({steps: value}))
+    manifest = json.loads((place(forged) / MANIFEST).read_text())
+    name = checkpoint.name_at(manifest["env_steps"], manifest["train_steps"])
+    place(forged).rename(forged.checkpoints / name)
+    assert re.search(r"manifest|replay|state\.json|networks", commands(forged)["resume"])
+
+
+# ------------------------------------------------------------------ arrays
+
+ANY_WEIGHT = r".*\.weight"
+TENSORS = {
+    "NaN": {ANY_WEIGHT: filled(np.nan)},
+    "infinite": {ANY_WEIGHT: filled(np.inf)},
+    "another type": {ANY_WEIGHT: filled(0, np.int32)},
+    "half precision": {ANY_WEIGHT: filled(0, np.float16)},
+    "another shape": {ANY_WEIGHT: lambda a: np.zeros(3, np.float32)},
+    "of no size": {ANY_WEIGHT: lambda a: np.zeros((0, 4), np.float32)},
+    "missing": {ANY_WEIGHT: None},
+    "one more": {"more": lambda a: np.zeros(1, np.float32)},
+    "a negative variance": {r".*running_var": filled(-1)},
+}
+OPTIMISER = {
+    "an index beyond": {"optimiser.999.momentum_buffer": lambda a: np.zeros(1, np.float32)},
+    "a name for an index": {"optimiser.x.momentum_buffer": lambda a: np.zeros(1, np.float32)},
+    "no name": {"optimiser.0": lambda a: np.zeros(1, np.float32)},
+    "another shape": {r"optimiser\.0\..*": lambda a: np.zeros(2, np.float32)},
+    "NaN": {r"optimiser\.0\..*": filled(np.nan)},
+    "another copy": {"nobody.weight": lambda a: np.zeros(1, np.float32)},
+}
+RANGES = {
+    "action": (r"replay\.action", -1),
+    "action beyond": (r"replay\.action", 99),
+    "reward": (r"replay\.reward", np.nan),
+    "policy": (r"replay\.policy", np.inf),
+    "negative policy": (r"replay\.policy", -1),
+    "age": (r"replay\.age_in_episode", -5),
+    "age beyond": (r"replay\.age_in_episode", 2**62),
+    "collected": (r"replay\.collected_at", -(2**62)),
+    "state": (r"replay\.state_id", 2**62),
+    "weight": (r"replay\.weight", -1),
+    "weight of NaN": (r"replay\.weight", np.nan),
+    "huge weight": (r"replay\.weight", 1e308),
+    "memo": (r"memo\.search_value", np.nan),
+    "tags": (r"memo\.searched", -2),
+    "length": ("length", 0),
+    "negative length": ("length", -(2**62)),
+    "length beyond": ("length", 2**62),
+    "rows": (r"window\.rows", 10**9),
+    "negative rows": (r"window\.rows", -1),
+    "drawn actions": (r"window\.actions", 99),
+    "drawn age": (r"window\.age", -1),
+    "drawn weights": (r"window\.weights", np.inf),
+    "targets": (r"targets\.value", np.nan),
+}
+SHAPES = {
+    "no length": {"length": None},
+    "one more": {"more": lambda a: np.zeros(1)},
+    "a shorter replay": {r"replay\.action": lambda a: a[:3]},
+    "another type": {r"replay\.action": lambda a: a.astype(np.float64)},
+    "a window of another size": {r"window\.rows": lambda a: a[:1]},
+    "half a window": {r"window\.rows": None},
+    "no targets": {r"targets\.policy": None},
+    "a scalar": {r"window\.age": lambda a: np.zeros((), np.int64)},
+}
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, NETWORKS])
+@pytest.mark.parametrize("alteration", TENSORS)
+def test_a_network_that_does_not_fit_is_refused(forged, file, alteration):
+    arrays(forged, file, **TENSORS[alteration])
+    require_refused(forged, file)
+
+
+@pytest.mark.parametrize("alteration", OPTIMISER)
+def test_an_optimiser_that_does_not_fit_is_refused(forged, alteration):
+    arrays(forged, NETWORKS, **OPTIMISER[alteration])
+    require_refused(forged, NETWORKS)
+
+
+@pytest.mark.parametrize("alteration", RANGES)
+def test_a_replay_out_of_range_is_refused(forged, alteration):
+    name, value = RANGES[alteration]
+    arrays(forged, REPLAY, **{name: filled(value)})
+    require_refused(forged, REPLAY)
+
+
+@pytest.mark.parametrize("alteration", SHAPES)
+def test_a_replay_of_another_shape_is_refused(forged, alteration):
+    arrays(forged, REPLAY, **SHAPES[alteration])
+    require_refused(forged, REPLAY)
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, NETWORKS, REPLAY])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 7, b"\xff" * 64, (2).to_bytes(8, "little") + b"{}", b"\0" * 99]
+)
+def test_what_is_no_file_of_tensors_is_refused(forged, file, content):
+    (place(forged) / file).write_bytes(content)
+    seal(forged)
+    require_refused(forged, file)
+
+
+def test_weights_near_the_largest_float_end_in_a_sentence(forged):
+    """They are finite, and what the network makes of them is not."""
+    for file in (WEIGHTS, NETWORKS):
+        arrays(forged, file, **{ANY_WEIGHT: filled(3e38)})
+    commands(forged)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", zstandard.compress(b""), zstandard.compress(b"\1" * 7)],
+    ids=["empty", "text", "nothing", "little"],
+)
+def test_frames_that_are_no_frames_are_refused(forged, content):
+    for file in forged.frames.iterdir():
+        file.write_bytes(content)
+    seal(forged)
+    require_refused(forged, ".zst")
