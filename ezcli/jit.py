@@ -119,14 +119,17 @@ class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
 def is_made_private(folder: Path) -> bool:
     """Makes the folder, for this user alone, and empties it if others could write to it so far.
 
-    Returns False if it is somebody else's. A folder that cannot be made is left to Numba.
+    Returns False if it is somebody else's, or root's and others may write to it. A folder
+    that cannot be made is left to Numba.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, os.geteuid()):
             return False
-        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+        if found.st_uid != os.geteuid():
+            return not found.st_mode & 0o022  # root's, which only root may write
+        if found.st_mode & 0o077:
             folder.chmod(0o700)
             if found.st_mode & 0o022:
                 for inside in folder.iterdir():

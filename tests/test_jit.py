@@ -252,6 +252,20 @@ def test_a_folder_of_somebody_else_is_not_used(
     assert str(jit.cache_folder()) in said
 
 
+@pytest.mark.parametrize(("mode", "is_used"), [(0o755, True), (0o777, False), (0o1777, False)])
+def test_a_folder_of_root_is_used_where_only_root_may_write(
+    mode: int, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(mode)
+    found = folder.lstat()
+    as_root = os.stat_result((*found[:4], 0, *found[5:]))  # st_uid
+    monkeypatch.setattr(Path, "lstat", lambda _path: as_root)
+    monkeypatch.setattr("os.geteuid", lambda: 4711)
+    assert jit.is_made_private(folder) is is_used
+
+
 def test_a_link_in_its_place_is_not_used(compiled: Callable[..., tuple[int, int]]) -> None:
     folder = jit.cache_folder()
     assert folder is not None
