@@ -104,17 +104,23 @@ def markdown_text(text: str) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """One number a line: section, table, row, column, value, low, high, runs, unrounded."""
+    """One number a line: section, table, row, column, value, low, high, runs, unrounded.
+
+    At the end, a line for each sentence on what was left out.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("section", "table", "title", "row", "column", "value", "low", "high", "runs"))
     for section in report.sections:
         for table in section.tables:
             for row in table.rows:
-                head = cell_text(row[0])
+                name = cell_text(row[0])
                 for column, cell in zip(table.columns[1:], row[1:], strict=True):
-                    place = map(safe_in_csv, (section.title, table.key, table.title, head, column))
+                    place = map(safe_in_csv, (section.title, table.key, table.title, name, column))
                     writer.writerow((*place, *csv_values(cell)))
+    for number, note in enumerate(report.notes, start=1):
+        head = ("", "left_out", "Left out", str(number), "why")
+        writer.writerow((*head, safe_in_csv(note), "", "", ""))
     return stream.getvalue()
 
 
@@ -139,7 +145,10 @@ def is_number(text: str) -> bool:
 
 
 def as_json(report: Report) -> str:
-    """Everything, unrounded; missing is null."""
+    """Everything, unrounded; missing is null.
+
+    `missing` of a section names the runs of a study without a score, `notes` what else is left out.
+    """
     sections = [
         {
             "title": section.title,
@@ -162,6 +171,9 @@ def as_json(report: Report) -> str:
                 for game, seeds in sorted(arm.runs.items())
                 for seed, run in sorted(seeds.items())
             ],
+            "missing": [missing._asdict() for missing in section.group.missing]
+            if section.group
+            else [],
         }
         for section in report.sections
     ]

@@ -188,6 +188,8 @@ def read_csv(made):
 def test_csv_holds_every_number_unrounded(study):
     rows = read_csv(study)
     found = {(r["title"], r["row"].lstrip("'"), r["column"]): r for r in rows}
+    *rows, left_out = rows
+    assert (left_out["table"], left_out["value"]) == ("left_out", "x is left out.")
     assert len(rows) == sum(len(t.rows) * (len(t.columns) - 1) for t in study.sections[0].tables)
     for title, row, column, cell in numbers(study):
         line = found[title, row, column]
@@ -210,11 +212,12 @@ def test_csv_holds_every_number_unrounded(study):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_csv_holds_a_name_in_one_line_and_no_formula(name):
     text = FORMATS["csv"](everywhere(name))
-    assert len(text.splitlines()) == 1 + 2 * 2
+    assert len(text.splitlines()) == 1 + 2 * 2 + 1
     for row in csv.DictReader(io.StringIO(text)):
         for part in (row["section"], row["title"], row["row"], row["column"], row["value"]):
             assert part[:1] not in ("=", "+", "-", "@", "\t", "\r")
-        assert row["section"] in (one_line(name), f"'{one_line(name)}")
+        named = row["value" if row["table"] == "left_out" else "section"]
+        assert named in (one_line(name), f"'{one_line(name)}")
 
 
 def test_csv_keeps_negative_numbers_numbers():
@@ -259,6 +262,10 @@ def test_json_says_all(study):
     assert [agent["name"] for agent in whole["published"]] == ["bbf"]
     assert len(whole["published"][0]["raw"]) == 26
     assert whole["notes"] == ["x is left out."]
+    for missing, seed in zip(section["missing"], (1, 2), strict=True):
+        assert missing.pop("name").startswith("qbert-")
+        place = {"arm": "consistency", "game": "qbert", "seed": seed}
+        assert missing == place | {"why": "it was not started"}
 
 
 def test_missing_is_null():
@@ -375,7 +382,7 @@ def test_every_format_ends_in_one_line_end_and_is_utf8(study, form):
 def test_no_text_breaks_a_format(name):
     made = everywhere(name)
     assert rendered(FORMATS["markdown"](made)).count("<td") == 6
-    assert len(FORMATS["csv"](made).split("\n")) == 1 + 2 * 2 + 1
+    assert len(FORMATS["csv"](made).split("\n")) == 1 + 2 * 2 + 1 + 1
     strictly(FORMATS["json"](made))
     assert len(latex(made).split("\n")) == len(latex(everywhere("plain")).split("\n"))
 
