@@ -263,9 +263,11 @@ def remove(path: Path) -> None:
 
 
 def folders_with(path: Path, file: str) -> list[Path]:
-    """The folders in `path` that have something called `file`, by name."""
+    """The folders in `path` that have something called `file`, by name; no drafts."""
     inside = sorted(path.iterdir()) if path.is_dir() else []
-    return [folder for folder in inside if os.path.lexists(folder / file)]
+    return [
+        folder for folder in inside if not is_draft(folder.name) and os.path.lexists(folder / file)
+    ]
 
 
 def sync_folder(path: Path) -> None:

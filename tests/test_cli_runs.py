@@ -1,6 +1,7 @@
 """`ez runs`: listing, showing, comparing and deleting runs."""
 
 import json
+import os
 import shutil
 import sys
 from typing import get_args
@@ -8,6 +9,7 @@ from typing import get_args
 import pytest
 
 from ezcli import console
+from ezcli.commands import runs as commands
 from ezcli.commands.runs import SORTS
 from ezcli.experiments import catalogue
 from ezcli.runs.folder import RunFolder, run_path
@@ -302,6 +304,52 @@ def test_rm_leaves_a_run_that_is_being_trained(ez, runs_dir):
         code, _, err = ez("runs", "rm", "by-hand", "--yes")
     assert (code, "A process is working on 'by-hand'" in err) == (1, True)
     assert (runs_dir / "by-hand" / "config.toml").exists()
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing can be changed after it."""
+
+
+def test_rm_killed_at_any_change_leaves_a_run_or_what_the_next_one_deletes(
+    runs_dir, trained, tmp_path, monkeypatch
+):
+    whole = sorted(str(path.relative_to(trained)) for path in trained.rglob("*"))
+    kinds = set()
+    for at in range(10_000):
+        path = shutil.copytree(trained, tmp_path / "some" / "victim")
+        left = [at]
+
+        def counted(call, left=left):
+            def change(*arguments, **options):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+                return call(*arguments, **options)
+
+            return change
+
+        with monkeypatch.context() as patch:
+            for name in ("unlink", "rmdir", "replace"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            try:
+                commands.remove(["victim"], path.parent, yes=True)
+                break
+            except Killed:
+                pass
+        if path.exists():
+            kinds.add("whole")
+            now = [str(file.relative_to(path)) for file in path.rglob("*")]
+            assert sorted(file for file in now if not file.startswith(".lock")) == [
+                file for file in whole if not file.startswith(".lock")
+            ]
+        else:
+            kinds.add("hidden")
+            assert catalogue.by_identity(path.parent) == {}
+            shutil.copytree(trained, path)
+        (path / ".lock-holder").unlink(missing_ok=True)
+        commands.remove(["victim"], path.parent, yes=True)
+        assert list(path.parent.iterdir()) == []
+    assert kinds == {"whole", "hidden"}
 
 
 def test_help_names_every_state(ez):

@@ -1,9 +1,12 @@
 """`ez runs`: which runs there are, what each is, how two differ, and deleting them."""
 
 import json
+import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -14,6 +17,8 @@ from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State
 from ezcli.experiments.estimate import disk_bytes
+from ezcli.files import draft_name
+from ezcli.files import remove as remove_path
 from ezcli.runs.folder import EVALUATIONS, RunFolder, is_number, is_plain_name
 from ezcli.words import counted, duration, ez_command, json_text, size
 
@@ -316,6 +321,10 @@ def diff(one: str, other: str, runs_dir: Path, as_json: bool) -> None:
 
 def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
     """`ez runs rm`; returns 1 if the user said no."""
+    for left in drafts(runs_dir):  # by an `ez runs rm` that was killed
+        with suppress(FileNotFoundError):  # its process is still at it, or another one
+            delete(left)
+            shutil.rmtree(left)
     paths = list(dict.fromkeys(removable(name, runs_dir) for name in names))
     places = catalogue.studies_of(runs_dir)
     for path in paths:
@@ -331,14 +340,30 @@ def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
             return 1
     for path in paths:
         with RunFolder(path).lock():
-            for inside in path.iterdir():
-                if inside.is_dir() and not inside.is_symlink():
-                    shutil.rmtree(inside)
-                elif not inside.name.startswith(".lock"):  # which NFS keeps while they are open
-                    inside.unlink()
-        shutil.rmtree(path)
+            gone = draft_name(path)  # at once: a run that is half deleted is no run
+            os.replace(path, gone)
+            delete(gone)
+        with suppress(FileNotFoundError):  # another `ez runs rm` helps
+            shutil.rmtree(gone)
     console.show(f"Deleted {runs}.")
     return 0
+
+
+DELETED = r"\.tmp-.+-[0-9a-f]{16}"  # what `draft_name` calls a run that is being deleted
+
+
+def drafts(runs_dir: Path) -> list[Path]:
+    """Runs that an `ez runs rm` did not finish deleting."""
+    inside = runs_dir.iterdir() if runs_dir.is_dir() else ()
+    found = [path for path in inside if re.fullmatch(DELETED, path.name) and path.is_dir()]
+    return [path for path in found if not path.is_symlink() and not RunFolder(path).is_locked]
+
+
+def delete(path: Path) -> None:
+    """Deletes what is in a run's folder but its lock, which NFS keeps while it is open."""
+    for inside in path.iterdir():
+        if not inside.name.startswith(".lock"):
+            remove_path(inside)
 
 
 def removable(name: str, runs_dir: Path) -> Path:
