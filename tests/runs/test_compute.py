@@ -16,8 +16,14 @@ from ezcli.runs.compute import Immediate, make_executor, memory_errors, resolve_
 from tests.runs.helpers import outcome, run, tiny
 
 
-def settings(device="cpu", threads=1, precision="auto", search="auto"):
-    return ComputeSettings(device=device, threads=threads, precision=precision, search=search)
+def settings(device="cpu", threads=1, precision="auto", search="auto", deterministic=False):
+    return ComputeSettings(
+        device=device,
+        threads=threads,
+        precision=precision,
+        search=search,
+        deterministic=deterministic,
+    )
 
 
 @pytest.fixture
