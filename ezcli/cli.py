@@ -7,6 +7,8 @@ at once.
 import errno
 import os
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -660,6 +662,8 @@ def doctor(
     raise typer.Exit(training.doctor(run, preset, runs_dir))
 
 
+PATIENCE = 3.0  # seconds that the threads of an environment get to end after a command
+
 # What a machine may answer to any file or stream, whichever command asks.
 MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE),
@@ -668,6 +672,49 @@ MACHINE = {
 
 
 def main() -> None:
+    """Runs a command, and ends the process after it."""
+    ours, code = set(threading.enumerate()), 1
+    try:
+        run()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    finally:
+        if left_behind(ours):
+            threading.Thread(target=leave, args=(code, ours), daemon=True).start()
+
+
+def left_behind(ours: set[threading.Thread]) -> list[str]:
+    """Names of threads that Python waits for before it ends.
+
+    An environment may have started threads that never end.
+
+    Args:
+      ours: threads that do not count.
+    """
+    return [one.name for one in threading.enumerate() if one not in ours and not one.daemon]
+
+
+def leave(code: int, ours: set[threading.Thread]) -> None:
+    """Ends the process with this exit code, if something still keeps it from ending after a while.
+
+    Called in a thread of its own while Python waits.
+    """
+    time.sleep(PATIENCE)
+    names = left_behind(ours)
+    if not names:
+        return
+    from ezcli import console
+
+    console.note(f"Ending now, although this has not ended: {', '.join(names)}.")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    os._exit(code)
+
+
+def run() -> None:
     """Runs a command; the one place where errors become sentences and exit codes."""
     open_standard_files()
     try:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -155,3 +156,20 @@ def test_a_run_has_the_same_bits_whatever_its_file_sets(game, ez):
         for name in ("plain", "odd")
     )
     assert plain == odd
+
+
+# ------------------------------------------------------------------ the end of the process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_thread_that_never_ends_does_not_keep_the_command(game, is_broken):
+    start = "threading.Thread(target=time.sleep, args=(120,), name='helper').start()"
+    own = MY_ENV.replace("np.uint8", "float") if is_broken else MY_ENV
+    game.write_text(f"import threading, time\n{start}\n{own}")
+    began = time.monotonic()
+    done = process("train", *OWN, "--quiet", "--name", "x")
+    assert time.monotonic() - began < 110
+    assert done.returncode == int(is_broken)
+    assert "Ending now, although this has not ended: helper." in done.stderr
+    assert "Traceback" not in done.stderr
