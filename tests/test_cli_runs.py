@@ -386,3 +386,18 @@ def test_the_start_of_several_names_is_none(ez, runs_dir):
 def test_a_whole_name_is_not_the_start_of_another(ez, runs_dir):
     RunFolder(run_path(runs_dir, "by-hand-2")).create(tiny("keydoor", "seed=4"))
     assert json.loads(ez("runs", "show", "by-hand", "--json")[1])["name"] == "by-hand"
+
+
+@pytest.mark.parametrize("sessions", [None, 3, -(10**30), "abc", [3], {"seconds": 3}])
+def test_sessions_that_are_none_keep_no_other_run_from_the_list(sessions, ez, tmp_path, finished):
+    for name in ("good", "odd"):
+        shutil.copytree(finished.path, tmp_path / "runs" / name)
+    path = tmp_path / "runs" / "odd" / "run.json"
+    table = json.loads(path.read_text()) | {"sessions": sessions}
+    del table["sha256"]
+    path.write_text(json.dumps(table))
+    for arguments in (["runs"], ["runs", "--json"], ["runs", "show", "odd"], ["report", "good"]):
+        code, _, err = ez(*arguments)
+        assert code in (0, 1), err
+        assert "Traceback" not in err
+    assert "good" in ez("runs", "--json")[1]

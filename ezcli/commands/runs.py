@@ -94,12 +94,12 @@ def list_runs(
 
 def row_of(entry: Entry, config: RunConfig | None, places: list[tuple[str, str]]) -> Row:
     """All about one run; what its files do not say is None."""
+    folder = RunFolder(entry.path)
     try:
-        info = RunFolder(entry.path).read_info()
+        preset, sessions = folder.read_info().get("preset"), folder.sessions()
     except EzError:
-        info = {}
-    preset, sessions = info.get("preset"), info.get("sessions")
-    seconds = [s.get("seconds") for s in sessions if isinstance(s, dict)] if sessions else []
+        preset, sessions = None, []
+    seconds = [session.get("seconds") for session in sessions]
     known = [s for s in seconds if is_number(s)]
     return Row(
         entry,

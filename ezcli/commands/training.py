@@ -29,7 +29,7 @@ from ezcli.envs.code import Code, absolute, code_of, locate
 from ezcli.envs.settings import AtariSettings, CustomSettings
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
-from ezcli.words import ez_command, json_text, spelt_out
+from ezcli.words import ez_command, json_text, shell_word, spelt_out
 
 if TYPE_CHECKING:
     from ezcli.runs.folder import RunFolder
@@ -213,12 +213,13 @@ def refuse_contradictions(
     given = {key: (f"{name} {value}", value) for key, (name, value) in options.items()}
     for override in overrides or ():
         key, value = parse_override(override)
-        source, other = given.setdefault(key, (f"--set {override}", value))
+        again = f"--set {shell_word(override)}"
+        source, other = given.setdefault(key, (again, value))
         if other is None:
-            given[key] = (f"--set {override}", value)
+            given[key] = (again, value)
         elif (other, type(other) is bool) != (value, type(value) is bool):
             raise ConfigError(
-                f"{source} and --set {override} give two values of {key}.", "Leave out one of them."
+                f"{source} and {again} give two values of {key}.", "Leave out one of them."
             )
 
 
