@@ -319,8 +319,6 @@ def resolve(
     merged = schema.current("config", json_copy(tables), source or "the config")
     for override in overrides:
         key, value = parse_override(override)
-        if is_deep(value):
-            raise ConfigError(f"--set {key} is nested too deep.")
         if key == "env.name":
             raise ConfigError("--set cannot change env.name.", "Use --env or --game.")
         set_value(merged, key, value)
@@ -344,7 +342,10 @@ def parse_override(override: str) -> tuple[str, Any]:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # not TOML, or beyond what Python reads
         return key, text
-    return key, parsed["value"] if len(parsed) == 1 else text
+    value = parsed["value"] if len(parsed) == 1 else text
+    if is_deep(value):
+        raise ConfigError(f"--set {key} is nested too deep.")
+    return key, value
 
 
 def set_value(tables: dict[str, Any], key: str, value: Any) -> None:
