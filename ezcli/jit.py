@@ -39,7 +39,7 @@ def kernel(function: Any, **options: Any) -> Any:
     before, folder = config.CACHE_DIR, cache_folder()
     if folder is not None and not is_made_private(folder):
         remark(
-            f"The cache folder {str(folder)!r} belongs to somebody else, so kernels compile at "
+            f"The cache folder {str(folder)!r} can be written by others, so kernels compile at "
             "every start. Set NUMBA_CACHE_DIR to a folder of your own."
         )
         return njit(nogil=True, **options)(function)
