@@ -143,7 +143,9 @@ def root(
         raise typer.Exit
     from ezcli import console
     from ezcli import trust as trusting
+    from ezcli.runs import lock
 
+    lock.say = console.note
     trusting.is_everything_trusted = trust
     trusting.confirm = console.ask if os.isatty(0) and os.isatty(1) else None
 

@@ -138,6 +138,8 @@ def test_looking_executes_nothing(command, ez, given):
 @pytest.mark.slow
 def test_listings_say_that_a_game_is_custom(ez, given):
     assert "room (custom)" in ez("runs")[1]
+    assert "room (custom)" in ez("runs", "show", "run")[1]
+    assert "room (custom) with smoke" in ez("report", "run")[1]
     (run,) = json.loads(ez("runs", "--json")[1])
     assert (run["game"], run["environment"]) == ("room", "custom")
 

@@ -285,7 +285,7 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("run", facts["path"]),
         ("state", facts["state"]),
         ("arm", places),
-        ("game", facts["game"] or ""),
+        ("game", row.game_text),
         ("seed", str(facts["seed"])),
         ("identity", facts["identity"] or ""),
         ("train_steps", f"{facts['train_steps'] or 0:,} of {total:,}"),

@@ -530,7 +530,8 @@ def agent_name(run: Run) -> str:
     found = differences(without_place(config), without_place(run.config))
     if config.env.name != run.config.env.name:
         found = {key: pair for key, pair in found.items() if not key.startswith("env.")}
-        preset = f"{run.game} with {preset}"
+        label = f"{run.game} (custom)" if run.config.env.name == "custom" else run.game
+        preset = f"{label} with {preset}"
     changed = [f"{key}={value}" for key, (_, value) in found.items()]
     more = [f"{len(changed) - 3} more changed"] if len(changed) > 3 else []
     path = Path(preset)

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -207,11 +207,17 @@ def is_foreign(holder: Holder | None) -> bool:
     return holder is not None and holder.host != socket.gethostname()
 
 
+# Told what a lock is waited for; `cli` sets it.
+say: Callable[[str], None] | None = None
+
+
 def moves(path: Path, patience: float) -> bool:
     """Whether a file's time changes before our eyes; not if it goes away."""
     deadline = time.monotonic() + patience
     with suppress(FileNotFoundError, NotPlain):
         first = stamp(path)
+        if say is not None and patience > SETTLING:
+            say(f"Waiting up to {patience:.0f} seconds for a sign of life{read(path) or ''}.")
         while time.monotonic() < deadline:
             time.sleep(min(BEAT, patience) / 2)
             if stamp(path) != first:

@@ -116,12 +116,17 @@ def test_who_lives_on_another_machine_holds_it(path, named):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_who_died_on_another_machine_is_waited_for_and_followed(path, named):
+def test_who_died_on_another_machine_is_waited_for_and_followed(path, named, monkeypatch):
+    said = []
+    monkeypatch.setattr(lock, "say", said.append)
+    monkeypatch.setattr(lock, "SETTLING", 0.0)
     named.write_text(json.dumps(ELSEWHERE))
     began = time.monotonic()
     with lock.holding(path) as asked:
         assert asked.us is not None
         assert time.monotonic() - began >= lock.PATIENCE
+        (sentence,) = said
+        assert sentence.endswith("for a sign of life (process 4711 on node3).")
         assert json.loads(named.read_text())["pid"] == os.getpid()
 
 

@@ -493,7 +493,7 @@ def files_of(path: Path) -> list[Path]:
     """A file, or those of a folder but for locks, jobs and what is being written."""
     if path.is_file():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.is_file())
+    found = sorted(f for f in path.rglob("*") if f.is_file() and not f.is_symlink())
     drafts = (".tmp-", ".lock")
     return [
         file
