@@ -154,7 +154,7 @@ def aggregate_intervals(section: Section) -> Figure:
     """Mean, median, IQM and optimality gap of every arm; published ones without an interval."""
     table = section.table("aggregates")
     assert table is not None, "sections with aggregates only"
-    names = [str(row[0]) for row in table.rows]
+    names = [one_line(str(row[0])) for row in table.rows]
     figure = Figure(figsize=(8, 0.34 * len(names) + 1.4))
     panels = figure.subplots(1, len(METRICS), sharey=True)
     rows = np.arange(len(names))[::-1]
@@ -337,7 +337,9 @@ def sweep(section: Section, key: str) -> Figure:
             panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     if numeric and min(values) > 0 and max(values) / min(values) > 20:
         panel.set_xscale("log")
-    panel.set_xticks(values if numeric else range(len(values)), list(map(str, values)))
+    panel.set_xticks(
+        values if numeric else range(len(values)), [one_line(str(value)) for value in values]
+    )
     panel.minorticks_off()
     panel.set_xlabel(key)
     panel.set_ylabel(axis_text(section.scale))
@@ -378,7 +380,7 @@ def legend_above(figure: Figure, panel: Axes, columns: int) -> None:
 
 def caption(figure: Figure, text: str) -> None:
     """What stands behind the figure, below it and below the label that all panels share."""
-    lines = textwrap.wrap(text, int(figure.get_figwidth() * CAPTION_LETTERS))
+    lines = textwrap.wrap(one_line(text), int(figure.get_figwidth() * CAPTION_LETTERS))
     shared = figure.get_supxlabel()
     figure.supxlabel("\n".join([shared, *lines] if shared else lines), fontsize=8)
 

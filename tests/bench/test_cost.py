@@ -146,13 +146,11 @@ def test_nothing_is_timed_that_was_not_asked_for(ez, monkeypatch):
     assert found["macs"]["run"] == pytest.approx(sum(found["macs_of_run"].values()))
 
 
-@pytest.mark.slow
-def test_a_run_that_learns_nothing_computes_nothing(ez):
+def test_a_run_that_learns_nothing_is_refused(ez):
     sets = ("--set", "schedule.random_env_steps=3600", "--set", "schedule.final_train_steps=0")
-    code, out, _ = ez("cost", "--env", "catch", *sets, "--no-measure")
-    assert code == 0
-    (line,) = [line for line in out.splitlines() if line.startswith("run ")]
-    assert line.split() == ["run", "0", "nothing"]
+    code, _, err = ez("cost", "--env", "catch", *sets, "--no-measure")
+    assert code == 2
+    assert "train_steps" in err
 
 
 @pytest.mark.parametrize("option", ["--price-per-hour", "--watts"])

@@ -458,7 +458,7 @@ def test_a_finished_run_is_cited_whole_or_not_at_all(file, harm, done, request):
         return
     entry = catalogue.entry(done.path)
     cited, said = read_run(done.path), []
-    if file in (CONFIG, EVALUATIONS, INFO):
+    if file in TOP:
         assert isinstance(cited, str)
         assert path.name in cited or cited.startswith("it is ")
     else:
