@@ -640,7 +640,7 @@ def attempt(harm):
     """Harms what an earlier harm left readable."""
     try:
         harm()
-    except (ValueError, TypeError, OSError, RecursionError):  # the second harm finds no table
+    except (ValueError, TypeError, LookupError, OSError, RecursionError):  # no table, no entry
         return
 
 
