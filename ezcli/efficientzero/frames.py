@@ -1,8 +1,11 @@
 """All frames of a run as one uint8 tensor on the run's device; an observation is a gather.
 
-Nothing is encoded: frames are kept exactly. Stacking is index arithmetic, done by the replay.
+Nothing is encoded: frames are kept exactly. Stacking is index arithmetic (`frames_back`), for the
+replay of a run as for games played for a score.
 Shapes: R rows, n images, T stacked frames, C, H, W of one frame.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,6 +27,50 @@ class FrameStore:
         index = torch.from_numpy(np.ascontiguousarray(stack_rows)).to(self.frames.device)
         stacked = self.frames[index]
         return stacked.flatten(1, 2)
+
+
+class RecentFrames:
+    """The newest T frames of each of several games that are played side by side.
+
+    Args:
+      first: uint8 [C, H, W], the first frame of each game.
+      depth: T.
+      device: of the observations.
+    """
+
+    def __init__(self, first: Sequence[np.ndarray], depth: int, device: torch.device) -> None:
+        channels, height, width = first[0].shape
+        self.depth = depth
+        self.age = np.zeros(len(first), np.int64)  # env_steps of each game
+        self.store = FrameStore(len(first) * depth, (channels, height, width), device)
+        for game, frame in enumerate(first):
+            self.store.write(game * depth, frame)
+
+    def add(self, game: int, frame: np.ndarray) -> None:
+        """Takes the next frame [C, H, W] of a game, in place of its oldest."""
+        self.age[game] += 1
+        self.store.write(game * self.depth + self.age[game] % self.depth, frame)
+
+    def observations(self, games: Sequence[int]) -> Tensor:
+        """Stacked observations [n, T * C, H, W] uint8 of `games` [n], oldest frame first."""
+        age = self.age[games]
+        shown = age[:, None] - frames_back(age, self.depth)
+        return self.store.observations(np.array(games)[:, None] * self.depth + shown % self.depth)
+
+
+def frames_back(age: np.ndarray, depth: int) -> np.ndarray:
+    """How many env_steps back the frames of an observation lie, oldest first.
+
+    An episode's first frame stands in for those before it.
+
+    Args:
+      age: [...] env_steps since the episode's first state.
+      depth: T.
+
+    Returns:
+      [..., T].
+    """
+    return np.minimum(np.arange(depth - 1, -1, -1), age[..., None])
 
 
 def augment(images: Tensor, shift: np.ndarray, intensity: np.ndarray) -> Tensor:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ezcli.efficientzero.batch import Window
+from ezcli.efficientzero.frames import frames_back
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 
 
@@ -97,12 +98,8 @@ class Replay:
         return rows // self.stream_rows * self.stream_rows + position
 
     def stack_rows(self, rows: np.ndarray) -> np.ndarray:
-        """Rows [..., T] of the frames stacked for each of `rows` [...], oldest first.
-
-        An episode's first frame stands in for those before it.
-        """
-        back = np.arange(self.frame_stack - 1, -1, -1)
-        back = np.minimum(back, self.arrays.age_in_episode[rows][..., None])
+        """Rows [..., T] of the frames stacked for each of `rows` [...], oldest first."""
+        back = frames_back(self.arrays.age_in_episode[rows], self.frame_stack)
         return self.shift(rows[..., None], -back)
 
     def sample(

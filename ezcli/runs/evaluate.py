@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from ezcli.config import RunConfig
 from ezcli.efficientzero.components import planners_for
+from ezcli.efficientzero.frames import RecentFrames
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.games import ends_as_in_the_benchmark, human_normalised, reference_scores
@@ -61,7 +61,8 @@ def evaluate(
     planner = planners_for(config, network.num_actions).evaluation
     frozen = Searcher(network, compute.precision, compute.search)
     games = [make_env(config.env, evaluation=True) for _ in range(protocol.episodes)]
-    stacks = [[game.reset(int(rng.integers(2**31)))] * config.env.frame_stack for game in games]
+    first = [game.reset(int(rng.integers(2**31))) for game in games]
+    frames = RecentFrames(first, config.env.frame_stack, compute.device)
     scores, lengths = np.zeros(len(games)), np.zeros(len(games), int)
     playing = list(range(len(games)))
     was_training = network.training
@@ -70,13 +71,11 @@ def evaluate(
         while playing:
             if should_stop():
                 raise Stopped
-            stacked = np.stack([np.concatenate(stacks[game]) for game in playing])
-            observations = torch.from_numpy(stacked).to(compute.device)
             draws = planner.draws(rng, len(playing), explores=False)
-            plan = planner.plan(frozen, observations, draws)
+            plan = planner.plan(frozen, frames.observations(playing), draws)
             for game, action in zip(list(playing), plan.best, strict=True):
                 step = games[game].step(int(action))
-                stacks[game] = [*stacks[game][1:], step.frame]
+                frames.add(game, step.frame)
                 scores[game] += step.reward
                 lengths[game] += 1
                 if step.is_game_over or lengths[game] >= protocol.max_env_steps:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from ezcli.config import RunConfig
 from ezcli.efficientzero.components import planners_for
+from ezcli.efficientzero.frames import RecentFrames
 from ezcli.efficientzero.planner import Edge, Thought
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
@@ -54,22 +54,24 @@ def play(
     planner = planners_for(config, agent.network.num_actions).evaluation
     frozen = Searcher(agent.network, agent.compute.precision, agent.compute.search)
     game = make_env(config.env, evaluation=True)
-    stack = [game.reset(int(rng.integers(2**31)))] * config.env.frame_stack
+    frame = game.reset(int(rng.integers(2**31)))
+    frames = RecentFrames([frame], config.env.frame_stack, agent.compute.device)
     env_step, reward, score = 0, 0.0, 0.0
     ending: Ending | None = None
     while ending is None:
         if should_stop():
             ending = "stopped"
             break
-        observations = torch.from_numpy(np.concatenate(stack)[None]).to(agent.compute.device)
-        thought = planner.think(frozen, observations, planner.draws(rng, 1, explores=False))
-        yield Moment(stack[-1], env_step, reward, score, thought, None)
+        draws = planner.draws(rng, 1, explores=False)
+        thought = planner.think(frozen, frames.observations([0]), draws)
+        yield Moment(frame, env_step, reward, score, thought, None)
         step = game.step(thought.action)
-        stack = [*stack[1:], step.frame]
+        frame = step.frame
+        frames.add(0, frame)
         env_step, reward, score = env_step + 1, step.reward, score + step.reward
         # A game that the environment itself cuts off says that it is over.
         if step.is_game_over and env_step < config.env.evaluation_max_episode_steps:
             ending = "over"
         elif step.is_game_over or env_step >= max_env_steps:
             ending = "cut"
-    yield Moment(stack[-1], env_step, reward, score, None, ending)
+    yield Moment(frame, env_step, reward, score, None, ending)

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ezcli.efficientzero.frames import FrameStore, augment, augmentation_noise
+from ezcli.efficientzero.frames import FrameStore, RecentFrames, augment, augmentation_noise
 
 
 def test_an_observation_stacks_frames_oldest_first():
@@ -76,3 +76,19 @@ def test_no_pixels_and_no_scale_mean_no_noise():
     shift, intensity = augmentation_noise(np.random.default_rng(0), 10, 0, 0.0)
     assert not shift.any()
     assert (intensity == 1).all()
+
+
+def test_recent_frames_are_the_last_ones_of_each_game_by_definition():
+    """Games of different lengths; the list of all frames, padded with the first, is the oracle."""
+    rng, depth = np.random.default_rng(0), 3
+    seen = [[frame] for frame in rng.integers(256, size=(2, 2, 3, 4), dtype=np.uint8)]
+    recent = RecentFrames([frames[0] for frames in seen], depth, torch.device("cpu"))
+    for game in (0, 0, 1, 0, 0, 1, 0):
+        frame = rng.integers(256, size=(2, 3, 4), dtype=np.uint8)
+        recent.add(game, frame)
+        seen[game].append(frame)
+        for games in ([0, 1], [1]):
+            expected = [
+                np.concatenate(([seen[one][0]] * depth + seen[one])[-depth:]) for one in games
+            ]
+            np.testing.assert_array_equal(recent.observations(games), np.stack(expected))
