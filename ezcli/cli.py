@@ -4,6 +4,7 @@ What a command does is in `ezcli.commands`, imported when it is called, so that 
 at once.
 """
 
+import contextlib
 import errno
 import os
 import sys
@@ -16,7 +17,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from ezcli import __version__
-from ezcli.errors import ConfigError, EzError, MachineError
+from ezcli.errors import ConfigError, EzError, MachineError, OutputError
+from ezcli.words import json_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +47,7 @@ def possible(path: Path | None) -> Path | None:
         pass
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{str(path)!r} is no path: {why}.") from error
+        raise ConfigError("EZ-PATH-INVALID", f"{str(path)!r} is no path: {why}.") from error
     return path
 
 
@@ -53,7 +55,9 @@ def folder(path: Path) -> Path:
     """Refuses a path where something else than a folder is."""
     possible(path)
     if path.exists() and not path.is_dir():
-        raise ConfigError(f"{str(path)!r} is no folder.", "Name the folder of all runs.")
+        raise ConfigError(
+            "EZ-PATH-NOT-A-FOLDER", f"{str(path)!r} is no folder.", "Name the folder of all runs."
+        )
     return path
 
 
@@ -336,7 +340,9 @@ def ablate(
     from ezcli.commands import studies
 
     if print_commands and (dry_run or as_json):
-        raise ConfigError("Use --print-commands without --dry-run and --json.")
+        raise ConfigError(
+            "EZ-OPTION-CONFLICT", "Use --print-commands without --dry-run and --json."
+        )
     output: studies.Output = (
         "json" if as_json else "plan" if dry_run else "commands" if print_commands else "train"
     )
@@ -729,16 +735,20 @@ def run() -> None:
         if error.errno not in MACHINE:
             raise
         what = "A file or standard output" if error.filename is None else repr(str(error.filename))
-        end_with(MachineError(f"{what} cannot be used: {error.strerror}."))
+        end_with(MachineError("EZ-MACHINE-FILE", f"{what} cannot be used: {error.strerror}."))
 
 
 def end_with(error: EzError) -> NoReturn:
     """Ends the process with a sentence; called while the error is handled."""
     from ezcli import console
 
-    if "--debug" in sys.argv:
+    debug = "--debug" in sys.argv
+    if debug:
         traceback.print_exc()
-    console.show_error(error)
+    console.show_error(error, with_code=debug)
+    if "--json" in sys.argv and not isinstance(error, OutputError):
+        with contextlib.suppress(OutputError):  # the sentences are on standard error already
+            console.write(json_text({"error": error.as_json()}))
     sys.exit(error.exit_code)
 
 

@@ -224,7 +224,11 @@ def shipped_path(kind: str, name: str) -> Path:
     """
     if name.endswith(".toml"):
         if not is_file(Path(name)):
-            raise ConfigError(f"There is no file {name!r}.", f"Give the {kind}'s name or its path.")
+            raise ConfigError(
+                "EZ-CONFIG-NO-FILE",
+                f"There is no file {name!r}.",
+                f"Give the {kind}'s name or its path.",
+            )
         return Path(name)
     for root in SHIPPED:
         path = root / f"{kind}s" / f"{name}.toml"
@@ -249,6 +253,7 @@ def require_seal(content: bytes, path: Path) -> None:
         return
     if first[len(SEAL) :] != hashlib.sha256(below).hexdigest().encode():
         raise ConfigError(
+            "EZ-CONFIG-CHANGED",
             f"{str(path)!r} is damaged: it was changed after ez wrote it.",
             "Put it back from a copy; in a copy of your own, delete the first line, a checksum.",
         )
@@ -269,13 +274,21 @@ def read_toml(path: Path, follow: bool = True) -> dict[str, Any]:
         require_seal(content, path)
         tables = tomllib.loads(content.decode())
     except OSError as error:
-        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+        raise ConfigError(
+            "EZ-CONFIG-UNREADABLE", f"{str(path)!r} cannot be read: {error.strerror}."
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from error
+        raise ConfigError(
+            "EZ-CONFIG-UNREADABLE", f"{str(path)!r} cannot be read: {error}."
+        ) from error
     except (ValueError, RecursionError) as error:  # not TOML, or beyond what Python reads
-        raise ConfigError(f"{str(path)!r} is not valid TOML: {error}.") from error
+        raise ConfigError(
+            "EZ-CONFIG-NOT-TOML", f"{str(path)!r} is not valid TOML: {error}."
+        ) from error
     if is_deep(tables):
-        raise ConfigError(f"{str(path)!r} is no config: its tables are nested too deep.")
+        raise ConfigError(
+            "EZ-CONFIG-NESTED", f"{str(path)!r} is no config: its tables are nested too deep."
+        )
     return tables
 
 
@@ -320,7 +333,9 @@ def resolve(
     for override in overrides:
         key, value = parse_override(override)
         if key == "env.name":
-            raise ConfigError("--set cannot change env.name.", "Use --env or --game.")
+            raise ConfigError(
+                "EZ-CONFIG-SET-ENV-NAME", "--set cannot change env.name.", "Use --env or --game."
+            )
         set_value(merged, key, value)
     for key, value in (changes or {}).items():
         set_value(merged, key, value)
@@ -337,14 +352,16 @@ def parse_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     key, text = key.strip(), text.strip()
     if not (equals and key and text):
-        raise ConfigError(f"--set {override!r} is not of the form section.key=value.")
+        raise ConfigError(
+            "EZ-CONFIG-SET-FORM", f"--set {override!r} is not of the form section.key=value."
+        )
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # not TOML, or beyond what Python reads
         return key, text
     value = parsed["value"] if len(parsed) == 1 else text
     if is_deep(value):
-        raise ConfigError(f"--set {key} is nested too deep.")
+        raise ConfigError("EZ-CONFIG-NESTED", f"--set {key} is nested too deep.")
     return key, value
 
 
@@ -355,7 +372,7 @@ def set_value(tables: dict[str, Any], key: str, value: Any) -> None:
     if key not in allowed:
         hint = owner(key, tables) or nearest(key, allowed)
         hint = hint or f"Sections: {', '.join(sections_of(allowed))}."
-        raise ConfigError(f"Unknown setting {key!r}.", hint)
+        raise ConfigError("EZ-CONFIG-UNKNOWN-KEY", f"Unknown setting {key!r}.", hint)
     *sections_of_key, name = key.split(".")
     table = tables
     for section in sections_of_key:
@@ -377,16 +394,22 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
     tables = json_copy(tables)
     own = tables.get("env")
     if not isinstance(own, dict) or not isinstance(own.get("name"), str):
-        raise ConfigError("The preset names no environment.", "Give it a section env with a name.")
+        raise ConfigError(
+            "EZ-CONFIG-NO-ENV",
+            "The preset names no environment.",
+            "Give it a section env with a name.",
+        )
     name = env or ("atari" if game else own["name"])
     if game and name != "atari":
         raise ConfigError(
+            "EZ-OPTION-CONFLICT",
             f"--game names an Atari game, but the environment is {name!r}.",
             "Leave out one of --env and --game.",
         )
     if name != tables["env"]["name"] or ":" in name:
         if name == "atari":
             raise ConfigError(
+                "EZ-CONFIG-PRESET-ENV",
                 f"This preset is for {tables['env']['name']!r}, not for Atari.",
                 "Use --preset atari100k, atari-cpu or smoke.",
             )
@@ -566,13 +589,15 @@ def explain(
     where = origin(key, source, given)
     if first["type"] == "extra_forbidden":
         near = nearest(key, [*RunConfig.model_fields, *all_keys()])
-        return ConfigError(f"Unknown setting {key!r}{where}.", owner(key, tables) or near)
+        return ConfigError(
+            "EZ-CONFIG-UNKNOWN-KEY", f"Unknown setting {key!r}{where}.", owner(key, tables) or near
+        )
     if first["type"] == "missing":
         about = f"That is: {describe(key)}. " if describe(key) else ""
         way_out = f"{about}A complete preset: ez config show --preset catch"
-        return ConfigError(f"{key!r} is missing{where}.", way_out)
+        return ConfigError("EZ-CONFIG-MISSING-KEY", f"{key!r} is missing{where}.", way_out)
     value = "" if isinstance(first["input"], dict) else f" = {short(first['input'])}"
-    return ConfigError(f"{key}{value}{where} is not allowed: {why(first)}.")
+    return ConfigError("EZ-CONFIG-VALUE", f"{key}{value}{where} is not allowed: {why(first)}.")
 
 
 def explain_rule(
@@ -596,7 +621,9 @@ def explain_rule(
     verb = "is" if len(blamed) == 1 else "are"
     fit = values_that_fit(tables, blamed[0], rule.values if blamed[0] == keys[0] else ())
     near = f"Nearest allowed: {blamed[0]} = {' or '.join(map(repr, fit))}." if fit else ""
-    return ConfigError(f"{' and '.join(shown)} {verb} not allowed: {rule}.", near)
+    return ConfigError(
+        "EZ-CONFIG-COMBINATION", f"{' and '.join(shown)} {verb} not allowed: {rule}.", near
+    )
 
 
 def origin(key: str, source: str, given: Mapping[str, str]) -> str:

@@ -97,7 +97,9 @@ class Output(io.TextIOBase):
         except BrokenPipeError:  # nobody reads any more: the command ends in silence
             raise
         except OSError as error:
-            raise OutputError(f"Standard output cannot be written: {error.strerror}.") from error
+            raise OutputError(
+                "EZ-OUTPUT-NOT-WRITABLE", f"Standard output cannot be written: {error.strerror}."
+            ) from error
         return len(text)
 
     def isatty(self) -> bool:
@@ -339,8 +341,15 @@ def progress_lines(
     return done, steps, "  ".join(parts) or "first metrics soon"
 
 
-def show_error(error: EzError) -> None:
-    """The message and the way out, on standard error."""
+def show_error(error: EzError, with_code: bool = False) -> None:
+    """Prints the message and the way out on standard error.
+
+    Args:
+      error: what is wrong.
+      with_code: whether its code comes first.
+    """
+    if with_code:
+        err.print(error.code, soft_wrap=True)
     err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
     if error.hint:
         err.print(escape(error.hint), soft_wrap=True)
@@ -465,6 +474,7 @@ def write(text: str) -> None:
     except UnicodeEncodeError as error:
         letter = text[error.start].encode("unicode_escape").decode()
         raise OutputError(
+            "EZ-OUTPUT-ENCODING",
             f"Standard output is in {output.letters}, which has no '{letter}'.",
             "Set PYTHONIOENCODING=utf-8.",
         ) from error

@@ -1,7 +1,10 @@
 """Every error a user can cause, with the way out.
 
-The boundary in `ezcli.cli.main` shows `message` and `hint` as sentences and exits with `exit_code`;
-any other exception is a defect of ours and keeps its traceback.
+The boundary in `ezcli.cli.run` shows `message` and `hint` as sentences and exits with `exit_code`.
+Any other exception is a defect of ours and keeps its traceback.
+
+An error is known by its code, which never changes and which `--debug` and `--json` print. Its
+sentences may change: `tests/errors.txt` holds them all, beside their codes.
 """
 
 import difflib
@@ -13,19 +16,25 @@ class EzError(Exception):
     """Something the user can mend.
 
     Args:
+      code: `EZ-AREA-WHAT`; several errors share it where a caller would treat them alike.
       message: one sentence that names the thing and what is wrong with it.
       hint: the way out; may be empty.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
+        self.code = code
         self.message = message
         self.hint = hint
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
+
+    def as_json(self) -> dict[str, str]:
+        """The error for programs: `code`, `message` and `hint`."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
 class ConfigError(EzError):
@@ -35,7 +44,7 @@ class ConfigError(EzError):
 
 
 class UnknownName(ConfigError):
-    """A name that is not one of the allowed ones.
+    """A name that is not one of the allowed ones; its code is `EZ-UNKNOWN-` and the kind.
 
     Args:
       kind: what the name should have named.
@@ -46,7 +55,9 @@ class UnknownName(ConfigError):
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str], essence: str = "") -> None:
         names = sorted(allowed)
-        super().__init__(f"Unknown {kind} {name!r}.", suggestion(essence or name, names))
+        code = f"EZ-UNKNOWN-{kind.upper().replace(' ', '-')}"
+        hint = suggestion(essence or name, names)
+        super().__init__(code, f"Unknown {kind} {name!r}.", hint)
 
 
 class EnvError(EzError):
@@ -64,7 +75,7 @@ class Busy(RunError):
 
 
 class NotFinite(RunError):
-    """A loss, gradient or value that is no number: nothing that follows would mean anything."""
+    """A loss, gradient or value that is not finite: nothing computed from it has a meaning."""
 
 
 class CheckpointError(RunError):

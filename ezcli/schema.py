@@ -48,9 +48,12 @@ def current(kind: Kind, table: Table, source: str) -> Table:
     rest = {key: value for key, value in table.items() if key != "schema"}
     found = table.get("schema", 0)
     if type(found) is not int or found < 0:
-        raise ConfigError(f"schema = {found!r} in {source} is not a number from 0 to {SCHEMA}.")
+        raise ConfigError(
+            "EZ-SCHEMA-VALUE", f"schema = {found!r} in {source} is not a number from 0 to {SCHEMA}."
+        )
     if found > SCHEMA:
         raise ConfigError(
+            "EZ-SCHEMA-NEWER",
             f"{source} has schema {found}, and this version of ezcli reads up to {SCHEMA}.",
             "Install a newer version.",
         )

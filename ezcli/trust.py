@@ -59,7 +59,9 @@ def require(key: str, what: str, risk: str) -> None:
     if not is_everything_trusted:
         sentence = f"{what}, which no command line of yours has named: it would be {risk}."
         if confirm is None or not confirm(f"{sentence} Do you trust it?"):
-            raise ConfigError(sentence, "If you trust it: ez --trust, then the command.")
+            raise ConfigError(
+                "EZ-TRUST-NEEDED", sentence, "If you trust it: ez --trust, then the command."
+            )
     remember(key)
 
 

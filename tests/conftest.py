@@ -38,16 +38,25 @@ def tiny_config() -> RunConfig:
 
 @pytest.fixture
 def ez(monkeypatch, capsys, tmp_path):
-    """Runs a command in this process, in an empty folder: (exit code, output, errors)."""
+    """Runs a command in this process, in an empty folder: (exit code, output, errors).
+
+    `ez.error` is the error that the last command ended with, or None.
+    """
     monkeypatch.chdir(tmp_path)
 
+    def end_with(error, end=cli.end_with):
+        call.error = error
+        end(error)
+
     def call(*arguments):
+        call.error = None
         monkeypatch.setattr(sys, "argv", ["ez", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             cli.main()
         streams = capsys.readouterr()
         return caught.value.code or 0, streams.out, streams.err
 
+    monkeypatch.setattr(cli, "end_with", end_with)
     return call
 
 

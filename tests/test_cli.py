@@ -306,7 +306,7 @@ def test_an_unknown_run_suggests(ez, tmp_path):
 
 def test_a_failure_is_exit_code_1(ez, monkeypatch):
     def fail(*_):
-        raise EnvError("It broke [here].", "Mend it.")
+        raise EnvError("EZ-ENV-CONTRACT", "It broke [here].", "Mend it.")
 
     monkeypatch.setattr(training, "train", fail)
     assert ez("train", "--env", "catch") == (1, "", "error: It broke [here].\nMend it.\n")
@@ -314,7 +314,7 @@ def test_a_failure_is_exit_code_1(ez, monkeypatch):
 
 def test_debug_shows_the_traceback_and_changes_nothing_else(monkeypatch, capsys):
     def fail(*_):
-        raise ConfigError("It broke.")
+        raise ConfigError("EZ-CONFIG-VALUE", "It broke.")
 
     monkeypatch.setattr(training, "train", fail)
     monkeypatch.setattr(sys, "argv", ["ez", "--debug", "train", "--quiet"])

@@ -261,7 +261,7 @@ def test_how_it_ends_is_said(ez, monkeypatch, outcome, code, says):
 
 def test_where_a_study_is_sent_is_written_before_anything_is(ez, monkeypatch, tmp_path):
     def fail(scheduler):
-        raise RunError("the queue is out of order")
+        raise RunError("EZ-SLURM-REFUSED", "the queue is out of order")
 
     monkeypatch.setattr(Scheduler, "run", fail)
     code, _, err = ez(*ABLATE, "--quiet")

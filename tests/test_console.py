@@ -166,8 +166,8 @@ def test_text_is_not_markup(text, capsys):
 
 
 def test_an_error_goes_to_standard_error(capsys):
-    console.show_error(EzError("No [file] here.", "Make [one]."))
-    console.show_error(EzError("No hint."))
+    console.show_error(EzError("EZ-PATH-NO-FILE", "No [file] here.", "Make [one]."))
+    console.show_error(EzError("EZ-PATH-NO-FILE", "No hint."))
     assert capsys.readouterr() == ("", "error: No [file] here.\nMake [one].\nerror: No hint.\n")
 
 

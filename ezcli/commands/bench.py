@@ -118,13 +118,21 @@ def read_result(path: Path) -> dict[str, Any]:
       ConfigError: the file holds none.
     """
     if not is_file(path):
-        raise ConfigError(f"There is no file {str(path)!r}.", "Make one with --output.")
+        raise ConfigError(
+            "EZ-BENCH-NO-FILE", f"There is no file {str(path)!r}.", "Make one with --output."
+        )
     try:
         found = json.loads(read(path, TABLE, follow=True).decode())
     except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
-        raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from error
+        raise ConfigError(
+            "EZ-BENCH-UNREADABLE", f"{str(path)!r} cannot be read: {error}."
+        ) from error
     if not is_result(found):
-        raise ConfigError(f"{str(path)!r} is no result of `ez bench`.", "Make one with --output.")
+        raise ConfigError(
+            "EZ-BENCH-NOT-A-RESULT",
+            f"{str(path)!r} is no result of `ez bench`.",
+            "Make one with --output.",
+        )
     return dict(found)
 
 

@@ -27,9 +27,13 @@ def cost(
     """`ez cost`."""
     for option, rate in (("--price-per-hour", price_per_hour), ("--watts", watts)):
         if rate is not None and not math.isfinite(rate):
-            raise ConfigError(f"{option} {rate} is no amount.", "Give a number such as 2.50.")
+            raise ConfigError(
+                "EZ-COST-RATE", f"{option} {rate} is no amount.", "Give a number such as 2.50."
+            )
         if rate is not None and not measure:
-            raise ConfigError(f"{option} needs the hours.", "Leave out --no-measure.")
+            raise ConfigError(
+                "EZ-COST-NEEDS-HOURS", f"{option} needs the hours.", "Leave out --no-measure."
+            )
     if preset is None:
         preset, because = default_preset(env, device)
         console.note(f"Preset {preset}: {because}.")

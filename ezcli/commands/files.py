@@ -14,7 +14,9 @@ def save(path: Path, content: bytes) -> None:
       EzError: it cannot be written.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/null would be replaced
-        raise ConfigError(f"{str(path)!r} is no plain file.", "Name another one.")
+        raise ConfigError(
+            "EZ-PATH-NOT-A-FILE", f"{str(path)!r} is no plain file.", "Name another one."
+        )
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -28,7 +30,9 @@ def require_place(path: Path | None) -> None:
       ConfigError: it names the folder.
     """
     if path is not None and not path.parent.is_dir():
-        raise ConfigError(f"There is no folder {str(path.parent)!r}.", "Make it first.")
+        raise ConfigError(
+            "EZ-PATH-NO-FOLDER", f"There is no folder {str(path.parent)!r}.", "Make it first."
+        )
 
 
 def save_and_tell(path: Path, text: str) -> None:
@@ -39,4 +43,8 @@ def save_and_tell(path: Path, text: str) -> None:
 
 def cannot_write(path: Path, error: OSError) -> RunError:
     """The error about a file or folder that cannot be written."""
-    return RunError(f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another place.")
+    return RunError(
+        "EZ-PATH-NOT-WRITABLE",
+        f"{str(path)!r} cannot be written: {error.strerror}.",
+        "Choose another place.",
+    )

@@ -37,7 +37,10 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
         (path / JOBS).mkdir(parents=True, exist_ok=True)
         with holding(path / JOBS / ".lock") as asked:  # from asking to handing over
             if asked.us is None:
-                raise Busy(f"Another command hands over the run {folder.name!r}{asked.other}.")
+                raise Busy(
+                    "EZ-RUN-BUSY",
+                    f"Another command hands over the run {folder.name!r}{asked.other}.",
+                )
             return hand_over(launcher, folder)
     finally:
         launcher.close()

@@ -68,7 +68,11 @@ def report(
     if form not in ALL_FORMATS:
         raise UnknownName("format", form, ALL_FORMATS)
     if form == "terminal" and output is not None:
-        raise ConfigError("--format terminal goes to the terminal.", "Leave out --output.")
+        raise ConfigError(
+            "EZ-REPORT-TERMINAL-OUTPUT",
+            "--format terminal goes to the terminal.",
+            "Leave out --output.",
+        )
     types = listed(plot_types)
     for file_type in types:
         if file_type not in PLOT_TYPES:
@@ -113,12 +117,17 @@ def save_plots(made: Report, folder: Path, types: list[str]) -> None:
                 names[f"{start}-{plot.name}.{file_type}"] = content
     if not names and any(section.group and section.group.runs for section in made.sections):
         raise ReportError(
+            "EZ-REPORT-NOTHING-TO-DRAW",
             "There is nothing to draw: no run was evaluated on its way, and there is nothing to "
             "compare it with.",
             "Train with --set evaluation.interval=N, in train_steps, for a curve.",
         )
     if not names:
-        raise ReportError("There is nothing to draw: no run has a score.", "`ez runs` lists runs.")
+        raise ReportError(
+            "EZ-REPORT-NOTHING-TO-DRAW",
+            "There is nothing to draw: no run has a score.",
+            "`ez runs` lists runs.",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -135,6 +144,7 @@ def by_suffix(output: Path | None) -> str:
     suffixes = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
     if output.suffix not in suffixes:
         raise ConfigError(
+            "EZ-REPORT-NO-FORMAT",
             f"The format of {str(output)!r} cannot be told from its name.",
             f"End it in {', '.join(suffixes)}, or give --format.",
         )

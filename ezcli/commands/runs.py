@@ -147,7 +147,11 @@ def keep(rows: list[Row], what: str, wanted: str | None, of: Any) -> list[Row]:
         return rows
     known = {value for row in rows for value in of(row) if value}
     if rows and not known:
-        raise ConfigError(f"No run here belongs to any {what}.", f"Leave out --{what} {wanted}.")
+        raise ConfigError(
+            "EZ-RUNS-FILTER-EMPTY",
+            f"No run here belongs to any {what}.",
+            f"Leave out --{what} {wanted}.",
+        )
     if known and wanted not in known:
         raise UnknownName(what, wanted, known)
     return [row for row in rows if wanted in of(row)]
@@ -334,7 +338,11 @@ def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
     runs = counted(len(paths), "run")
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError("Nobody can be asked here.", "Add --yes to delete these runs.")
+            raise ConfigError(
+                "EZ-RUNS-NOT-CONFIRMED",
+                "Nobody can be asked here.",
+                "Add --yes to delete these runs.",
+            )
         if not console.ask(f"Delete {runs}?"):
             console.show("Nothing was deleted.")
             return 1
@@ -374,16 +382,20 @@ def removable(name: str, runs_dir: Path) -> Path:
     """
     path = runs_dir / name
     if not is_plain_name(name):
-        raise ConfigError(f"{name!r} is not the name of a run.", "Names are those of `ez runs`.")
+        raise ConfigError(
+            "EZ-RUN-NAME", f"{name!r} is not the name of a run.", "Names are those of `ez runs`."
+        )
     if not path.is_symlink() and not (path / "config.toml").is_file():
         found = catalogue.by_start(runs_dir, name)
         if found is None:
             raise UnknownName("run", name, run_names(runs_dir))
         path = found
     if path.is_symlink():
-        raise ConfigError(f"{str(path)!r} is a link.", "Delete it and what it leads to by hand.")
+        raise ConfigError(
+            "EZ-RUN-LINK", f"{str(path)!r} is a link.", "Delete it and what it leads to by hand."
+        )
     if RunFolder(path).is_locked:
-        raise RunError(f"A process is working on {path.name!r}.", "Stop it first.")
+        raise RunError("EZ-RUN-BUSY", f"A process is working on {path.name!r}.", "Stop it first.")
     return path
 
 

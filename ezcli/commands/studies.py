@@ -101,7 +101,9 @@ def ablate(
     if cluster.place.is_here:
         check_devices(asked, execution, options.overrides, must_be_here=output == "train")
     elif execution.devices is not None:
-        raise ConfigError(f"--devices means nothing to the launcher {cluster.name}.")
+        raise ConfigError(
+            "EZ-LAUNCHER-OPTION", f"--devices means nothing to the launcher {cluster.name}."
+        )
     if output in ("plan", "json"):
         study, added = folder.merge(asked)
         return carry_out(study, folder, [*said, *added], execution, cluster, output, quiet)
@@ -160,6 +162,7 @@ def design(
         if options.study is not None:
             raise UnknownName("study", options.study, study_names(runs_dir))
         raise ConfigError(
+            "EZ-STUDY-NO-ARMS",
             "Nothing to ablate was named.",
             "Try --drop value-prefix; `ez ablations` lists what can be dropped.",
         )
@@ -198,13 +201,16 @@ def base_of(
 ) -> tuple[str, RunConfig, tuple[str, ...]]:
     """The preset's name, the full agent's config and the games."""
     if any(override.partition("=")[0].strip() == "seed" for override in options.overrides):
-        raise ConfigError("--set seed means nothing here.", "Use --seeds 0,3,7.")
+        raise ConfigError(
+            "EZ-STUDY-SET-SEED", "--set seed means nothing here.", "Use --seeds 0,3,7."
+        )
     for text in options.vary:
         varied, _, values = (part.strip() for part in text.partition("="))
         for override in options.overrides:
             key, value = parse_override(override)
             if key == varied and value not in parse_values(text, values):
                 raise ConfigError(
+                    "EZ-STUDY-SET-AND-VARY",
                     f"--set {override} is none of the values of --vary {text}.",
                     "Leave out --set, or put its value into --vary.",
                 )
@@ -246,10 +252,13 @@ def seeds_of(text: str | None, base: RunConfig) -> tuple[int, ...]:
     if len(parts) > 1 and parts[-1] == "":
         parts.pop()
     if not all(part.isdecimal() and len(part) < 11 and int(part) < 2**31 for part in parts):
-        raise ConfigError(f"--seeds {text!r} is not allowed.", "Use 5 for 0 to 4, or 0,3,7.")
+        raise ConfigError(
+            "EZ-STUDY-SEEDS", f"--seeds {text!r} is not allowed.", "Use 5 for 0 to 4, or 0,3,7."
+        )
     if "," not in text:
         if not 1 <= int(text) <= 1000:
             raise ConfigError(
+                "EZ-STUDY-SEEDS",
                 f"--seeds {text!r} is not allowed.",
                 "Use a number from 1 to 1000, or the seeds themselves: 0,3,7.",
             )
@@ -276,7 +285,9 @@ def number_of_jobs(
         if torch.cuda.is_available():
             return share, f"{each} for the GPU; --devices names more"
     if "runs_per_gpu" in execution.asked:
-        raise ConfigError("--runs-per-gpu means nothing without a GPU.", "Use --jobs.")
+        raise ConfigError(
+            "EZ-STUDY-NO-GPU", "--runs-per-gpu means nothing without a GPU.", "Use --jobs."
+        )
     from ezcli.runs.compute import num_cores
 
     memory, _ = doctor.needs(base)
@@ -296,7 +307,11 @@ def devices_of(execution: Execution) -> list[str]:
         return []
     devices = [device.strip() for device in execution.devices.split(",")]
     if "" in devices:
-        raise ConfigError(f"--devices {execution.devices!r} is not allowed.", "Use cuda:0,cuda:1.")
+        raise ConfigError(
+            "EZ-STUDY-DEVICES",
+            f"--devices {execution.devices!r} is not allowed.",
+            "Use cuda:0,cuda:1.",
+        )
     return devices
 
 
@@ -323,6 +338,7 @@ def check_devices(
     given = [o for o in overrides if parse_override(o)[0] == "compute.device"]
     if devices and given:
         raise ConfigError(
+            "EZ-OPTION-CONFLICT",
             f"--devices {execution.devices} and --set {given[0]} both name devices.",
             "Leave out one of them.",
         )
@@ -517,6 +533,7 @@ def refuse_queued(folder: StudyFolder, place: Place) -> None:
         queued = under_way(queue_of(folder.jobs, besides=place))
     except ConfigError as error:  # this is no machine of the cluster
         raise Busy(
+            "EZ-STUDY-QUEUED",
             f"Runs of the study {folder.name!r} were sent to a cluster, and nobody looked how they "
             f"ended. {error.message}",
             f"If nothing is in its queue, or it is gone, remove {str(folder.jobs)!r}. Otherwise, "
@@ -524,6 +541,7 @@ def refuse_queued(folder: StudyFolder, place: Place) -> None:
         ) from error
     if queued:
         raise Busy(
+            "EZ-STUDY-QUEUED",
             f"{counted(len(queued), 'run')} of the study {folder.name!r} are in a queue.",
             f"Cancel them first: {cancel}",
         )
@@ -626,6 +644,7 @@ def study_cancel(name: str, runs_dir: Path) -> None:
     if len(told) < len(left):
         others = counted(len(left) - len(told), "run")
         raise EzError(
+            "EZ-STUDY-NOT-CANCELLED",
             f"{others} of the study {name!r} could not be cancelled: their jobs have just ended, "
             "or are another user's.",
             f"See how they stand: {ez_command('study status', name, runs_dir=folder.elsewhere)}",

@@ -73,7 +73,9 @@ def train(
         from ezcli.commands.places import submit_run
 
         if wandb is not None:
-            raise ConfigError(f"--wandb means nothing to the launcher {cluster.name}.")
+            raise ConfigError(
+                "EZ-LAUNCHER-OPTION", f"--wandb means nothing to the launcher {cluster.name}."
+            )
         return submit_run(config, path, origin, cluster)
     return run_training(config, path, quiet, wandb, origin)
 
@@ -124,7 +126,7 @@ def config_show(
 ) -> None:
     """`ez config show`."""
     if explain and as_json:
-        raise ConfigError("Use only one of --explain and --json.")
+        raise ConfigError("EZ-OPTION-CONFLICT", "Use only one of --explain and --json.")
     config = build_config(preset, env, game, seed, None, overrides)
     if as_json:
         console.write(json_text(to_tables(config)))
@@ -219,7 +221,9 @@ def refuse_contradictions(
             given[key] = (again, value)
         elif (other, type(other) is bool) != (value, type(value) is bool):
             raise ConfigError(
-                f"{source} and {again} give two values of {key}.", "Leave out one of them."
+                "EZ-OPTION-CONFLICT",
+                f"{source} and {again} give two values of {key}.",
+                "Leave out one of them.",
             )
 
 
@@ -390,6 +394,7 @@ def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) 
         return runs_dir / equal
     go_on, state = ez_command("resume", runs_dir / equal), catalogue.entry(runs_dir / equal).state
     raise ConfigError(
+        "EZ-RUN-EQUAL",
         f"The run {equal!r} has this config already; it is {state}.",
         f"Go on with it: {go_on}. To train it once more, choose another --runs-dir.",
     )
@@ -404,7 +409,9 @@ def run_training(
 ) -> int:
     """Trains, and turns a stop into words and an exit code."""
     if wandb not in (None, "offline", "online"):
-        raise ConfigError(f"--wandb {wandb!r} is not allowed.", "Use offline or online.")
+        raise ConfigError(
+            "EZ-OPTION-WANDB", f"--wandb {wandb!r} is not allowed.", "Use offline or online."
+        )
     from ezcli.runs.folder import RunFolder
     from ezcli.runs.train import train as train_run
 
@@ -453,7 +460,9 @@ def find_run(run: str, runs_dir: Path) -> Path:
         return found
     known = sorted(path.parent.name for path in runs_dir.glob("*/config.toml"))
     if not known:
-        raise ConfigError(f"There is no run {run!r}.", f"{str(runs_dir)!r} holds none yet.")
+        raise ConfigError(
+            "EZ-RUN-MISSING", f"There is no run {run!r}.", f"{str(runs_dir)!r} holds none yet."
+        )
     raise UnknownName("run", run, known)
 
 

@@ -103,4 +103,7 @@ def require_finite(*values: np.ndarray) -> None:
     for array in values:
         if not np.isfinite(array).all():
             wrong = np.count_nonzero(~np.isfinite(array))
-            raise NotFinite(f"The network gave {wrong} of {len(array)} states no finite value.")
+            raise NotFinite(
+                "EZ-RUN-NOT-FINITE",
+                f"The network gave {wrong} of {len(array)} states no finite value.",
+            )

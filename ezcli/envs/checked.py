@@ -130,7 +130,7 @@ class Checked:
     def broken(self, what: str, hint: str = "See ezcli/envs/protocol.py.") -> EnvError:
         """The error that says what the environment did, and in which game."""
         where = f" (seed {self.seed}, env_step {self.env_steps} of the game)"
-        return EnvError(f"Environment {self.name!r} {what}{where}.", hint)
+        return EnvError("EZ-ENV-CONTRACT", f"Environment {self.name!r} {what}{where}.", hint)
 
     def _blamed(self, what: str) -> AbstractContextManager[None]:
         """Anything that the environment raises is its own defect."""

@@ -92,7 +92,9 @@ def code_of(target: str) -> dict[str, str]:
         try:
             content = source.path.read_bytes()
         except OSError as error:
-            raise ConfigError(f"{str(source.path)!r} cannot be read: {error.strerror}.") from error
+            raise ConfigError(
+                "EZ-ENV-UNREADABLE", f"{str(source.path)!r} cannot be read: {error.strerror}."
+            ) from error
         found[source.name] = hashlib.sha256(content).hexdigest()[:DIGITS]
         if source.path.suffix == ".py":
             for name in imports(content, source):
@@ -206,6 +208,7 @@ def locate(target: str, code: Code) -> str:
             return candidate
     first = candidates[0]
     raise OtherCode(
+        "EZ-ENV-OTHER-CODE",
         f"The code of {first!r} is not what was recorded: {changes(code, found[first])}.",
         "Restore it, or train the new code under another name.",
     )
@@ -227,6 +230,7 @@ def changes(before: Code, now: Code) -> str:
 def no_file(place: str) -> ConfigError:
     """The error about a file that is not there."""
     return ConfigError(
+        "EZ-ENV-NO-FILE",
         f"There is no file {place!r}.",
         f"Name your environment as `file.py:Class`, from the folder {str(Path.cwd())!r}.",
     )
@@ -235,6 +239,7 @@ def no_file(place: str) -> ConfigError:
 def no_module(place: str) -> ConfigError:
     """The error about a module that is not there."""
     return ConfigError(
+        "EZ-ENV-NO-MODULE",
         f"There is no module {place!r}.",
         "Install it, or give a file instead: `path/file.py:Class`.",
     )

@@ -123,10 +123,14 @@ def check_game(name: str) -> None:
     if name in games:
         return
     if ".py:" in name:
-        raise ConfigError(f"{name!r} is not an Atari game.", f"Use --env {name}.")
+        raise ConfigError(
+            "EZ-ENV-NOT-ATARI", f"{name!r} is not an Atari game.", f"Use --env {name}."
+        )
     for other in OTHERS:
         if letters(name) == letters(other):
-            raise ConfigError(f"{name!r} is not an Atari game.", f"Use --env {other}.")
+            raise ConfigError(
+                "EZ-ENV-NOT-ATARI", f"{name!r} is not an Atari game.", f"Use --env {other}."
+            )
     raise UnknownName("game", name, games, essence=undecorated(name, games))
 
 
@@ -142,11 +146,15 @@ def check_env(name: str) -> None:
     games = all_games()
     near = closest(undecorated(name, games), (*known, *games), cutoff=0.8)
     if near in games:
-        raise ConfigError(f"{name!r} is not an environment.", f"For the game: --game {near}")
+        raise ConfigError(
+            "EZ-ENV-IS-A-GAME", f"{name!r} is not an environment.", f"For the game: --game {near}"
+        )
     if ":" in name:
         return
     if name.endswith(".py"):
-        raise ConfigError(f"--env {name} names no class.", f"Add it: --env {name}:MyEnv")
+        raise ConfigError(
+            "EZ-ENV-NO-CLASS-NAMED", f"--env {name} names no class.", f"Add it: --env {name}:MyEnv"
+        )
     raise UnknownName("environment", name, (*known, "file.py:Class"))
 
 

@@ -81,7 +81,7 @@ def load_class(target: str, code: Code) -> type:
             if isinstance(value, type) and value.__module__ == module.__name__
         )
         hint = suggestion(name, own) if own else "It defines no class."
-        raise ConfigError(f"There is no class {name!r} in {place!r}.", hint)
+        raise ConfigError("EZ-ENV-NO-CLASS", f"There is no class {name!r} in {place!r}.", hint)
     return found
 
 
@@ -123,7 +123,11 @@ def _load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # before it runs: dataclasses look themselves up there
     with (
-        guarded(lambda told: EnvError(f"{str(path)!r} cannot be loaded: {told}.", SHOWS)),
+        guarded(
+            lambda told: EnvError(
+                "EZ-ENV-NOT-LOADED", f"{str(path)!r} cannot be loaded: {told}.", SHOWS
+            )
+        ),
         restored(),
     ):
         spec.loader.exec_module(module)
@@ -132,7 +136,11 @@ def _load_file(path: Path) -> ModuleType:
 
 def _load_module(name: str) -> ModuleType:
     with (
-        guarded(lambda told: EnvError(f"Module {name!r} cannot be loaded: {told}.", SHOWS)),
+        guarded(
+            lambda told: EnvError(
+                "EZ-ENV-NOT-LOADED", f"Module {name!r} cannot be loaded: {told}.", SHOWS
+            )
+        ),
         restored(),
     ):
         try:

@@ -90,10 +90,16 @@ def load_ablation(name: str) -> Ablation:
         if first["type"] == "extra_forbidden":
             raise unknown(key, str(path), HEADER_KEYS) from error
         if first["type"] == "missing":
-            raise ConfigError(f"{key!r} is missing in {str(path)!r}.") from error
-        raise ConfigError(f"{key} in {str(path)!r} is not allowed: {why(first)}.") from error
+            raise ConfigError(
+                "EZ-CONFIG-MISSING-KEY", f"{key!r} is missing in {str(path)!r}."
+            ) from error
+        raise ConfigError(
+            "EZ-CONFIG-VALUE", f"{key} in {str(path)!r} is not allowed: {why(first)}."
+        ) from error
     if not changes:
-        raise ConfigError(f"{str(path)!r} changes no setting.", "Add one, as in a preset.")
+        raise ConfigError(
+            "EZ-ABLATION-EMPTY", f"{str(path)!r} changes no setting.", "Add one, as in a preset."
+        )
     return Ablation(path.stem, about.title, about.why, about.section, about.published, changes)
 
 
@@ -112,7 +118,9 @@ def parts(text: str) -> tuple[str, ...]:
 def unknown(key: str, source: str, header: tuple[str, ...]) -> ConfigError:
     """The error about a key that does not exist, with the one that looks most like it."""
     return ConfigError(
-        f"Unknown setting {key!r} in {source}.", nearest(key, [*header, *all_keys()])
+        "EZ-CONFIG-UNKNOWN-KEY",
+        f"Unknown setting {key!r} in {source}.",
+        nearest(key, [*header, *all_keys()]),
     )
 
 
@@ -130,13 +138,19 @@ def require_ablatable(key: str, source: str, header: tuple[str, ...] = ()) -> No
     if key not in all_keys():
         raise unknown(key, source, header)
     if key.partition(".")[0] in UNIDENTIFIED:
-        raise ConfigError(f"{key} in {source} changes no result, so it is nothing to ablate.")
+        raise ConfigError(
+            "EZ-ABLATION-NO-RESULT",
+            f"{key} in {source} changes no result, so it is nothing to ablate.",
+        )
     if key in ("seed", "env.name", "env.game", "env.target", "env.code"):
         raise ConfigError(
-            f"{key} in {source} cannot differ between arms.", "Use --seeds, --game or --env."
+            "EZ-ABLATION-TASK",
+            f"{key} in {source} cannot differ between arms.",
+            "Use --seeds, --game or --env.",
         )
     if key == "env.evaluation_max_episode_steps":
         raise ConfigError(
+            "EZ-ABLATION-TASK",
             f"{key} in {source} cannot differ between arms: their scores would be of games of "
             "different lengths.",
             f"Set it for all arms with --set {key}=N.",
@@ -155,8 +169,9 @@ def combine(ablations: Iterable[Ablation]) -> dict[str, Any]:
         for key, value in ablation.changes.items():
             if key in changes and changes[key] != value:
                 raise ConfigError(
+                    "EZ-ABLATION-CONFLICT",
                     f"{owner[key]!r} and {ablation.name!r} want different values for {key}: "
-                    f"{changes[key]!r} and {value!r}."
+                    f"{changes[key]!r} and {value!r}.",
                 )
             changes[key] = value
             owner.setdefault(key, ablation.name)
@@ -172,5 +187,7 @@ def require_effect(what: str, base: RunConfig, arm: RunConfig, changes: Mapping[
     if not differences(base, arm):
         already = ", ".join(f"{key} is {value!r}" for key, value in changes.items())
         raise ConfigError(
-            f"{what} changes nothing here: {already} already.", "Leave it out, or change --preset."
+            "EZ-ABLATION-CHANGES-NOTHING",
+            f"{what} changes nothing here: {already} already.",
+            "Leave it out, or change --preset.",
         )

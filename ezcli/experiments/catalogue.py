@@ -110,7 +110,9 @@ def by_start(runs_dir: Path, text: str) -> Path | None:
     if len(found) > 1:
         shown = ", ".join(run.name for run in found[:SEVERAL])
         more = f" and {len(found) - SEVERAL} more" if len(found) > SEVERAL else ""
-        raise ConfigError(f"Several runs start with {text!r}: {shown}{more}.", "Give a name.")
+        raise ConfigError(
+            "EZ-RUN-AMBIGUOUS", f"Several runs start with {text!r}: {shown}{more}.", "Give a name."
+        )
     return found[0].path if found else None
 
 

@@ -58,7 +58,10 @@ def arms_of(
             require_effect(source, base, resolve(tables, source=source, changes=asked), asked)
         for values in values_of(vary):
             for key in asked.keys() & values.keys():
-                raise ConfigError(f"--vary {key} is a setting that {source} changes already.")
+                raise ConfigError(
+                    "EZ-STUDY-VARY-TWICE",
+                    f"--vary {key} is a setting that {source} changes already.",
+                )
             given = dict.fromkeys(values, "--vary")
             arm = resolve(tables, source=source, changes=asked | values, given=given)
             changes = {key: value for key, (_, value) in differences(base, arm).items()}
@@ -77,7 +80,11 @@ def add(arms: dict[str, Arm], same: list[str], arm: Arm) -> None:
     """
     key = json.dumps(arm.changes, sort_keys=True)
     if key not in arms and any(other.name == arm.name for other in arms.values()):
-        raise ConfigError(f"Two arms would be called {arm.name!r}.", "Rename a file of --drop.")
+        raise ConfigError(
+            "EZ-STUDY-ARM-NAMES",
+            f"Two arms would be called {arm.name!r}.",
+            "Rename a file of --drop.",
+        )
     if arms.setdefault(key, arm).name != arm.name:
         same.append(f"The arm {arm.name!r} is the same as {arms[key].name!r}: trained once.")
 
@@ -90,13 +97,22 @@ def subsets(drops: list[str]) -> list[tuple[str, ...]]:
     """
     for drop in drops:
         if len(parts(drop)) > 1:
-            raise ConfigError(f"--factorial takes single ablations, not {drop!r}.")
+            raise ConfigError(
+                "EZ-STUDY-FACTORIAL", f"--factorial takes single ablations, not {drop!r}."
+            )
     if not drops:
-        raise ConfigError("--factorial needs ablations to combine.", "Name them with --drop.")
+        raise ConfigError(
+            "EZ-STUDY-FACTORIAL",
+            "--factorial needs ablations to combine.",
+            "Name them with --drop.",
+        )
     if len(set(drops)) != len(drops):
-        raise ConfigError("--factorial got the same --drop twice.")
+        raise ConfigError("EZ-STUDY-FACTORIAL", "--factorial got the same --drop twice.")
     if len(drops) > MOST_DROPS:
-        raise ConfigError(f"--factorial of {len(drops)} drops would be {2 ** len(drops)} arms.")
+        raise ConfigError(
+            "EZ-STUDY-FACTORIAL",
+            f"--factorial of {len(drops)} drops would be {2 ** len(drops)} arms.",
+        )
     return [s for n in range(len(drops) + 1) for s in itertools.combinations(drops, n)]
 
 
@@ -107,7 +123,9 @@ def values_of(vary: list[str]) -> list[dict[str, Any]]:
         key, _, values = (part.strip() for part in text.partition("="))
         require_ablatable(key, f"--vary {text!r}")
         if key in sweeps:
-            raise ConfigError(f"--vary got {key} twice.", "Join its values with commas.")
+            raise ConfigError(
+                "EZ-STUDY-VARY-TWICE", f"--vary got {key} twice.", "Join its values with commas."
+            )
         sweeps[key] = parse_values(text, values)
     return [
         dict(zip(sweeps, chosen, strict=True)) for chosen in itertools.product(*sweeps.values())
@@ -126,7 +144,9 @@ def parse_values(text: str, values: str) -> list[Any]:
         words = [word.strip() for word in values.split(",")]
         parsed = [parse_override(f"value={word}")[1] if word else "" for word in words]
     if not parsed or "" in parsed:
-        raise ConfigError(f"--vary {text!r} is not of the form section.key=value,value.")
+        raise ConfigError(
+            "EZ-STUDY-VARY-FORM", f"--vary {text!r} is not of the form section.key=value,value."
+        )
     return list(parsed)
 
 

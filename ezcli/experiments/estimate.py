@@ -102,7 +102,7 @@ def measure(config: RunConfig) -> Measured | None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         said = re.sub(r"^ezcli\.[\w.]+: ", "", last)  # the class of an error of ours
-        raise EzError(f"Timing the run's pieces of work failed: {said}")
+        raise EzError("EZ-COST-NOT-MEASURED", f"Timing the run's pieces of work failed: {said}")
     found = json.loads(done.stdout.splitlines()[-1])  # an environment of the user's may print too
     return Measured(config, 3600 * found["hours"], found["memory_bytes"], found["disk_bytes"])
 

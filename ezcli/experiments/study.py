@@ -184,7 +184,7 @@ class StudyFolder:
 
     def __init__(self, runs_dir: Path, name: str) -> None:
         if not is_plain_name(name):
-            raise ConfigError(f"{name!r} cannot name a study.", NAMES)
+            raise ConfigError("EZ-STUDY-NAME", f"{name!r} cannot name a study.", NAMES)
         self.runs_dir, self.name = runs_dir, name
         self._lock: lock.Lock | None = None
         self.path = runs_dir / STUDIES / name
@@ -207,7 +207,11 @@ class StudyFolder:
         """
         path = self.path / "study.json"
         if not self.exists:
-            raise RunError(f"There is no study {self.name!r}.", "`ez study status` lists them.")
+            raise RunError(
+                "EZ-STUDY-MISSING",
+                f"There is no study {self.name!r}.",
+                "`ez study status` lists them.",
+            )
         try:
             content = read(path, TABLE)
             record = StudyRecord.model_validate_json(content)
@@ -292,6 +296,7 @@ class StudyFolder:
         differing = differences_text(saved.base, base)
         if differing:
             raise ConfigError(
+                "EZ-STUDY-OTHER-AGENT",
                 f"The study {self.name!r} exists with another full agent ({differing}).",
                 f"Choose another --study, or go on with it as it is: {self.go_on}",
             )
@@ -300,6 +305,7 @@ class StudyFolder:
             old = known.setdefault(arm.name, arm)
             if old.changes != arm.changes:
                 raise ConfigError(
+                    "EZ-STUDY-OTHER-ARM",
                     f"The study {self.name!r} has another arm {arm.name!r}: {old.changes} there, "
                     f"{arm.changes} now.",
                     "Choose another --study.",
@@ -344,6 +350,7 @@ class StudyFolder:
                 raise cannot_write(self.path, error) from error
             if asked.us is None:
                 raise Busy(
+                    "EZ-STUDY-BUSY",
                     f"Another process works on the study {self.name!r}{asked.other}.",
                     "Wait for it or stop it; `ez study status` shows how far it is.",
                 )
@@ -415,6 +422,7 @@ class StudyFolder:
         """
         if self._lock is not None and self._lock.is_lost:
             raise Busy(
+                "EZ-STUDY-TAKEN-OVER",
                 f"Another process took over the study {self.name!r} while this one slept.",
                 f"If none did, go on with: {self.go_on}",
             )
@@ -453,6 +461,7 @@ class StudyFolder:
 def damaged(path: Path, what: str) -> RunError:
     """The error about a file of a study that cannot be used."""
     return RunError(
+        "EZ-STUDY-DAMAGED",
         f"{str(path)!r} is damaged: {what}.",
         "Put it back from a copy, or delete the study's folder and repeat its command: runs stay.",
     )
@@ -460,7 +469,9 @@ def damaged(path: Path, what: str) -> RunError:
 
 def cannot_write(path: Path, error: OSError, way_out: str = "Choose --runs-dir.") -> RunError:
     """The error about a folder that cannot be written."""
-    return RunError(f"{str(path)!r} cannot be written: {error.strerror}.", way_out)
+    return RunError(
+        "EZ-STUDY-NOT-WRITABLE", f"{str(path)!r} cannot be written: {error.strerror}.", way_out
+    )
 
 
 def study_names(runs_dir: Path) -> list[str]:

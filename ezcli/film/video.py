@@ -52,15 +52,29 @@ def check_target(path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         allowed = " or ".join(SUFFIXES)
-        raise ConfigError(f"{str(path)!r} does not end in {allowed}.", "Nothing else is written.")
+        raise ConfigError(
+            "EZ-FILM-SUFFIX",
+            f"{str(path)!r} does not end in {allowed}.",
+            "Nothing else is written.",
+        )
     if not path.parent.is_dir():
-        raise ConfigError(f"There is no folder {str(path.parent)!r}.", "Make it first.")
+        raise ConfigError(
+            "EZ-PATH-NO-FOLDER", f"There is no folder {str(path.parent)!r}.", "Make it first."
+        )
     if path.is_dir():
-        raise ConfigError(f"{str(path)!r} is a folder.", "Name a file.")
+        raise ConfigError("EZ-PATH-NOT-A-FILE", f"{str(path)!r} is a folder.", "Name a file.")
     if not os.access(path.parent, os.W_OK):
-        raise RunError(f"{str(path.parent)!r} cannot be written to.", "Choose another --output.")
+        raise RunError(
+            "EZ-PATH-NOT-WRITABLE",
+            f"{str(path.parent)!r} cannot be written to.",
+            "Choose another --output.",
+        )
     if not is_gif(path) and H264 not in av.codecs_available:
-        raise RunError("This PyAV has no encoder for H.264.", "Use a file that ends in .gif.")
+        raise RunError(
+            "EZ-FILM-NO-ENCODER",
+            "This PyAV has no encoder for H.264.",
+            "Use a file that ends in .gif.",
+        )
 
 
 def is_gif(path: Path) -> bool:
@@ -113,7 +127,9 @@ def named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RunError(f"{str(path)!r} cannot be written: {reason}.") from error
+        raise RunError(
+            "EZ-PATH-NOT-WRITABLE", f"{str(path)!r} cannot be written: {reason}."
+        ) from error
 
 
 def open_film(path: Path, fps: int, gif: bool) -> tuple[OutputContainer, VideoStream]:

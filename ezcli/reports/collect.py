@@ -147,12 +147,15 @@ def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
             inside, more = everything_in(found)
             if not inside and not more:
                 raise ReportError(
-                    f"There is no run in {name!r}.", "Name a run, a study or a folder."
+                    "EZ-REPORT-NO-RUN",
+                    f"There is no run in {name!r}.",
+                    "Name a run, a study or a folder.",
                 )
             groups += inside
             said += more
         else:
             raise ConfigError(
+                "EZ-REPORT-NO-SUCH-NAME",
                 f"{name!r} is no run, no study and no folder.",
                 "`ez runs` lists runs, `ez study status` lists studies.",
             )
@@ -161,7 +164,11 @@ def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
         if len(agents) > 1:
             raise mixed(agents)
         if not agents:
-            raise ReportError(f"No score: {missing[0]}", "`ez runs show` says more of a run.")
+            raise ReportError(
+                "EZ-REPORT-NO-SCORE",
+                f"No score: {missing[0]}",
+                "`ez runs show` says more of a run.",
+            )
         require_one_environment(agents[0])
         groups += agents
         said += missing
@@ -276,9 +283,14 @@ def require_place(
     """
     hint = "Its study.json was changed: put it back."
     if cell.arm not in arms:
-        raise ReportError(f"The study {study!r} has no arm {cell.arm!r} but runs of it.", hint)
+        raise ReportError(
+            "EZ-REPORT-NO-SUCH-NAME",
+            f"The study {study!r} has no arm {cell.arm!r} but runs of it.",
+            hint,
+        )
     if isinstance(found, Run) and (found.game, found.config.seed) != (cell.env, cell.seed):
         raise ReportError(
+            "EZ-REPORT-STUDY-RUN",
             f"The study {study!r} has the run {found.name!r} as {cell.env} with seed {cell.seed}, "
             f"but it is {found.game} with seed {found.config.seed}.",
             hint,
@@ -438,6 +450,7 @@ def require_one_agent(group: Group, arm: ArmScores) -> None:
             if placeless(run.config) != placeless(expected):
                 found = differences(without_place(expected), without_place(run.config))
                 raise ReportError(
+                    "EZ-REPORT-OTHER-ARM",
                     f"The run {run.name!r} is no {arm.name!r} of {group.name!r}: it differs in "
                     f"more ({pairs_text(found)}).",
                     "Its config.toml was changed, or the study's: put it back, or delete the run.",
@@ -483,6 +496,7 @@ def require_one_environment(group: Group) -> None:
             if not differing:
                 continue
             raise ReportError(
+                "EZ-REPORT-OTHER-ENV",
                 f"The runs {other.name!r} and {run.name!r} were not played in the same environment "
                 f"({pairs_text(differing)}).",
                 "Report them one by one.",
@@ -501,6 +515,7 @@ def require_one_code(group: Group) -> None:
         if files:
             names = ", ".join(sorted({name for name, _ in files}))
             raise ReportError(
+                "EZ-REPORT-OTHER-CODE",
                 f"The code of the environment differs between the runs {known[0].name!r} and "
                 f"{run.name!r} ({names}).",
                 "Report them one by one.",
@@ -512,6 +527,7 @@ def mixed(agents: list[Group]) -> ReportError:
     one, other = (group.runs[0] for group in agents[:2])
     found = differences(without_place(one.config), without_place(other.config))
     return ReportError(
+        "EZ-REPORT-OTHER-AGENT",
         f"The runs {one.name!r} and {other.name!r} are not of one agent ({pairs_text(found)}).",
         "Report them one by one; what is to be compared belongs into a study (`ez ablate`).",
     )

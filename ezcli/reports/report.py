@@ -148,9 +148,13 @@ def build(
     if groups:
         said += unplayed
     if not chosen and len(unplayed) == len(choice.games) > 0 and groups:
-        raise ReportError(unplayed[0], f"There are: {', '.join(sorted(played))}.")
+        raise ReportError(
+            "EZ-REPORT-NOT-PLAYED", unplayed[0], f"There are: {', '.join(sorted(played))}."
+        )
     if not chosen and (choice.arms or groups):
-        raise ReportError("No study or agent has both these games and these arms.")
+        raise ReportError(
+            "EZ-REPORT-NOT-PLAYED", "No study or agent has both these games and these arms."
+        )
     sections = [section(group, agents, choice) for group in chosen]
     if not chosen:
         sections = [published_section(agents, choice.games or ATARI_100K)]
@@ -522,7 +526,9 @@ def published_section(agents: list[Agent], games: Sequence[str]) -> Section:
             values = [float(f(known, once(known))[0]) for f in AGGREGATES.values()]
             rows.append((marked(agent), *(Number(value, DIGITS) for value in values)))
     if not rows:
-        raise ReportError("No published agent has a score of these games.")
+        raise ReportError(
+            "EZ-REPORT-NOT-PUBLISHED", "No published agent has a score of these games."
+        )
     table = Table(
         "published",
         f"Published human-normalised scores over {of_games(games)} of Atari 100k",

@@ -38,7 +38,9 @@ def load_agent(folder: RunFolder, config: RunConfig, say: Callable[[str], None] 
     compute = resolve_compute(config.compute)
     found, complaints = checkpoint.newest(folder, to_train=False)
     if found is None:
-        raise RunError(f"{folder.name!r} has no checkpoint yet.", "Let it train first.")
+        raise RunError(
+            "EZ-RUN-NO-CHECKPOINT", f"{folder.name!r} has no checkpoint yet.", "Let it train first."
+        )
     for complaint in complaints:
         say(f"{complaint} Taking the weights of the checkpoint before.")
     spec = make_env(config.env, evaluation=True).spec

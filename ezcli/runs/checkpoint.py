@@ -160,6 +160,7 @@ def newest(folder: RunFolder, to_train: bool = True) -> tuple[Checkpoint | None,
             complaints.append(error.message)
     if paths:
         raise CheckpointError(
+            "EZ-CHECKPOINT-NONE-WHOLE",
             f"No checkpoint of {folder.name!r} is whole: {' '.join(complaints)}",
             "Train again under another --name.",
         )
@@ -193,15 +194,21 @@ def verified(path: Path, folder: RunFolder) -> Checkpoint:
             sums[folder.frames / segment["file"]] = segment["sha256"]
         for file, digest in sums.items():
             if sha256(file) != digest:
-                raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
+                raise CheckpointError(
+                    "EZ-CHECKPOINT-DAMAGED", f"{str(file)!r} is damaged: its checksum differs."
+                )
     except OSError as error:
         if error.errno not in DAMAGED:
             raise  # such as no permission: says nothing of the file, which is not to be given up
         what = f"{type(error).__name__}: {error}"  # its `repr` would not name the file
-        raise CheckpointError(f"{str(path)!r} is not whole: {what}.") from error
+        raise CheckpointError(
+            "EZ-CHECKPOINT-INCOMPLETE", f"{str(path)!r} is not whole: {what}."
+        ) from error
     name = name_at(manifest["env_steps"], manifest["train_steps"])
     if name != path.name:
-        raise CheckpointError(f"{str(path)!r} was renamed: its manifest says {name!r}.")
+        raise CheckpointError(
+            "EZ-CHECKPOINT-RENAMED", f"{str(path)!r} was renamed: its manifest says {name!r}."
+        )
     return Checkpoint(path, manifest)
 
 
@@ -215,12 +222,19 @@ def read_manifest(path: Path) -> dict[str, Any]:
     manifest = read_json(file)
     known = manifest.get("format")
     if type(known) is not int or known not in ENTRIES:
-        raise CheckpointError(f"{str(file)!r} has format {known!r}, not {FORMAT}.")
+        raise CheckpointError(
+            "EZ-CHECKPOINT-FORMAT", f"{str(file)!r} has format {known!r}, not {FORMAT}."
+        )
     if manifest.keys() != ENTRIES[known]:
-        raise CheckpointError(f"{str(file)!r} is damaged: it has other entries than it should.")
+        raise CheckpointError(
+            "EZ-CHECKPOINT-DAMAGED",
+            f"{str(file)!r} is damaged: it has other entries than it should.",
+        )
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     if "sha256" in manifest and manifest["sha256"] != checksum(rest):
-        raise CheckpointError(f"{str(file)!r} is damaged: its checksum differs.")
+        raise CheckpointError(
+            "EZ-CHECKPOINT-DAMAGED", f"{str(file)!r} is damaged: its checksum differs."
+        )
     parse(Manifest, manifest, file)
     return manifest
 
@@ -236,9 +250,13 @@ def read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
         if isinstance(error, OSError) and error.errno not in DAMAGED:
             raise
-        raise CheckpointError(f"{str(file)!r} is damaged: {error}.") from error
+        raise CheckpointError(
+            "EZ-CHECKPOINT-DAMAGED", f"{str(file)!r} is damaged: {error}."
+        ) from error
     if not isinstance(table, dict):
-        raise CheckpointError(f"{str(file)!r} is damaged: it holds no table.")
+        raise CheckpointError(
+            "EZ-CHECKPOINT-DAMAGED", f"{str(file)!r} is damaged: it holds no table."
+        )
     return table
 
 
@@ -254,12 +272,14 @@ def require_plain_names(path: Path, manifest: dict[str, Any]) -> None:
     strange += [name for name in segments if not (is_plain_name(name) and name.endswith(".zst"))]
     if strange:
         file = str(path / "manifest.json")
-        raise CheckpointError(f"{file!r} names {strange[0]!r}, which is no file of a run.")
+        raise CheckpointError(
+            "EZ-CHECKPOINT-FILES", f"{file!r} names {strange[0]!r}, which is no file of a run."
+        )
     needed = {WEIGHTS, NETWORKS, REPLAY, STATE, *(RECORDS if "records" in manifest else ())}
     missing = sorted(needed - set(named))
     if missing:
         file = str(path / "manifest.json")
-        raise CheckpointError(f"{file!r} does not name {missing[0]!r}.")
+        raise CheckpointError("EZ-CHECKPOINT-FILES", f"{file!r} does not name {missing[0]!r}.")
 
 
 def require_own(checkpoint: Checkpoint, identity: str) -> None:
@@ -271,8 +291,9 @@ def require_own(checkpoint: Checkpoint, identity: str) -> None:
     found = checkpoint.manifest["identity"]
     if found != identity:
         raise CheckpointError(
+            "EZ-CHECKPOINT-OTHER-CONFIG",
             f"{str(checkpoint.path)!r} belongs to another config: its identity is {found}, that of "
-            f"config.toml {identity}."
+            f"config.toml {identity}.",
         )
 
 
@@ -285,8 +306,9 @@ def require_records(checkpoint: Checkpoint, folder: RunFolder) -> None:
     for file, sealed in checkpoint.manifest.get("records", {}).items():
         if not holds(folder.path / file, sealed):
             raise CheckpointError(
+                "EZ-CHECKPOINT-DAMAGED",
                 f"{str(folder.path / file)!r} is damaged: it is not what it was at "
-                f"{checkpoint.path.name!r}."
+                f"{checkpoint.path.name!r}.",
             )
 
 
@@ -314,7 +336,11 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
     """
     if not folder.checkpoints.is_dir():
         if os.path.lexists(folder.checkpoints):
-            raise CheckpointError(f"{str(folder.checkpoints)!r} is no folder.", "Move it away.")
+            raise CheckpointError(
+                "EZ-PATH-NOT-A-FOLDER",
+                f"{str(folder.checkpoints)!r} is no folder.",
+                "Move it away.",
+            )
         return []
     names = re.compile(r"step-\d{9,}-\d{9,}")
     return sorted(path for path in folder.checkpoints.iterdir() if names.fullmatch(path.name))

@@ -156,7 +156,7 @@ class Layout(NamedTuple):
 
 def wrong(file: Path, why: str) -> CheckpointError:
     """The error about a file of a checkpoint that cannot be used."""
-    return CheckpointError(f"{str(file)!r} cannot be used: {why}.")
+    return CheckpointError("EZ-CHECKPOINT-CONTENT", f"{str(file)!r} cannot be used: {why}.")
 
 
 def require(condition: object, file: Path, why: str) -> None:

@@ -57,10 +57,15 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            f"compute.device = {name!r}, but PyTorch sees no GPU.", "Use cpu or auto."
+            "EZ-COMPUTE-NO-GPU",
+            f"compute.device = {name!r}, but PyTorch sees no GPU.",
+            "Use cpu or auto.",
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"compute.device = {name!r}, but there are {torch.cuda.device_count()}.")
+        raise ConfigError(
+            "EZ-COMPUTE-NO-GPU",
+            f"compute.device = {name!r}, but there are {torch.cuda.device_count()}.",
+        )
     precision = settings.precision
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" else "float32"
@@ -73,10 +78,13 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
         search = "cuda" if device.type == "cuda" and has_cuda_kernels() else "cpu"
     if search == "cuda" and device.type != "cuda":
         raise ConfigError(
-            f"compute.search = 'cuda', but compute.device is {name!r}.", "Use auto or cpu."
+            "EZ-COMPUTE-SEARCH",
+            f"compute.search = 'cuda', but compute.device is {name!r}.",
+            "Use auto or cpu.",
         )
     if search == "cuda" and not has_cuda_kernels():
         raise ConfigError(
+            "EZ-COMPUTE-NO-CUDA",
             "compute.search = 'cuda', but Numba finds no CUDA toolkit.",
             "Install ezcli[cuda], or use auto or cpu.",
         )
@@ -111,6 +119,7 @@ def memory_errors(go_on: str) -> Iterator[None]:
             raise
         which = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "Memory"
         raise RunError(
+            "EZ-RUN-MEMORY",
             f"{which} ran out.",
             "Lower replay.capacity, loss.batch_size or acting.num_envs in a run of another --name; "
             f"or free some, then {go_on}",

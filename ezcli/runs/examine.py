@@ -57,6 +57,7 @@ def describe_lines(folder: RunFolder, file: str) -> str:
         wrong = why_wrong(line) if file == EVALUATIONS else ""
         if wrong:
             raise RunError(
+                "EZ-RUN-DAMAGED",
                 f"Line {number} is damaged: {wrong}.",
                 "Put the file back from a copy; reports leave the run out.",
             )

@@ -117,7 +117,11 @@ def read(folder: RunFolder) -> dict[str, Any] | None:
         return None
     record = read_table(path)
     if record.pop("sha256", None) != checksum(record):
-        raise RunError(f"{str(path)!r} is damaged: its checksum differs.", "Delete its folder.")
+        raise RunError(
+            "EZ-RUN-DAMAGED",
+            f"{str(path)!r} is damaged: its checksum differs.",
+            "Delete its folder.",
+        )
     return record
 
 

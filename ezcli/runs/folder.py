@@ -96,7 +96,11 @@ class RunFolder:
         """
         is_new = not self.exists
         if is_new and os.path.lexists(self.path) and not is_left_over(self.path):
-            raise RunError(f"{str(self.path)!r} exists and is not a run.", "Choose another --name.")
+            raise RunError(
+                "EZ-RUN-NOT-A-RUN",
+                f"{str(self.path)!r} exists and is not a run.",
+                "Choose another --name.",
+            )
         self.make_folders()
         if is_new:
             write_atomically(self.path / CONFIG, to_toml(config).encode())
@@ -111,7 +115,9 @@ class RunFolder:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except FileExistsError as error:
-                raise RunError(f"{str(folder)!r} is no folder.", "Move it away.") from error
+                raise RunError(
+                    "EZ-PATH-NOT-A-FOLDER", f"{str(folder)!r} is no folder.", "Move it away."
+                ) from error
 
     def config(self) -> RunConfig:
         """The config that the run was started with.
@@ -122,7 +128,11 @@ class RunFolder:
         if not self.exists:
             if self.read_info():
                 raise damaged(self.path / CONFIG, "it is missing")
-            raise RunError(f"There is no run in {str(self.path)!r}.", "`ez train` starts one.")
+            raise RunError(
+                "EZ-RUN-MISSING",
+                f"There is no run in {str(self.path)!r}.",
+                "`ez train` starts one.",
+            )
         self.require_whole(CONFIG)
         path = self.path / CONFIG
         return resolve(read_toml(path, follow=False), source=str(path))
@@ -145,6 +155,7 @@ class RunFolder:
         differing = differences_text(there, config)
         if differing:
             raise ConfigError(
+                "EZ-RUN-OTHER-CONFIG",
                 f"The run {self.name!r} exists with another config ({differing}).",
                 "Choose another --name, or repeat its settings.",
             )
@@ -164,11 +175,13 @@ class RunFolder:
                 asked = stack.enter_context(lock.holding(self.path / ".lock"))
             except OSError as error:
                 raise RunError(
+                    "EZ-RUN-NOT-WRITABLE",
                     f"{str(error.filename or self.path)!r} cannot be written: {error.strerror}.",
                     "Choose another --name or --runs-dir.",
                 ) from error
             if asked.us is None:
                 raise Busy(
+                    "EZ-RUN-BUSY",
                     f"Another process is working on the run {self.name!r}{asked.other}.",
                     "Wait for it, stop it, or choose another --name.",
                 )
@@ -188,6 +201,7 @@ class RunFolder:
         """
         if self._lock is not None and self._lock.is_lost and self.exists:
             raise Busy(
+                "EZ-RUN-TAKEN-OVER",
                 f"Another process took over the run {self.name!r} while this one slept.",
                 "If none did, and somebody removed .lock-holder, repeat the command.",
             )
@@ -335,7 +349,7 @@ def run_path(runs_dir: Path, name: str) -> Path:
       ConfigError: it is not.
     """
     if not is_plain_name(name):
-        raise ConfigError(f"{name!r} cannot name a run.", NAMES)
+        raise ConfigError("EZ-RUN-NAME", f"{name!r} cannot name a run.", NAMES)
     return runs_dir / name
 
 
@@ -357,6 +371,7 @@ def refuse_links(*folders: Path) -> None:
             wrong = None if stat.S_ISDIR(mode) else not_plain(path, mode)
             if wrong:
                 raise RunError(
+                    "EZ-RUN-LINK",
                     f"{str(path)!r} is not written to: {wrong.strerror}.",
                     "Put what it leads to in its place, or keep all runs elsewhere: --runs-dir.",
                 )
@@ -403,7 +418,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         content = read(path, LINES)
     except OSError as error:
-        raise RunError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+        raise RunError(
+            "EZ-RUN-UNREADABLE", f"{str(path)!r} cannot be read: {error.strerror}."
+        ) from error
     return lines_of(content, path)
 
 
@@ -422,6 +439,7 @@ def lines_of(content: bytes, path: Path, before: int = 0) -> list[dict[str, Any]
     parsed = []
     for number, line in enumerate(lines, before + 1):
         wrong = RunError(
+            "EZ-RUN-DAMAGED",
             f"Line {number} of {str(path)!r} is damaged.",
             "Put the file back from a copy, or delete the line.",
         )
@@ -444,7 +462,9 @@ def read_table(path: Path) -> dict[str, Any]:
         table: dict[str, Any] = json.loads(read(path, TABLE).decode())
     except (OSError, ValueError, RecursionError) as error:  # or beyond what Python reads
         if isinstance(error, OSError) and error.errno not in DAMAGED:
-            raise RunError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+            raise RunError(
+                "EZ-RUN-UNREADABLE", f"{str(path)!r} cannot be read: {error.strerror}."
+            ) from error
         what = error.strerror if isinstance(error, OSError) else error
         raise damaged(path, str(what)) from error
     if not isinstance(table, dict):
@@ -479,7 +499,7 @@ def damaged(path: Path, why: str) -> RunError:
     hint = "Put it back from a copy, or train under another --name."
     if path.name == "run.json":
         hint = "Put it back from a copy, or delete it and go on without its earlier sessions."
-    return RunError(f"{str(path)!r} is damaged: {why}.", hint)
+    return RunError("EZ-RUN-DAMAGED", f"{str(path)!r} is damaged: {why}.", hint)
 
 
 def checksum(table: dict[str, Any]) -> str:

@@ -83,7 +83,9 @@ def read_segments(
         except (zstandard.ZstdError, ValueError) as error:
             if is_out_of_memory(error):
                 raise
-            raise CheckpointError(f"{segment.file!r} is damaged: {error}.") from error
+            raise CheckpointError(
+                "EZ-CHECKPOINT-DAMAGED", f"{segment.file!r} is damaged: {error}."
+            ) from error
 
 
 def blocks(pieces: list[tuple[int, int, int]], stream_rows: int) -> Iterator[np.ndarray]:

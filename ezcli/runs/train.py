@@ -194,12 +194,14 @@ def disk_errors(folder: RunFolder, go_on: str) -> Iterator[None]:
         if error.errno in CANNOT_WRITE:
             way_out = "Make room" if error.errno in FULL else "Make it writable"
             raise RunError(
+                "EZ-RUN-NOT-WRITABLE",
                 f"{str(folder.path)!r} cannot be written: {error.strerror}.",
                 f"{way_out}, then {go_on}",
             ) from error
         if error.errno in GONE and Path(error.filename or "").is_relative_to(folder.path):
             what = Path(error.filename) if folder.exists else folder.path
             raise RunError(
+                "EZ-RUN-GONE",
                 f"{str(what)!r} is gone: it was removed or renamed while the run needed it.",
                 f"Put it back, then {go_on}",
             ) from error
@@ -261,7 +263,7 @@ def _train(
         if isinstance(error, NotFinite):
             failure.write(folder, error.message, trainer)
             kept = f"What led there is kept: {ez_command('doctor', folder.path)}"
-            raise NotFinite(error.message, kept) from error
+            raise NotFinite("EZ-RUN-NOT-FINITE", error.message, kept) from error
         raise
     finally:
         tracker.close()
@@ -339,6 +341,7 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
         reporter.say(f"Going on from env_step {env_steps:,}, train_step {train_steps:,}.")
     elif folder.read_info().get("has_checkpoint"):
         raise RunError(
+            "EZ-CHECKPOINT-GONE",
             f"{folder.name!r} has saved checkpoints, and none is in {str(folder.checkpoints)!r}.",
             "Put them back, or train again under another --name.",
         )

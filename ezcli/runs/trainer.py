@@ -187,6 +187,7 @@ class Trainer:
         """Positions for the next `sample_ahead` batches."""
         if self.replay.num_sampleable == 0:
             raise RunError(
+                "EZ-RUN-NOTHING-TO-LEARN",
                 f"Nothing to learn from after {self.replay.env_steps} env_steps: no state has "
                 f"{self.replay.lookahead} env_steps or the end of an episode behind it.",
                 "Raise schedule.random_env_steps.",
@@ -243,7 +244,8 @@ class Trainer:
         wrong = [f"{name} {value}" for name, value in found.items() if not np.isfinite(value)]
         which = ", ".join(wrong) or "the error of a value"
         return NotFinite(
-            f"Not finite at train_step {step:,}: {which}; nothing was learnt from there on."
+            "EZ-RUN-NOT-FINITE",
+            f"Not finite at train_step {step:,}: {which}; nothing was learnt from there on.",
         )
 
 

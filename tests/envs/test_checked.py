@@ -172,7 +172,7 @@ def test_numpy_integers_are_sizes():
 
 def test_our_own_errors_pass_as_they_are():
     with pytest.raises(ConfigError, match="no such game"):
-        Checked(raising(ConfigError("no such game")), "Bad", 1)
+        Checked(raising(ConfigError("EZ-ENV-CONTRACT", "no such game")), "Bad", 1)
 
 
 def test_a_game_that_never_ends_is_cut():

@@ -64,7 +64,7 @@ def test_a_job_of_slurm_is_isolated_from_the_current_folder(tmp_path, monkeypatc
 
     def submit(executor, *_):
         commands.append(executor._submitit_command_str)
-        raise EzError("seen")
+        raise EzError("EZ-SLURM-REFUSED", "seen")
 
     monkeypatch.setattr(SlurmExecutor, "submit", submit)
     launcher = object.__new__(SlurmLauncher)
@@ -601,7 +601,7 @@ def test_what_was_handed_over_before_sbatch_refused_is_said(tmp_path, programs, 
 
     def submit(launcher, packs):
         if launcher.ledger.exists():
-            raise EzError("SLURM did not take the jobs: too many.")
+            raise EzError("EZ-SLURM-REFUSED", "SLURM did not take the jobs: too many.")
         return ["17_0", "17_1"]
 
     monkeypatch.setattr(SlurmLauncher, "_submit", submit)

@@ -85,7 +85,7 @@ def ez(*arguments, at):
 
 
 def unreachable(*_, **__):
-    raise EzError("Here it would play.")
+    raise EzError("EZ-ENV-CONTRACT", "Here it would play.")
 
 
 def bench(config, preset, parts, seconds, quiet):

@@ -71,7 +71,9 @@ def cluster_of(
     found = tables.get("launcher", "local")
     if not isinstance(found, str) or found not in NAMES:
         raise ConfigError(
-            f"launcher of {str(source)!r}: {found!r} is none.", f"There are: {', '.join(NAMES)}."
+            "EZ-LAUNCHER-UNKNOWN",
+            f"launcher of {str(source)!r}: {found!r} is none.",
+            f"There are: {', '.join(NAMES)}.",
         )
     name = tables["launcher"] = launcher or found
     if source is not None and file is None:
@@ -97,9 +99,13 @@ def cluster_of(
             kind = PLACES.get(place[0]) if len(place) > 1 else None
             known = kind.model_fields if kind else (*Tables.model_fields, *PLACES)
             raise ConfigError(
-                f"Unknown setting {where}.", suggestion(place[-1], sorted(known))
+                "EZ-CONFIG-UNKNOWN-KEY",
+                f"Unknown setting {where}.",
+                suggestion(place[-1], sorted(known)),
             ) from error
-        raise ConfigError(f"{where}: {why(first)}.", "CLUSTERS.md lists what there is.") from error
+        raise ConfigError(
+            "EZ-CONFIG-VALUE", f"{where}: {why(first)}.", "CLUSTERS.md lists what there is."
+        ) from error
     place = getattr(whole, name)
     if isinstance(place, RaySettings) and place.address != RaySettings().address:
         address = trust.key("ray", place.address)
@@ -124,6 +130,7 @@ def refuse_options(name: str, asked: Mapping[str, Any]) -> None:
             other for other, kind in PLACES.items() if asked.keys() <= kind.model_fields.keys()
         ]
         raise ConfigError(
+            "EZ-LAUNCHER-OPTION",
             f"The launcher {name} has no {options}.",
             f"Add --launcher {others[0]}." if others else "No launcher has all of these.",
         )
@@ -140,6 +147,7 @@ def refuse_code(tables: Mapping[str, Any], name: str, needs_file: bool) -> None:
     if only_by_file and (needs_file or has_code):
         names = " or ".join(f"`{key}`" for key in only_by_file)
         raise ConfigError(
+            "EZ-LAUNCHER-FILE-NEEDED",
             f"The study was sent to {name} with {names}, which only --cluster may give.",
             "Add --cluster FILE with them.",
         )

@@ -189,7 +189,9 @@ class RayLauncher:
         except self.ray.exceptions.RayError as error:
             said = " ".join(last_lines(str(error))[:1])
             raise EzError(
-                f"The Ray cluster was lost: {said}", "The same command goes on once it is back."
+                "EZ-RAY-LOST",
+                f"The Ray cluster was lost: {said}",
+                "The same command goes on once it is back.",
             ) from error
 
     def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
@@ -242,7 +244,9 @@ def connect(settings: RaySettings) -> Any:
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise ConfigError(
-            "The launcher ray needs Ray.", "Install the extra ezcli[ray]: see CLUSTERS.md."
+            "EZ-RAY-NOT-INSTALLED",
+            "The launcher ray needs Ray.",
+            "Install the extra ezcli[ray]: see CLUSTERS.md.",
         ) from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the cluster
     try:
@@ -250,6 +254,7 @@ def connect(settings: RaySettings) -> Any:
             ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:  # nobody answers; that is no address
         raise ConfigError(
+            "EZ-RAY-NO-CLUSTER",
             f"There is no Ray cluster at {settings.address!r}.",
             "Start one with `ray start --head`, or set ray.address in a file for --cluster.",
         ) from error
@@ -260,6 +265,7 @@ def connect(settings: RaySettings) -> Any:
         asked = ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
         most = ", ".join(f"{max(node.get(kind, 0) for node in nodes):g} {kind}" for kind in needs)
         raise ConfigError(
+            "EZ-RAY-RESOURCES",
             f"A run asks for {asked}, and no node of the cluster has that (at most {most}).",
             "Ask for less: --gpus, --cpus, --runs-per-gpu.",
         )
@@ -394,7 +400,7 @@ def away(task: Task, settings: RaySettings, home: Any, ray: Any) -> tuple[int, t
         if here.exists() and files_of(here):
             other = ray.get(home.store.remote(pack([here]), task.run, goes_on))
             if other is not None:
-                raise Busy(other)
+                raise Busy("EZ-RUN-BUSY", other)
 
     own = task._replace(log=Path("log"))
     try:

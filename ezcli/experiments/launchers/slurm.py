@@ -330,7 +330,9 @@ class SlurmLauncher:
                     )
                 except EzError as error:
                     before = f"{len(places)} of {len(tasks)} runs were handed over, then: "
-                    raise EzError(before * bool(places) + error.message, error.hint) from error
+                    raise EzError(
+                        "EZ-SLURM-PARTLY-SENT", before * bool(places) + error.message, error.hint
+                    ) from error
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 sent = [
                     (task.run, job) for job, pack in zip(jobs, some, strict=True) for task in pack
@@ -368,6 +370,7 @@ class SlurmLauncher:
         except (FailedJobError, FailedSubmissionError) as error:
             said = [line for line in last_lines(str(error)) if "sbatch" in line]
             raise EzError(
+                "EZ-SLURM-REFUSED",
                 f"SLURM did not take the jobs: {' '.join(said) or error}",
                 "`sinfo` lists the partitions; the options of `ez ablate --help` choose others; "
                 "slurm.max_submitted keeps to a limit of jobs.",
@@ -642,12 +645,16 @@ def require_slurm() -> None:
         import submitit  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "The launcher slurm needs submitit.", "Install the extra ezcli[slurm]: see CLUSTERS.md."
+            "EZ-SLURM-NOT-INSTALLED",
+            "The launcher slurm needs submitit.",
+            "Install the extra ezcli[slurm]: see CLUSTERS.md.",
         ) from error
     for program in PROGRAMS:
         if shutil.which(program) is None:
             raise ConfigError(
-                f"There is no {program!r} here.", "Go to a login node of the cluster, or use local."
+                "EZ-SLURM-NO-PROGRAM",
+                f"There is no {program!r} here.",
+                "Go to a login node of the cluster, or use local.",
             )
 
 
@@ -717,7 +724,7 @@ def ask(command: Sequence[str], vain: re.Pattern[str] | None = None) -> str:
                 start_new_session=True,  # a Ctrl-C is for us
             )
         except FileNotFoundError as error:
-            raise NoAnswer(f"There is no {command[0]!r} here.") from error
+            raise NoAnswer("EZ-SLURM-NO-PROGRAM", f"There is no {command[0]!r} here.") from error
         except subprocess.TimeoutExpired:
             failed = f"did not answer for {PATIENCE:.0f} s."
         else:
@@ -728,7 +735,9 @@ def ask(command: Sequence[str], vain: re.Pattern[str] | None = None) -> str:
                 return ""
             failed = f"failed: {said[-1]}"
         if time.monotonic() >= deadline:
-            raise NoAnswer(f"`{shell_line(command)}` {failed}", "Try again later.")
+            raise NoAnswer(
+                "EZ-SLURM-NO-ANSWER", f"`{shell_line(command)}` {failed}", "Try again later."
+            )
         time.sleep(5.0)
 
 
