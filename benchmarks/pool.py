@@ -16,7 +16,7 @@ from typing import Any
 
 from ezcli.envs.games import reference_scores
 from ezcli.reports.formats import markdown_table
-from ezcli.reports.report import Cell, Table, interval
+from ezcli.reports.tables import Cell, Table, interval
 
 RESULTS = Path(__file__).parent / "results"
 DIGITS = 3  # of human-normalised scores

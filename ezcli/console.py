@@ -26,7 +26,7 @@ from ezcli.words import STEERING, duration
 
 if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
     from ezcli.reports.report import Report
-    from ezcli.reports.report import Table as ReportTable
+    from ezcli.reports.tables import Table as ReportTable
 
 MOST_SOURCES = 6  # that a terminal shows
 MOST_COLUMNS = 10_000  # of a table that goes into a pipe

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import string
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,13 @@ def size(count: int) -> str:
 def counted(count: int, noun: str) -> str:
     """Such as `1 run`, `20 runs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def counted_range(counts: Collection[int], noun: str) -> str:
+    """Such as `1 run`, `5 runs` or `3 to 5 runs`."""
+    least, most = min(counts), max(counts)
+    start = f"{least:,} to " if least < most else ""
+    return start + counted(most, noun)
 
 
 def quantity(count: float) -> str:

@@ -117,8 +117,9 @@ def test_an_arm_with_such_a_name_is_planned_harmlessly(more, ez, evil_ablation):
 @pytest.mark.slow
 def test_plots_hand_no_such_name_to_matplotlib(tmp_path, capfd):
     from ezcli.reports import plots
+    from ezcli.reports.choice import Choice
     from ezcli.reports.published import DEFAULT_AGAINST, agents_named
-    from ezcli.reports.report import Choice, build
+    from ezcli.reports.report import build
 
     group = make_group(noisy({}), games=("pong", "qbert"))
     arms = [arm if arm.name == "full" else arm._replace(name=EVIL) for arm in group.arms]

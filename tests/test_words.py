@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ezcli
 from ezcli import cli, console
-from ezcli.words import ez_command, shell_line
+from ezcli.words import counted_range, ez_command, shell_line
 
 ODD = (
     "x; touch P #",
@@ -95,3 +95,8 @@ def test_no_command_is_put_together_by_hand():
             for part, value in zip(node.values, node.values[1:], strict=False):
                 if isinstance(part, ast.Constant) and isinstance(value, ast.FormattedValue):
                     assert not by_hand.search(part.value), f"{path}:{node.lineno}"
+
+
+def test_a_range_of_counts_has_one_noun():
+    found = [counted_range(counts, "run") for counts in ({1}, {5}, {5, 3}, {1, 4})]
+    assert found == ["1 run", "5 runs", "3 to 5 runs", "1 to 4 runs"]

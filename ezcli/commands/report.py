@@ -1,7 +1,7 @@
 """`ez report`: from run folders to tables."""
 
 import itertools
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,11 +10,12 @@ from ezcli.commands.files import cannot_write, require_place, save, save_and_tel
 from ezcli.envs.code import OtherCode, locate
 from ezcli.envs.settings import CustomSettings
 from ezcli.errors import ConfigError, ReportError, UnknownName
-from ezcli.experiments.design import arm_label
-from ezcli.reports.collect import Group, collect
+from ezcli.reports.choice import Choice, arms_in, listed
+from ezcli.reports.collect import collect
 from ezcli.reports.formats import FORMATS
+from ezcli.reports.groups import Group
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
-from ezcli.reports.report import Choice, Report, build
+from ezcli.reports.report import Report, build
 from ezcli.words import counted
 
 ALL_FORMATS = ("terminal", "html", *FORMATS)
@@ -105,7 +106,7 @@ def save_plots(made: Report, folder: Path, types: list[str]) -> None:
       ReportError: there is nothing to draw.
       RunError: a file cannot be written.
     """
-    from ezcli.reports import plots  # lazy: loads matplotlib
+    from ezcli.reports import figures, plots  # lazy: loads matplotlib
 
     names: dict[str, bytes] = {}
     taken: set[str] = set()
@@ -113,7 +114,7 @@ def save_plots(made: Report, folder: Path, types: list[str]) -> None:
         start = free_name(plots.file_name(section.title), taken)
         for plot in plots.plots(section, made.agents):
             for file_type in types:
-                content = plots.render(plot.figure, file_type)
+                content = figures.render(plot.figure, file_type)
                 names[f"{start}-{plot.name}.{file_type}"] = content
     if not names and any(section.group and section.group.runs for section in made.sections):
         raise ReportError(
@@ -172,51 +173,3 @@ def changed_code(groups: Iterable[Group]) -> list[str]:
         except ConfigError:
             continue  # it is not on this machine
     return list(dict.fromkeys(said))
-
-
-def arms_in(text: str, known: Set[str]) -> list[str]:
-    """The arms that a text names as files or as tables do, with commas between them.
-
-    An arm's own name may hold commas: at each place the longest name counts that leaves names only.
-
-    Args:
-      text: spaces beside commas do not matter.
-      known: names of all arms.
-
-    Raises:
-      UnknownName: a part is no arm.
-    """
-    if text in known:
-        return [text]
-    text = close(text)
-    names = {close(arm_label(name)): name for name in sorted(known)}
-    names |= {close(name): name for name in sorted(known)}
-    longest_first = sorted(names, key=len, reverse=True)
-    after: dict[int, tuple[str, int]] = {}  # the name that starts there, and where the next does
-    for start in range(len(text) - 1, -1, -1):
-        if start and text[start - 1] != ",":
-            continue
-        for name in longest_first:
-            end = start + len(name)
-            goes_on = text[end : end + 1] == "," and end + 1 in after
-            if text.startswith(name, start) and (end == len(text) or goes_on):
-                after[start] = name, end + 1
-                break
-    found, start = [], 0
-    while start < len(text):
-        if start not in after:
-            unknown = [part for part in listed(text) if part not in names]
-            raise UnknownName("arm", (unknown or [text])[0], known)
-        name, start = after[start]
-        found.append(names[name])
-    return found
-
-
-def close(text: str) -> str:
-    """The text without spaces beside its commas or empty parts, and with a hyphen for a minus."""
-    return ",".join(listed(text)).replace("\N{MINUS SIGN}", "-")
-
-
-def listed(text: str | None) -> list[str]:
-    """The names in `a,b,c`."""
-    return [part.strip() for part in (text or "").split(",") if part.strip()]

@@ -511,8 +511,9 @@ def execute(
 
 def show_result(folder: StudyFolder) -> None:
     """The scores of a finished study and how the arms differ, and the command of the report."""
+    from ezcli.reports.choice import Choice
     from ezcli.reports.collect import of_study
-    from ezcli.reports.report import Choice, brief
+    from ezcli.reports.report import brief
 
     try:
         console.show_report(brief(of_study(folder), Choice()))

@@ -11,7 +11,7 @@ from ezcli.config import flat_items
 from ezcli.errors import EzError
 from ezcli.experiments.ablations import PUBLISHED_FULL, ablation_names, load_ablation
 from ezcli.experiments.design import FULL, arm_label
-from ezcli.reports.collect import ArmScores, Group, Run
+from ezcli.reports.groups import ArmScores, Group, Run
 from ezcli.reports.statistics import (
     Difference,
     Estimate,

@@ -7,7 +7,8 @@ import string
 from collections.abc import Callable
 from typing import Any
 
-from ezcli.reports.report import Cell, Interval, Number, Probability, Report, Shown, Table
+from ezcli.reports.report import Report
+from ezcli.reports.tables import Cell, Interval, Number, Probability, Shown, Table
 from ezcli.words import STEERING, json_text
 
 MISSING = "–"

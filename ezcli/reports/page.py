@@ -17,19 +17,10 @@ from markupsafe import Markup, escape
 
 from ezcli import __version__
 from ezcli.experiments.design import arm_label
-from ezcli.reports import plots
+from ezcli.reports import figures, plots
 from ezcli.reports.formats import cell_text, is_numeric, is_prose, number_text, one_line
-from ezcli.reports.report import (
-    DIGITS,
-    Cell,
-    Interval,
-    Number,
-    Probability,
-    Report,
-    Section,
-    Table,
-    interval,
-)
+from ezcli.reports.report import Report, Section
+from ezcli.reports.tables import DIGITS, Cell, Interval, Number, Probability, Table, interval
 
 POINT = 4 / 3  # CSS pixels
 SMALLEST, LARGEST = 0.55, 1.3  # of a figure's own width, between which it follows the page's
@@ -115,8 +106,8 @@ def pictures(section: Section, report: Report) -> list[Picture]:
 
 def inline(plot: plots.Plot) -> Markup:
     """A figure as an SVG element that shrinks with the page, down to where it can be read."""
-    text = plots.render(plot.figure, "svg").decode()
-    text = text[text.index("<svg") :].replace(plots.INK, "currentColor")
+    text = figures.render(plot.figure, "svg").decode()
+    text = text[text.index("<svg") :].replace(figures.INK, "currentColor")
     width = plot.figure.get_figwidth() * 72 * POINT
     style = f"min-width:{SMALLEST * width:.0f}px;max-width:{LARGEST * width:.0f}px"
     return Markup(text.replace("<svg", f'<svg style="{style}"', 1))

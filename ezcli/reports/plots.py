@@ -1,13 +1,7 @@
-"""Plots of a report's sections: figures of matplotlib, drawn without a display.
+"""The figures of a report's sections: scores, and how arms differ."""
 
-Colours are Okabe and Ito's, which colour-blind people tell apart; lines differ in markers too. Each
-figure says below itself how many runs stand behind it and what its intervals are.
-"""
-
-import io
 import math
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -18,54 +12,33 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ezcli.envs.games import reference_scores
-from ezcli.experiments.design import arm_label
-from ezcli.reports.collect import Group, Run
 from ezcli.reports.compare import Scale, arm_scores, generator
+from ezcli.reports.figures import (
+    CAPTION_LETTERS,
+    GREY,
+    INK,
+    MARKERS,
+    PALETTE,
+    STYLE,
+    arm_text,
+    bound,
+    caption,
+    draw_interval,
+    legend_above,
+    look,
+)
 from ezcli.reports.formats import one_line
+from ezcli.reports.groups import Group, Run
 from ezcli.reports.published import Agent
-from ezcli.reports.report import METRICS, Interval, Number, Section
+from ezcli.reports.report import Section
 from ezcli.reports.statistics import TAILS, Estimate, profile, resample, student
-from ezcli.words import counted
+from ezcli.reports.tables import Interval, Number
+from ezcli.words import counted_range
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
-MARKERS = "osD^vPX*"
-INK = "#24292f"  # of text and axes; a page replaces it by the colour of its own text
-GREY = "#8c959f"
-FILE_TYPES = ("png", "svg", "pdf")
 MOST_CURVES = 30  # games with a panel of their own
-CAPTION_LETTERS = 14  # to an inch
+
+
 PROFILE_RESAMPLES = 2_000
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": INK,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9,
-    "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "grid.alpha": 0.35,
-    "grid.color": GREY,
-    "grid.linewidth": 0.5,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-    "lines.solid_capstyle": "butt",  # an interval ends where it ends
-    "pdf.fonttype": 42,  # text stays text
-    "savefig.dpi": 180,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ezcli",  # equal reports give equal files
-    "text.color": INK,
-    "text.parse_math": False,  # names may hold a dollar
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 class Plot(NamedTuple):
@@ -100,11 +73,6 @@ def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
             yield Plot(f"sweep-{file_name(key)}", f"Score over {key}", sweep(section, key))
 
 
-def arm_text(name: str) -> str:
-    """The arm's name in a figure: without control characters, whose glyphs no font has."""
-    return one_line(arm_label(name))
-
-
 def learning_curves(group: Group) -> Figure:
     """Scores over env_steps, a panel for each game, a line for each arm, one for random play."""
     games = [game for game in group.games if any(game in arm.runs for arm in group.arms)]
@@ -131,7 +99,7 @@ def learning_curves(group: Group) -> Figure:
     legend_above(figure, panels[0], len(group.arms))
     caption(
         figure,
-        f"{runs_text(sizes_of(group))} Means of greedy evaluations; bands: 95 %, Student's t."
+        f"{each_has(sizes_of(group))} Means of greedy evaluations; bands: 95 %, Student's t."
         + (" Dotted: random play." if known else ""),
     )
     return figure
@@ -156,10 +124,11 @@ def aggregate_intervals(section: Section) -> Figure:
     assert table is not None, "sections with aggregates only"
     names = [one_line(str(row[0])) for row in table.rows]
     figure = Figure(figsize=(8, 0.34 * len(names) + 1.4))
-    panels = figure.subplots(1, len(METRICS), sharey=True)
+    titles = table.columns[1:]
+    panels = figure.subplots(1, len(titles), sharey=True)
     rows = np.arange(len(names))[::-1]
     arms = len(section.group.arms) if section.group else 0
-    for column, (panel, title) in enumerate(zip(panels, METRICS.values(), strict=True), start=1):
+    for column, (panel, title) in enumerate(zip(panels, titles, strict=True), start=1):
         for index, (y, row) in enumerate(zip(rows, table.rows, strict=True)):
             cell = row[column]
             if isinstance(cell, Interval):
@@ -217,8 +186,8 @@ def game_bars(group: Group, agents: Sequence[Agent]) -> Figure:
     panel.grid(axis="y", visible=False)
     panel.set_xlabel("human-normalised score (linear to 1, logarithmic above; dashed: human)")
     legend_above(figure, panel, 3)
-    sizes = sorted({len(arm.runs[game]) for game in games})
-    caption(figure, f"{runs_text(sizes)} Lines: 95 %, Student's t.")
+    sizes = {len(arm.runs[game]) for game in games}
+    caption(figure, f"{each_has(sizes)} Lines: 95 %, Student's t.")
     return figure
 
 
@@ -248,7 +217,7 @@ def performance_profile(group: Group, scale: Scale) -> Figure:
     panel.set_xlabel("human-normalised score τ (dashed: human)")
     panel.set_ylabel("share of runs with score > τ")
     legend_above(figure, panel, 3)
-    caption(figure, f"{runs_text(sizes_of(group))} Bands: 95 % stratified bootstrap, pointwise.")
+    caption(figure, f"{each_has(sizes_of(group))} Bands: 95 % stratified bootstrap, pointwise.")
     return figure
 
 
@@ -272,8 +241,8 @@ def differences(section: Section) -> Figure:
         f"difference in {axis_text(section.scale)}",
         0,
     )
-    pairs = sorted({c.pairs for c in section.comparisons})
-    caption(figure, f"{either(pairs)} pairs a game. Bars: 95 %, Student's t, uncorrected.")
+    pairs = counted_range({c.pairs for c in section.comparisons}, "pair")
+    caption(figure, f"{pairs} a game. Bars: 95 %, Student's t, uncorrected.")
     return figure
 
 
@@ -283,8 +252,8 @@ def improvement(section: Section) -> Figure:
     found = [c.improvement for c in section.comparisons]
     figure, panel = forest(names, found, "P(a run of the left beats one of the right)", 0.5)
     panel.set_xlim(-0.02, 1.02)
-    pairs = sorted({c.pairs for c in section.comparisons})
-    caption(figure, f"{either(pairs)} runs each a game. Bars: 95 % stratified bootstrap.")
+    pairs = counted_range({c.pairs for c in section.comparisons}, "pair")
+    caption(figure, f"{pairs} a game. Bars: 95 % stratified bootstrap.")
     return figure
 
 
@@ -293,10 +262,10 @@ def effects(section: Section) -> Figure:
     names = [one_line(" x ".join(map(arm_text, effect.factors))) for effect in section.effects]
     found = [effect.difference.estimate for effect in section.effects]
     figure, _ = forest(names, found, f"effect of dropping on {axis_text(section.scale)}", 0)
-    blocks = sorted({effect.blocks for effect in section.effects})
+    blocks = counted_range({effect.blocks for effect in section.effects}, "seed")
     caption(
         figure,
-        f"{either(blocks)} seeds a game in every arm. Bars: 95 %, Student's t, uncorrected. "
+        f"{blocks} a game in every arm. Bars: 95 %, Student's t, uncorrected. "
         "Interactions: half of how much one drop changes the effect of the other.",
     )
     return figure
@@ -344,61 +313,19 @@ def sweep(section: Section, key: str) -> Figure:
     panel.set_xlabel(key)
     panel.set_ylabel(axis_text(section.scale))
     legend_above(figure, panel, 3)
-    runs = sorted({point.score.runs for line in lines for point in line.points})
-    caption(figure, f"{either(runs)} runs a game. Bands: 95 %, Student's t.")
+    sizes = {point.score.runs for line in lines for point in line.points}
+    caption(figure, f"{each_has(sizes)} Bands: 95 %, Student's t.")
     return figure
 
 
-def draw_interval(panel: Axes, estimate: Estimate, y: float, style: dict[str, Any]) -> None:
-    """A number with its interval."""
-    if estimate.low is not None and estimate.high is not None:
-        panel.plot(
-            [estimate.low, estimate.high], [y, y], color=style["color"], linewidth=5, alpha=0.4
-        )
-    panel.plot(estimate.value, y, **style)
-
-
-def look(index: int) -> dict[str, Any]:
-    """Colour and marker of the arm at a place."""
-    return {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
-
-
-def bound(estimate: Estimate) -> tuple[float, float]:
-    """The interval; the number itself where there is none."""
-    if estimate.low is None or estimate.high is None:
-        return estimate.value, estimate.value
-    return estimate.low, estimate.high
-
-
-def legend_above(figure: Figure, panel: Axes, columns: int) -> None:
-    """One legend for all panels, if there is more than one thing to tell apart."""
-    handles, labels = panel.get_legend_handles_labels()
-    if len(handles) > 1:
-        columns = min(columns, len(handles))
-        figure.legend(handles, labels, loc="outside upper left", ncols=columns, fontsize=8)
-
-
-def caption(figure: Figure, text: str) -> None:
-    """What stands behind the figure, below it and below the label that all panels share."""
-    lines = textwrap.wrap(one_line(text), int(figure.get_figwidth() * CAPTION_LETTERS))
-    shared = figure.get_supxlabel()
-    figure.supxlabel("\n".join([shared, *lines] if shared else lines), fontsize=8)
-
-
-def sizes_of(group: Group) -> list[int]:
+def sizes_of(group: Group) -> set[int]:
     """Every number of runs that a game of an arm has."""
-    return sorted({len(seeds) for arm in group.arms for seeds in arm.runs.values()})
+    return {len(seeds) for arm in group.arms for seeds in arm.runs.values()}
 
 
-def runs_text(sizes: Sequence[int]) -> str:
+def each_has(runs: set[int]) -> str:
     """How many runs stand behind each point."""
-    least = f"{sizes[0]} to " if len(sizes) > 1 else ""
-    return f"{least}{counted(sizes[-1], 'run')} a game."
-
-
-def either(values: Sequence[int]) -> str:
-    """Such as `5` or `3 to 5`."""
-    return str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
+    return f"{counted_range(runs, 'run')} a game."
 
 
 def axis_text(scale: Scale | None) -> str:
@@ -416,12 +343,3 @@ def thousands(value: float, _position: int) -> str:
 def file_name(text: str) -> str:
     """A text as part of a file's name."""
     return re.sub(r"[^A-Za-z0-9.=_-]+", "-", text).strip("-.")[:80] or "section"
-
-
-def render(figure: Figure, file_type: str) -> bytes:
-    """The figure as a PNG, SVG or PDF file; equal figures give equal bytes."""
-    stream = io.BytesIO()
-    date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_type]
-    with rc_context(STYLE):
-        figure.savefig(stream, format=file_type, metadata=date, transparent=file_type == "svg")
-    return stream.getvalue()

@@ -9,7 +9,8 @@ import torch
 
 from ezcli.errors import EzError, RunError
 from ezcli.experiments import catalogue
-from ezcli.reports.collect import Run, read_run
+from ezcli.reports.groups import Run
+from ezcli.reports.run_scores import read_run
 from ezcli.runs import checkpoint
 from ezcli.runs import train as module
 from ezcli.runs.agent import load_agent

@@ -10,7 +10,7 @@ from ezcli.config import preset_path, read_toml, resolve, use_env
 from ezcli.envs.games import reference_scores
 from ezcli.experiments.design import arms_of
 from ezcli.experiments.study import Study, StudyFolder, plan
-from ezcli.reports.collect import ArmScores, Group, Missing, Point, Run
+from ezcli.reports.groups import ArmScores, Group, Missing, Point, Run
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 
 SESSION = {

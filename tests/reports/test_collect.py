@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from ezcli.config import resolve, to_toml
 from ezcli.errors import ConfigError, EzError, ReportError
-from ezcli.reports.collect import collect, of_study, read_run
+from ezcli.reports.choice import Choice
+from ezcli.reports.collect import collect, of_study
 from ezcli.reports.compare import scale_of
-from ezcli.reports.report import Choice, section
+from ezcli.reports.report import section
+from ezcli.reports.run_scores import read_run
 from ezcli.runs.folder import EVALUATIONS, RunFolder, why_wrong
 from tests.experiments.helpers import without_seals
 from tests.reports.helpers import evaluation, noisy, preset, raw, write_run, write_study

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from ezcli.reports.choice import Choice
 from ezcli.reports.formats import (
     FORMATS,
     cell_text,
@@ -22,17 +23,9 @@ from ezcli.reports.formats import (
     safe_in_csv,
 )
 from ezcli.reports.published import agents_named
-from ezcli.reports.report import (
-    Choice,
-    Interval,
-    Number,
-    Probability,
-    Report,
-    Section,
-    Table,
-    build,
-)
+from ezcli.reports.report import Report, Section, build
 from ezcli.reports.statistics import Estimate
+from ezcli.reports.tables import Interval, Number, Probability, Table
 from tests.reports.helpers import make_group, noisy
 
 HOSTILE = (

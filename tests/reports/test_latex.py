@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
+from ezcli.reports.choice import Choice
 from ezcli.reports.formats import latex
 from ezcli.reports.published import agents_named, published_agents
-from ezcli.reports.report import Choice, build
+from ezcli.reports.report import build
 from tests.reports.helpers import make_group, noisy
 from tests.reports.test_formats import HOSTILE, everywhere
 

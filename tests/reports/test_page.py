@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ezcli.reports.choice import Choice
 from ezcli.reports.collect import collect
 from ezcli.reports.page import html, link
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named
-from ezcli.reports.report import Choice, Number, Report, Section, Table, build
+from ezcli.reports.report import Report, Section, build
+from ezcli.reports.tables import Number, Table
 from tests.reports.helpers import noisy, write_study
 
 HOSTILE = '<script>alert("x")</script>\n"\'&{{ 7 * 7 }}$x$'

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from ezcli.experiments.design import arm_label
-from ezcli.reports import plots
+from ezcli.reports import figures, plots
+from ezcli.reports.choice import Choice
 from ezcli.reports.collect import collect
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named
-from ezcli.reports.report import Choice, build
+from ezcli.reports.report import build
 from tests.reports.helpers import noisy, write_study
 
 
@@ -149,10 +150,10 @@ def test_a_sweep_has_its_values_on_the_axis(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file_type", plots.FILE_TYPES)
+@pytest.mark.parametrize("file_type", figures.FILE_TYPES)
 def test_equal_figures_are_equal_files(tmp_path, file_type):
     write_study(tmp_path, noisy({}))
-    one, other = (plots.render(drawn(tmp_path)[1]["games"].figure, file_type) for _ in range(2))
+    one, other = (figures.render(drawn(tmp_path)[1]["games"].figure, file_type) for _ in range(2))
     assert one == other
     start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[file_type]
     assert one.startswith(start)
@@ -162,6 +163,6 @@ def test_equal_figures_are_equal_files(tmp_path, file_type):
 def test_nothing_is_cut_off(study):
     """The outermost pixels of every figure are paper."""
     for plot in study[1].values():
-        pixels = np.asarray(Image.open(io.BytesIO(plots.render(plot.figure, "png"))).convert("L"))
+        pixels = np.asarray(Image.open(io.BytesIO(figures.render(plot.figure, "png"))).convert("L"))
         edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
         assert all((edge == 255).all() for edge in edges), plot.name

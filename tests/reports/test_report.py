@@ -5,21 +5,14 @@ import pytest
 
 from ezcli.envs.games import ATARI_100K
 from ezcli.errors import ReportError, UnknownName
+from ezcli.reports.choice import Choice
 from ezcli.reports.compare import scale_of
 from ezcli.reports.formats import cell_text, key_of
+from ezcli.reports.groups import of_games
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
-from ezcli.reports.report import (
-    EQUAL_RUNS,
-    Choice,
-    Interval,
-    Number,
-    Probability,
-    build,
-    of_games,
-    raw_digits,
-    to,
-)
+from ezcli.reports.report import build
 from ezcli.reports.statistics import Estimate, estimates
+from ezcli.reports.tables import EQUAL_RUNS, Interval, Number, Probability, raw_digits
 from tests.reports.helpers import make_group, noisy
 
 SEVEN = ("alien", "amidar", "assault", "asterix", "bank_heist", "battle_zone", "boxing")
@@ -324,7 +317,6 @@ def test_numbers_of_games_and_runs_in_words():
     assert of_games(("catch",)) == "1 game"
     group = make_group(noisy({}), games=("tetris", "et", "pong"))
     assert of_games(("tetris", "et"), group) == "2 of 3 games"
-    assert [to({1}), to({5}), to({3, 5})] == ["1 run", "5 runs", "3 to 5 runs"]
 
 
 def test_notes_say_protocol_code_and_machines():

@@ -1,0 +1,114 @@
+"""Which runs may stand in one table: those of one agent, one environment and one code."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ezcli.config import RunConfig, decisive, differences, with_changes
+from ezcli.errors import ReportError
+from ezcli.reports.groups import ArmScores, Group, Run
+
+INSTALLED = ("ale_py", "rom_md5")  # entries of a contract that follow from no setting
+
+
+def require_one_agent(group: Group, arm: ArmScores) -> None:
+    """Refuses an arm whose runs differ from the full agent in more than the arm says.
+
+    Raises:
+      ReportError: with the difference.
+    """
+    expected = with_changes(group.base, arm.changes)
+    for seeds in arm.runs.values():
+        for run in seeds.values():
+            if placeless(run.config) != placeless(expected):
+                found = differences(without_place(expected), without_place(run.config))
+                raise ReportError(
+                    "EZ-REPORT-OTHER-ARM",
+                    f"The run {run.name!r} is no {arm.name!r} of {group.name!r}: it differs in "
+                    f"more ({pairs_text(found)}).",
+                    "Its config.toml was changed, or the study's: put it back, or delete the run.",
+                )
+
+
+def without_place(config: RunConfig) -> RunConfig:
+    """The config under seed 0 and, on Atari, one game: equal for runs of one agent."""
+    place: dict[str, Any] = {"seed": 0}
+    if config.env.name == "atari":
+        place["env.game"] = "pong"
+    return with_changes(config, place)
+
+
+def placeless(config: RunConfig) -> dict[str, Any]:
+    """All that decides a run's result but its seed and Atari game."""
+    tables = decisive(config)
+    del tables["seed"]
+    tables["env"].pop("game", None)
+    return tables
+
+
+def require_one_environment(group: Group) -> None:
+    """Refuses runs of one game whose environments differ in more than their settings declare.
+
+    A contract follows from the settings and from what is installed. Runs with equal settings must
+    have equal contracts; those of arms that change the environment need only the same emulator.
+
+    Raises:
+      ReportError: with the difference.
+    """
+    require_one_code(group)
+    first: dict[tuple[str, str], Run] = {}
+    for run in group.runs:
+        settings = json.dumps(run.config.env.model_dump(mode="json"), sort_keys=True)
+        keys = {*run.contract, *first.setdefault((run.game, settings), run).contract}
+        for other, compared in (
+            (first[run.game, settings], keys),
+            (first.setdefault((run.game, ""), run), INSTALLED),
+        ):
+            differing = {
+                key: (other.contract.get(key), run.contract.get(key))
+                for key in sorted(compared)
+                if other.contract.get(key) != run.contract.get(key)
+            }
+            if not differing:
+                continue
+            raise ReportError(
+                "EZ-REPORT-OTHER-ENV",
+                f"The runs {other.name!r} and {run.name!r} were not played in the same environment "
+                f"({pairs_text(differing)}).",
+                "Report them one by one.",
+            )
+
+
+def require_one_code(group: Group) -> None:
+    """Refuses runs whose environments are of different code, as far as it is known.
+
+    Raises:
+      ReportError: with the files that differ.
+    """
+    known = [run for run in group.runs if run.code]
+    for run in known[1:]:
+        files = {*run.code.items()} ^ {*known[0].code.items()}
+        if files:
+            names = ", ".join(sorted({name for name, _ in files}))
+            raise ReportError(
+                "EZ-REPORT-OTHER-CODE",
+                f"The code of the environment differs between the runs {known[0].name!r} and "
+                f"{run.name!r} ({names}).",
+                "Report them one by one.",
+            )
+
+
+def mixed(agents: list[Group]) -> ReportError:
+    """The error about named runs of several agents."""
+    one, other = (group.runs[0] for group in agents[:2])
+    found = differences(without_place(one.config), without_place(other.config))
+    return ReportError(
+        "EZ-REPORT-OTHER-AGENT",
+        f"The runs {one.name!r} and {other.name!r} are not of one agent ({pairs_text(found)}).",
+        "Report them one by one; what is to be compared belongs into a study (`ez ablate`).",
+    )
+
+
+def pairs_text(differing: Mapping[str, tuple[Any, Any]]) -> str:
+    """Settings with both of their values."""
+    return "; ".join(f"{key}: {a!r} / {b!r}" for key, (a, b) in differing.items())

@@ -1,0 +1,189 @@
+"""Tables of how arms differ: from the full agent, by factor, and over the values of a setting."""
+
+from collections.abc import Sequence
+
+from ezcli.experiments.design import FULL, arm_label
+from ezcli.reports.compare import Comparison, Curve, FactorEffect, Scale
+from ezcli.reports.groups import of_games
+from ezcli.reports.statistics import Estimate
+from ezcli.reports.tables import (
+    DIGITS,
+    Cell,
+    Interval,
+    Number,
+    Probability,
+    Shown,
+    Table,
+    raw_digits,
+    shown_arm,
+)
+from ezcli.words import counted
+
+
+def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
+    """What each arm loses or gains, and what may be said of it."""
+    digits = scale_digits(scale, [c.mean.estimate for c in comparisons])
+    tested = sum(c.pairs > 1 for c in comparisons)
+    p_note = "No p from a single pair."
+    if tested:
+        p_note = (
+            f"p: the same test after Holm's correction over {counted(tested, 'arm')}; better and "
+            "worse: p below 0.05."
+        )
+    fewer = [
+        f"{versus(c)}: only {', '.join(c.games)} have a seed with both arms."
+        for c in comparisons
+        if c.games != scale.games
+    ]
+    rows = tuple(
+        (
+            versus(c),
+            str(c.pairs),
+            Interval(c.mean.estimate, digits, signed=True),
+            None if c.adjusted_p is None else Probability(c.adjusted_p),
+            c.verdict,
+        )
+        for c in comparisons
+    )
+    return Table(
+        "differences",
+        f"{minus(comparisons)}: {scale_text(scale)}",
+        ("arm", "pairs", "difference", "p", "verdict"),
+        rows,
+        (
+            "Paired by seed within each game. Brackets: 95 %, Student's t, from two pairs on. "
+            f"{p_note}",
+            *fewer,
+        ),
+    )
+
+
+def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
+    """Probability of improvement, differences of other aggregates, published effects."""
+    several = any(c.iqm for c in comparisons)
+    published = any(c.published for c in comparisons)
+    and_published = ", and published effects" if published else ""
+    columns = ["arm", "P(better)"]
+    columns += ["median", "IQM"] if several else []
+    columns += ["published mean", "published median"] if published else []
+    rows = []
+    for c in comparisons:
+        row: list[Cell] = [versus(c), Interval(c.improvement, DIGITS)]
+        if several:
+            row += [Interval(e, DIGITS, signed=True) if e else None for e in (c.median, c.iqm)]
+        if published:
+            row += (
+                [Number(x, DIGITS, signed=True) for x in c.published] if c.published else [None] * 2
+            )
+        rows.append(tuple(row))
+    notes = [
+        "P(better): probability that a run of the arm beats one of the other. Brackets: 95 % "
+        "stratified bootstrap."
+    ]
+    if published:
+        notes.append(
+            "Published: human-normalised, 26 games of Atari 100k at the published setting "
+            "(arXiv:2111.00210); comparable only with the same games and preset."
+        )
+    return Table(
+        "improvement",
+        f"Probability of improvement{and_published}: {scale_text(scale)}",
+        tuple(columns),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def by_game_table(comparisons: Sequence[Comparison]) -> Table:
+    """Differences of raw scores, game by game."""
+    games = sorted({game for c in comparisons for game in c.by_game})
+    rows = []
+    for game in games:
+        found = [c.by_game.get(game) for c in comparisons]
+        digits = raw_digits([d.estimate for d in found if d])
+        rows.append(
+            (game, *(Interval(d.estimate, digits, signed=True) if d else None for d in found))
+        )
+    return Table(
+        "differences_by_game",
+        f"{minus(comparisons)}, game by game: raw score",
+        ("game", *(versus(c) for c in comparisons)),
+        tuple(rows),
+        ("Brackets: 95 %, Student's t, uncorrected.",),
+    )
+
+
+def effects_table(scale: Scale, effects: Sequence[FactorEffect]) -> Table:
+    """Main effects and interactions of a factorial study."""
+    digits = scale_digits(scale, [e.difference.estimate for e in effects])
+    scale = scale._replace(games=effects[0].games)
+    rows = tuple(
+        (
+            Shown(" x ".join(map(arm_label, e.factors)), " x ".join(e.factors)),
+            str(e.blocks),
+            Interval(e.difference.estimate, digits, signed=True),
+            None if e.adjusted_p is None else Probability(e.adjusted_p),
+            e.verdict,
+        )
+        for e in effects
+    )
+    return Table(
+        "factorial",
+        f"Main effects of dropping, and interactions: {scale_text(scale)}",
+        ("drop", "seeds", "effect", "p", "verdict"),
+        rows,
+        (
+            "A main effect is the mean of the arms that drop minus that of those that keep; an "
+            "interaction is half of how much one drop changes the effect of the other. Brackets: "
+            f"95 %, Student's t. p: after Holm's correction over {len(effects)} effects; better, "
+            "worse, positive and negative: p below 0.05.",
+        ),
+    )
+
+
+def curve_table(curve: Curve, scale: Scale) -> Table:
+    """Scores over the values of one setting."""
+    has_difference = any(point.difference for point in curve.points)
+    digits = scale_digits(scale, [point.score for point in curve.points])
+    rows = []
+    for point in curve.points:
+        row: list[Cell] = [str(point.value), str(point.score.runs), Interval(point.score, digits)]
+        if has_difference:
+            found = point.difference
+            row.append(Interval(found.estimate, digits, signed=True) if found else None)
+        rows.append(tuple(row))
+    columns = (curve.key, "runs", "score", *(("minus without drop",) if has_difference else ()))
+    return Table(
+        "curve",
+        f"{curve.label} over {curve.key}: {scale_text(scale)}",
+        columns,
+        tuple(rows),
+        ("Brackets: 95 %, Student's t over runs, uncorrected.",),
+    )
+
+
+def minus(comparisons: Sequence[Comparison]) -> str:
+    """What is subtracted."""
+    if all(c.against == FULL for c in comparisons):
+        return "Minus the full agent"
+    return 'Minus the full agent, or the arm after "vs."'
+
+
+def versus(comparison: Comparison) -> Shown:
+    """The arm; the other too unless it is the full agent."""
+    arm, against = comparison.arm, comparison.against
+    if against == FULL:
+        return shown_arm(arm)
+    return Shown(f"{arm_label(arm)} vs. {arm_label(against)}", f"{arm} - {against}")
+
+
+def scale_digits(scale: Scale, values: Sequence[Estimate]) -> int:
+    """Digits after the point."""
+    return DIGITS if scale.kind == "normalised" else raw_digits(values)
+
+
+def scale_text(scale: Scale) -> str:
+    """What is averaged."""
+    if scale.kind == "normalised":
+        return f"human-normalised, mean over {of_games(scale.games)}"
+    return f"raw score, {scale.games[0]}"

@@ -1,0 +1,131 @@
+"""Notes on the protocol, code, machines and time behind the scores of a group."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from ezcli.envs.games import BENCHMARK_FRAMES
+from ezcli.reports.groups import Group, Run
+from ezcli.words import counted, duration
+
+PACKAGES = {"torch": "PyTorch", "numba": "Numba", "numpy": "NumPy", "ale-py": "ale-py"}  # in a note
+
+
+def provenance_notes(group: Group) -> list[str]:
+    """Protocol, code, machines and time behind a group's scores."""
+    runs = group.runs
+    if not runs:
+        return ["No run has a score yet."]
+    episodes = either(run.episodes for run in runs)
+    caps = either(run.config.env.evaluation_max_episode_steps for run in runs)
+    seeds = sorted({run.config.seed for run in runs})
+    presets = [group.preset] if group.preset else sorted({run.preset for run in runs})
+    notes = [
+        f"{counted(len(runs), 'run')}; each score is the mean over {episodes} episodes of "
+        f"at most {caps} env_steps, played with the last weights without exploration.",
+        f"Preset {', '.join(presets)}; {'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)}.",
+    ]
+    if any(arm.drops for arm in group.arms):
+        notes.append(
+            "An arm with a drop is the agent without that part: see ez ablations show NAME."
+        )
+    changed = {
+        arm.name: {key: value for key, value in arm.changes.items() if key.startswith("env.")}
+        for arm in group.arms
+        if arm.runs
+    }
+    if any(changed.values()):
+        there = "; ".join(
+            f"{name} ({', '.join(f'{key} = {json.dumps(value)}' for key, value in own.items())})"
+            for name, own in changed.items()
+            if own
+        )
+        notes.append(
+            f"Each arm was scored in its own environment, and these change it: {there}. So a "
+            "difference between arms can be one of what is played, not of the agent."
+        )
+    cut = sorted({run.game for run in runs if not run.is_whole})
+    if cut:
+        notes.append(
+            f"{', '.join(cut)}: not human-normalised, since final games were cut off before the "
+            f"{BENCHMARK_FRAMES:,} frames of the benchmark, or went on beyond them."
+        )
+    versions = sessions_by(runs, version_text)
+    notes.append(f"Code: {counts_text(versions)}.")
+    if len(versions) > 1:
+        notes.append("The runs were trained by several versions of the code: see CHANGELOG.md.")
+    devices = sessions_by(runs, device_text)
+    trained = [f"{device} ({counted(number, 'run')})" for device, number in devices.most_common()]
+    notes.append(f"Trained on: {', '.join(trained)}.")
+    notes.append(f"With {counts_text(sessions_by(runs, package_text), '; or ')}.")
+    libraries = sessions_by(runs, library_text)
+    if set(libraries) - {""}:
+        set_ = counts_text(libraries, "; ")
+        notes.append(f"Variables that decide the bits of libraries: {set_}.")
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    if len(seconds) == len(runs):
+        notes.append(
+            f"Training took {duration(sum(seconds))} in all, "
+            f"{duration(median(seconds))} a run (median)."
+        )
+    return notes
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Rising numbers, such as `0 to 4`, `0, 3, 7`."""
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
+
+
+def sessions_by(runs: Iterable[Run], text: Callable[[Mapping[str, Any]], str]) -> Counter[str]:
+    """How many runs have a session that `text` says this of; a run may count for several."""
+    texts = (dict.fromkeys(text(session) for session in run.sessions or ({},)) for run in runs)
+    return Counter(itertools.chain.from_iterable(texts))
+
+
+def counts_text(found: Counter[str], joint: str = ", ") -> str:
+    """The texts, the most frequent first; with numbers of runs where one is not of all."""
+    if len(found) == 1:
+        return next(iter(found)) or "none"
+    return joint.join(
+        f"{text or 'none'} ({counted(number, 'run')})" for text, number in found.most_common()
+    )
+
+
+def device_text(session: Mapping[str, Any]) -> str:
+    """Such as `AMD EPYC in float32`."""
+    device = str(session.get("device_name", "unknown"))
+    return f"{device} in {session['precision']}" if session.get("precision") else device
+
+
+def library_text(session: Mapping[str, Any]) -> str:
+    """Such as `ONEDNN_MAX_CPU_ISA=AVX2`; empty if no variable was set."""
+    found = session.get("libraries")
+    known = found if isinstance(found, dict) else {}
+    return " ".join(f"{key}={value}" for key, value in known.items() if key != "cpu_capability")
+
+
+def package_text(session: Mapping[str, Any]) -> str:
+    """Such as `PyTorch 2.13.0, Numba 0.61.0, NumPy 2.4.6, ale-py 0.12.1`."""
+    found = session.get("packages")
+    known = found if isinstance(found, dict) else {}
+    texts = [f"{name} {known[package]}" for package, name in PACKAGES.items() if known.get(package)]
+    return ", ".join(texts) or "unknown packages"
+
+
+def version_text(session: Mapping[str, Any]) -> str:
+    """Such as `ezcli 0.1.0 (ee7f7df, changed)`."""
+    git = session.get("git")
+    commit = ""
+    if isinstance(git, dict) and git.get("commit"):
+        commit = f" ({str(git['commit'])[:7]}{', changed' if git.get('dirty') else ''})"
+    return f"ezcli {session.get('ezcli', 'of unknown version')}{commit}"
+
+
+def either(values: Iterable[int]) -> str:
+    """Such as `32` or `32 or 100`."""
+    return " or ".join(f"{value:,}" for value in sorted(set(values)))

@@ -1,0 +1,115 @@
+"""From one run folder to its scores, or to the reason why it has none that count."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ezcli.config import RunConfig
+from ezcli.envs.games import ends_as_in_the_benchmark
+from ezcli.errors import EzError
+from ezcli.experiments import catalogue
+from ezcli.reports.groups import Point, Run
+from ezcli.runs.folder import EVALUATIONS, RunFolder, is_number, why_wrong
+
+
+def read_run(path: Path) -> Run | str:
+    """A run's scores, or why it has none that count."""
+    folder = RunFolder(path)
+    state = catalogue.state(folder)
+    if state == "damaged":
+        return f"it is damaged{why_damaged(folder)}"
+    if state != "finished":
+        return "it failed" if state == "failed" else f"it is {state}"
+    try:
+        config, info, lines = folder.config(), folder.read_info(), folder.read(EVALUATIONS)
+    except (EzError, OSError) as error:
+        return f"it is damaged ({error})"
+    wrong = why_info_is_wrong(info, config)
+    if wrong:
+        return wrong
+    finals = [line for line in lines if line.get("kind") == "final"]
+    if not finals:
+        return "it has no final evaluation"
+    for line in lines:
+        wrong = why_wrong(line)
+        if wrong:
+            return f"an evaluation of it is damaged ({wrong})"
+    final = finals[-1]
+    if any(line["scores"] != final["scores"] for line in finals):
+        return "it has several final evaluations, and they differ"
+    differing = protocol_differs(config, final["protocol"])
+    if differing:
+        return f"its final evaluation was not played by the protocol of its config ({differing})"
+    sessions = info.get("sessions", [])
+    seconds = [session.get("seconds") for session in sessions]
+    known = [s for s in seconds if is_number(s)]
+    return Run(
+        path.name,
+        path,
+        config,
+        float(final["mean"]),
+        len(final["scores"]),
+        tuple(Point(x["env_steps"], float(x["mean"])) for x in lines if x["kind"] != "manual"),
+        str(info.get("preset") or path.name),
+        info.get("environment", {}),
+        tuple(sessions),
+        sum(known) if known and len(known) == len(seconds) else None,
+        (config.env.code if config.env.name == "custom" else {}) or noted_code(info),
+        has_benchmark_length(config, final),
+    )
+
+
+def why_damaged(folder: RunFolder) -> str:
+    """What is wrong with the files of a run, in brackets; empty if they have just been mended."""
+    try:
+        folder.require_sound()
+    except EzError as error:
+        return f" ({error.message.rstrip('.')})"
+    except OSError as error:
+        return f" ({error})"
+    return ""
+
+
+def has_benchmark_length(config: RunConfig, line: Mapping[str, Any]) -> bool:
+    """Whether the games of an evaluation ended as those of the benchmark; true without one.
+
+    What the line says of its human-normalised score is not read: earlier versions counted
+    env_steps where the benchmark counts frames.
+    """
+    if config.env.name != "atari":
+        return True
+    cap = config.env.evaluation_max_episode_steps
+    return ends_as_in_the_benchmark(line["game_env_steps"], cap, config.env.frame_skip)
+
+
+def noted_code(info: Mapping[str, Any]) -> dict[str, str]:
+    """The code that `run.json` names where the config names none: that of version 0.1.0."""
+    code = info.get("code")
+    return code if isinstance(code, dict) else {}
+
+
+def why_info_is_wrong(info: Mapping[str, Any], config: RunConfig) -> str:
+    """What is wrong with the contents of `run.json`; empty if nothing is."""
+    sessions = info.get("sessions", [])
+    if not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
+        return "its run.json is damaged (sessions are no list of tables)"
+    if not isinstance(info.get("environment", {}), dict):
+        return "its run.json is damaged (environment is no table)"
+    said = info.get("identity", config.identity)
+    if said != config.identity:
+        return f"its config.toml was changed (identity {config.identity}, its run.json says {said})"
+    return ""
+
+
+def protocol_differs(config: RunConfig, protocol: Mapping[str, Any]) -> str:
+    """How a final evaluation was played other than its config says; empty if it was not."""
+    wanted = {
+        "episodes": config.evaluation.episodes,
+        "max_env_steps": config.env.evaluation_max_episode_steps,
+        "num_simulations": config.search.num_simulations,
+    }
+    return "; ".join(
+        f"{key} {protocol.get(key)!r}, its config says {value!r}"
+        for key, value in wanted.items()
+        if protocol.get(key) != value
+    )

@@ -1,0 +1,105 @@
+"""Tables of scores: of each game, and aggregates over games; and of the runs without one."""
+
+import numpy as np
+
+from ezcli.experiments.design import arm_label
+from ezcli.reports.compare import Scale, arm_scores, generator
+from ezcli.reports.groups import ArmScores, Group, of_games
+from ezcli.reports.published import Agent
+from ezcli.reports.published_tables import mark_notes, marked
+from ezcli.reports.statistics import estimates
+from ezcli.reports.tables import DIGITS, Cell, Interval, Number, Table, interval, shown_arm
+from ezcli.words import counted, counted_range
+
+AGGREGATE_TITLES = {
+    "mean": "mean",
+    "median": "median",
+    "iqm": "IQM",
+    "optimality_gap": "optimality gap",
+}
+STUDENT = "Brackets: 95 %, Student's t over runs; none from a single run."
+
+
+def scores_table(group: Group, arm: ArmScores) -> Table:
+    """Raw and human-normalised scores of each game, games without a score included."""
+    rows = tuple((game, *score_cells(group, arm, game)) for game in group.games)
+    title = f"{arm_label(arm.name)}: {of_games(arm.games, group)}"
+    return Table("scores", title, ("game", *score_columns(group)), rows, (STUDENT,))
+
+
+def one_game_table(group: Group) -> Table:
+    """The same of every arm, where there is one game."""
+    (game,) = group.games
+    rows = tuple((shown_arm(arm.name), *score_cells(group, arm, game)) for arm in group.arms)
+    return Table("scores", f"{game}: scores", ("arm", *score_columns(group)), rows, (STUDENT,))
+
+
+def score_columns(group: Group) -> tuple[str, ...]:
+    """What is said of the runs of one arm on one game."""
+    return ("runs", "score", *(("human-normalised",) if group.human_games else ()))
+
+
+def score_cells(group: Group, arm: ArmScores, game: str) -> list[Cell]:
+    """Number of runs, raw score and, where the group has any, human-normalised score."""
+    runs = [run for _, run in sorted(arm.runs.get(game, {}).items())]
+    raw = interval([run.score for run in runs]) if runs else None
+    cells: list[Cell] = [str(len(runs)), raw]
+    if group.human_games:
+        known = bool(runs) and game in group.human_games
+        normalised = [run.normalised(run.score) for run in runs] if known else []
+        cells.append(interval(normalised, DIGITS) if known else None)
+    return cells
+
+
+def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples: int) -> Table:
+    """Mean, median, IQM and optimality gap of each arm and of published agents, on equal games."""
+    rows: list[tuple[Cell, ...]] = []
+    sizes: set[int] = set()
+    for arm in group.arms:
+        if not arm.runs:
+            rows.append((shown_arm(arm.name), *(None for _ in AGGREGATE_TITLES)))
+            continue
+        scores = arm_scores(arm, scale)
+        found = estimates(scores, generator(), resamples=resamples)
+        intervals = (Interval(found[name], DIGITS) for name in AGGREGATE_TITLES)
+        sizes |= {len(values) for values in scores}
+        rows.append((shown_arm(arm.name), *intervals))
+    known = [agent for agent in agents if set(scale.games) <= set(agent.normalised)]
+    for agent in known:
+        values = [agent.normalised[game] for game in scale.games]
+        means = (Number(float(f(values)), DIGITS) for f in (np.mean, np.median))
+        rows.append((marked(agent), *means, None, None))
+    notes = [
+        "IQM and optimality gap are over runs, not over game means; of published agents only game "
+        "means are known. Brackets: 95 % stratified bootstrap over runs, "
+        f"{resamples:,} resamples."
+    ]
+    if known:
+        notes += mark_notes(known)
+    absent = [game for game in scale.games if any(game not in a.normalised for a in agents)]
+    if absent:
+        notes.append(f"Not beside published scores: there is none of {', '.join(absent)}.")
+    return Table(
+        "aggregates",
+        f"Human-normalised over {of_games(scale.games)}, {counted_range(sizes, 'run')} each",
+        ("agent", *AGGREGATE_TITLES.values()),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def missing_table(group: Group) -> Table:
+    """The cells of a study without a score: the seeds of each arm and game, by reason."""
+    seeds: dict[tuple[str, str, str], list[str]] = {}
+    for m in group.missing:
+        seeds.setdefault((m.arm, m.game, m.why), []).append(str(m.seed))
+    rows = tuple(
+        (shown_arm(arm), game, ", ".join(own), why) for (arm, game, why), own in seeds.items()
+    )
+    return Table(
+        "missing",
+        f"Missing: {counted(len(group.missing), 'run')}",
+        ("arm", "game", "seeds", "why"),
+        rows,
+        (f"Go on with: {group.go_on}",) if group.go_on else (),
+    )
