@@ -202,16 +202,19 @@ def resume(
     run: Run,
     runs_dir: RunsDir = RUNS,
     device: Device = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Searches side by side; no result depends on it.")
+    ] = None,
     wandb: Wandb = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run that stopped, exactly where it was.
+    """Go on with a run exactly where it stopped, or start a planned one.
 
     Example: ez resume pong-atari-cpu-seed0
     """
     from ezcli.commands import training
 
-    raise typer.Exit(training.resume(run, runs_dir, device, wandb, quiet))
+    raise typer.Exit(training.resume(run, runs_dir, device, threads, wandb, quiet))
 
 
 @app.command()
@@ -320,7 +323,7 @@ def ablate(
         typer.Option(
             "--print-commands",
             callback=reserve_output,
-            help="Print one command a run, for your scheduler.",
+            help="Plan the runs, and print a command for each.",
         ),
     ] = False,
     as_json: Annotated[

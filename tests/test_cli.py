@@ -464,6 +464,17 @@ def test_a_curve_is_promised_only_where_there_is_one(ez):
     assert out.splitlines()[-1] == "Done. See more: ez watch runs/mine, or ez report runs/mine"
 
 
+def test_threads_are_those_of_this_machine(ez, monkeypatch, tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "planned")
+    folder.create(tiny())
+    asked = []
+    monkeypatch.setattr(
+        training, "run_training", lambda config, *_: asked.append(config.compute.threads) or 0
+    )
+    assert ez("resume", "planned", "--threads", "3")[0] == 0
+    assert (asked, folder.config().compute.threads) == ([3], tiny().compute.threads)
+
+
 def test_train_resume_evaluate(ez, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, signal.SIGINT)

@@ -1,6 +1,7 @@
 """`ez ablate` and `ez study`, from their arguments to what they print and leave."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -72,18 +73,51 @@ def test_json_is_the_plan_and_nothing_else(ez, tmp_path):
         ("new", 1),
     ]
     assert plan["estimate"]["run_hours"] == 2.0
-    assert all(r["command"].startswith("ez train --preset ") for r in plan["runs"])
 
 
 def test_commands_for_a_scheduler(ez, tmp_path):
-    """One line for each run that is left; the study is saved, so that its status can be asked."""
+    """One line for each run that is left; each has its folder, and there is no study."""
+    plan = json.loads(ez(*ABLATE, "--json")[1])["runs"]
     code, out, _ = ez(*ABLATE, "--print-commands")
-    lines = out.splitlines()
-    assert (code, len(lines)) == (0, 4)
-    assert all(line.startswith("ez train --preset runs/studies/mine/preset.toml") for line in lines)
-    assert StudyFolder(tmp_path / "runs", "mine").exists
+    assert (code, out.splitlines()) == (
+        0,
+        [f"ez resume {tmp_path / 'runs' / run['name']}" for run in plan],
+    )
+    assert not (tmp_path / "runs" / "studies").exists()
+    for planned in plan:
+        folder = RunFolder(tmp_path / "runs" / planned["name"])
+        assert (folder.config().identity, folder.status()) == (planned["identity"], "new")
+    assert ez(*ABLATE, "--print-commands")[1] == out
     ez(*ABLATE, "--quiet")
     assert ez(*ABLATE, "--print-commands")[1] == ""
+
+
+def test_a_planned_run_has_not_begun(ez, tmp_path):
+    """It is neither damaged nor missing, and `ez train` takes its folder for an equal run."""
+    ez(*ABLATE, "--print-commands")
+    listed = json.loads(ez("runs", "--json")[1])
+    assert {(run["state"], run["preset"], run["score"]) for run in listed} == {
+        ("new", "smoke", None)
+    }
+    name = listed[0]["name"]
+    assert ez("doctor", name)[0] == 0
+    assert "it is new" in ez("report")[1]
+    assert f"Go on with: ez resume runs/{name}" in ez("runs", "show", name)[1]
+    counted = squeezed(ez(*ABLATE, "--dry-run")[1])
+    assert "full nothing 0 0 2 value-prefix components.value_prefix = false 0 0 2" in counted
+    assert ez("runs", "rm", name, "--yes")[0] == 0
+
+
+@pytest.mark.slow
+def test_a_printed_command_trains_its_run_from_any_folder(ez, tmp_path, monkeypatch):
+    out = ez(*ABLATE, "--seeds", "1", "--print-commands")[1]
+    monkeypatch.chdir("/")
+    for line in reversed(out.splitlines()):
+        assert ez(*shlex.split(line)[1:], "--quiet")[:2] == (0, "")
+    monkeypatch.chdir(tmp_path)
+    assert {run["state"] for run in json.loads(ez("runs", "--json")[1])} == {"finished"}
+    plan = json.loads(ez(*ABLATE, "--seeds", "1", "--json")[1])
+    assert {run["state"] for run in plan["runs"]} == {"finished"}
 
 
 def test_what_is_finished_is_counted_and_not_run_again(ez):
@@ -129,7 +163,7 @@ def test_two_studies_share_the_full_agent(ez, tmp_path):
 
 
 def test_it_goes_on_by_name_alone(ez):
-    ez(*ABLATE, "--print-commands")
+    ez(*ABLATE, "--quiet")
     code, out, _ = ez("ablate", "--study", "mine")
     assert (code, "4 runs" in out) == (0, True)
     code, out, _ = ez("ablate", "--study", "mine", "--seeds", "3")
@@ -139,13 +173,13 @@ def test_it_goes_on_by_name_alone(ez):
 
 def test_games_are_added_by_the_studys_name(ez):
     own = ["--drop", "value-prefix", "--preset", "smoke", "--game", "pong", "--study", "s"]
-    ez("ablate", *own, "--seeds", "1", "--print-commands")
+    ez("ablate", *own, "--seeds", "1", "--quiet")
     plan = json.loads(ez("ablate", "--study", "s", "--game", "breakout", "--json")[1])
     assert (plan["preset"], plan["games"]) == ("smoke", ["pong", "breakout"])
     assert len(plan["runs"]) == 4
     code, _, err = ez("ablate", "--study", "s", "--game", "breakot")
     assert (code, "Did you mean 'breakout'?" in err) == (2, True)
-    ez(*ABLATE, "--print-commands")
+    ez(*ABLATE, "--quiet")
     code, _, err = ez("ablate", "--study", "mine", "--game", "pong")
     assert (code, "This preset is for 'catch'" in err) == (2, True)
 
@@ -271,9 +305,12 @@ def test_where_a_study_is_sent_is_written_before_anything_is(ez, monkeypatch, tm
 
 
 @pytest.mark.slow
-def test_status_tells_what_is_missing(ez, tmp_path):
+def test_status_tells_what_is_missing(ez, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Scheduler, "run", lambda scheduler: Outcome([], [], list(scheduler.runs), [], None)
+    )
     assert "Start one: ez ablate --drop value-prefix" in squeezed(ez("study", "status")[1])
-    ez(*ABLATE, "--print-commands")
+    ez(*ABLATE, "--quiet")
     plan = json.loads(ez(*ABLATE, "--json")[1])
     one = plan["runs"][0]
     run(tmp_path / "runs" / one["name"], tiny())
@@ -313,9 +350,8 @@ def test_what_another_process_works_on_is_left_as_it_is(ez, tmp_path):
     folder = StudyFolder(tmp_path / "runs", "mine")
     before = (folder.path / "study.json").read_bytes()
     with folder.lock():
-        for output in ((), ("--print-commands",)):
-            code, _, err = ez(*ABLATE, "--drop", "consistency", "--seeds", "5", *output)
-            assert (code, "Another process works on the study 'mine'" in squeezed(err)) == (3, True)
+        code, _, err = ez(*ABLATE, "--drop", "consistency", "--seeds", "5")
+        assert (code, "Another process works on the study 'mine'" in squeezed(err)) == (3, True)
         assert ez(*ABLATE, "--dry-run")[0] == 0
     assert (folder.path / "study.json").read_bytes() == before
 

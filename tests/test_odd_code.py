@@ -69,7 +69,7 @@ def test_json_is_all_of_standard_output_whatever_an_environment_prints(game, ez)
         assert isinstance(json.loads(done.stdout), dict)
     commands = process("ablate", *OWN, "--seeds", "2", "--print-commands")
     lines = commands.stdout.splitlines()
-    assert [" ".join(line.split()[:3]) for line in lines] == ["ez --trust train"] * len(lines)
+    assert [" ".join(line.split()[:3]) for line in lines] == ["ez --trust resume"] * len(lines)
     assert lines
 
 

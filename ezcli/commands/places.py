@@ -4,10 +4,11 @@ import time
 from pathlib import Path
 
 from ezcli import console
-from ezcli.config import RunConfig, with_changes
+from ezcli.config import RunConfig
 from ezcli.errors import Busy
+from ezcli.experiments.handover import Task, prepare
 from ezcli.experiments.launchers.cluster import Cluster
-from ezcli.experiments.launchers.protocol import JOBS, Launcher, Task
+from ezcli.experiments.launchers.protocol import JOBS, Launcher
 from ezcli.experiments.schedule import LOSSES
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.lock import holding
@@ -21,19 +22,16 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
       EzError: the folder belongs to another config, or the cluster refuses.
     """
     folder = RunFolder(path)
-    if config.compute.threads == 0:
-        config = with_changes(config, {"compute.threads": cluster.place.threads})
     if folder.exists:
         config = folder.require_same(config)
         if folder.read_info().get("status") == "finished":
             console.show(f"{folder.name} is finished already.")
             return 0
     launcher = cluster.place.launcher(path / JOBS)
+    threads = config.compute.threads or cluster.place.threads or 1
+    task = Task(folder.name, path, path / JOBS / "log", threads)
     try:
-        if not folder.exists:
-            with folder.lock():
-                folder.create(config)
-                folder.update_info(**origin)
+        prepare(folder, config, origin)
         (path / JOBS).mkdir(parents=True, exist_ok=True)
         with holding(path / JOBS / ".lock") as asked:  # from asking to handing over
             if asked.us is None:
@@ -41,15 +39,15 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
                     "EZ-RUN-BUSY",
                     f"Another command hands over the run {folder.name!r}{asked.other}.",
                 )
-            return hand_over(launcher, folder)
+            return hand_over(launcher, task)
     finally:
         launcher.close()
 
 
-def hand_over(launcher: Launcher, folder: RunFolder) -> int:
+def hand_over(launcher: Launcher, task: Task) -> int:
     """Submits one run, and waits for it if it would end with this process."""
-    name = folder.name
-    look = f"See how far it is: {ez_command('runs show', folder.path)}"
+    name = task.run
+    look = f"See how far it is: {ez_command('runs show', task.folder)}"
     state = launcher.states().get(name)
     if state == "ended":
         last = launcher.collect(name)
@@ -57,8 +55,6 @@ def hand_over(launcher: Launcher, folder: RunFolder) -> int:
     elif state is not None:
         console.show(f"{name} is {state} already. {look}")
         return 0
-    arguments = ("--trust", "resume", str(folder.path), "--quiet")  # the user named it here
-    task = Task(name, folder.path, arguments, folder.path / JOBS / "log")
     (place,) = launcher.submit([task])
     if launcher.outlives:
         console.show(f"{name}: submitted {place}. {look}")

@@ -21,6 +21,7 @@ from ezcli.envs.settings import CustomSettings
 from ezcli.errors import Busy, ConfigError, EzError, UnknownName
 from ezcli.experiments import catalogue, estimate
 from ezcli.experiments.design import FULL, Arm, arms_of, parse_values
+from ezcli.experiments.handover import prepare
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of, under_way
 from ezcli.experiments.launchers.local import LocalSettings
 from ezcli.experiments.launchers.protocol import Place
@@ -33,7 +34,7 @@ from ezcli.experiments.study import (
     study_names,
 )
 from ezcli.runs.folder import RunFolder
-from ezcli.words import counted, duration, ez_command, json_text, shell_line, size
+from ezcli.words import counted, duration, ez_command, json_text, size
 
 GAME_SETS = {"atari26": ATARI_100K}
 SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
@@ -104,7 +105,7 @@ def ablate(
         raise ConfigError(
             "EZ-LAUNCHER-OPTION", f"--devices means nothing to the launcher {cluster.name}."
         )
-    if output in ("plan", "json"):
+    if output != "train":
         study, added = folder.merge(asked)
         return carry_out(study, folder, [*said, *added], execution, cluster, output, quiet)
     with folder.lock():  # from reading the study to the end, so that nobody's arms are lost
@@ -130,8 +131,7 @@ def carry_out(
     states = {run.name: run_state(runs_dir, run) for run in runs}
     left = [run for run in runs if states[run.name] != "finished"]
     if output == "commands":
-        folder.save(study, runs)
-        console.write("".join(shell_line(["ez", *folder.command(run)]) + "\n" for run in left))
+        print_commands(study, left, runs_dir)
         return 0
     jobs, why_jobs = number_of_jobs(execution, cluster, study.base, len(left))
     if output == "json" or not quiet:
@@ -146,6 +146,18 @@ def carry_out(
     if output != "train":
         return 0
     return execute(study, folder, runs, jobs, execution, cluster, quiet)
+
+
+def print_commands(study: Study, runs: list[PlannedRun], runs_dir: Path) -> None:
+    """Prints a command for each run, for a scheduler of the user's; it needs the run's folder.
+
+    The commands work in any order and from any folder. No study is saved: `ez ablate` finds the
+    runs by their identities.
+    """
+    for run in runs:
+        prepare(RunFolder(runs_dir / run.name), run.config, {"preset": study.preset})
+        verb = "--trust resume" if run.config.env.name == "custom" else "resume"
+        console.write(ez_command(verb, (runs_dir / run.name).absolute()) + "\n")
 
 
 def design(
@@ -449,7 +461,6 @@ def plan_as_json(
                 "identity": run.config.identity,
                 "state": states[run.name],
                 "cells": [{"arm": c.arm, "env": c.env, "seed": c.seed} for c in run.cells],
-                "command": shell_line(["ez", *folder.command(run)]),
             }
             for run in runs
         ],

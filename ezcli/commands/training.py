@@ -80,12 +80,21 @@ def train(
     return run_training(config, path, quiet, wandb, origin)
 
 
-def resume(run: str, runs_dir: Path, device: str | None, wandb: str | None, quiet: bool) -> int:
+def resume(
+    run: str,
+    runs_dir: Path,
+    device: str | None,
+    threads: int | None,
+    wandb: str | None,
+    quiet: bool,
+) -> int:
     """`ez resume`."""
     from ezcli.runs.folder import RunFolder
 
     path = find_run(run, runs_dir)
     config = recorded(RunFolder(path), device)
+    if threads is not None:
+        config = with_changes(config, {"compute.threads": threads}, source="--threads")
     return run_training(config, path, quiet, wandb, {})
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ezcli.config import UNIDENTIFIED, RunConfig, differences
 from ezcli.errors import EzError
-from ezcli.experiments.launchers.protocol import PYTHON
+from ezcli.experiments.handover import PYTHON
 from ezcli.experiments.study import PlannedRun
 from ezcli.runs.folder import RunFolder, is_number
 

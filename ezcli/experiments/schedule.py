@@ -10,12 +10,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Literal, NamedTuple, Protocol
 
-from ezcli.errors import Busy
+from ezcli.errors import Busy, EzError
 from ezcli.experiments.catalogue import State, state
-from ezcli.experiments.launchers.protocol import SAVED, Ending, JobState, Launcher, Task
+from ezcli.experiments.handover import Task, prepare
+from ezcli.experiments.launchers.protocol import SAVED, Ending, JobState, Launcher
 from ezcli.experiments.study import PlannedRun, StudyFolder
 from ezcli.files import appending
 from ezcli.runs.folder import RunFolder, append_line
@@ -168,10 +170,8 @@ class Scheduler:
             if found == "finished":
                 self.finished.append(run)
             elif found in ("running", "stalled") and run.name not in self.collected:
-                self.elsewhere.append(run)
-                then = "waiting for that" if self.waits else "repeat the command when it has ended"
-                self.reporter.say(f"{run.name}: another process trains it; {then}.")
-            else:
+                self._leave_to_another(run)
+            elif self._prepare(run):
                 batch.append((run, found))
         if not batch:
             return
@@ -187,14 +187,37 @@ class Scheduler:
             verb = "started" if found in (None, "new") else "goes on"
             self.reporter.say(f"{run.name}: {verb}{f' {place}' if place else ''}.")
 
+    def _leave_to_another(self, run: PlannedRun) -> None:
+        self.elsewhere.append(run)
+        then = "waiting for that" if self.waits else "repeat the command when it has ended"
+        self.reporter.say(f"{run.name}: another process trains it; {then}.")
+
+    def _prepare(self, run: PlannedRun) -> bool:
+        """Writes the run's folder; False if it is not ours to train."""
+        with self.folder.writing():
+            try:
+                prepare(self._folder(run), run.config, {"preset": str(self.folder.preset_file)})
+            except Busy:
+                self._leave_to_another(run)
+            except EzError as error:
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                ending = Ending(
+                    error.exit_code, "not started", "run", (str(error),), now, 0.0, None
+                )
+                self._note(run, ending, "failed", ending.last_lines)
+                self.failed.append(run)
+                self.reporter.say(f"{run.name}: not started. {error}")
+            else:
+                return True
+        return False
+
     def _has_room(self, more: int) -> bool:
         slots = self.launcher.slots
         return slots is None or len(self.active) + len(self.elsewhere) + more < slots
 
     def _task(self, run: PlannedRun) -> Task:
-        arguments = self.folder.command(run, "--set", f"compute.threads={self.threads}", "--quiet")
         log = self.folder.logs / f"{run.name}.log"
-        return Task(run.name, self._folder(run).path, tuple(arguments), log)
+        return Task(run.name, self._folder(run).path, log, self.threads)
 
     def _ended(self, run: PlannedRun, ending: Ending) -> None:
         """Notes how a task ended and what becomes of its run."""

@@ -443,20 +443,6 @@ class StudyFolder:
         usual = self.runs_dir.absolute() == Path("runs").absolute()
         return None if usual else self.runs_dir
 
-    def command(self, run: PlannedRun, *more: str) -> list[str]:
-        """Arguments of `ez` that train or go on with one of the study's runs, and nothing else."""
-        cell = run.cells[0]
-        arguments = ["--trust"] if run.config.env.name == "custom" else []  # its study was
-        arguments += ["train", "--preset", str(self.preset_file), "--seed", str(cell.seed)]
-        if run.config.env.name == "atari":
-            arguments += ["--game", run.config.env.game]
-        arguments += ["--name", run.name, "--runs-dir", str(self.runs_dir)]
-        if run.config.env.name == "custom" and not run.config.env.code:
-            arguments += ["--set", "env.code={}"]  # a study of version 0.1.0: its code is not known
-        for key, value in cell.changes.items():
-            arguments += ["--set", f"{key}={json.dumps(value)}"]
-        return [*arguments, *more]
-
 
 def damaged(path: Path, what: str) -> RunError:
     """The error about a file of a study that cannot be used."""

@@ -23,7 +23,7 @@ import ezcli.commands.runs
 import ezcli.commands.studies
 import ezcli.commands.training
 from ezcli.cli import main
-from ezcli.experiments.launchers import local
+from ezcli.experiments import handover
 from ezcli.runs.compute import resolve_compute, warm_up_search
 from ezcli.runs.trainer import Trainer
 from tests.chaos.faults import Fault, install
@@ -36,7 +36,7 @@ def load() -> None:
     torch.set_num_threads(1)
     warm_up_search()
     Trainer(tiny(), resolve_compute(tiny().compute))
-    local.subprocess = SimpleNamespace(Popen=Forked, STDOUT=None, DEVNULL=None)
+    handover.subprocess = SimpleNamespace(Popen=Forked, STDOUT=None, DEVNULL=None)
 
 
 def fork(arguments, out, fault=None, new_session=False, ignored=(), memory=None, clock=None) -> int:
@@ -113,7 +113,7 @@ def run(fault) -> int:
 class Forked:
     """Stands in for `subprocess.Popen` in a study's launcher."""
 
-    def __init__(self, command, stdin, stdout, stderr, start_new_session, env):
+    def __init__(self, command, stdin, stdout, stderr, start_new_session, env, preexec_fn):
         self.returncode = None
         arguments = command[command.index("ezcli") + 1 :]
         self.pid = fork(arguments, stdout.fileno(), new_session=start_new_session)

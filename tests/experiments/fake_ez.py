@@ -1,4 +1,4 @@
-"""Stands in for `ez train` where a test is about the launcher: leaves a run folder, trains nothing.
+"""Stands in for `ez resume` where a test is about the launcher: trains nothing.
 
 FAKE_EZ in the environment holds JSON: for each run, what its first, second, ... process does
 (`ok` after the last of them). One of
@@ -18,21 +18,20 @@ import sys
 import time
 from pathlib import Path
 
-from ezcli.config import read_toml, resolve
 from ezcli.errors import EzError
 from ezcli.runs.folder import RunFolder
 
 parser = argparse.ArgumentParser()
-parser.add_argument("command")
-for option in ("--preset", "--seed", "--name", "--runs-dir", "--game", "--device"):
-    parser.add_argument(option)
-parser.add_argument("--set", action="append", default=[])
-parser.add_argument("--quiet", action="store_true")
+parser.add_argument("command", choices=["resume"])
+parser.add_argument("folder", type=Path)
+parser.add_argument("--device")
+parser.add_argument("--threads", type=int)
+for option in ("--quiet", "--trust"):
+    parser.add_argument(option, action="store_true")
 given = parser.parse_args()
 
-runs_dir = Path(given.runs_dir)
-folder = RunFolder(runs_dir / given.name)
-config = resolve(read_toml(Path(given.preset)), [f"seed={given.seed}", *given.set])
+folder = RunFolder(given.folder)
+runs_dir = given.folder.parent
 stopped = []
 signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
 
@@ -59,14 +58,12 @@ def act(action):
 
 try:
     with folder.lock():
-        if not folder.exists:
-            folder.create(config)
-        folder.require_same(config)
+        config = folder.config()
         info = folder.read_info()
         number = info.get("processes", 0)
         folder.update_info(status="running", identity=config.identity, processes=number + 1)
-        note({"run": given.name, "device": given.device, "threads": config.compute.threads})
-        actions = json.loads(os.environ.get("FAKE_EZ", "{}")).get(given.name, [])
+        note({"run": folder.name, "device": given.device, "threads": given.threads})
+        actions = json.loads(os.environ.get("FAKE_EZ", "{}")).get(folder.name, [])
         act(actions[number] if number < len(actions) else "ok")
 except EzError as error:
     print(error, file=sys.stderr)

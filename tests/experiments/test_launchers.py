@@ -15,9 +15,10 @@ import pytest
 from pydantic import ValidationError
 
 from ezcli.errors import Busy, ConfigError, EzError, RunError, UnknownName
+from ezcli.experiments import handover
+from ezcli.experiments.handover import PROGRAM, PYTHON, Task, environment
 from ezcli.experiments.launchers import ray, slurm
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of
-from ezcli.experiments.launchers.protocol import PROGRAM, PYTHON, Task, environment
 from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
 from ezcli.runs.folder import RunFolder, append_line
 
@@ -53,7 +54,7 @@ def test_every_process_that_is_started_is_isolated_from_the_current_folder():
         for file in (ROOT / "ezcli").rglob("*.py")
         for command in re.finditer(r"\[[^\[\]]*sys\.executable[^\[\]]*\]", file.read_text())
     ]
-    assert started == []  # they start with protocol.PYTHON
+    assert started == []  # they start with handover.PYTHON
 
 
 def test_a_job_of_slurm_is_isolated_from_the_current_folder(tmp_path, monkeypatch):
@@ -443,23 +444,21 @@ def pack(tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     saving = "import time, signal; signal.signal(15, lambda *_: exit(75)); print(1, flush=True); "
     programs = {"a": f"{saving} time.sleep(3600)", "b": "", "c": "exit(1)"}
-    monkeypatch.setattr(slurm, "PROGRAM", (sys.executable, "-c"))
-    tasks = [
-        Task(run, tmp_path / run, (program,), tmp_path / "logs" / f"{run}.log")
-        for run, program in programs.items()
-    ]
+    (tmp_path / "logs").mkdir()
+    tasks = [Task(run, tmp_path / run, tmp_path / "logs" / f"{run}.log", 1) for run in programs]
     found = slurm.Pack(tasks, tmp_path, tmp_path, 60.0)
     for task in tasks:
         (task.folder / "checkpoints" / "step-1").mkdir(parents=True)
         found.saved[task.run] = slurm.checkpoints(task.folder)
-        found._start(task)
+        monkeypatch.setattr(handover, "PROGRAM", (sys.executable, "-c", programs[task.run]))
+        found.children[task.run] = handover.start_process(task)
     while not tasks[0].log.read_text():
         time.sleep(0.01)
     for run in "bc":
-        found.processes[run].wait()
+        found.children[run].process.wait()
     yield found
-    found.processes["a"].kill()
-    found.processes["a"].wait()
+    found.children["a"].process.kill()
+    found.children["a"].process.wait()
 
 
 def noted(tmp_path):
@@ -471,7 +470,7 @@ def test_a_job_whose_time_is_up_begins_anew_with_the_run_that_got_further(pack, 
     (tmp_path / "a" / "checkpoints" / "step-2").mkdir()
     again = pack.checkpoint().function
     assert again.tasks == pack.tasks[:1]
-    assert again.processes == {}
+    assert again.children == {}
     assert noted(tmp_path) == {"a": (75, True), "b": (0, True), "c": (1, True)}
 
 
@@ -488,7 +487,7 @@ def test_a_job_that_was_preempted_at_once_begins_anew(pack, tmp_path):
 
 
 def test_a_run_that_was_told_to_save_before_it_listened_begins_anew(pack, tmp_path):
-    child = pack.processes["a"]
+    child = pack.children["a"].process
     child.send_signal(signal.SIGUSR2)
     child.wait()
     pack.began, pack.seconds = time.monotonic(), FOREVER
@@ -531,13 +530,9 @@ def test_a_job_takes_as_many_runs_as_its_gpus_hold(
     monkeypatch.setattr(SlurmLauncher, "_submit", submit)
     settings = SlurmSettings(gpus=gpus, runs_per_gpu=runs_per_gpu)
     launcher = SlurmLauncher(tmp_path / "jobs", settings)
-    tasks = [Task(run, tmp_path / run, ("train",), tmp_path / f"{run}.log") for run in "abcde"]
+    tasks = [Task(run, tmp_path / run, tmp_path / f"{run}.log", 1) for run in "abcde"]
     places = launcher.submit(tasks)
-    found = [
-        [task.arguments[-1] if "--device" in task.arguments else None for task in pack.tasks]
-        for pack in packs
-    ]
-    assert found == devices
+    assert [[task.device for task in pack.tasks] for pack in packs] == devices
     assert len(set(places)) == len(devices)
     assert [task.run for pack in packs for task in pack.tasks] == list("abcde")
 
@@ -606,7 +601,7 @@ def test_what_was_handed_over_before_sbatch_refused_is_said(tmp_path, programs, 
 
     monkeypatch.setattr(SlurmLauncher, "_submit", submit)
     launcher = SlurmLauncher(tmp_path / "jobs", SlurmSettings())
-    tasks = [Task(run, tmp_path / run, ("train",), tmp_path / f"{run}.log") for run in "abc"]
+    tasks = [Task(run, tmp_path / run, tmp_path / f"{run}.log", 1) for run in "abc"]
     with pytest.raises(EzError, match="2 of 3 runs were handed over, then: SLURM did not take"):
         launcher.submit(tasks)
     programs(squeue="17_0|RUNNING\n17_1|RUNNING")
@@ -722,7 +717,7 @@ def home(tmp_path, monkeypatch):
     (run / "config.toml").touch()
     found = ray.Home(str(tmp_path))
     assert found.hold("run", "runs/run") is None
-    return found, ray.pack([run])
+    return found, ray.pack(run)
 
 
 @pytest.mark.usefixtures("quick_refusal")
@@ -762,12 +757,6 @@ def test_somebody_who_took_the_run_in_between_is_named(home, monkeypatch):
     said = found.store(packed, "run", goes_on=True)
     assert "Another process is working on the run 'run'" in said
     found.other.__exit__(None, None, None)
-
-
-def test_nothing_is_left_of_a_run_that_never_came_back(home, tmp_path):
-    found, _ = home
-    found.forget("run")
-    assert not (tmp_path / "runs" / "run").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="folders are exchanged on Linux")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ezcli.errors import Busy, RunError
-from ezcli.experiments.launchers import protocol
+from ezcli.experiments import handover
 from ezcli.experiments.launchers.local import LocalLauncher
 from ezcli.experiments.launchers.protocol import Ending
 from ezcli.experiments.schedule import Scheduler
@@ -42,7 +42,7 @@ class Listener:
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
-    monkeypatch.setattr(protocol, "PROGRAM", FAKE)
+    monkeypatch.setattr(handover, "PROGRAM", FAKE)
     monkeypatch.setattr(LocalLauncher, "poll_seconds", 0.01)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
@@ -83,6 +83,19 @@ def test_all_are_trained_in_order_and_noted(tmp_path):
     assert attempts(saved) == [(run.name, "finished", 0) for run in saved.runs]
     assert {line["threads"] for line in noted(tmp_path)} == {3}
     assert listener.most == 1
+
+
+def test_only_what_is_about_to_start_has_a_folder(tmp_path):
+    saved = save(tmp_path, make_study())
+    queue = Queue([])
+    queue.slots = 1
+    with saved.folder.lock():
+        Scheduler(saved.folder, saved.runs, queue, 1, Listener(), waits=False).run()
+    assert queue.submitted == [saved.runs[0].name]
+    (path,) = tmp_path.glob("*/config.toml")
+    folder = RunFolder(path.parent)
+    assert folder.config() == saved.runs[0].config
+    assert folder.read_info() == {"preset": str(saved.folder.preset_file)}
 
 
 @pytest.mark.slow
@@ -156,7 +169,7 @@ def test_a_run_stopped_from_outside_goes_on(tmp_path, script):
 def test_an_exit_without_error_is_no_proof(tmp_path, monkeypatch):
     """A process that ends with 0 and leaves no finished run has failed."""
     saved = save(tmp_path, make_study(drops=(), seeds=(0,)))
-    monkeypatch.setattr(protocol, "PROGRAM", (sys.executable, "-c", "pass"))
+    monkeypatch.setattr(handover, "PROGRAM", (sys.executable, "-c", "pass"))
     assert go(saved).exit_code == 1
 
 
@@ -201,7 +214,7 @@ def test_a_signal_lets_the_runs_save(tmp_path, script, number, code):
 def test_a_second_signal_kills(tmp_path, script, monkeypatch):
     saved = save(tmp_path, make_study(drops=(), seeds=(0,)))
     stubborn = "import signal, time; signal.signal(15, 1); print('up', flush=True); time.sleep(60)"
-    monkeypatch.setattr(protocol, "PROGRAM", (sys.executable, "-c", stubborn))
+    monkeypatch.setattr(handover, "PROGRAM", (sys.executable, "-c", stubborn))
     log = saved.folder.logs / f"{saved.runs[0].name}.log"
     sent = []
 
@@ -290,7 +303,9 @@ def test_orphans_are_waited_for_and_count_as_jobs(tmp_path, script):
     nor runs more than `jobs` beside them."""
     saved = save(tmp_path, make_study())
     script(saved, r0=["slow"])
-    orphan = subprocess.Popen([*FAKE, *saved.folder.command(saved.runs[0])], start_new_session=True)
+    folder = RunFolder(tmp_path / saved.runs[0].name)
+    handover.prepare(folder, saved.runs[0].config, {})
+    orphan = subprocess.Popen([*FAKE, "resume", folder.path], start_new_session=True)
     try:
         wait_for(lambda: RunFolder(tmp_path / saved.runs[0].name).is_locked)
         together = []
@@ -343,11 +358,11 @@ def test_children_do_not_hold_the_studys_lock(tmp_path, script):
     saved = save(tmp_path, make_study())
     script(saved, r0=["slow"], r1=["slow"])
     program = (
-        "import sys; from pathlib import Path; from ezcli.experiments import study\n"
-        "from ezcli.experiments.launchers import local, protocol\n"
+        "import sys; from pathlib import Path; from ezcli.experiments import handover, study\n"
+        "from ezcli.experiments.launchers import local\n"
         "from ezcli.experiments.schedule import Scheduler\n"
         "from tests.experiments.test_schedule import FAKE, Listener\n"
-        "protocol.PROGRAM = FAKE\n"
+        "handover.PROGRAM = FAKE\n"
         "folder = study.StudyFolder(Path(sys.argv[1]), 'mine')\n"
         "runs, launcher = study.plan(folder.study(), {}), local.LocalLauncher(2)\n"
         "with folder.lock():\n"
@@ -393,8 +408,7 @@ def test_what_died_with_its_node_is_handed_over_although_its_lock_is_fresh(tmp_p
     saved = save(tmp_path, make_study())
     for run in saved.runs[:2]:
         folder = tmp_path / run.name
-        folder.mkdir()
-        (folder / ".lock").touch()
+        handover.prepare(RunFolder(folder), run.config, {})
         holder = {"host": "node3", "pid": 4711, "token": "x"}
         (folder / ".lock-holder").write_text(json.dumps(holder))
     queue = Queue(saved.runs[:1])

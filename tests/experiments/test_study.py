@@ -1,19 +1,15 @@
 """A study and its plan: what is a run, which are shared, in which order, and what may change."""
 
 import json
-import shlex
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ezcli import cli
-from ezcli.commands.training import build_config
 from ezcli.config import preset_path, read_toml, resolve, use_env
 from ezcli.errors import ConfigError, RunError
 from ezcli.experiments.design import Arm
 from ezcli.experiments.study import StudyFolder, cells_of, default_name, plan
-from ezcli.words import shell_line
 from tests.experiments.helpers import make_study, save
 from tests.runs.helpers import tiny
 
@@ -104,25 +100,6 @@ def test_a_saved_study_comes_back(tmp_path):
     assert {(c["arm"], c["seed"]): c["run"] for c in cells} == {
         (cell.arm, cell.seed): run.name for run in runs for cell in run.cells
     }
-
-
-def test_a_command_makes_exactly_its_run(tmp_path, monkeypatch):
-    """What is printed for a shell resolves to the config of the plan, for every arm."""
-    study = make_study(
-        ["value-prefix", "augmentation"], vary=["acting.temperatures=[1.0,0.5,0.125]"], base=atari()
-    )._replace(games=("pong", "breakout"))
-    folder, runs = save(tmp_path / "runs with a space", study)
-    asked = []
-    monkeypatch.setattr("ezcli.commands.training.train", lambda *given: asked.append(given) or 0)
-    for run in runs:
-        line = shell_line(["ez", *folder.command(run)])
-        with pytest.raises(SystemExit) as done:
-            cli.app(shlex.split(line)[1:])
-        assert done.value.code == 0
-        game, env, preset, seed, device, name, runs_dir, overrides, *_ = asked.pop()
-        config = build_config(preset, env, game, seed, device, overrides)
-        assert config.identity == run.config.identity
-        assert (name, runs_dir) == (run.name, folder.runs_dir)
 
 
 def test_a_study_grows(tmp_path):

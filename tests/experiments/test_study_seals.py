@@ -140,7 +140,7 @@ def test_a_contradiction_in_a_study_without_seals_is_refused(folder, ez, command
 
 
 def test_a_preset_that_was_changed_trains_nothing(folder, ez):
-    """The commands that `--print-commands` gave name the preset, not the study."""
+    """A study's preset may be named like any other."""
     change_a_digit(folder.preset_file)
     code, _, err = ez("train", "--preset", folder.preset_file, "--name", "new")
     assert (code, "preset.toml' is damaged" in err) == (2, True)

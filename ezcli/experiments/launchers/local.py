@@ -1,26 +1,15 @@
 """Runs as processes of this machine."""
 
 import signal
-import subprocess
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ezcli.experiments.launchers import protocol
-from ezcli.experiments.launchers.protocol import (
-    Ending,
-    JobState,
-    Place,
-    Task,
-    environment,
-    last_lines,
-)
-from ezcli.files import LINES, appending, opened
+from ezcli.experiments.handover import Child, Task, start_process
+from ezcli.experiments.launchers.protocol import Ending, JobState, Place
 
 
 class LocalSettings(Place):
@@ -35,17 +24,6 @@ class LocalSettings(Place):
     ) -> "LocalLauncher":
         """Processes of this machine, one at a time if nothing is said."""
         return LocalLauncher(slots or 1, devices)
-
-
-class Child(NamedTuple):
-    """A process that trains a run."""
-
-    device: str | None
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
-    log_start: int  # bytes that were in the log before
-    started: str
-    began: float
 
 
 class LocalLauncher:
@@ -65,25 +43,12 @@ class LocalLauncher:
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
         """Starts a process for each task."""
-        return [self._start(task) for task in tasks]
-
-    def _start(self, task: Task) -> str:
-        device = self._free_device()
-        arguments = [*task.arguments, *(("--device", device) if device is not None else ())]
-        log = appending(task.log)
-        log_start = log.tell()
-        process = subprocess.Popen(
-            [*protocol.PROGRAM, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C comes through us, once
-            env=environment(),
-        )
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        child = Child(device, process, log, log_start, started, time.monotonic())
-        self.children[task.run] = child
-        return f"on {device}" if device else ""
+        places = []
+        for task in tasks:
+            device = self._free_device()
+            self.children[task.run] = start_process(task._replace(device=device))
+            places.append(f"on {device}" if device else "")
+        return places
 
     def states(self) -> Mapping[str, JobState]:
         """Running, or ended."""
@@ -95,37 +60,27 @@ class LocalLauncher:
     def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
         """Sends a signal to each."""
         for run in runs:
-            send(self.children[run].process, signal.SIGKILL if at_once else signal.SIGTERM)
+            self.children[run].signal(signal.SIGKILL if at_once else signal.SIGTERM)
         return list(runs)
 
     def collect(self, run: str) -> Ending:
         """How the process of a run ended."""
         child = self.children.pop(run)
-        code, seconds = child.process.wait(), time.monotonic() - child.began
-        child.log.close()
-        with opened(Path(child.log.name), LINES) as handle:
-            handle.seek(child.log_start)
-            lines = last_lines(handle.read().decode(errors="replace"))
-        return Ending(code, ending(code), "run", lines, child.started, seconds, child.device)
+        code, seconds = child.process.wait(), child.seconds
+        lines, device = child.last_lines(), child.task.device
+        return Ending(code, ending(code), "run", lines, child.started, seconds, device)
 
     def close(self) -> None:
         """Lets every process save, and waits for it."""
         for child in self.children.values():
-            send(child.process, signal.SIGTERM)
+            child.signal(signal.SIGTERM)
         for child in self.children.values():
             child.process.wait()
-            child.log.close()
 
     def _free_device(self) -> str | None:
         """The device that the fewest of our runs are on."""
-        used = Counter(child.device for child in self.children.values())
+        used = Counter(child.task.device for child in self.children.values())
         return min(self.devices, key=lambda device: used[device], default=None)
-
-
-def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Signals a process, unless it has been collected already."""
-    if process.poll() is None:
-        process.send_signal(number)
 
 
 def ending(code: int) -> str:

@@ -1,18 +1,12 @@
 """What a place that executes runs must be able to do, and what may be asked of it."""
 
-import os
-import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 
+from ezcli.experiments.handover import Task
 from ezcli.settings import Settings
-
-# -P: a file of the current folder such as `queue.py` replaces no module of the same name.
-PYTHON = (sys.executable, "-P")
-PROGRAM = (*PYTHON, "-m", "ezcli")
-LAST_LINES = 5  # of a failed run's output, kept and shown
 
 JOBS = "jobs"  # folder within a run or a study: which job it is, and what that said
 
@@ -20,15 +14,6 @@ SAVED = {75, 130}  # exit codes of a run that was stopped and can go on
 
 JobState = Literal["queued", "running", "ended"]
 Fault = Literal["run", "place", "user"]
-
-
-class Task(NamedTuple):
-    """One run to execute."""
-
-    run: str  # its name
-    folder: Path  # of the run; need not be there yet
-    arguments: tuple[str, ...]  # of `ez`; they train the run, or go on with it
-    log: Path  # what it prints is added to
 
 
 class Ending(NamedTuple):
@@ -135,18 +120,3 @@ class Place(Settings):
           ConfigError: what it needs is not here.
         """
         return None
-
-
-def environment() -> dict[str, str]:
-    """The variables for a run's process, whose output is a file.
-
-    NumPy's and PyTorch's libraries would start a thread for each core of the machine in each of its
-    runs, and `ez` uses one (ARCHITECTURE, decision 6).
-    """
-    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return one_thread | os.environ | {"PYTHONUNBUFFERED": "1"}
-
-
-def last_lines(text: str) -> tuple[str, ...]:
-    """The last lines of what a run printed."""
-    return tuple([line for line in text.splitlines() if line.strip()][-LAST_LINES:])

@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 import time
 import uuid
@@ -27,25 +26,15 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ezcli.errors import Busy, ConfigError, EzError
+from ezcli.experiments.handover import Task, last_lines, start_process
 from ezcli.experiments.launchers.local import ending
-from ezcli.experiments.launchers.protocol import (
-    JOBS,
-    PROGRAM,
-    Ending,
-    Fault,
-    JobState,
-    Place,
-    Task,
-    environment,
-    last_lines,
-)
-from ezcli.files import LINES, appending, opened
+from ezcli.experiments.launchers.protocol import JOBS, Ending, Fault, JobState, Place
+from ezcli.files import appending
 from ezcli.runs.folder import RunFolder
 from ezcli.settings import DoesNotFit
 
 SMALLEST = 0.0001  # share of a resource, by Ray's documentation
 SETTINGS_OF = {"CPU": ("cpus",), "GPU": ("gpus", "runs_per_gpu")}  # that decide each kind
-LOCK = ".lock"  # of a run's folder
 PACKING_TRIES = 20  # a run may change while its folder is packed
 
 
@@ -312,19 +301,14 @@ class Home:
         return None
 
     def let_go(self, run: str) -> None:
-        """Lets go of a run's lock, and of its folder if nothing ever came back to it."""
-        if run not in self.locks:
-            return
-        path, stack = self.locks.pop(run)
-        stack.close()
-        if Path(path).is_dir() and [file.name for file in Path(path).iterdir()] == [LOCK]:
-            (Path(path) / LOCK).unlink()
-            with suppress(OSError):  # somebody begins there
-                Path(path).rmdir()
+        """Lets go of a run's lock."""
+        if run in self.locks:
+            _, stack = self.locks.pop(run)
+            stack.close()
 
-    def fetch(self, paths: Sequence[str]) -> bytes:
-        """Files and folders, packed."""
-        return pack([Path(path) for path in paths if Path(path).exists()])
+    def fetch(self, path: str) -> bytes:
+        """A run's folder, packed."""
+        return pack(Path(path))
 
     def add(self, content: bytes, log: str) -> None:
         """Adds to what a run has printed."""
@@ -373,7 +357,7 @@ def train(
     home.begin.remote(task.run, socket.gethostname())
     if Path(mark).is_file():
         os.chdir(cwd)
-        return execute(task, task.arguments, lambda: None, None)
+        return execute(task, lambda: None, None)
     with tempfile.TemporaryDirectory(prefix="ez-") as place:
         os.chdir(place)
         try:
@@ -388,23 +372,16 @@ def away(task: Task, settings: RaySettings, home: Any, ray: Any) -> tuple[int, t
     other = ray.get(home.hold.remote(task.run, str(run)))
     if other is not None:
         return Busy.exit_code, (other,)
-    unpack(ray.get(home.fetch.remote([str(run)])), here.parent)
-    changed = {str(run.parent): str(here.parent), str(run): str(here)}
-    if "--preset" in task.arguments:
-        preset = task.arguments[task.arguments.index("--preset") + 1]
-        unpack(ray.get(home.fetch.remote([preset])), Path("preset"))
-        changed[preset] = str(Path("preset") / Path(preset).name)
-    arguments = [changed.get(argument, argument) for argument in task.arguments]
+    unpack(ray.get(home.fetch.remote(str(run))), here.parent)
 
     def bring_back(goes_on: bool = True) -> None:
-        if here.exists() and files_of(here):
-            other = ray.get(home.store.remote(pack([here]), task.run, goes_on))
-            if other is not None:
-                raise Busy("EZ-RUN-BUSY", other)
+        other = ray.get(home.store.remote(pack(here), task.run, goes_on))
+        if other is not None:
+            raise Busy("EZ-RUN-BUSY", other)
 
-    own = task._replace(log=Path("log"))
+    own = task._replace(folder=here, log=Path("log"))
     try:
-        found = execute(own, arguments, bring_back, 60 * settings.bring_back_minutes)
+        found = execute(own, bring_back, 60 * settings.bring_back_minutes)
     except Busy as error:
         return Busy.exit_code, (error.message,)
     except BaseException:  # such as Ray's way to end a worker; the run has saved
@@ -418,43 +395,27 @@ def away(task: Task, settings: RaySettings, home: Any, ray: Any) -> tuple[int, t
 
 
 def execute(
-    task: Task,
-    arguments: Sequence[str],
-    now_and_then: Callable[[], None],
-    seconds: float | None,
+    task: Task, now_and_then: Callable[[], None], seconds: float | None
 ) -> tuple[int, tuple[str, ...]]:
     """Runs `ez` and waits for it; an interrupt of the task lets it save.
 
     What is done now and then may fail with an OSError: there is a next time.
     """
-    task.log.parent.mkdir(parents=True, exist_ok=True)
-    with appending(task.log) as log:
-        start = log.tell()
-        process = subprocess.Popen(
-            [*PROGRAM, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=end_with_parent,
-            env=environment(),
-        )
+    child = start_process(task, end_with_parent)
     due = None if seconds is None else time.monotonic() + seconds
     try:
-        while process.poll() is None:
+        while child.process.poll() is None:
             time.sleep(0.2)
             if due is not None and seconds is not None and time.monotonic() >= due:
                 with suppress(OSError):
                     now_and_then()
                 due = time.monotonic() + seconds
     except BaseException as error:  # whatever it is, nothing trains on in a folder that goes
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        child.signal(signal.SIGTERM)
+        child.process.wait()
         if not isinstance(error, KeyboardInterrupt):  # that is from `ray.cancel`
             raise
-    with opened(task.log, LINES) as log:
-        log.seek(start)
-        return process.returncode, last_lines(log.read().decode(errors="replace"))
+    return child.process.returncode, child.last_lines()
 
 
 def end_with_parent() -> None:
@@ -463,8 +424,8 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
-def pack(paths: Sequence[Path]) -> bytes:
-    """Files and folders as a zip archive, each under its own name.
+def pack(run: Path) -> bytes:
+    """A run's folder as a zip archive, under its own name.
 
     A run may train meanwhile. It is packed again if a file went away or its newest checkpoint
     changed, so that what was packed holds that checkpoint and all that the run wrote up to it.
@@ -473,39 +434,36 @@ def pack(paths: Sequence[Path]) -> bytes:
       OSError: it kept changing.
     """
     for attempt in range(PACKING_TRIES):
-        before = newest(paths)
+        before = newest(run)
         memory = io.BytesIO()
         try:
             with zipfile.ZipFile(memory, "w") as archive:
-                for path in paths:
-                    for file in files_of(path):
-                        archive.writestr(str(file.relative_to(path.parent)), file.read_bytes())
+                for file in files_of(run):
+                    archive.writestr(str(file.relative_to(run.parent)), file.read_bytes())
         except FileNotFoundError:
             if attempt == PACKING_TRIES - 1:
                 raise
         else:
-            if newest(paths) == before:
+            if newest(run) == before:
                 return memory.getvalue()
         time.sleep(0.1)
-    raise OSError(f"{paths[0]} changed {PACKING_TRIES} times while it was packed")
+    raise OSError(f"{run} changed {PACKING_TRIES} times while it was packed")
 
 
-def newest(paths: Sequence[Path]) -> list[str]:
-    """Names of the newest checkpoints of runs."""
-    return [max((p.name for p in path.glob("checkpoints/step-*")), default="") for path in paths]
+def newest(run: Path) -> str:
+    """Name of a run's newest checkpoint; empty if it has none."""
+    return max((path.name for path in run.glob("checkpoints/step-*")), default="")
 
 
-def files_of(path: Path) -> list[Path]:
-    """A file, or those of a folder but for locks, jobs and what is being written."""
-    if path.is_file():
-        return [path]
-    found = sorted(f for f in path.rglob("*") if f.is_file() and not f.is_symlink())
+def files_of(run: Path) -> list[Path]:
+    """The files of a run's folder but for locks, jobs and what is being written."""
+    found = sorted(f for f in run.rglob("*") if f.is_file() and not f.is_symlink())
     drafts = (".tmp-", ".lock")
     return [
         file
         for file in found
-        if not any(part.startswith(drafts) for part in file.relative_to(path).parts)
-        and file.relative_to(path).parts[0] != JOBS
+        if not any(part.startswith(drafts) for part in file.relative_to(run).parts)
+        and file.relative_to(run).parts[0] != JOBS
     ]
 
 

@@ -27,20 +27,10 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from ezcli.errors import ConfigError, EzError
+from ezcli.experiments.handover import PYTHON, Child, Task, last_lines, start_process
 from ezcli.experiments.launchers.local import ending
-from ezcli.experiments.launchers.protocol import (
-    PROGRAM,
-    PYTHON,
-    SAVED,
-    Ending,
-    Fault,
-    JobState,
-    Place,
-    Task,
-    environment,
-    last_lines,
-)
-from ezcli.files import LINES, TABLE, NotPlain, appending, opened, read, write_atomically
+from ezcli.experiments.launchers.protocol import SAVED, Ending, Fault, JobState, Place
+from ezcli.files import LINES, TABLE, NotPlain, read, write_atomically
 from ezcli.runs.folder import (
     append_lines,
     damaged,
@@ -467,10 +457,7 @@ def on_devices(tasks: Sequence[Task], gpus: int) -> tuple[Task, ...]:
     """Tasks of one job, dealt out to its GPUs if it has several."""
     if gpus < 2:
         return tuple(tasks)
-    return tuple(
-        task._replace(arguments=(*task.arguments, "--device", f"cuda:{number % gpus}"))
-        for number, task in enumerate(tasks)
-    )
+    return tuple(task._replace(device=f"cuda:{number % gpus}") for number, task in enumerate(tasks))
 
 
 def verdict(job: Job | None, note: Note | None, said: Sequence[str]) -> tuple[str, Fault]:
@@ -517,8 +504,7 @@ class Pack:
 
     def __init__(self, tasks: Sequence[Task], folder: Path, cwd: Path, seconds: float) -> None:
         self.tasks, self.folder, self.cwd, self.seconds = tuple(tasks), folder, cwd, seconds
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}  # by run
-        self.starts: dict[str, int] = {}  # bytes that were in the log before
+        self.children: dict[str, Child] = {}  # by run
         self.saved: dict[str, list[str]] = {}  # names of its checkpoints, before
         self.signals: list[int] = []
         self.started, self.began = "", 0.0
@@ -543,7 +529,7 @@ class Pack:
         try:
             for task in self.tasks:
                 if not self.signals:
-                    self._start(task)
+                    self.children[task.run] = start_process(task)
             codes = self._wait(time_is_up, requeue)
         finally:
             self._save()
@@ -569,25 +555,12 @@ class Pack:
             raise RuntimeError(TOO_LITTLE_TIME)
         return DelayedSubmission(Pack(left, self.folder, self.cwd, self.seconds))
 
-    def _start(self, task: Task) -> None:
-        task.log.parent.mkdir(parents=True, exist_ok=True)
-        with appending(task.log) as log:
-            self.starts[task.run] = log.tell()
-            self.processes[task.run] = subprocess.Popen(
-                [*PROGRAM, *task.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # signals come through us, once
-                env=environment(),
-            )
-
     def _wait(self, time_is_up: int, requeue: Any) -> dict[str, int]:
         """Exit code of each run, once all have ended."""
         codes: dict[str, int] = {}
-        while len(codes) < len(self.processes) or self.signals:
-            for run, process in self.processes.items():
-                if run not in codes and (code := process.poll()) is not None:
+        while len(codes) < len(self.children) or self.signals:
+            for run, child in self.children.items():
+                if run not in codes and (code := child.process.poll()) is not None:
                     codes[run] = code
                     self._note(run, code)
             while self.signals:
@@ -599,26 +572,21 @@ class Pack:
         return codes
 
     def _tell(self, number: int) -> None:
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.send_signal(number)
+        for child in self.children.values():
+            child.signal(number)
 
     def _save(self) -> dict[str, int]:
         """Lets every run save and end; their exit codes."""
         self._tell(signal.SIGTERM)
-        return {run: process.wait() for run, process in self.processes.items()}
+        return {run: child.process.wait() for run, child in self.children.items()}
 
     def _note(self, run: str, code: int, advanced: bool = True) -> None:
-        (task,) = (task for task in self.tasks if task.run == run)
-        with opened(task.log, LINES) as log:
-            log.seek(self.starts[run])
-            lines = last_lines(log.read().decode(errors="replace"))
         note = Note(
             job=job_name(),
             exit_code=code,
             started=self.started,
             seconds=round(time.monotonic() - self.began, 3),
-            last_lines=lines,
+            last_lines=self.children[run].last_lines(),
             advanced=advanced,
         )
         write_atomically(self.folder / f"{run}.json", note.model_dump_json().encode() + b"\n")

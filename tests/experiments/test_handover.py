@@ -1,0 +1,49 @@
+"""What a run's process is started with: the folder that holds its settings."""
+
+import pytest
+
+from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.errors import Busy, ConfigError
+from ezcli.experiments.catalogue import state
+from ezcli.experiments.handover import PROGRAM, Task, prepare
+from ezcli.experiments.study import plan
+from ezcli.runs.folder import RunFolder
+from tests.experiments.helpers import make_study
+from tests.runs.helpers import contents, tiny
+
+
+def test_a_folder_holds_exactly_its_run(tmp_path):
+    base = resolve(use_env(read_toml(preset_path("smoke")), None, "pong"))
+    temperatures = ["acting.temperatures=[1.0,0.5,0.125]"]
+    study = make_study(["value-prefix", "augmentation"], vary=temperatures, base=base)
+    for run in plan(study._replace(games=("pong", "breakout")), {}):
+        folder = RunFolder(tmp_path / run.name)
+        prepare(folder, run.config, {"preset": "smoke"})
+        assert folder.config() == run.config
+        assert (state(folder), folder.read_info()) == ("new", {"preset": "smoke"})
+
+
+def test_a_folder_that_is_there_stays_as_it_is(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    prepare(folder, tiny(), {"preset": "smoke"})
+    before = contents(tmp_path)
+    prepare(folder, tiny("catch", "compute.threads=3"), {"preset": "other"})
+    assert contents(tmp_path) == before
+    with pytest.raises(ConfigError, match="exists with another config"):
+        prepare(folder, tiny("catch", "value.discount=0.5"), {})
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("quick_refusal")
+def test_a_folder_that_another_process_holds_is_left_to_it(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.lock(), pytest.raises(Busy):
+        prepare(RunFolder(folder.path), tiny(), {})
+    assert not folder.exists
+
+
+def test_a_process_is_given_its_folder_and_what_belongs_to_the_machine(tmp_path):
+    task = Task("run", tmp_path / "run", tmp_path / "log", threads=2)
+    folder = ["--trust", "resume", str(tmp_path / "run"), "--quiet", "--threads", "2"]
+    assert list(task.command) == [*PROGRAM, *folder]
+    assert list(task._replace(device="cuda:1").command) == [*PROGRAM, *folder, "--device", "cuda:1"]
