@@ -208,7 +208,7 @@ def resume(
     wandb: Wandb = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run exactly where it stopped, or start a planned one.
+    """Go on with a run where it stopped, or start a planned one.
 
     Example: ez resume pong-atari-cpu-seed0
     """

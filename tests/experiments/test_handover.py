@@ -3,12 +3,12 @@
 import pytest
 
 from ezcli.config import preset_path, read_toml, resolve, use_env
-from ezcli.errors import Busy, ConfigError
 from ezcli.experiments.catalogue import state
 from ezcli.experiments.handover import PROGRAM, Task, prepare
 from ezcli.experiments.study import plan
 from ezcli.runs.folder import RunFolder
 from tests.experiments.helpers import make_study
+from tests.failing import fails
 from tests.runs.helpers import contents, tiny
 
 
@@ -29,7 +29,7 @@ def test_a_folder_that_is_there_stays_as_it_is(tmp_path):
     before = contents(tmp_path)
     prepare(folder, tiny("catch", "compute.threads=3"), {"preset": "other"})
     assert contents(tmp_path) == before
-    with pytest.raises(ConfigError, match="exists with another config"):
+    with fails("EZ-RUN-OTHER-CONFIG", "value.discount"):
         prepare(folder, tiny("catch", "value.discount=0.5"), {})
     assert contents(tmp_path) == before
 
@@ -37,7 +37,7 @@ def test_a_folder_that_is_there_stays_as_it_is(tmp_path):
 @pytest.mark.usefixtures("quick_refusal")
 def test_a_folder_that_another_process_holds_is_left_to_it(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.lock(), pytest.raises(Busy):
+    with folder.lock(), fails("EZ-RUN-BUSY", "run"):
         prepare(RunFolder(folder.path), tiny(), {})
     assert not folder.exists
 
