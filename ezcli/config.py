@@ -171,14 +171,14 @@ def decisive(config: RunConfig) -> dict[str, Any]:
 
 
 def without_neutral(model: BaseModel, tables: dict[str, Any]) -> dict[str, Any]:
-    """The model's `tables` without the fields that have their neutral value."""
+    """The model's `tables` without the fields, and the sections, that have their neutral value."""
     kept = {}
     for name, value in tables.items():
-        extra = type(model).model_fields[name].json_schema_extra
-        if isinstance(extra, dict) and "neutral" in extra and value == extra["neutral"]:
-            continue
         inner = getattr(model, name)
-        kept[name] = without_neutral(inner, value) if isinstance(inner, BaseModel) else value
+        shown = without_neutral(inner, value) if isinstance(inner, BaseModel) else value
+        extra = type(model).model_fields[name].json_schema_extra
+        if not (isinstance(extra, dict) and "neutral" in extra and shown == extra["neutral"]):
+            kept[name] = shown
     return kept
 
 
@@ -368,7 +368,7 @@ def parse_override(override: str) -> tuple[str, Any]:
 def set_value(tables: dict[str, Any], key: str, value: Any) -> None:
     """Sets the dotted `key` in nested `tables`; it must be there, or be allowed there."""
     allowed = [key for key in flat_keys(tables) if not key.startswith("env.code.")]
-    allowed += optional_env_keys(tables)
+    allowed += [*optional_keys(), *optional_env_keys(tables)]
     if key not in allowed:
         hint = owner(key, tables) or nearest(key, allowed)
         hint = hint or f"Sections: {', '.join(sections_of(allowed))}."
@@ -376,7 +376,7 @@ def set_value(tables: dict[str, Any], key: str, value: Any) -> None:
     *sections_of_key, name = key.split(".")
     table = tables
     for section in sections_of_key:
-        table = table[section]
+        table = table.setdefault(section, {})
     table[name] = value
 
 
@@ -533,6 +533,15 @@ def optional_env_keys(tables: dict[str, Any]) -> list[str]:
     except ValidationError:
         return []
     return [f"env.{name}" for name in type(env).model_fields]
+
+
+def optional_keys() -> list[str]:
+    """Keys outside the environment that have a default and so may be missing from the tables."""
+    keys = []
+    for section, field in RunConfig.model_fields.items():
+        fields = getattr(field.annotation, "model_fields", {})
+        keys += [f"{section}.{name}" for name, inner in fields.items() if not inner.is_required()]
+    return keys
 
 
 def nearest(key: str, allowed: list[str]) -> str:

@@ -59,7 +59,8 @@ def rules_for(settings: Hyperparameters) -> Rules:
 
 
 def planners_for(settings: Hyperparameters, num_actions: int) -> Planners:
-    """The planners of a run; one serves all three purposes."""
+    """The planners of a run; one serves all purposes that name it."""
     horizon = rules_for(settings).prefix_horizon
-    planner = PLANNERS["puct"](settings, horizon, num_actions)
-    return Planners(acting=planner, targets=planner, evaluation=planner)
+    chosen = settings.planning.model_dump()
+    made = {name: PLANNERS[name](settings, horizon, num_actions) for name in set(chosen.values())}
+    return Planners(**{purpose: made[name] for purpose, name in chosen.items()})

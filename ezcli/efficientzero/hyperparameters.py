@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from ezcli.efficientzero.search_settings import PlanningSettings, SearchSettings
 from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings, Share
 
 
@@ -52,18 +53,6 @@ class ValueSettings(Settings):
     value_source: Literal["network", "search"] = Field(
         description="bootstrap from the target network (authors' code) or its search (4.3)"
     )
-
-
-class SearchSettings(Settings):
-    """pUCT over the learned model (MuZero appendix B; EfficientZero appendix A.1)."""
-
-    num_simulations: int = Field(ge=1, description="network calls per root")
-    pb_c_init: float = Field(ge=0, le=LARGEST, description="weight of the policy, c1 (MuZero B)")
-    pb_c_base: float = Field(ge=1 / LARGEST, description="visits at which c1 has grown, c2")
-    min_q_range: float = Field(gt=0, description="smallest divisor of the min-max normalisation")
-    prefix_horizon: int = Field(ge=1, description="env_steps; the value prefix restarts after them")
-    root_dirichlet_alpha: Ratio = Field(description="of the noise; smaller: on fewer actions")
-    root_exploration_fraction: float = Field(ge=0, le=1, description="weight of the root noise")
 
 
 class ScheduleSettings(Settings):
@@ -187,6 +176,9 @@ class Hyperparameters(Settings):
     """All of EfficientZero's numbers together."""
 
     components: Components
+    planning: PlanningSettings = Field(
+        default=PlanningSettings(), json_schema_extra={"neutral": {}}
+    )
     schedule: ScheduleSettings
     network: NetworkSettings
     value: ValueSettings

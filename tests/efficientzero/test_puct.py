@@ -1,6 +1,7 @@
 """The first planner against the search and the rules that it is made of."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ezcli.efficientzero.planner import Plan
 from ezcli.efficientzero.policy import root_noise, sample_actions, tie_seeds, visit_policy
 from ezcli.efficientzero.puct import Puct, best_path
 from ezcli.efficientzero.search import Evaluation, puct_constants, search
+from ezcli.efficientzero.search_settings import PlannerName
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.efficientzero.tree import PuctConstants
 from tests.efficientzero.helpers import ACTIONS, opinionated, random_images, tiny
@@ -40,10 +42,25 @@ def same(one, other):
 
 def test_one_planner_serves_every_purpose():
     found = planners_for(tiny("components.value_prefix=false"), ACTIONS)
-    assert list(PLANNERS) == ["puct"]
     assert found.acting is found.targets is found.evaluation
     assert found.acting.constants.prefix_horizon == 1
     assert planners_for(CONFIG, ACTIONS).acting.constants.prefix_horizon == 5
+
+
+def test_the_names_of_planners_are_those_that_settings_allow():
+    assert set(PLANNERS) == set(get_args(PlannerName))
+
+
+@pytest.mark.parametrize("purpose", ["acting", "targets", "evaluation"])
+def test_each_purpose_may_have_a_planner_of_its_own(purpose, monkeypatch):
+    class Other(Puct):
+        pass
+
+    monkeypatch.setitem(PLANNERS, "other", Other)
+    planning = CONFIG.planning.model_copy(update={purpose: "other"})
+    found = planners_for(CONFIG.model_copy(update={"planning": planning}), ACTIONS)
+    kinds = {name: type(planner) for name, planner in found._asdict().items()}
+    assert kinds == dict.fromkeys(found._fields, Puct) | {purpose: Other}
 
 
 def test_draws_are_noise_and_ties_in_this_order(planner):
