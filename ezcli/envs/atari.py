@@ -28,9 +28,6 @@ class AtariEnv:
     def __init__(self, settings: AtariSettings, evaluation: bool) -> None:
         check_game(settings.game)
         self._settings = settings
-        self._max_steps = (
-            settings.evaluation_max_episode_steps if evaluation else settings.max_episode_steps
-        )
         self._life_loss_ends_episode = settings.life_loss_ends_episode and not evaluation
         self._rom = roms.get_rom_path(settings.game)
         self._ale = _quiet_console()
@@ -38,7 +35,6 @@ class AtariEnv:
         self._has_played = False
         actions = self._ale.getMinimalActionSet()
         self._action_codes = [action.value for action in actions]
-        self._num_steps = 0  # env_steps since reset
         self._lives = 0
 
         height, width = self._ale.getScreenDims()
@@ -49,7 +45,7 @@ class AtariEnv:
         self.spec = EnvSpec(
             frame_shape=(channels, settings.frame_size, settings.frame_size),
             action_names=tuple(action.name.lower() for action in actions),
-            contract=self._contract(),
+            contract=self._contract(settings.cap(evaluation)),
         )
 
     def reset(self, seed: int) -> np.ndarray:
@@ -64,7 +60,6 @@ class AtariEnv:
             self._ale.act(ale_py.Action.NOOP)
             if self._ale.game_over():
                 self._ale.reset_game()
-        self._num_steps = 0
         self._lives = self._ale.lives()
         self._read(self._screen)
         return self._resized(self._screen)
@@ -80,10 +75,9 @@ class AtariEnv:
         # Games draw some objects in every other frame only; the maximum shows them all.
         np.maximum(self._screen, self._previous_screen, out=self._screen)
 
-        self._num_steps += 1
         lives, lives_before = ale.lives(), self._lives
         self._lives = lives
-        is_game_over = ale.game_over() or self._num_steps >= self._max_steps
+        is_game_over = ale.game_over()
         # Without lives left a game may run on for some frames (Q*bert): its own end is then near.
         has_lost_life = 0 < lives < lives_before
         is_episode_over = is_game_over or (self._life_loss_ends_episode and has_lost_life)
@@ -105,7 +99,7 @@ class AtariEnv:
         channel_last = frame.reshape(size, size, -1)  # OpenCV drops a single channel
         return np.ascontiguousarray(channel_last.transpose(2, 0, 1))
 
-    def _contract(self) -> dict[str, object]:
+    def _contract(self, cap: int) -> dict[str, object]:
         """What the task is, as far as possible in the emulator's own words."""
         ale, settings = self._ale, self._settings
         sticky = ale.getFloat("repeat_action_probability")
@@ -129,7 +123,7 @@ class AtariEnv:
             "life_loss_ends_episode": self._life_loss_ends_episode,
             "action_set": "minimal",
             "action_names": [action.name.lower() for action in ale.getMinimalActionSet()],
-            "max_episode_steps": self._max_steps,
+            "max_episode_steps": cap,
         }
 
 

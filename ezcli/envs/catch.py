@@ -16,9 +16,6 @@ class Catch:
     def __init__(self, settings: CatchSettings, evaluation: bool) -> None:
         self.rows = settings.rows
         self.columns = settings.columns
-        self.max_steps = (
-            settings.evaluation_max_episode_steps if evaluation else settings.max_episode_steps
-        )
         self.spec = EnvSpec(
             frame_shape=(1, self.rows, self.columns),
             action_names=("stay", "left", "right"),
@@ -27,7 +24,7 @@ class Catch:
                 "rows": self.rows,
                 "columns": self.columns,
                 "reward": "+1 caught, -1 missed, when the ball lands",
-                "max_episode_steps": self.max_steps,
+                "max_episode_steps": settings.cap(evaluation),
             },
         )
         self.ball_row = self.ball_column = self.paddle = 0
@@ -46,8 +43,7 @@ class Catch:
         self.ball_row += 1
         has_landed = self.ball_row == self.rows - 1
         reward = (1.0 if self.ball_column == self.paddle else -1.0) if has_landed else 0.0
-        is_over = has_landed or self.ball_row >= self.max_steps  # one row a step: rows count steps
-        return Step(self._frame(), reward, is_episode_over=is_over, is_game_over=is_over)
+        return Step(self._frame(), reward, is_episode_over=has_landed, is_game_over=has_landed)
 
     def _frame(self) -> np.ndarray:
         frame = np.zeros(self.spec.frame_shape, np.uint8)

@@ -55,7 +55,7 @@ class Checked:
     Args:
       make: builds the environment.
       name: what to call it in an error.
-      max_env_steps: of one game; then it is over whatever the environment says.
+      max_env_steps: of one game; one that has not ended by then is truncated.
     """
 
     def __init__(self, make: Callable[[], Env], name: str, max_env_steps: int) -> None:
@@ -97,15 +97,20 @@ class Checked:
             )
         if step.is_game_over and not step.is_episode_over:
             raise self.broken("ended its game but not its episode; set `is_episode_over` too")
-        is_cut = self.env_steps >= self.max_env_steps
-        frame = self._checked_frame(step.frame)
-        return Step(frame, step.reward, step.is_episode_over or is_cut, step.is_game_over or is_cut)
+        if step.is_truncated and not step.is_game_over:
+            raise self.broken("truncated its game but did not end it; set `is_game_over` too")
+        step = step._replace(frame=self._checked_frame(step.frame))
+        if step.is_game_over or self.env_steps < self.max_env_steps:
+            return step
+        has_ended = step.is_episode_over  # as with a lost life: its value is that of an end
+        return step._replace(is_episode_over=True, is_game_over=True, is_truncated=not has_ended)
 
     def _plain(self, step: Step) -> Step:
         """The answer in types of our own, read once: a user's types may compute what they show."""
         if not isinstance(step, Step):
             raise self.broken(f"returned a {type(step).__name__} from `step`; it must be a `Step`")
-        frame, reward, *flags = step.frame, step.reward, step.is_episode_over, step.is_game_over
+        frame, reward = step.frame, step.reward
+        flags = (step.is_episode_over, step.is_game_over, step.is_truncated)
         if not isinstance(reward, Real):
             raise self.broken(f"returned the reward {reward!r}; it must be a finite number")
         for name, flag in zip(Step._fields[2:], flags, strict=True):

@@ -17,16 +17,13 @@ class Keydoor:
     """A square room with one agent, one key and one door; a move into a wall changes nothing.
 
     The door takes the key, which lies in its old place again at once, and stays open until it
-    pays. A game lasts until its cap. The three planes of a frame are agent, key and door. A carried
-    key is drawn on the agent's cell, an open door at half brightness.
+    pays. A game never ends by itself. The three planes of a frame are agent, key and door. A
+    carried key is drawn on the agent's cell, an open door at half brightness.
     """
 
     def __init__(self, settings: KeydoorSettings, evaluation: bool) -> None:
         self.size = settings.size
         self.delay = settings.delay
-        self.max_steps = (
-            settings.evaluation_max_episode_steps if evaluation else settings.max_episode_steps
-        )
         self.spec = EnvSpec(
             frame_shape=(3, self.size, self.size),
             action_names=tuple(MOVES),
@@ -35,7 +32,7 @@ class Keydoor:
                 "size": self.size,
                 "delay": self.delay,
                 "reward": "+1 `delay` env_steps after each time that the key opens the door",
-                "max_episode_steps": self.max_steps,
+                "max_episode_steps": settings.cap(evaluation),
             },
         )
         self.agent = self.key = self.door = (0, 0)  # row, column
@@ -69,8 +66,7 @@ class Keydoor:
         is_paid = self.opened_at is not None and self.num_steps == self.opened_at + self.delay
         if is_paid:
             self.opened_at = None
-        is_over = self.num_steps >= self.max_steps
-        return Step(self._frame(), float(is_paid), is_episode_over=is_over, is_game_over=is_over)
+        return Step(self._frame(), float(is_paid), is_episode_over=False, is_game_over=False)
 
     def _frame(self) -> np.ndarray:
         frame = np.zeros(self.spec.frame_shape, np.uint8)

@@ -38,8 +38,7 @@ def make_env(settings: AnyEnvSettings, evaluation: bool) -> Checked:
       EzError: there is none, or it breaks its contract.
     """
     build = builder(settings)
-    cap = settings.evaluation_max_episode_steps if evaluation else settings.max_episode_steps
-    return Checked(lambda: build(settings, evaluation), build.__name__, cap)
+    return Checked(lambda: build(settings, evaluation), build.__name__, settings.cap(evaluation))
 
 
 def builder(settings: AnyEnvSettings) -> type:

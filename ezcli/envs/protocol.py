@@ -14,8 +14,8 @@ same seed followed by the same actions gives the same frames and rewards, in thi
 other. Checkpoints rest on it: they store seed and actions of the running game and play them again,
 because an emulator's own saved state is not exact.
 
-Every answer is checked (`ezcli.envs.checked`). A game that does not end by itself is ended by the
-settings' `max_episode_steps`.
+Every answer is checked (`ezcli.envs.checked`). A game that has not ended by itself is cut off after
+the settings' `max_episode_steps`, so no environment counts its steps for that.
 
 Shapes: C channels, H height, W width. Frames are uint8; stacking is the trainer's work.
 """
@@ -38,12 +38,13 @@ class Step(NamedTuple):
 
     frame: np.ndarray  # uint8 [C, H, W]
     reward: float  # raw, never clipped here
-    is_episode_over: bool  # for the agent: no value lies beyond this frame
+    is_episode_over: bool  # for the agent: the next frame begins another episode
     is_game_over: bool  # for the environment: the next call must be `reset`
+    is_truncated: bool = False  # a time limit ended the game; its state has not ended it
 
 
 class Env(Protocol):
-    """A game. `is_game_over` implies `is_episode_over`.
+    """A game. `is_truncated` implies `is_game_over`, and that implies `is_episode_over`.
 
     Where an episode ends before its game does (a lost life in Atari training), the trainer plays
     action 0 once, drops that reward, and the frame it leads to begins the next episode.

@@ -26,6 +26,10 @@ class EnvSettings(Settings):
     max_episode_steps: MaxEpisodeSteps
     evaluation_max_episode_steps: EvaluationMaxEpisodeSteps
 
+    def cap(self, evaluation: bool) -> int:
+        """env_steps after which a game is cut off."""
+        return self.evaluation_max_episode_steps if evaluation else self.max_episode_steps
+
 
 class AtariSettings(EnvSettings):
     """An ALE game under the Atari 100k protocol (EfficientZero appendix A.1)."""

@@ -28,6 +28,7 @@ class Arrival(NamedTuple):
     frame: np.ndarray  # uint8 [C, H, W]: the frame reached, even if it is the episode's last
     reward: float  # raw
     is_episode_over: bool
+    is_truncated: bool  # a time limit ended the episode
     first_frame: np.ndarray | None  # uint8 [C, H, W] of the next episode, if this one is over
     finished: FinishedGame | None  # set when the game is over
 
@@ -95,13 +96,14 @@ class VectorEnv:
     def _advance(self, game: "_Game", action: int) -> Arrival:
         step = game.step(action)
         if not step.is_episode_over:
-            return Arrival(step.frame, step.reward, False, None, None)
+            return Arrival(step.frame, step.reward, False, False, None, None)
         # A lost life: one action leads on. Its reward is nobody's, but the score's.
         next_life = None if step.is_game_over else game.step(CONTINUE)
         if next_life is not None and not next_life.is_game_over:
-            return Arrival(step.frame, step.reward, True, next_life.frame, None)
+            return Arrival(step.frame, step.reward, True, False, next_life.frame, None)
         finished = FinishedGame(game.score, len(game.actions))
-        return Arrival(step.frame, step.reward, True, self._new_game(game), finished)
+        first_frame = self._new_game(game)
+        return Arrival(step.frame, step.reward, True, step.is_truncated, first_frame, finished)
 
 
 class _Game:

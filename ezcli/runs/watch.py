@@ -69,9 +69,8 @@ def play(
         frame = step.frame
         frames.add(0, frame)
         env_step, reward, score = env_step + 1, step.reward, score + step.reward
-        # A game that the environment itself cuts off says that it is over.
-        if step.is_game_over and env_step < config.env.evaluation_max_episode_steps:
-            ending = "over"
-        elif step.is_game_over or env_step >= max_env_steps:
+        if step.is_truncated or (env_step >= max_env_steps and not step.is_game_over):
             ending = "cut"
+        elif step.is_game_over:
+            ending = "over"
     yield Moment(frame, env_step, reward, score, None, ending)

@@ -11,6 +11,7 @@ from ale_py import roms
 
 from ezcli.envs.atari import AtariEnv
 from ezcli.envs.games import ATARI_100K
+from ezcli.envs.make import make_env
 from ezcli.envs.settings import AtariSettings
 from ezcli.errors import UnknownName
 
@@ -46,7 +47,7 @@ def digest(env: AtariEnv, seed: int, count: int) -> str:
     for action in random_actions(env, count):
         frame, *rest = env.step(action)
         seen.update(frame.tobytes() + repr(rest).encode())
-        if rest[-1]:
+        if rest[2]:
             break
     return seen.hexdigest()
 
@@ -180,7 +181,7 @@ def play_breakout(evaluation: bool, **changes: object) -> list[tuple[bool, bool]
     env.reset(0)
     flags = []
     while not flags or not flags[-1][1]:
-        flags.append(env.step(len(flags) % 2)[2:])
+        flags.append(env.step(len(flags) % 2)[2:4])
     return flags
 
 
@@ -200,12 +201,14 @@ def test_a_lost_life_is_nothing_elsewhere(evaluation, life_loss_ends_episode):
 
 @pytest.mark.parametrize(("evaluation", "cap"), [(False, 3), (True, 5)])
 def test_the_cap_on_env_steps_ends_the_game_and_starts_anew_at_reset(evaluation, cap):
-    env = make(evaluation=evaluation, max_episode_steps=3, evaluation_max_episode_steps=5)
+    settings = settings_of("pong", max_episode_steps=3, evaluation_max_episode_steps=5)
+    env = make_env(settings, evaluation)
     for seed in range(2):
         env.reset(seed)
         steps = [env.step(0) for _ in range(cap)]
         assert [step.is_game_over for step in steps] == [False] * (cap - 1) + [True]
         assert [step.is_episode_over for step in steps] == [False] * (cap - 1) + [True]
+        assert [step.is_truncated for step in steps] == [False] * (cap - 1) + [True]
 
 
 def test_a_game_that_ends_within_a_step_is_not_played_on():

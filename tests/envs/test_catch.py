@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ezcli.envs.catch import Catch
+from ezcli.envs.make import make_env
 from ezcli.envs.settings import CatchSettings
 
 STAY, LEFT, RIGHT = range(3)
@@ -52,7 +53,7 @@ def test_the_cap_ends_the_game_without_a_reward(evaluation, env_steps):
     settings = CatchSettings(
         name="catch", rows=10, max_episode_steps=2, evaluation_max_episode_steps=1
     )
-    env = Catch(settings, evaluation)
+    env = make_env(settings, evaluation)
     env.reset(0)
     steps = [env.step(STAY) for _ in range(env_steps)]
     assert [step.is_game_over for step in steps] == [False] * (env_steps - 1) + [True]

@@ -83,6 +83,14 @@ def step(reward=0.0, episode=False, game=False, frame=FRAME):
         ({"step": step(1e16)}, "has a reward of 1e+16 and a score of 1e+16 in this game"),
         ({"step": step(10**5000)}, "returned the reward inf; it must be a finite number"),
         ({"step": step(episode=None)}, "returned None as `is_episode_over`; it must be True or"),
+        (
+            {"step": Step(FRAME, 0.0, True, True, 1)},
+            "returned 1 as `is_truncated`; it must be True",
+        ),
+        (
+            {"step": Step(FRAME, 0.0, True, False, True)},
+            "truncated its game but did not end it; set `is_game_over` too",
+        ),
         ({"step": step(game=np.ones(2))}, "as `is_game_over`; it must be True or False"),
         ({"step": step(game=True)}, "ended its game but not its episode"),
     ],
@@ -180,7 +188,28 @@ def test_a_game_that_never_ends_is_cut():
     for _ in range(2):  # in every game
         env.reset(0)
         ended = [env.step(0)[2:] for _ in range(3)]
-        assert ended == [(False, False), (False, False), (True, True)]
+        assert ended == [(False, False, False), (False, False, False), (True, True, True)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((False, False), (True, True, True)),
+        ((True, False), (True, True, False)),  # a lost life ended the episode, the cap the game
+        ((True, True), (True, True, False)),
+        ((True, True, True), (True, True, True)),
+    ],
+)
+def test_only_what_has_not_ended_is_truncated_by_the_cap(flags, expected):
+    env = checked(Bad(step=Step(FRAME, 0.0, *flags)), cap=1)
+    env.reset(0)
+    assert env.step(0)[2:] == expected
+
+
+def test_a_time_limit_of_the_environments_own_is_handed_on():
+    env = checked(Bad(step=Step(FRAME, 0.0, True, True, is_truncated=True)))
+    env.reset(0)
+    assert env.step(0).is_truncated
 
 
 @pytest.mark.parametrize("reward", [1, True, np.float32(1), np.int8(1), 1e15, -1e15])

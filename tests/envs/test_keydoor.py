@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ezcli.envs.keydoor import Keydoor
+from ezcli.envs.make import make_env
 from ezcli.envs.protocol import Step
 from ezcli.envs.settings import KeydoorSettings
 
@@ -9,17 +10,8 @@ STAY, UP, DOWN, LEFT, RIGHT = range(5)
 AGENT, KEY, DOOR = range(3)
 
 
-def make(
-    delay: int = 3, most: int = 50, evaluation_most: int = 50, evaluation: bool = False
-) -> Keydoor:
-    settings = KeydoorSettings(
-        name="keydoor",
-        size=5,
-        delay=delay,
-        max_episode_steps=most,
-        evaluation_max_episode_steps=evaluation_most,
-    )
-    return Keydoor(settings, evaluation)
+def make(delay: int = 3) -> Keydoor:
+    return Keydoor(KeydoorSettings(name="keydoor", size=5, delay=delay), evaluation=False)
 
 
 def place(frame: np.ndarray, plane: int) -> tuple[int, int]:
@@ -112,12 +104,14 @@ def test_walls_hold():
 
 @pytest.mark.parametrize(("evaluation", "env_steps"), [(False, 7), (True, 9)])
 def test_only_the_cap_ends_a_game(evaluation, env_steps):
-    env = make(most=7, evaluation_most=9, evaluation=evaluation)
-    env.reset(0)
-    steps = [env.step(STAY) for _ in range(env_steps)]
-    assert [step.is_game_over for step in steps] == [False] * (env_steps - 1) + [True]
-    assert [step.is_episode_over for step in steps] == [step.is_game_over for step in steps]
-    assert sum(step.reward for step in steps) == 0.0
+    settings = KeydoorSettings(name="keydoor", max_episode_steps=7, evaluation_max_episode_steps=9)
+    env = make_env(settings, evaluation)
+    for seed in range(2):
+        env.reset(seed)
+        steps = [env.step(STAY) for _ in range(env_steps)]
+        assert [step.is_truncated for step in steps] == [False] * (env_steps - 1) + [True]
+        assert [step.is_episode_over for step in steps] == [step.is_game_over for step in steps]
+        assert sum(step.reward for step in steps) == 0.0
 
 
 def test_the_seed_alone_makes_the_room_and_its_things_never_share_a_cell():
@@ -141,10 +135,3 @@ def test_reset_forgets_the_game_before():
         ours, theirs = env.step(move), fresh.step(move)
         assert np.array_equal(ours.frame, theirs.frame)
         assert ours[1:] == theirs[1:]
-
-
-def test_a_second_game_lasts_as_long_as_the_first():
-    env = make(most=7)
-    for seed in range(2):
-        env.reset(seed)
-        assert [env.step(STAY).is_game_over for _ in range(7)] == [False] * 6 + [True]

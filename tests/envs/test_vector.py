@@ -69,7 +69,7 @@ def test_a_game_that_ends_is_counted_and_followed_by_another():
     env = script_of((1.0, ON), (2.0, OVER))
     vector = started(env)
     (first,) = vector.step([1])
-    assert first == (np.array([[[1]]]), 1.0, False, None, None)
+    assert first == (np.array([[[1]]]), 1.0, False, False, None, None)
     (last,) = vector.step([1])
     assert (last.frame.item(), last.reward, last.is_episode_over) == (2, 2.0, True)
     assert last.first_frame.item() == 0
@@ -103,6 +103,26 @@ def test_a_game_that_ends_within_that_action_is_counted():
     assert lost.finished == FinishedGame(score=11.0, env_steps=2)
     assert lost.first_frame.item() == 0
     assert len(env.seeds) == 2
+
+
+def test_an_episode_that_a_time_limit_ends_says_so_and_one_that_a_lost_life_ends_does_not():
+    vector = VectorEnv(
+        lambda: Checked(lambda: script_of((0.0, ON), (0.0, LIFE_LOST), (0.0, ON)), "Script", 3),
+        1,
+        np.random.default_rng(0),
+    )
+    vector.start()
+    arrivals = [vector.step([1])[0] for _ in range(2)]
+    assert [arrival.is_truncated for arrival in arrivals] == [False, False]
+    assert arrivals[-1].finished.env_steps == 3  # the one that leads to the next life is the last
+    vector = VectorEnv(
+        lambda: Checked(lambda: script_of((0.0, ON), (0.0, ON)), "Script", 2),
+        1,
+        np.random.default_rng(0),
+    )
+    vector.start()
+    arrivals = [vector.step([1])[0] for _ in range(2)]
+    assert [arrival.is_truncated for arrival in arrivals] == [False, True]
 
 
 def test_seeds_are_drawn_in_the_order_of_the_environments():

@@ -89,7 +89,7 @@ def test_playing_the_chosen_actions_again_gives_the_same_frames_and_score(agent,
 
 def test_endings(agent, finished):
     config = finished.config()
-    own_cap = tiny("catch", "env.evaluation_max_episode_steps=2")
+    own_cap, own_end = (tiny("catch", f"env.evaluation_max_episode_steps={n}") for n in (2, 3))
     asked = []
 
     def stop():
@@ -104,7 +104,8 @@ def test_endings(agent, finished):
     ends = {name: list(game)[-1] for name, game in games.items()}
     assert {name: end.ending for name, end in ends.items()} == {name: name for name in ends}
     assert [end.env_step for end in ends.values()] == [3, 2, 1]
-    assert list(play(agent, own_cap, 0, 100))[-1].ending == "cut"  # the environment's own
+    assert list(play(agent, own_cap, 0, 100))[-1].ending == "cut"
+    assert list(play(agent, own_end, 0, 100))[-1].ending == "over"
 
 
 def test_a_stop_at_the_start_still_shows_it(agent, finished):
