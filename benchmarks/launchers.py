@@ -24,7 +24,8 @@ import torch
 
 from ezcli import __version__
 from ezcli.experiments.study import StudyFolder
-from ezcli.runs.folder import RunFolder, read_lines, write_atomically
+from ezcli.runs.folder import RunFolder, write_atomically
+from ezcli.runs.json_files import read_lines
 from ezcli.runs.provenance import device_name
 from tests.cluster.slurm import Slurm, missing
 from tests.runs.helpers import ROOM, TINY

@@ -20,7 +20,7 @@ from ezcli.config import preset_path, read_toml, resolve, use_env
 from ezcli.runs import checkpoint
 from ezcli.runs.compute import make_executor, resolve_compute, warm_up_search
 from ezcli.runs.folder import RunFolder
-from ezcli.runs.train import peak_memory
+from ezcli.runs.provenance import peak_memory
 from ezcli.runs.trainer import Drawn, Trainer
 
 

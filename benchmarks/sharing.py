@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ezcli import __version__
-from ezcli.runs.folder import TIMING, RunFolder, read_lines, write_atomically
+from ezcli.runs.folder import TIMING, RunFolder, write_atomically
+from ezcli.runs.json_files import read_lines
 from ezcli.runs.provenance import device_name
 
 MOST_TO_START = 600.0  # seconds until every run has learnt something

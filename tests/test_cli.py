@@ -21,7 +21,8 @@ from ezcli import cli, console
 from ezcli.commands import ablations, bench, cost, report, runs, studies, training, watch
 from ezcli.config import preset_names
 from ezcli.errors import ConfigError, EnvError
-from ezcli.runs.folder import RunFolder, run_path
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.names import run_path
 from tests.runs.helpers import ROOM, TINY, replaced, tiny
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,8 @@ from ezcli import console
 from ezcli.commands import runs as commands
 from ezcli.commands.runs import SORTS
 from ezcli.experiments import catalogue
-from ezcli.runs.folder import RunFolder, run_path
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.names import run_path
 from tests.experiments.helpers import make_study, save
 from tests.runs.helpers import run, tiny
 

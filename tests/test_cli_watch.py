@@ -12,7 +12,8 @@ import pytest
 from ezcli import console
 from ezcli.commands import watch as module
 from ezcli.film import drawing
-from ezcli.runs.folder import RunFolder, run_path
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.names import run_path
 from tests.runs.helpers import atari, contents, run, tiny
 
 

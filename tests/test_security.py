@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.runs.folder import RunFolder, checksum
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.seals import checksum
 from tests.runs.helpers import PATIENT, Watcher, contents, run, tiny
 from tests.test_cli import SETS, TRAIN
 

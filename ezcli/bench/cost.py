@@ -47,7 +47,7 @@ from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec
 from ezcli.envs.vector import VectorEnv
 from ezcli.runs.compute import num_cores, resolve_compute
-from ezcli.runs.train import peak_memory
+from ezcli.runs.provenance import peak_memory
 from ezcli.runs.trainer import make_network
 
 SECONDS = 1.0  # for each piece of work

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ezcli.config import RunConfig
 from ezcli.runs.compute import resolve_compute, warm_up_search
-from ezcli.runs.train import peak_memory
+from ezcli.runs.provenance import peak_memory
 from ezcli.runs.trainer import Trainer
 
 UNCOUNTED = 2  # learning cycles at first: caches are cold, nothing is remembered

@@ -60,7 +60,8 @@ def estimate(
     """
     from ezcli.bench import cost
     from ezcli.bench.inputs import bench
-    from ezcli.runs.compute import memory_errors, resolve_compute
+    from ezcli.runs.compute import resolve_compute
+    from ezcli.runs.machine_errors import memory_errors
     from ezcli.runs.provenance import provenance
 
     compute = resolve_compute(config.compute)

@@ -19,7 +19,9 @@ from ezcli.experiments.catalogue import Entry, Progress, State
 from ezcli.experiments.estimate import disk_bytes
 from ezcli.files import draft_name
 from ezcli.files import remove as remove_path
-from ezcli.runs.folder import EVALUATIONS, RunFolder, is_number, is_plain_name
+from ezcli.runs.evaluations import is_number
+from ezcli.runs.folder import EVALUATIONS, RunFolder
+from ezcli.runs.names import is_plain_name
 from ezcli.words import counted, duration, ez_command, json_text, size
 
 ID_DIGITS = 6

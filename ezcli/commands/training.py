@@ -102,8 +102,9 @@ def evaluate(
     run: str, episodes: int | None, runs_dir: Path, device: str | None, as_json: bool
 ) -> None:
     """`ez evaluate`."""
+    from ezcli.runs.evaluations import describe_evaluation
     from ezcli.runs.folder import RunFolder
-    from ezcli.runs.train import describe_evaluation, evaluate_run
+    from ezcli.runs.scoring import evaluate_run
 
     folder = RunFolder(find_run(run, runs_dir))
     line = evaluate_run(folder, recorded(folder, device), episodes, console.note)
@@ -385,7 +386,8 @@ def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) 
     Raises:
       ConfigError: a name was given, and the run is there under another one.
     """
-    from ezcli.runs.folder import RunFolder, run_path
+    from ezcli.runs.folder import RunFolder
+    from ezcli.runs.names import run_path
 
     folder = RunFolder(run_path(runs_dir, default if name is None else name))
     if folder.exists:
@@ -445,7 +447,8 @@ def run_training(
 
 def scores_on_the_way(folder: "RunFolder") -> list[float]:
     """Means of the run's interim evaluations; none if they are damaged, which training has said."""
-    from ezcli.runs.folder import EVALUATIONS, is_number
+    from ezcli.runs.evaluations import is_number
+    from ezcli.runs.folder import EVALUATIONS
 
     try:
         interim = [line for line in folder.read(EVALUATIONS) if line.get("kind") == "interim"]

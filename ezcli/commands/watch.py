@@ -26,9 +26,9 @@ def watch(
     from ezcli.film.drawing import Artist, Captions, points
     from ezcli.film.video import check_target, is_gif, writing
     from ezcli.runs.agent import load_agent
-    from ezcli.runs.compute import memory_errors
     from ezcli.runs.folder import RunFolder, refuse_links
-    from ezcli.runs.train import StopRequest
+    from ezcli.runs.machine_errors import memory_errors
+    from ezcli.runs.session import StopRequest
     from ezcli.runs.watch import play
 
     folder = RunFolder(find_run(run, runs_dir))

@@ -12,7 +12,8 @@ from ezcli.config import RunConfig
 from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.study import StudyFolder, study_names
 from ezcli.files import DAMAGED, LINES, folders_with, opened
-from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, STALLED, TIMING, RunFolder, is_number
+from ezcli.runs.evaluations import is_number
+from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
 
 State = Literal[
     "new", "running", "stalled", "interrupted", "killed", "failed", "finished", "damaged"

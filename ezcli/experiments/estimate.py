@@ -18,7 +18,8 @@ from ezcli.config import UNIDENTIFIED, RunConfig, differences
 from ezcli.errors import EzError
 from ezcli.experiments.handover import PYTHON
 from ezcli.experiments.study import PlannedRun
-from ezcli.runs.folder import RunFolder, is_number
+from ezcli.runs.evaluations import is_number
+from ezcli.runs.folder import RunFolder
 
 
 class Cost(NamedTuple):

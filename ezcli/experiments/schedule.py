@@ -20,7 +20,8 @@ from ezcli.experiments.handover import Task, prepare
 from ezcli.experiments.launchers.protocol import SAVED, Ending, JobState, Launcher
 from ezcli.experiments.study import PlannedRun, StudyFolder
 from ezcli.files import appending
-from ezcli.runs.folder import RunFolder, append_line
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.json_files import append_line
 from ezcli.words import counted
 
 # Ctrl-C, a polite end, a closed terminal; and what schedulers send before a time limit.

@@ -47,7 +47,9 @@ from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
 from ezcli.files import SETTINGS, TABLE, folders_with, read, write_atomically
 from ezcli.runs import lock
-from ezcli.runs.folder import NAMES, Seal, checksum, holds, is_plain_name, refuse_links, seal
+from ezcli.runs.folder import refuse_links
+from ezcli.runs.names import NAMES, is_plain_name
+from ezcli.runs.seals import Seal, checksum, holds, seal
 from ezcli.settings import Settings, why
 from ezcli.words import ez_command
 

@@ -21,7 +21,8 @@ from ezcli.reports.comparable import (
 )
 from ezcli.reports.groups import ArmScores, Group, Missing, Run
 from ezcli.reports.run_scores import read_run
-from ezcli.runs.folder import RunFolder, is_plain_name
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.names import is_plain_name
 
 
 def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:

@@ -9,7 +9,8 @@ from ezcli.envs.games import ends_as_in_the_benchmark
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue
 from ezcli.reports.groups import Point, Run
-from ezcli.runs.folder import EVALUATIONS, RunFolder, is_number, why_wrong
+from ezcli.runs.evaluations import is_number, why_wrong
+from ezcli.runs.folder import EVALUATIONS, RunFolder
 
 
 def read_run(path: Path) -> Run | str:

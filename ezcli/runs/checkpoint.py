@@ -34,15 +34,10 @@ from ezcli.runs.checkpoint_check import (
     require_pieces,
     require_state,
 )
-from ezcli.runs.folder import (
-    RECORDS,
-    RunFolder,
-    checksum,
-    holds,
-    is_plain_name,
-    sha256,
-)
+from ezcli.runs.folder import RECORDS, RunFolder
 from ezcli.runs.frame_log import Segment, read_segments, write_segment
+from ezcli.runs.names import is_plain_name
+from ezcli.runs.seals import checksum, holds, sha256
 from ezcli.runs.trainer import Drawn, Trainer
 
 FORMAT = 2

@@ -1,35 +1,19 @@
 """Where a run computes: device, precision, threads."""
 
 import ctypes
-import errno
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np  # before PyTorch, which swallows an interrupt of NumPy's import
 import torch
-from zstandard import ZstdError
 
 from ezcli.config import ComputeSettings
-from ezcli.errors import ConfigError, RunError
+from ezcli.errors import ConfigError
 from ezcli.jit import one_at_a_time, remarks
 
-# How PyTorch, C++, oneDNN, Python and Zstandard say it in errors of no class of their own.
-OUT_OF_MEMORY = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
-    "std::bad_alloc",
-    "could not create a primitive",
-    "could not create a memory",
-    "can't start new thread",
-    "Allocation error : not enough memory",
-    "error return without exception set",  # of Python itself, where it cannot even say so
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -100,39 +84,6 @@ def make_deterministic() -> None:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-
-
-@contextmanager
-def memory_errors(go_on: str) -> Iterator[None]:
-    """Turns exhausted memory into a sentence, from whatever library it comes.
-
-    Args:
-      go_on: how to go on once there is memory, as the end of a sentence.
-
-    Raises:
-      RunError: memory ran out.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError, SystemError, OSError, ZstdError) as error:
-        if not is_out_of_memory(error):
-            raise
-        which = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "Memory"
-        raise RunError(
-            "EZ-RUN-MEMORY",
-            f"{which} ran out.",
-            "Lower replay.capacity, loss.batch_size or acting.num_envs in a run of another --name; "
-            f"or free some, then {go_on}",
-        ) from error
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether this is memory that ran out."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in OUT_OF_MEMORY
-    )
 
 
 def has_cuda_kernels() -> bool:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from ezcli.config import RunConfig
 from ezcli.errors import CheckpointError, EzError, RunError
 from ezcli.runs import checkpoint, failure
-from ezcli.runs.folder import EVALUATIONS, RECORDS, STALLED, RunFolder, why_wrong
+from ezcli.runs.evaluations import why_wrong
+from ezcli.runs.folder import EVALUATIONS, RECORDS, STALLED, RunFolder
 from ezcli.words import counted, ez_command
 
 

@@ -22,7 +22,9 @@ from ezcli.efficientzero.learner import Learner, learning_rate
 from ezcli.errors import RunError
 from ezcli.files import create, draft_folder_of, remove
 from ezcli.runs.checkpoint import plain
-from ezcli.runs.folder import RunFolder, checksum, is_there, read_table
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.json_files import is_there, read_table
+from ezcli.runs.seals import checksum
 from ezcli.runs.trainer import Trainer
 from ezcli.words import ez_command
 

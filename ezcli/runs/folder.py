@@ -8,7 +8,7 @@
     ├── evaluations.jsonl   raw scores, each with the protocol it was played under
     ├── frames/             those of the states in the replay, without loss, each written once
     ├── checkpoints/        the last two, each complete and with checksums
-    ├── failure/            only after a number that was none: what led to it
+    ├── failure/            only after a value that was not finite: what led to it
     └── stalled.txt         while nothing moves, or if it ended so: where it stood still
 
 JSON lines are the truth. A last line torn by a crash is ignored and then overwritten.
@@ -18,46 +18,35 @@ JSON lines: their length and SHA-256, so that no digit of a score changes unseen
 the sealed bytes is allowed; a run from before there were seals is taken as it is.
 """
 
-import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import Any
 
 from ezcli import schema
 from ezcli.config import RunConfig, as_before, differences_text, read_toml, resolve, to_toml
 from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.files import (
     ABSENT,
-    DAMAGED,
     LINES,
-    TABLE,
-    TENSORS,
-    NotPlain,
-    appending,
     is_draft,
     not_plain,
-    opened,
     read,
     remove,
-    require_plain,
-    sync_folder,
     write_atomically,
 )
 from ezcli.runs import lock
-from ezcli.settings import LARGEST_SCORE
+from ezcli.runs.json_files import append_line, damaged, is_there, lines_of, read_lines, read_table
+from ezcli.runs.seals import Seal, checksum, holds, seal
 
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
 RECORDS = (METRICS, TIMING, EVALUATIONS)
 CONFIG = "config.toml"
 STATUSES = ("new", "running", "interrupted", "failed", "finished")  # that run.json may say
 STALLED = "stalled.txt"
-NAMES = "Use a short name without '/' that does not begin with a dot."  # way out of a wrong one
-LONGEST_NAME = 200  # bytes of UTF-8; files have names that are somewhat longer
-Seal = dict[str, Any]  # bytes: of the file's start that is sealed; sha256: of those
 
 
 class RunFolder:
@@ -342,17 +331,6 @@ class RunFolder:
         write_atomically(path, kept)
 
 
-def run_path(runs_dir: Path, name: str) -> Path:
-    """The folder of the run `name`; a name is one plain path component.
-
-    Raises:
-      ConfigError: it is not.
-    """
-    if not is_plain_name(name):
-        raise ConfigError("EZ-RUN-NAME", f"{name!r} cannot name a run.", NAMES)
-    return runs_dir / name
-
-
 def refuse_links(*folders: Path) -> None:
     """Refuses folders that are links, or hold any: through them files elsewhere would change.
 
@@ -377,198 +355,8 @@ def refuse_links(*folders: Path) -> None:
                 )
 
 
-def is_plain_name(name: str) -> bool:
-    """Whether a name is one path component that is not hidden; `studies` is a folder of its own."""
-    return (
-        name.isprintable()  # so that it can be shown, and written as UTF-8
-        and 0 < len(name.encode()) <= LONGEST_NAME
-        and name != "studies"
-        and not name.startswith(".")
-        and not any(c in name for c in "/\\")
-    )
-
-
-def append_line(path: Path, line: dict[str, Any]) -> None:
-    """Adds a line to a JSON-lines file, in place of a torn last one."""
-    append_lines(path, [line])
-
-
-def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    """Adds lines to a JSON-lines file at once, in place of a torn last one."""
-    with appending(path) as handle:
-        size = handle.seek(0, os.SEEK_END)
-        if size and not ends_line(handle):
-            handle.seek(0)
-            handle.truncate(handle.read().rfind(b"\n") + 1)
-        handle.write("".join(json.dumps(line) + "\n" for line in lines).encode())
-        handle.flush()
-        os.fsync(handle.fileno())  # before a checkpoint that says the line is there
-    if not size:
-        sync_folder(path.parent)  # likewise the new file's name
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file, without a torn last one; none if there is no file.
-
-    Raises:
-      RunError: a line before the last is damaged, or the file cannot be read.
-    """
-    if not is_there(path):
-        return []
-    try:
-        content = read(path, LINES)
-    except OSError as error:
-        raise RunError(
-            "EZ-RUN-UNREADABLE", f"{str(path)!r} cannot be read: {error.strerror}."
-        ) from error
-    return lines_of(content, path)
-
-
-def lines_of(content: bytes, path: Path, before: int = 0) -> list[dict[str, Any]]:
-    """The JSON lines in `content`, without a torn last one.
-
-    Args:
-      content: of the file `path`, or its end.
-      path: to name in an error.
-      before: lines of the file that come before `content`.
-
-    Raises:
-      RunError: a line before the last is damaged.
-    """
-    *lines, _torn = content.decode(errors="replace").split("\n")
-    parsed = []
-    for number, line in enumerate(lines, before + 1):
-        wrong = RunError(
-            "EZ-RUN-DAMAGED",
-            f"Line {number} of {str(path)!r} is damaged.",
-            "Put the file back from a copy, or delete the line.",
-        )
-        try:
-            parsed.append(json.loads(line))
-        except (ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
-            raise wrong from error
-        if not isinstance(parsed[-1], dict):
-            raise wrong
-    return parsed
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """The contents of a file of JSON that holds a table.
-
-    Raises:
-      RunError: it cannot be read, or holds something else.
-    """
-    try:
-        table: dict[str, Any] = json.loads(read(path, TABLE).decode())
-    except (OSError, ValueError, RecursionError) as error:  # or beyond what Python reads
-        if isinstance(error, OSError) and error.errno not in DAMAGED:
-            raise RunError(
-                "EZ-RUN-UNREADABLE", f"{str(path)!r} cannot be read: {error.strerror}."
-            ) from error
-        what = error.strerror if isinstance(error, OSError) else error
-        raise damaged(path, str(what)) from error
-    if not isinstance(table, dict):
-        raise damaged(path, "it holds no table")
-    return table
-
-
-def is_there(path: Path) -> bool:
-    """Whether there is such a file.
-
-    Raises:
-      RunError: there is something else, such as a folder or a link.
-    """
-    try:
-        require_plain(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except NotPlain as error:
-        raise damaged(path, str(error.strerror)) from error
-    return True
-
-
 def is_left_over(path: Path) -> bool:
     """Whether a folder holds no more than a start or a deletion that was cut short leaves."""
     own = {"checkpoints", "frames"}
     names = [entry.name for entry in path.iterdir()] if path.is_dir() else ["?"]
     return all(n in own or n.startswith(".lock") or is_draft(n, CONFIG) for n in names)
-
-
-def damaged(path: Path, why: str) -> RunError:
-    """The error about a file of a run that cannot be used."""
-    hint = "Put it back from a copy, or train under another --name."
-    if path.name == "run.json":
-        hint = "Put it back from a copy, or delete it and go on without its earlier sessions."
-    return RunError("EZ-RUN-DAMAGED", f"{str(path)!r} is damaged: {why}.", hint)
-
-
-def checksum(table: dict[str, Any]) -> str:
-    """Hexadecimal SHA-256 of a table as JSON, whatever its layout."""
-    text = json.dumps(table, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def seal(path: Path, whole_lines: bool = False) -> Seal:
-    """Length and SHA-256 of a file as it is now; of nothing if it is not there.
-
-    Args:
-      path: of the file.
-      whole_lines: whether a last line that was torn by a crash is left out.
-    """
-    content = read(path, LINES) if is_there(path) else b""
-    if whole_lines:
-        content = content[: content.rfind(b"\n") + 1]
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def holds(path: Path, sealed: Seal) -> bool:
-    """Whether a file still begins with what was sealed."""
-    try:
-        content = read(path, LINES) if is_there(path) else b""
-        start = content[: sealed["bytes"]]
-        found = {"bytes": len(start), "sha256": hashlib.sha256(start).hexdigest()}
-    except (OSError, RunError, KeyError, TypeError) as error:  # no file, or no seal
-        if isinstance(error, OSError) and error.errno not in DAMAGED:
-            raise
-        return False
-    return found == sealed
-
-
-def ends_line(handle: BinaryIO) -> bool:
-    """Whether the last byte of a file that is not empty ends a line."""
-    handle.seek(-1, os.SEEK_END)
-    return handle.read(1) == b"\n"
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with opened(path, TENSORS) as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def why_wrong(line: Mapping[str, Any]) -> str:
-    """What is wrong with a line of evaluations; empty if nothing is."""
-    scores, mean, protocol = line.get("scores"), line.get("mean"), line.get("protocol")
-    if not isinstance(scores, list) or not scores or not all(map(is_number, scores)):
-        return f"scores that are not all numbers of at most {LARGEST_SCORE:g}"
-    if not is_number(mean) or abs(mean - sum(scores) / len(scores)) > 1e-6 * max(1, abs(mean)):
-        return "a mean that is not that of its scores"
-    if type(line.get("env_steps")) is not int or not isinstance(protocol, dict):
-        return "no env_steps or no protocol"
-    if protocol.get("episodes") != len(scores):
-        return f"{len(scores)} scores of {protocol.get('episodes')!r} episodes"
-    lengths = line.get("game_env_steps")
-    if not isinstance(lengths, list) or len(lengths) != len(scores):
-        return f"{len(scores)} scores without the length of each game"
-    if not all(type(length) is int and 0 < length <= LARGEST_SCORE for length in lengths):
-        return "lengths of games that are not all counts of env_steps"
-    if line.get("kind") not in ("interim", "final", "manual"):
-        return f"its kind is {line.get('kind')!r}"
-    return ""
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a file says a number that a run can have: neither infinite, NaN nor absurd."""
-    return (
-        isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST_SCORE
-    )

@@ -17,8 +17,8 @@ from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.replay import Replay
 from ezcli.errors import CheckpointError
 from ezcli.files import TENSORS, draft_of, opened
-from ezcli.runs.compute import is_out_of_memory
-from ezcli.runs.folder import sha256
+from ezcli.runs.machine_errors import is_out_of_memory
+from ezcli.runs.seals import sha256
 
 BLOCK = 256  # frames moved at once
 

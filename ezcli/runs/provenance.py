@@ -3,15 +3,22 @@
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ezcli import __version__
+from ezcli.config import RunConfig
+from ezcli.envs.code import code_of, locate
+from ezcli.envs.settings import CustomSettings
 from ezcli.runs.compute import Compute
+from ezcli.runs.folder import RunFolder
 
 # Variables that choose instructions, kernels or precision of the libraries a run computes with. No
 # other variable is recorded: it may be secret.
@@ -143,3 +150,34 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         first = next(iter(error.stderr.splitlines()), f"git ended with {error.returncode}")
         return {"commit": None, "dirty": None, "unknown": first}
     return {"commit": commit, "dirty": bool(changes)}
+
+
+def note_code(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) -> None:
+    """Keeps the code of an environment of one's own in `run.json`, if the config does not hold it.
+
+    Configs of version 0.1.0 do not.
+
+    Raises:
+      ConfigError: the code is not what was kept.
+    """
+    env = config.env
+    if not isinstance(env, CustomSettings) or env.code:
+        return
+    noted = folder.noted_code()
+    target = locate(env.target, noted)
+    if noted:
+        return
+    if folder.sessions():
+        say(f"{folder.name} does not say of which code {target!r} was; from now on it does.")
+    folder.update_info(code=code_of(target))
+
+
+def peak_memory() -> int:
+    """The most main memory that this process has held, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

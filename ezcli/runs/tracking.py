@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from ezcli.config import RunConfig
 from ezcli.files import write_atomically
-from ezcli.runs.folder import RunFolder, read_table
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.json_files import read_table
 
 WandbMode = Literal["offline", "online"]
 PATIENCE = 30  # seconds for it to start

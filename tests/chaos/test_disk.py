@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from ezcli.experiments.study import StudyFolder
-from ezcli.runs.folder import RunFolder, read_lines
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.json_files import read_lines
 from tests.chaos.helpers import (
     ABLATE,
     TRAIN,

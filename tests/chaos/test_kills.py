@@ -15,7 +15,8 @@ import pytest
 
 from ezcli.errors import Busy
 from ezcli.experiments.study import StudyFolder
-from ezcli.runs.folder import RunFolder, read_lines
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.json_files import read_lines
 from tests.chaos.helpers import (
     ABLATE,
     IS_LONG,

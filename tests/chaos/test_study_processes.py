@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ezcli.experiments.study import StudyFolder
-from ezcli.runs.folder import read_lines
+from ezcli.runs.json_files import read_lines
 from tests.chaos.helpers import ROOT, children, only_long, study_results
 from tests.runs.helpers import ROOM, TINY, sets
 

@@ -71,7 +71,7 @@ def fork(arguments, out, fault=None, new_session=False, ignored=(), memory=None,
             limit = pages * os.sysconf("SC_PAGE_SIZE") + memory
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         if clock is not None:
-            ezcli.runs.train.datetime = jumping(clock)
+            ezcli.runs.provenance.datetime = jumping(clock)
         sys.argv = ["ez", *arguments]
         code = run(fault)
     except KeyboardInterrupt:  # before there was anything that listens

@@ -17,7 +17,8 @@ import pytest
 
 from ezcli.experiments.launchers.slurm import SlurmLauncher
 from ezcli.experiments.study import StudyFolder
-from ezcli.runs.folder import RunFolder, read_lines
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.json_files import read_lines
 from tests.runs.helpers import TINY, outcome
 from tests.waiting import wait_for
 

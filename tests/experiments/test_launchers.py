@@ -20,7 +20,8 @@ from ezcli.experiments.handover import PROGRAM, PYTHON, Task, environment
 from ezcli.experiments.launchers import ray, slurm
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of
 from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
-from ezcli.runs.folder import RunFolder, append_line
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.json_files import append_line
 
 ROOT = Path(__file__).parents[2]
 

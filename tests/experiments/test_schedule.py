@@ -17,7 +17,8 @@ from ezcli.experiments import handover
 from ezcli.experiments.launchers.local import LocalLauncher
 from ezcli.experiments.launchers.protocol import Ending
 from ezcli.experiments.schedule import Scheduler
-from ezcli.runs.folder import RunFolder, read_lines
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.json_files import read_lines
 from tests.experiments.helpers import make_study, noted, save
 from tests.runs.helpers import tiny
 from tests.waiting import wait_for

@@ -11,7 +11,7 @@ from ezcli.experiments import study as study_module
 from ezcli.experiments.launchers.cluster import Cluster
 from ezcli.experiments.schedule import Outcome, Scheduler
 from ezcli.experiments.study import plan
-from ezcli.runs.folder import append_line
+from ezcli.runs.json_files import append_line
 from tests.experiments.helpers import make_study, save, without_seals
 from tests.reports.helpers import write_study
 from tests.runs.helpers import contents, tiny

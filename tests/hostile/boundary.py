@@ -69,7 +69,7 @@ def ez(*arguments, at):
         streams() as (out, err),
         inside(at),
         mock.patch("ezcli.runs.train.train", train),
-        mock.patch("ezcli.runs.train.evaluate", unreachable),
+        mock.patch("ezcli.runs.scoring.evaluate", unreachable),
         mock.patch("ezcli.runs.watch.play", unreachable),
         mock.patch("ezcli.experiments.estimate.measure", return_value=None),
         mock.patch("ezcli.commands.bench.measure", bench),

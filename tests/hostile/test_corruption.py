@@ -15,6 +15,8 @@ from ezcli.runs import checkpoint
 from ezcli.runs import train as module
 from ezcli.runs.agent import load_agent
 from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, RECORDS, RunFolder
+from ezcli.runs.scoring import evaluate_run
+from ezcli.runs.train import train
 from tests.runs.helpers import Watcher, outcome, run, tiny
 
 pytestmark = pytest.mark.slow  # `tests/runs/test_examine.py` has a few cases for every run
@@ -30,7 +32,7 @@ INFO = "run.json"
 def begun(path, *settings):
     """A run that was stopped after its 8th event, with two checkpoints, and evaluated by hand."""
     folder = run(path, tiny("catch", SAVING, *settings), Watcher(stop_after=8))
-    module.evaluate_run(folder, folder.config())
+    evaluate_run(folder, folder.config())
     return path
 
 
@@ -75,7 +77,7 @@ class Resumed:
             patch.setattr(module, "finish_evaluations", lambda *_: None)
             patch.setattr(module, "loop", lambda trainer, *_: self.look(trainer, folder))
             patch.setattr(module, "warm_up_search", lambda: [])
-            module.train(config, folder, self.watcher)
+            train(config, folder, self.watcher)
 
     def look(self, trainer, folder):
         digest = hashlib.sha256()
@@ -427,7 +429,7 @@ def test_a_finished_run_without_seals_counts(done):
     score = read_run(done.path).score
     make_old(done)
     assert read_run(done.path).score == score
-    module.evaluate_run(done, done.config())
+    evaluate_run(done, done.config())
     assert "seals" not in done.read_info()  # nobody knows whether the lines before are whole
 
 
@@ -467,7 +469,7 @@ def test_a_finished_run_is_cited_whole_or_not_at_all(file, harm, done, request):
     if file in TOP:
         assert entry.state == "damaged"
         with pytest.raises(EzError, match=path.name):
-            module.train(done.config(), done, Watcher())
+            train(done.config(), done, Watcher())
         return
     agent = load_agent(done, done.config(), said.append)
     assert agent.train_steps < tiny().schedule.train_steps
@@ -475,12 +477,12 @@ def test_a_finished_run_is_cited_whole_or_not_at_all(file, harm, done, request):
 
 
 def test_scores_by_hand_are_sealed_too(done):
-    module.evaluate_run(done, done.config())
+    evaluate_run(done, done.config())
     assert done.broken_seals() == []
     assert isinstance(read_run(done.path), Run)
     digit(done.path / EVALUATIONS, None)
     with pytest.raises(EzError, match=EVALUATIONS):
-        module.evaluate_run(done, done.config())
+        evaluate_run(done, done.config())
 
 
 @pytest.mark.parametrize("seals", [3, None, {CONFIG: 3}, {METRICS: {"bytes": "9", "sha256": 1}}])

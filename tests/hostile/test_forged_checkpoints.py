@@ -15,12 +15,14 @@ from safetensors.numpy import load_file, save_file
 
 from ezcli.errors import EzError
 from ezcli.runs import checkpoint
-from ezcli.runs import train as module
 from ezcli.runs.agent import load_agent
 from ezcli.runs.checkpoint import NETWORKS, REPLAY, STATE, WEIGHTS
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.examine import examine
-from ezcli.runs.folder import RunFolder, checksum, sha256
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.scoring import evaluate_run
+from ezcli.runs.seals import checksum, sha256
+from ezcli.runs.train import train
 from ezcli.runs.trainer import Trainer
 from ezcli.runs.watch import play
 from tests.runs.helpers import Watcher
@@ -91,9 +93,9 @@ def commands(folder):
 
     for name, command in {
         "doctor": lambda: list(examine(folder)),
-        "evaluate": lambda: module.evaluate_run(folder, config),
+        "evaluate": lambda: evaluate_run(folder, config),
         "watch": watch,
-        "resume": lambda: module.train(config, folder, Watcher()),
+        "resume": lambda: train(config, folder, Watcher()),
     }.items():
         try:
             command()

@@ -17,7 +17,7 @@ from ezcli.experiments.study import StudyFolder, study_names
 from ezcli.runs import lock
 from ezcli.runs.examine import examine
 from ezcli.runs.folder import RunFolder
-from ezcli.runs.train import evaluate_run
+from ezcli.runs.scoring import evaluate_run
 from tests.runs.helpers import run, tiny
 
 LIMIT = 120.0  # seconds after which a test that hangs is ended

@@ -14,7 +14,8 @@ from ezcli.reports.collect import collect, of_study
 from ezcli.reports.compare import scale_of
 from ezcli.reports.report import section
 from ezcli.reports.run_scores import read_run
-from ezcli.runs.folder import EVALUATIONS, RunFolder, why_wrong
+from ezcli.runs.evaluations import why_wrong
+from ezcli.runs.folder import EVALUATIONS, RunFolder
 from tests.experiments.helpers import without_seals
 from tests.reports.helpers import evaluation, noisy, preset, raw, write_run, write_study
 

@@ -13,7 +13,8 @@ from ezcli import files
 from ezcli.errors import CheckpointError
 from ezcli.runs import checkpoint
 from ezcli.runs.compute import resolve_compute
-from ezcli.runs.folder import RunFolder, sha256
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.seals import sha256
 from ezcli.runs.trainer import Trainer
 from tests.runs.helpers import Watcher, contents, outcome, run, tiny
 

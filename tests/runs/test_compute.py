@@ -12,7 +12,8 @@ from zstandard import ZstdError
 from ezcli.config import ComputeSettings
 from ezcli.errors import ConfigError, RunError
 from ezcli.runs import compute
-from ezcli.runs.compute import Immediate, make_executor, memory_errors, resolve_compute
+from ezcli.runs.compute import Immediate, make_executor, resolve_compute
+from ezcli.runs.machine_errors import memory_errors
 from tests.runs.helpers import outcome, run, tiny
 
 

@@ -24,8 +24,9 @@ from ezcli.runs.evaluate import (
     normalised,
     summary,
 )
+from ezcli.runs.evaluations import describe_evaluation
 from ezcli.runs.folder import RunFolder
-from ezcli.runs.train import describe_evaluation, evaluate_run, evaluation_line
+from ezcli.runs.scoring import evaluate_run, evaluation_line
 from ezcli.runs.trainer import make_network
 from tests.runs.helpers import Watcher, run, tiny
 

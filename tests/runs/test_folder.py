@@ -11,7 +11,8 @@ from ezcli.errors import ConfigError, RunError
 from ezcli.files import write_atomically
 from ezcli.runs import folder as module
 from ezcli.runs import lock
-from ezcli.runs.folder import RunFolder, run_path
+from ezcli.runs.folder import RunFolder
+from ezcli.runs.names import run_path
 from tests.runs.helpers import contents, tiny
 
 LINES = [{"train_steps": 1, "x": 0.1}, {"train_steps": 2, "x": None}, {"train_steps": 3, "x": "ü"}]
@@ -115,7 +116,7 @@ def test_a_write_that_fails_leaves_the_old_file(step, tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, step, fail)
+        patch.setattr(os, step, fail)
         with pytest.raises(OSError, match="No space"):
             write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

@@ -8,7 +8,8 @@ import pytest
 
 from ezcli.errors import ConfigError, RunError
 from ezcli.runs.folder import RunFolder
-from ezcli.runs.train import evaluate_run, train
+from ezcli.runs.scoring import evaluate_run
+from ezcli.runs.train import train
 from tests.runs.helpers import EVENTS, Watcher, atari, contents, interrupted, outcome, run, tiny
 
 WRAPPING = "replay.capacity=52"  # 26 states of each stream; a tiny run writes more than 30

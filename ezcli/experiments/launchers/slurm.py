@@ -31,13 +31,9 @@ from ezcli.experiments.handover import PYTHON, Child, Task, last_lines, start_pr
 from ezcli.experiments.launchers.local import ending
 from ezcli.experiments.launchers.protocol import SAVED, Ending, Fault, JobState, Place
 from ezcli.files import LINES, TABLE, NotPlain, read, write_atomically
-from ezcli.runs.folder import (
-    append_lines,
-    damaged,
-    is_plain_name,
-    read_lines,
-    refuse_links,
-)
+from ezcli.runs.folder import refuse_links
+from ezcli.runs.json_files import append_lines, damaged, read_lines
+from ezcli.runs.names import is_plain_name
 from ezcli.settings import DoesNotFit, Settings, why
 from ezcli.words import shell_line
 

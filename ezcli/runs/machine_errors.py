@@ -1,0 +1,95 @@
+"""What a disk or the memory of a machine refuses, as sentences."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from zstandard import ZstdError
+
+from ezcli.errors import RunError
+from ezcli.runs.folder import RunFolder
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+CANNOT_WRITE = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
+
+
+@contextmanager
+def disk_errors(folder: RunFolder, go_on: str) -> Iterator[None]:
+    """Turns what a disk does to a run into sentences.
+
+    Args:
+      folder: of the run.
+      go_on: how to go on once that is mended, as the end of a sentence.
+
+    Raises:
+      RunError: the folder cannot be written, or something in it is gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in CANNOT_WRITE:
+            way_out = "Make room" if error.errno in FULL else "Make it writable"
+            raise RunError(
+                "EZ-RUN-NOT-WRITABLE",
+                f"{str(folder.path)!r} cannot be written: {error.strerror}.",
+                f"{way_out}, then {go_on}",
+            ) from error
+        if error.errno in GONE and Path(error.filename or "").is_relative_to(folder.path):
+            what = Path(error.filename) if folder.exists else folder.path
+            raise RunError(
+                "EZ-RUN-GONE",
+                f"{str(what)!r} is gone: it was removed or renamed while the run needed it.",
+                f"Put it back, then {go_on}",
+            ) from error
+        raise
+
+
+# How PyTorch, C++, oneDNN, Python and Zstandard say it in errors of no class of their own.
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "std::bad_alloc",
+    "could not create a primitive",
+    "could not create a memory",
+    "can't start new thread",
+    "Allocation error : not enough memory",
+    "error return without exception set",  # of Python itself, where it cannot even say so
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+@contextmanager
+def memory_errors(go_on: str) -> Iterator[None]:
+    """Turns exhausted memory into a sentence, from whatever library it comes.
+
+    Args:
+      go_on: how to go on once there is memory, as the end of a sentence.
+
+    Raises:
+      RunError: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, SystemError, OSError, ZstdError) as error:
+        if not is_out_of_memory(error):
+            raise
+        which = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "Memory"
+        raise RunError(
+            "EZ-RUN-MEMORY",
+            f"{which} ran out.",
+            "Lower replay.capacity, loss.batch_size or acting.num_envs in a run of another --name; "
+            f"or free some, then {go_on}",
+        ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether this is memory that ran out."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in OUT_OF_MEMORY
+    )
