@@ -7,8 +7,9 @@ folder of its own, and `one_at_a_time` lets one process compile while the others
 
 What Numba keeps is pickle, and unpickling runs code. So the folder must belong to the user, and
 nobody else may enter it; and every file begins with two SHA-256 sums, checked before a byte is
-unpickled: of the source and versions it was compiled from, and of its content. A file that fails is
-made anew.
+unpickled: of the sources and versions it was compiled from, and of its content. A file that fails
+is made anew. The sources are those of every kernel that a kernel calls, which Numba's own cache
+does not look at; so kernels may stand in several files.
 """
 
 import fcntl
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,8 +56,7 @@ def kernel(function: Any, **options: Any) -> Any:
         config.CACHE_DIR = before
     cache: Any = getattr(compiled, "_cache", None)  # none where the compiler is off
     if hasattr(cache, "_cache_file"):
-        source = Path(function.__code__.co_filename).read_bytes()
-        cache._cache_file = SealedCacheFile(cache._cache_file, source)
+        cache._cache_file = SealedCacheFile(cache._cache_file, function)
     return compiled
 
 
@@ -64,13 +65,33 @@ class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
 
     Args:
       plain: what Numba made for the function.
-      source: of the file that defines it.
+      function: before it is compiled.
     """
 
-    def __init__(self, plain: IndexDataCacheFile, source: bytes) -> None:
+    def __init__(self, plain: IndexDataCacheFile, function: Any) -> None:
         self.__dict__.update(vars(plain))
-        made_from = f"{numba.__version__} {sys.version}".encode() + source
-        self.made_from = hashlib.sha256(made_from).digest()
+        self.function = function
+        self.source = Path(function.__code__.co_filename).read_bytes()
+
+    @cached_property
+    def made_from(self) -> bytes:
+        """The first sum. Not before the first call: a kernel may call one that is defined later."""
+        digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+        for source in self.sources({}).values():
+            digest.update(source)
+        return digest.digest()
+
+    def sources(self, found: dict[Any, bytes]) -> dict[Any, bytes]:
+        """Adds to `found` what is compiled into the function, by function and by constant."""
+        found[self.function] = self.source
+        for name in self.function.__code__.co_names:
+            used = self.function.__globals__.get(name)
+            sealed = getattr(getattr(used, "_cache", None), "_cache_file", None)
+            if isinstance(sealed, SealedCacheFile) and sealed.function not in found:
+                sealed.sources(found)
+            elif isinstance(used, int | float):
+                found[self.function, name] = repr(used).encode()
+        return found
 
     def save(self, key: Any, data: Any) -> None:
         """Keeps the code for a signature, if the folder allows it."""

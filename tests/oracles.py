@@ -98,8 +98,11 @@ class Node:
         return self.reward(c.prefix_horizon) + c.discount * self.value
 
 
-def naive_search(opinion, c, tie_seed):
-    """The root after a search; `opinion(path) -> (prefix, policy, value)`."""
+def grow(opinion, c, choose):
+    """The root after a search; `opinion(path) -> (prefix, policy, value)`.
+
+    `choose(node, everyone)` is the rule: an action of a node, from all nodes but the root so far.
+    """
 
     def make(number, parent, path):
         prefix, policy, value = opinion(path)
@@ -111,31 +114,9 @@ def naive_search(opinion, c, tie_seed):
     root.returns.append(value)
     everyone = []  # but the root
     for number in range(1, c.num_simulations + 1):
-        qs = [node.q(c) for node in everyone]
-        low, high = (min(qs), max(qs)) if qs else (0.0, 0.0)
-
-        def normalised(q, low=low, high=high):
-            return min(max((q - low) / max(high - low, c.min_q_range), 0.0), 1.0)
-
-        node, path, guess = root, (), 0.0
+        node, path = root, ()
         while True:
-            known = [child.q(c) for child in node.children.values()]
-            if node is root:
-                guess = sum(known) / len(known) if known else 0.0
-            else:
-                guess = (guess + sum(known)) / (len(known) + 1)
-            total = sum(len(child.returns) for child in node.children.values())
-            rate = c.pb_c_init + math.log((total + c.pb_c_base + 1) / c.pb_c_base)
-            scores = []
-            for action, prior in enumerate(node.policy):
-                child = node.children.get(action)
-                visits = len(child.returns) if child else 0
-                q = child.q(c) if child else guess
-                scores.append(normalised(q) + prior * rate * math.sqrt(total) / (1 + visits))
-            tied = [a for a, s in enumerate(scores) if s >= max(scores) - TIE_TOLERANCE]
-            for place, candidate in enumerate(tied, start=1):
-                if naive_lot(tie_seed, node.number, total, place) == 0:
-                    action = candidate
+            action = choose(node, everyone)
             path += (action,)
             if action not in node.children:
                 break
@@ -152,8 +133,127 @@ def naive_search(opinion, c, tie_seed):
     return root
 
 
+def by_lot(scores, tie_seed, node, visits):
+    """The action with the highest score; a lot among equal ones."""
+    tied = [a for a, s in enumerate(scores) if s >= max(scores) - TIE_TOLERANCE]
+    for place, candidate in enumerate(tied, start=1):
+        if naive_lot(tie_seed, node.number, visits, place) == 0:
+            action = candidate
+    return action
+
+
+def tree_range(everyone, c):
+    """Smallest and largest Q of a tree."""
+    qs = [node.q(c) for node in everyone]
+    return (min(qs), max(qs)) if qs else (0.0, 0.0)
+
+
+def scaled(q, low, high, c):
+    return min(max((q - low) / max(high - low, c.min_q_range), 0.0), 1.0)
+
+
+def naive_search(opinion, c, tie_seed):
+    """The root after a pUCT search."""
+    guesses = {}  # mean Q of the visited actions of each node on the way down
+
+    def choose(node, everyone):
+        low, high = tree_range(everyone, c)
+        known = [child.q(c) for child in node.children.values()]
+        if node.parent is None:
+            guess = sum(known) / len(known) if known else 0.0
+        else:
+            guess = (guesses[node.parent.number] + sum(known)) / (len(known) + 1)
+        guesses[node.number] = guess
+        total = sum(len(child.returns) for child in node.children.values())
+        rate = c.pb_c_init + math.log((total + c.pb_c_base + 1) / c.pb_c_base)
+        scores = []
+        for action, prior in enumerate(node.policy):
+            child = node.children.get(action)
+            visits = len(child.returns) if child else 0
+            q = child.q(c) if child else guess
+            bonus = prior * rate * math.sqrt(total) / (1 + visits)
+            scores.append(scaled(q, low, high, c) + bonus)
+        return by_lot(scores, tie_seed, node, total)
+
+    return grow(opinion, c, choose)
+
+
+def halving_sequence(candidates, simulations):
+    """How often the action was tried before that each simulation of sequential halving tries."""
+    if candidates == 1:
+        return list(range(simulations))
+    sequence, tried, left = [], 0, candidates
+    while len(sequence) < simulations:
+        share = simulations / math.ceil(math.log2(candidates))
+        for _ in range(max(1, int(share / left))):
+            sequence += [tried] * left
+            tried += 1
+        left = max(2, left // 2)
+    return sequence[:simulations]
+
+
+def naive_sigma(node, c, everyone):
+    """sigma(completed Q) of every action of a node."""
+    known = {action: child.q(c) for action, child in node.children.items()}
+    visits = [len(child.returns) for child in node.children.values()]
+    mixed = node.returns[0]
+    if known:
+        mass = sum(node.policy[action] for action in known)
+        mean = sum(node.policy[action] * q for action, q in known.items()) / mass
+        mixed = (mixed + sum(visits) * mean) / (1 + sum(visits))
+    completed = [known.get(action, mixed) for action in range(len(node.policy))]
+    low, high = min(completed), max(completed)
+    if not c.scales_by_node:
+        low, high = tree_range(everyone, c)
+    factor = (c.c_visit + max(visits, default=0)) * c.c_scale
+    return [factor * scaled(q, low, high, c) for q in completed]
+
+
+def naive_softmax(logits):
+    weights = [math.exp(logit - max(logits)) for logit in logits]
+    return [weight / sum(weights) for weight in weights]
+
+
+def naive_gumbel_search(opinion, c, noise, tie_seed):
+    """The root after a Gumbel search, its improved policy, and its winner."""
+
+    def root_score(root, everyone, times):
+        sigma = naive_sigma(root, c, everyone)
+        return [
+            g + math.log(p) + s if visits == times else -math.inf
+            for g, p, s, visits in zip(noise, root.policy, sigma, root_visits(root), strict=True)
+        ]
+
+    def improved(node, everyone):
+        sigma = naive_sigma(node, c, everyone)
+        return naive_softmax([math.log(p) + s for p, s in zip(node.policy, sigma, strict=True)])
+
+    def choose(node, everyone):
+        tried = root_visits(node)
+        if node.parent is None:
+            sequence = halving_sequence(min(c.candidates, len(noise)), c.num_simulations)
+            scores = root_score(node, everyone, sequence[sum(tried)])
+        else:
+            wanted = improved(node, everyone)
+            scores = [
+                p - visits / (1 + sum(tried)) for p, visits in zip(wanted, tried, strict=True)
+            ]
+        return by_lot(scores, tie_seed, node, sum(tried))
+
+    root = grow(opinion, c, choose)
+    everyone = descendants(root)
+    scores = root_score(root, everyone, max(root_visits(root)))
+    return root, improved(root, everyone), by_lot(scores, tie_seed, root, c.num_simulations)
+
+
+def descendants(node):
+    """All nodes below one."""
+    children = list(node.children.values())
+    return children + [below for child in children for below in descendants(child)]
+
+
 def root_visits(root):
-    """How often each action of the root was tried."""
+    """How often each action of a node was tried."""
     return [
         len(root.children[a].returns) if a in root.children else 0 for a in range(len(root.policy))
     ]

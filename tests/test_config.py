@@ -403,6 +403,8 @@ def other(key, value):
         "compute.search": "cpu",
         "evaluation.interval": 10,
         "compute.precision": "float32",
+        "gumbel.budget": "by-actions",
+        "gumbel.scaling": "node",
     }
     if key in special:
         return special[key]

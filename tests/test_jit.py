@@ -1,7 +1,9 @@
 """Where compiled kernels lie, and that one process compiles while others wait."""
 
 import fcntl
+import importlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -219,6 +221,40 @@ def test_code_of_another_source_is_not_unpickled(
         patch.setattr(jit.numba, "__version__", "0.0.1")
         assert compiled(SOURCE.replace("41", "43")) == (44, 0)
     assert jit.remarks() == []
+
+
+@pytest.mark.parametrize("changed", ["inner_kernels", "constants"])
+def test_code_is_compiled_anew_when_a_file_that_it_uses_changes(
+    changed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Numba itself looks at the file of the outermost kernel alone."""
+    monkeypatch.setattr(config, "DISABLE_JIT", 0)
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    head = "from ezcli.jit import kernel\n"
+    sources = {
+        "constants": "BASE = 1000\n",
+        "inner_kernels": f"{head}@kernel\ndef inner(x):\n    return x + 41\n",
+        "outer_kernels": f"{head}from constants import BASE\nfrom inner_kernels import inner\n"
+        "@kernel\ndef outer(x):\n    return later(x)\n"  # defined below, as in our kernels
+        "@kernel\ndef later(x):\n    return BASE + inner(x)\n",
+    }
+
+    def call() -> tuple[int, int]:
+        for name, source in sources.items():
+            sys.modules.pop(name, None)
+            path = tmp_path / f"{name}.py"
+            if not path.exists() or path.read_text() != source:
+                path.write_text(source)
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        importlib.invalidate_caches()
+        outer = importlib.import_module("outer_kernels").outer
+        return outer(1), sum(outer.stats.cache_hits.values())
+
+    assert call() == (1042, 0)
+    assert call() == (1042, 1)
+    sources[changed] = sources[changed].replace("1", "2")
+    assert call() == ({"inner_kernels": 1043, "constants": 2042}[changed], 0)
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])

@@ -44,6 +44,11 @@ PUBLISHED = {
     "planning.acting": "puct",
     "planning.targets": "puct",
     "planning.evaluation": "puct",
+    "gumbel.candidates": 8,  # EfficientZeroV2, table 3 and equation 19; not in use here
+    "gumbel.budget": "fixed",
+    "gumbel.c_visit": 50.0,
+    "gumbel.c_scale": 0.1,
+    "gumbel.scaling": "tree",
     "search.num_simulations": 50,
     "search.pb_c_init": 1.25,
     "search.pb_c_base": 19652.0,

@@ -1,6 +1,7 @@
 """The parts of a run that are timed. Everything waits for the device before a clock is read."""
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,14 +23,15 @@ from ezcli.efficientzero.assemble import make_batch
 from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.inference import autocast
-from ezcli.efficientzero.kernels import expand_and_backup, select
+from ezcli.efficientzero.kernels import expand_and_backup
 from ezcli.efficientzero.learner import Learner
 from ezcli.efficientzero.loss import unroll
 from ezcli.efficientzero.planner import Draws
 from ezcli.efficientzero.policy import tie_seeds
 from ezcli.efficientzero.replay import Replay
+from ezcli.efficientzero.search import SELECT
 from ezcli.efficientzero.searcher import Searcher
-from ezcli.efficientzero.tree import PuctConstants, new_tree
+from ezcli.efficientzero.tree import Constants, GumbelConstants, PuctConstants, new_tree
 from ezcli.envs.make import make_env
 from ezcli.envs.vector import VectorEnv
 from ezcli.runs.compute import num_cores
@@ -37,6 +39,10 @@ from ezcli.runs.trainer import make_network
 from ezcli.words import counted
 
 TREE_ROOTS, TREE_ACTIONS, TREE_SIMULATIONS = (16, 256, 1536), (6, 18), 50
+TREE_RULES: dict[str, Constants] = {
+    "": PuctConstants(TREE_SIMULATIONS, 0.988, 1.25, 19652.0, 0.01, 5),
+    ", Gumbel": GumbelConstants(TREE_SIMULATIONS, 0.988, 8, 50.0, 0.1, False, 0.01, 5),
+}
 SEARCH_ROOTS = (4, 16, 64, 256)
 ENVIRONMENTS = (1, 4, 32)
 
@@ -55,21 +61,21 @@ class Result(NamedTuple):
 
 def tree(at: Bench) -> Iterator[Result]:
     """Selecting, expanding and backing up, without a network."""
-    for actions in TREE_ACTIONS:
-        for roots in TREE_ROOTS:
-            work = tree_work(roots, actions)
-            for threads in dict.fromkeys((1, num_cores())):
-                taken = timed(side_by_side(work, threads), at.seconds)
-                scale = 1e9 / (threads * roots * TREE_SIMULATIONS)
-                what = f"{roots} roots, {actions} actions, {counted(threads, 'thread')}"
-                yield result("tree", what, taken, scale, "ns/simulation")
+    sizes = product(TREE_RULES.items(), TREE_ACTIONS, TREE_ROOTS)
+    for (rule, constants), actions, roots in sizes:
+        work = tree_work(constants, roots, actions)
+        for threads in dict.fromkeys((1, num_cores())):
+            taken = timed(side_by_side(work, threads), at.seconds)
+            scale = 1e9 / (threads * roots * TREE_SIMULATIONS)
+            what = f"{roots} roots, {actions} actions, {counted(threads, 'thread')}{rule}"
+            yield result("tree", what, taken, scale, "ns/simulation")
 
 
-def tree_work(roots: int, actions: int) -> Callable[[], object]:
+def tree_work(constants: Constants, roots: int, actions: int) -> Callable[[], object]:
     """A whole search, with numbers drawn beforehand in place of a network's."""
     rng = np.random.default_rng(0)
     nodes = TREE_SIMULATIONS + 1
-    constants = PuctConstants(TREE_SIMULATIONS, 0.988, 1.25, 19652.0, 0.01, 5)
+    select = SELECT[type(constants)]
     policy = rng.dirichlet(np.full(actions, 0.3), size=(nodes, roots)).astype(np.float32)
     value = rng.normal(size=(nodes, roots)).astype(np.float32)
     rewards = 0.1 * rng.normal(size=(nodes, roots))
@@ -95,13 +101,14 @@ def search(at: Bench) -> Iterator[Result]:
     for roots in SEARCH_ROOTS:
         observations = random_observations(at, roots)
         draws = planner.draws(rng, roots, explores=True)
+        simulations = int(planner.plan(frozen, observations, draws).visits.sum())
 
         def work(observations: torch.Tensor = observations, draws: Draws = draws) -> None:
             planner.plan(frozen, observations, draws)
 
         for threads in dict.fromkeys((1, at.compute.threads)):
             taken = timed(side_by_side(work, threads), at.seconds)
-            count = threads * roots * at.config.search.num_simulations
+            count = threads * simulations
             yield rate(
                 "search",
                 f"{roots} roots, {counted(threads, 'thread')}",

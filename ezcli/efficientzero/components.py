@@ -11,13 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ezcli.efficientzero.gumbel import Gumbel
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.loss import AuxiliaryLoss, cosine_consistency, no_consistency
 from ezcli.efficientzero.planner import Planner
 from ezcli.efficientzero.puct import Puct
 from ezcli.efficientzero.targets import ValueRule, aged_td_steps, td_rule
 
-PLANNERS: dict[str, Callable[[Hyperparameters, int, int], Planner]] = {"puct": Puct}
+PLANNERS: dict[str, Callable[[Hyperparameters, int, int], Planner]] = {
+    "puct": Puct,
+    "gumbel": Gumbel,
+}
 
 
 class Planners(NamedTuple):

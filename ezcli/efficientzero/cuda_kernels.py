@@ -1,4 +1,4 @@
-"""The kernels of `kernels` on a GPU: the same functions, one tree in each thread.
+"""The kernels on a GPU: the same functions, one tree in each thread.
 
 Nothing here waits for the device, so a CUDA graph can record it. Importing this file needs the
 package numba-cuda, or Numba's simulator (`NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1`), where the
@@ -12,50 +12,12 @@ import torch
 from numba import cuda
 from torch import Tensor
 
-from ezcli.efficientzero.kernels import expand_and_backup_between, select_between
-from ezcli.efficientzero.tree import PuctConstants, Tree
+from ezcli.efficientzero.kernels import expand_and_backup_between
+from ezcli.efficientzero.tree import Constants, Tree
 
 # Few blocks are meant: what a small search waits for is its depth.
 warnings.filterwarnings("ignore", "Grid size")
 THREADS = 32  # in a block: few, so that the trees spread over the multiprocessors
-
-
-@cuda.jit
-def select_kernel(
-    visits: Any,
-    edge_q: Any,
-    edge_visits: Any,
-    prior: Any,
-    children: Any,
-    q_range: Any,
-    tie_seed: Any,
-    min_q_range: float,
-    pb_c_init: float,
-    pb_c_base: float,
-    scores: Any,
-    parents: Any,
-    actions: Any,
-) -> None:
-    """`kernels.select`; `scores` [B, A] is for the kernel's own use."""
-    b = cuda.grid(1)
-    if b < parents.shape[0]:
-        select_between(
-            b,
-            b + 1,
-            visits,
-            edge_q,
-            edge_visits,
-            prior,
-            children,
-            q_range,
-            tie_seed,
-            min_q_range,
-            pb_c_init,
-            pb_c_base,
-            scores[b],
-            parents,
-            actions,
-        )
 
 
 @cuda.jit
@@ -108,32 +70,9 @@ def expand_and_backup_kernel(
         )
 
 
-def select(
-    tree: Tree, constants: PuctConstants, scores: Tensor, parents: Tensor, actions: Tensor
-) -> None:
-    """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
-    launch(
-        select_kernel,
-        len(parents),
-        tree.visits,
-        tree.edge_q,
-        tree.edge_visits,
-        tree.prior,
-        tree.children,
-        tree.q_range,
-        tree.tie_seed,
-        constants.min_q_range,
-        constants.pb_c_init,
-        constants.pb_c_base,
-        scores,
-        parents,
-        actions,
-    )
-
-
 def expand_and_backup(
     tree: Tree,
-    constants: PuctConstants,
+    constants: Constants,
     node: Tensor,
     parents: Tensor,
     actions: Tensor,
@@ -181,6 +120,3 @@ def launch(kernel: Any, threads: int, *arguments: Any) -> None:
 def as_array(tensor: Tensor) -> Any:
     """The tensor's own memory as Numba takes it."""
     return cuda.as_cuda_array(tensor, sync=False) if tensor.is_cuda else tensor.numpy()
-
-
-SELECT = {PuctConstants: select}  # as in `search`

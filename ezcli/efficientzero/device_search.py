@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
-from ezcli.efficientzero.cuda_kernels import SELECT, expand_and_backup
+from ezcli.efficientzero.cuda_kernels import expand_and_backup
+from ezcli.efficientzero.cuda_select import SELECT
 from ezcli.efficientzero.inference import (
     RootNoise,
     SearchResult,
@@ -27,7 +28,7 @@ from ezcli.efficientzero.inference import (
 from ezcli.efficientzero.kernels import ROOT, UNVISITED
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.support import to_scalar
-from ezcli.efficientzero.tree import PuctConstants, empty_tree
+from ezcli.efficientzero.tree import Constants, empty_tree
 from ezcli.efficientzero.value_prefix import restarts_after, rewards_between
 
 RECORDING = threading.Lock()  # PyTorch records one graph at a time in a process
@@ -43,7 +44,7 @@ class DeviceSearch:
       size: B; searches of fewer roots are filled up.
     """
 
-    def __init__(self, network: Network, constants: PuctConstants, size: int) -> None:
+    def __init__(self, network: Network, constants: Constants, size: int) -> None:
         self.network, self.constants, self.size = network, constants, size
         weight = next(network.parameters())
         device, nodes = weight.device, constants.num_simulations + 1
@@ -98,6 +99,9 @@ class DeviceSearch:
             value=value.float().cpu().numpy(),
             network_value=root_value.cpu().numpy(),
             depth=tree.depth[:count].amax(1).cpu().numpy(),
+            prior=tree.prior[:count, ROOT].cpu().numpy(),
+            q=tree.edge_q[:count, ROOT].cpu().numpy(),
+            q_range=tree.q_range[:count].cpu().numpy(),
         )
 
     def _start(self, observations: Tensor, noise: RootNoise | None, tie_seed: np.ndarray) -> Tensor:
@@ -105,11 +109,12 @@ class DeviceSearch:
         count, tree = len(observations), self.tree
         output = initial_output(self.network, observations)
         policy, value = policy_and_value(output)
+        for tensor in tree:
+            tensor.zero_()
         if noise is not None:
             drawn = torch.from_numpy(noise.noise).to(policy.device, non_blocking=True)
             policy = (1 - noise.fraction) * policy + noise.fraction * drawn
-        for tensor in tree:
-            tensor.zero_()
+            tree.noise[:count] = drawn
         for tensor in (tree.children, tree.parent):
             tensor.fill_(UNVISITED)
         tree.visits[:, ROOT] = 1

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from ezcli.efficientzero.search_settings import PlanningSettings, SearchSettings
+from ezcli.efficientzero.search_settings import GumbelSettings, PlanningSettings, SearchSettings
 from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings, Share
 
 
@@ -183,6 +183,7 @@ class Hyperparameters(Settings):
     network: NetworkSettings
     value: ValueSettings
     search: SearchSettings
+    gumbel: GumbelSettings = Field(default=GumbelSettings(), json_schema_extra={"neutral": {}})
     acting: ActingSettings
     replay: ReplaySettings
     reanalyse: ReanalyseSettings

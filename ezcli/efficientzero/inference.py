@@ -11,15 +11,19 @@ import torch
 from torch import Tensor
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
+from ezcli.efficientzero.kernels import ROOT
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.search import Evaluation, search
 from ezcli.efficientzero.support import to_scalar
-from ezcli.efficientzero.tree import PuctConstants, Tree
+from ezcli.efficientzero.tree import Constants, Tree
 from ezcli.efficientzero.value_prefix import restarts_after
 
 
 class RootNoise(NamedTuple):
-    """Exploration at the roots: priors become (1 - fraction) * prior + fraction * noise."""
+    """Exploration at the roots: priors become (1 - fraction) * prior + fraction * noise.
+
+    A rule that reads `Tree.noise` itself leaves the priors alone, with a fraction of 0.
+    """
 
     noise: np.ndarray  # [B, A] float32
     fraction: float
@@ -32,6 +36,9 @@ class SearchResult(NamedTuple):
     value: np.ndarray  # [B] float32, mean return through the root
     network_value: np.ndarray  # [B] float32, the network's own opinion of the root
     depth: np.ndarray  # [B] int32, env_steps to the deepest node
+    prior: np.ndarray  # [B, A] float32, of the root's actions, with what noise is mixed in
+    q: np.ndarray  # [B, A] float64, of the root's actions; 0 where there was no visit
+    q_range: np.ndarray  # [B, 2] float64, smallest and largest Q in the tree
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
@@ -49,7 +56,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 def search_states(
     network: Network,
     observations: Tensor,
-    constants: PuctConstants,
+    constants: Constants,
     noise: RootNoise | None,
     tie_seed: np.ndarray,
     precision: str,
@@ -70,13 +77,16 @@ def search_states(
         value=tree.root_value.astype(np.float32),
         network_value=root.value,
         depth=tree.depth.max(1),
+        prior=tree.prior[:, ROOT].copy(),
+        q=tree.edge_q[:, ROOT].copy(),
+        q_range=tree.q_range,
     )
 
 
 def search_tree(
     network: Network,
     observations: Tensor,
-    constants: PuctConstants,
+    constants: Constants,
     noise: RootNoise | None,
     tie_seed: np.ndarray,
     precision: str,
@@ -98,7 +108,8 @@ def search_tree(
             latents.store(node, at, found)
             return as_evaluation(found)
 
-        return search(root, evaluate, constants, tie_seed), root
+        drawn = None if noise is None else noise.noise
+        return search(root, evaluate, constants, tie_seed, drawn), root
 
 
 @torch.inference_mode()
@@ -112,7 +123,7 @@ def evaluate_states(network: Network, observations: Tensor, precision: str) -> n
 class Latents:
     """Latents and prefix states of all nodes, [N, B, ...], on the network's device."""
 
-    def __init__(self, root: NetworkOutput, constants: PuctConstants) -> None:
+    def __init__(self, root: NetworkOutput, constants: Constants) -> None:
         nodes, batch = constants.num_simulations + 1, len(root.latent)
         channels, height, width = root.latent.shape[1:]
         self.horizon = constants.prefix_horizon

@@ -13,7 +13,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
+from ezcli.efficientzero.kernels import ROOT, UNVISITED
+from ezcli.efficientzero.policy import greedy_actions
 from ezcli.efficientzero.searcher import Searcher
+from ezcli.efficientzero.tree import Tree
+from ezcli.efficientzero.value_prefix import restarts_after
 
 
 class Draws(NamedTuple):
@@ -84,3 +88,22 @@ class Planner(Protocol):
     def think(self, network: Searcher, observations: Tensor, draws: Draws) -> Thought:
         """`plan` of one state, with its best path."""
         ...
+
+
+def best_path(tree: Tree, action: int, prefix_horizon: int) -> tuple[Edge, ...]:
+    """From the root of the first tree by `action`, then always on to the most visited child."""
+    path: list[Edge] = []
+    node = tree.children[0, ROOT, action]
+    while node != UNVISITED:
+        path.append(
+            Edge(
+                action=action,
+                visits=int(tree.visits[0, node]),
+                value_prefix=float(tree.value_prefix[0, node]),
+                reward=float(tree.reward[0, node]),
+                restarts=bool(restarts_after(tree.depth[0, node] - 1, prefix_horizon)),
+            )
+        )
+        action = int(greedy_actions(tree.edge_visits[:1, node])[0])
+        node = tree.children[0, node, action]
+    return tuple(path)

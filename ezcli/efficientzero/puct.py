@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.inference import RootNoise
-from ezcli.efficientzero.kernels import ROOT, UNVISITED
-from ezcli.efficientzero.planner import Draws, Edge, Plan, Thought
+from ezcli.efficientzero.planner import Draws, Plan, Thought, best_path
 from ezcli.efficientzero.policy import (
     greedy_actions,
     root_noise,
@@ -22,8 +21,6 @@ from ezcli.efficientzero.policy import (
 )
 from ezcli.efficientzero.search import puct_constants
 from ezcli.efficientzero.searcher import Searcher
-from ezcli.efficientzero.tree import Tree
-from ezcli.efficientzero.value_prefix import restarts_after
 
 
 class Puct:
@@ -73,38 +70,18 @@ class Puct:
     def think(self, network: Searcher, observations: Tensor, draws: Draws) -> Thought:
         """Searches from one state, and keeps the path of the most visited nodes."""
         tree, root = network.tree(self.constants, observations, self._mixed(draws), draws.ties)
+        action = int(greedy_actions(tree.root_visits)[0])
         return Thought(
-            action=int(greedy_actions(tree.root_visits)[0]),
+            action=action,
             visits=tree.root_visits[0],
             policy=root.policy[0],
             value=float(tree.root_value[0]),
             network_value=float(root.value[0]),
             depth=int(tree.depth[0].max()),
-            best_path=best_path(tree, self.constants.prefix_horizon),
+            best_path=best_path(tree, action, self.constants.prefix_horizon),
         )
 
     def _mixed(self, draws: Draws) -> RootNoise | None:
         if draws.noise is None:
             return None
         return RootNoise(draws.noise, self.settings.search.root_exploration_fraction)
-
-
-def best_path(tree: Tree, prefix_horizon: int) -> tuple[Edge, ...]:
-    """From the root of the first tree always on to the most visited child."""
-    path: list[Edge] = []
-    children = tree.children[0, ROOT]
-    while (children != UNVISITED).any():
-        visits = np.where(children == UNVISITED, 0, tree.visits[0, children])
-        action = int(greedy_actions(visits[None])[0])
-        node = children[action]
-        path.append(
-            Edge(
-                action=action,
-                visits=int(visits[action]),
-                value_prefix=float(tree.value_prefix[0, node]),
-                reward=float(tree.reward[0, node]),
-                restarts=bool(restarts_after(tree.depth[0, node] - 1, prefix_horizon)),
-            )
-        )
-        children = tree.children[0, node]
-    return tuple(path)

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ezcli.efficientzero import gumbel_kernels, puct_kernels
 from ezcli.efficientzero.hyperparameters import Hyperparameters
-from ezcli.efficientzero.kernels import expand_and_backup, select
-from ezcli.efficientzero.tree import PuctConstants, Tree, new_tree
+from ezcli.efficientzero.kernels import expand_and_backup
+from ezcli.efficientzero.tree import Constants, GumbelConstants, PuctConstants, Tree, new_tree
 from ezcli.efficientzero.value_prefix import rewards_between
 
 
@@ -23,7 +24,13 @@ class Evaluation(NamedTuple):
 
 
 # The selection rule of a search, by the type of its constants.
-SELECT: dict[type, Callable[..., None]] = {PuctConstants: select}
+SELECT: dict[type, Callable[..., None]] = {
+    PuctConstants: puct_kernels.select,
+    GumbelConstants: gumbel_kernels.select,
+}
+
+# From so many actions on: candidates and simulations in the authors' code of EfficientZeroV2.
+BUDGETS = ((16, 8, 16), (4, 4, 16), (0, 2, 4))
 
 Evaluate = Callable[[int, np.ndarray, np.ndarray], Evaluation]
 
@@ -41,20 +48,49 @@ def puct_constants(settings: Hyperparameters, prefix_horizon: int) -> PuctConsta
     )
 
 
+def gumbel_constants(
+    settings: Hyperparameters, prefix_horizon: int, num_actions: int
+) -> GumbelConstants:
+    """The same of a Gumbel search, whose budget may depend on the number of actions."""
+    gumbel, search = settings.gumbel, settings.search
+    candidates, simulations = gumbel.candidates, search.num_simulations
+    if gumbel.budget == "by-actions":
+        candidates, simulations = next(
+            budget for actions, *budget in BUDGETS if num_actions >= actions
+        )
+    return GumbelConstants(
+        num_simulations=simulations,
+        discount=settings.value.discount,
+        candidates=candidates,
+        c_visit=gumbel.c_visit,
+        c_scale=gumbel.c_scale,
+        scales_by_node=gumbel.scaling == "node",
+        min_q_range=search.min_q_range,
+        prefix_horizon=prefix_horizon,
+    )
+
+
 def search(
-    root: Evaluation, evaluate: Evaluate, constants: PuctConstants, tie_seed: np.ndarray
+    root: Evaluation,
+    evaluate: Evaluate,
+    constants: Constants,
+    tie_seed: np.ndarray,
+    noise: np.ndarray | None = None,
 ) -> Tree:
     """Runs `num_simulations` of select, evaluate, expand, backup.
 
     Args:
-      root: the network's output at the roots, any exploration noise already in `policy`.
+      root: the network's output at the roots; noise that explores by priors is in `policy`.
       evaluate: `(node, parents [B], actions [B]) -> Evaluation` of the nodes that `actions` reach
         from `parents`. It keeps their latents under `node` for later simulations.
       constants: of the search.
       tie_seed: [B] int64 below 2**32. It fixes every choice between equal scores, such as all
         those of the first simulation, where the exploration term is 0 by design.
+      noise: [B, A] float32 at the roots, for a rule that reads it; None: zeros.
     """
     tree = new_tree(root.policy, root.value, constants.num_simulations, tie_seed)
+    if noise is not None:
+        tree.noise[:] = noise
     trees = np.arange(len(root.value))
     parents, actions = np.zeros_like(trees), np.zeros_like(trees)
     for node in range(1, constants.num_simulations + 1):

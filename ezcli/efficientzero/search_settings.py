@@ -7,7 +7,7 @@ from pydantic.config import JsonDict
 
 from ezcli.settings import LARGEST, Ratio, Settings
 
-PlannerName = Literal["puct"]
+PlannerName = Literal["puct", "gumbel"]
 PUCT: JsonDict = {"neutral": "puct"}
 
 
@@ -35,3 +35,41 @@ class SearchSettings(Settings):
     prefix_horizon: int = Field(ge=1, description="env_steps; the value prefix restarts after them")
     root_dirichlet_alpha: Ratio = Field(description="of the noise; smaller: on fewer actions")
     root_exploration_fraction: float = Field(ge=0, le=1, description="weight of the root noise")
+
+
+class GumbelSettings(Settings):
+    """What the planner `gumbel` has of its own (Danihelka et al., ICLR 2022).
+
+    The neutral values are those of EfficientZeroV2 (Wang et al., ICML 2024, table 3, equation 19).
+    """
+
+    candidates: int = Field(
+        default=8,
+        ge=1,
+        description="actions that sequential halving begins with, at most",
+        json_schema_extra={"neutral": 8},
+    )
+    budget: Literal["fixed", "by-actions"] = Field(
+        default="fixed",
+        description="candidates and simulations as set, or by the number of actions (V2's code)",
+        json_schema_extra={"neutral": "fixed"},
+    )
+    c_visit: float = Field(
+        default=50.0,
+        ge=0,
+        le=LARGEST,
+        description="weight of Q before the first visit",
+        json_schema_extra={"neutral": 50.0},
+    )
+    c_scale: float = Field(
+        default=0.1,
+        ge=0,
+        le=LARGEST,
+        description="factor of that weight, and of each visit of the most visited action",
+        json_schema_extra={"neutral": 0.1},
+    )
+    scaling: Literal["tree", "node"] = Field(
+        default="tree",
+        description="whose range scales Q to [0, 1] (V2's code: tree; Gumbel MuZero: node)",
+        json_schema_extra={"neutral": "tree"},
+    )

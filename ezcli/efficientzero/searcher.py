@@ -16,7 +16,7 @@ from ezcli.efficientzero.inference import (
 )
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.search import Evaluation
-from ezcli.efficientzero.tree import PuctConstants, Tree
+from ezcli.efficientzero.tree import Constants, Tree
 from ezcli.errors import NotFinite
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Searcher:
     def __init__(self, network: Network, precision: str, where: str) -> None:
         self.network = fold(network, precision)
         self.precision, self.where = precision, where
-        self.on_device: dict[tuple[PuctConstants, int], DeviceSearch] = {}  # by size too
+        self.on_device: dict[tuple[Constants, int], DeviceSearch] = {}  # by size too
         self.lock = threading.Lock()  # a search on the GPU uses the same memory each time
 
     def take(self, network: Network) -> None:
@@ -48,7 +48,7 @@ class Searcher:
 
     def search(
         self,
-        constants: PuctConstants,
+        constants: Constants,
         observations: Tensor,
         noise: RootNoise | None,
         tie_seed: np.ndarray,
@@ -69,7 +69,7 @@ class Searcher:
 
     def tree(
         self,
-        constants: PuctConstants,
+        constants: Constants,
         observations: Tensor,
         noise: RootNoise | None,
         tie_seed: np.ndarray,
@@ -87,7 +87,7 @@ class Searcher:
         require_finite(values)
         return values
 
-    def _device_search(self, constants: PuctConstants, roots: int) -> "DeviceSearch":
+    def _device_search(self, constants: Constants, roots: int) -> "DeviceSearch":
         """The search of that kind with room for so many roots: sizes are powers of two."""
         from ezcli.efficientzero.device_search import DeviceSearch  # lazy: loads Numba's CUDA
 

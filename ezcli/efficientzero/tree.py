@@ -26,6 +26,22 @@ class PuctConstants(NamedTuple):
     prefix_horizon: int  # env_steps; 1 where the value prefix is dropped
 
 
+class GumbelConstants(NamedTuple):
+    """The same for a Gumbel search."""
+
+    num_simulations: int
+    discount: float  # per env_step
+    candidates: int  # actions that sequential halving begins with, at most
+    c_visit: float
+    c_scale: float
+    scales_by_node: bool  # Q to [0, 1] by the range of a node, not of the tree
+    min_q_range: float
+    prefix_horizon: int  # env_steps; 1 where the value prefix is dropped
+
+
+Constants = PuctConstants | GumbelConstants  # of a search; their type chooses its rule
+
+
 class Tree(NamedTuple):
     """Statistics of B search trees."""
 
@@ -43,6 +59,7 @@ class Tree(NamedTuple):
     edge_visits: np.ndarray  # [B, N, A] int32, `visits` of the child, where selection reads them
     q_range: np.ndarray  # [B, 2] float64, smallest and largest Q in the tree
     tie_seed: np.ndarray  # [B] int64 below 2**32, decides between equal scores
+    noise: np.ndarray  # [B, A] float32, of the root, for rules that read it; else in `prior`
 
     @property
     def root_visits(self) -> np.ndarray:
@@ -79,6 +96,7 @@ def empty_tree(
         edge_visits=zeros(per_edge, "int32"),
         q_range=zeros((batch, 2), "float64"),
         tie_seed=zeros((batch,), "int64"),
+        noise=zeros((batch, num_actions), "float32"),
     )
 
 

@@ -117,13 +117,17 @@ def warm_up_search() -> list[str]:
     Of many that start at once one compiles, and the others wait for it (`ezcli.jit`). Returns
     sentences about a cache that could not be used.
     """
+    from ezcli.efficientzero.gumbel import decision
     from ezcli.efficientzero.search import Evaluation, search
-    from ezcli.efficientzero.tree import PuctConstants
+    from ezcli.efficientzero.tree import GumbelConstants, PuctConstants
 
     root = Evaluation(*(np.zeros(shape, np.float32) for shape in (1, (1, 2), 1)))
-    constants = PuctConstants(1, 0.99, 1.25, 19652.0, 0.01, 5)
+    puct = PuctConstants(1, 0.99, 1.25, 19652.0, 0.01, 5)
+    gumbel = GumbelConstants(1, 0.99, 8, 50.0, 0.1, False, 0.01, 5)
     with one_at_a_time():
-        search(root, lambda *_: root, constants, np.zeros(1, np.int64))
+        for constants in (puct, gumbel):
+            tree = search(root, lambda *_: root, constants, np.zeros(1, np.int64))
+        decision(tree, gumbel)
     return remarks()
 
 

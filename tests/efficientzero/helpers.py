@@ -3,12 +3,14 @@
 from concurrent.futures import Executor, Future
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from ezcli.config import preset_path, read_toml, resolve
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.frames import FrameStore
+from ezcli.efficientzero.kernels import UNVISITED
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.replay import Replay
 
@@ -117,3 +119,21 @@ def random_images(count, seed=0):
     """Observations [count, 4, 16, 16]."""
     generator = torch.Generator().manual_seed(1000 * seed + count)
     return torch.randint(256, (count, 4, 16, 16), dtype=torch.uint8, generator=generator)
+
+
+def assert_same_tree(tree, b, node, constants):
+    """Every node of the naive tree, its statistics and its place."""
+    i = node.number
+    assert tree.visits[b, i] == len(node.returns)
+    assert tree.depth[b, i] == node.depth
+    assert tree.value_sum[b, i] == pytest.approx(sum(node.returns), rel=1e-5, abs=1e-5)
+    assert tree.prior[b, i].tolist() == node.policy
+    if node.parent is None:
+        assert tree.parent[b, i] == UNVISITED
+    else:
+        assert tree.parent[b, i] == node.parent.number
+        assert tree.reward[b, i] == pytest.approx(node.reward(constants.prefix_horizon), abs=1e-6)
+    for action, child in enumerate(tree.children[b, i].tolist()):
+        assert child == (node.children[action].number if action in node.children else UNVISITED)
+    for child in node.children.values():
+        assert_same_tree(tree, b, child, constants)

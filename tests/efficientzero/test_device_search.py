@@ -10,7 +10,7 @@ from numba import config as numba_config
 
 from ezcli.efficientzero.folded import fold
 from ezcli.efficientzero.inference import RootNoise, search_states
-from ezcli.efficientzero.search import puct_constants
+from ezcli.efficientzero.search import gumbel_constants, puct_constants
 from ezcli.efficientzero.searcher import Searcher
 from tests.efficientzero.helpers import opinionated, random_images, tiny
 
@@ -34,14 +34,18 @@ def exact():
         yield
 
 
-def both(device, roots, size, horizon=5, num_actions=3, noise=None, seed=0, simulations=20):
+def both(
+    device, roots, size, horizon=5, num_actions=3, noise=None, seed=0, simulations=20, settings=()
+):
     """What the search on the CPU and that on the device find, with the same network."""
     from ezcli.efficientzero.device_search import DeviceSearch
 
-    config = tiny(f"search.num_simulations={simulations}")
+    config = tiny(f"search.num_simulations={simulations}", *settings)
     network = fold(opinionated(config, num_actions=num_actions), "float32").to(device)
     observations = random_images(roots, seed).to(device)
     constants = puct_constants(config, horizon)
+    if settings:
+        constants = gumbel_constants(config, horizon, num_actions)
     ties = np.random.default_rng(seed).integers(2**32, size=roots)
     plain = search_states(network, observations, constants, noise, ties, "float32")
     search = DeviceSearch(network, constants, size)
@@ -53,6 +57,9 @@ def assert_same(found, expected):
     np.testing.assert_array_equal(found.depth, expected.depth)
     np.testing.assert_allclose(found.value, expected.value, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.network_value, expected.network_value, rtol=1e-5, atol=1e-5)
+    for name in ("prior", "q", "q_range"):
+        one, other = getattr(found, name), getattr(expected, name)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5])
@@ -61,6 +68,21 @@ def test_the_same_visits(device, horizon, num_actions):
     expected, found, *_ = both(device, 4, 4, horizon, num_actions)
     assert_same(found, expected)
     assert expected.depth.max() > 3
+
+
+@pytest.mark.parametrize("scaling", ["tree", "node"])
+@pytest.mark.parametrize(("num_actions", "candidates"), [(2, 8), (6, 3)])
+def test_the_same_gumbel_search(device, num_actions, candidates, scaling):
+    drawn = np.random.default_rng(1).gumbel(size=(4, num_actions)).astype(np.float32)
+    settings = [f"gumbel.candidates={candidates}", f"gumbel.scaling={scaling}"]
+    found = {}
+    for loudness in (0, 50):  # as loud as this network's logits
+        noise = RootNoise(loudness * drawn, 0.0)
+        expected, found[loudness], *_ = both(device, 4, 4, 5, num_actions, noise, settings=settings)
+        assert_same(found[loudness], expected)
+        assert expected.depth.max() > 2
+    if num_actions > candidates:
+        assert (found[0].visits != found[50].visits).any()
 
 
 def test_root_noise(device):

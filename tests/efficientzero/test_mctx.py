@@ -1,14 +1,16 @@
-"""The search against mctx (DeepMind): walking, scoring, expanding and backing up are theirs.
+"""The searches against mctx (DeepMind): walking, scoring, expanding and backing up are theirs.
 
-Both define the same search once three things are passed to mctx: our way to complete and normalise
-Q-values, our count of a node's simulations (theirs is one higher) and our lot where all scores tie.
+Both define the same pUCT search once three things are passed to mctx: our way to complete and
+normalise Q-values, our count of a node's simulations (theirs is one higher) and our lot where all
+scores tie. Their Gumbel search is taken as it is, in float64: only the noise must be the same.
 """
 
 import numpy as np
 import pytest
 
+from ezcli.efficientzero.gumbel import decision
 from ezcli.efficientzero.search import Evaluation, search
-from ezcli.efficientzero.tree import PuctConstants
+from ezcli.efficientzero.tree import GumbelConstants, PuctConstants
 from tests.oracles import mix
 
 CONSTANTS = PuctConstants(
@@ -18,6 +20,16 @@ CONSTANTS = PuctConstants(
     pb_c_base=50.0,  # small, so that its logarithm counts
     min_q_range=0.01,
     prefix_horizon=1,  # a prefix is a reward, as mctx has it
+)
+GUMBEL = GumbelConstants(
+    num_simulations=16,
+    discount=0.9,
+    candidates=8,
+    c_visit=50.0,
+    c_scale=0.1,
+    scales_by_node=True,
+    min_q_range=1e-8,
+    prefix_horizon=1,
 )
 
 
@@ -30,7 +42,7 @@ def numbers(state, num_actions):
     return reward, logits, value
 
 
-def ours(keys, num_actions, seeds):
+def ours(keys, num_actions, seeds, constants=CONSTANTS, noise=None):
     states = [[mix(0, key)] for key in keys]
 
     def evaluation(new):
@@ -47,20 +59,24 @@ def ours(keys, num_actions, seeds):
             known.append(state)
         return evaluation(new)
 
-    return search(evaluation([known[0] for known in states]), evaluate, CONSTANTS, seeds)
+    root = evaluation([known[0] for known in states])
+    return search(root, evaluate, constants, seeds, noise)
 
 
-def theirs(keys, num_actions, seeds):
-    import jax
+def mix32(x, word):
+    """`mix` of arrays: arithmetic of uint32 wraps."""
+    import jax.numpy as jnp
+
+    x = x ^ jnp.asarray(word, jnp.uint32)
+    x = (x ^ (x >> 16)) * jnp.uint32(0x21F0AAAD)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x735A2D97)
+    return x ^ (x >> 15)
+
+
+def their_model(num_actions, discount):
+    """`numbers` as mctx takes them: of states [B], and of what follows them."""
     import jax.numpy as jnp
     import mctx
-    from mctx._src.action_selection import muzero_action_selection
-
-    def mix32(x, word):  # arithmetic of uint32 wraps, as `mix` does
-        x = x ^ jnp.asarray(word, jnp.uint32)
-        x = (x ^ (x >> 16)) * jnp.uint32(0x21F0AAAD)
-        x = (x ^ (x >> 15)) * jnp.uint32(0x735A2D97)
-        return x ^ (x >> 15)
 
     def opinion(state):  # [B] -> rewards [B], logits [B, A], values [B]
         words = jnp.arange(num_actions, dtype=jnp.uint32)[None] + 200
@@ -73,11 +89,24 @@ def theirs(keys, num_actions, seeds):
     def recurrent(params, rng_key, action, state):
         state = mix32(state, action.astype(jnp.uint32) + 1)
         reward, logits, value = opinion(state)
-        discount = jnp.full_like(reward, CONSTANTS.discount)
         output = mctx.RecurrentFnOutput(
-            reward=reward, discount=discount, prior_logits=logits, value=value
+            reward=reward,
+            discount=jnp.full_like(reward, discount),
+            prior_logits=logits,
+            value=value,
         )
         return output, state
+
+    return opinion, recurrent
+
+
+def theirs(keys, num_actions, seeds):
+    import jax
+    import jax.numpy as jnp
+    import mctx
+    from mctx._src.action_selection import muzero_action_selection
+
+    opinion, recurrent = their_model(num_actions, CONSTANTS.discount)
 
     def normalised_q(tree, node):
         """Visited: Q; unvisited: the mean, with the parent's mean as one more below the root."""
@@ -141,3 +170,68 @@ def test_mctx_builds_the_same_trees(num_actions):
     np.testing.assert_array_equal(tree.children, other.children_index)
     np.testing.assert_array_equal(tree.visits, other.node_visits)
     np.testing.assert_allclose(tree.root_value, other.summary().value, rtol=1e-5, atol=1e-5)
+
+
+def their_gumbel(keys, num_actions, constants):
+    """mctx's answer, and the noise that it drew."""
+    import jax
+    import jax.numpy as jnp
+    import mctx
+
+    opinion, recurrent = their_model(num_actions, constants.discount)
+    states = jnp.array([mix(0, key) for key in keys], jnp.uint32)
+    _, logits, value = (part.astype(jnp.float64) for part in opinion(states))
+    key = jax.random.key(num_actions)
+
+    def exact(*arguments):
+        output, state = recurrent(*arguments)
+        return jax.tree.map(lambda part: part.astype(jnp.float64), output), state
+
+    found = mctx.gumbel_muzero_policy(
+        None,
+        key,
+        root=mctx.RootFnOutput(prior_logits=logits, value=value, embedding=states),
+        recurrent_fn=exact,
+        num_simulations=constants.num_simulations,
+        max_num_considered_actions=constants.candidates,
+        qtransform=lambda tree, node: mctx.qtransform_completed_by_mix_value(
+            tree, node, maxvisit_init=constants.c_visit, value_scale=constants.c_scale
+        ),
+    )
+    return found, np.asarray(found.search_tree.extra_data.root_gumbel, np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("num_actions", "simulations", "candidates", "c_visit", "c_scale"),
+    [
+        (2, 2, 2, 50.0, 0.1),
+        (2, 64, 18, 50.0, 0.1),
+        (3, 5, 3, 50.0, 0.1),
+        (5, 33, 5, 10.0, 0.5),
+        (9, 50, 6, 1.0, 1.0),
+        (18, 2, 18, 50.0, 0.1),
+        (18, 16, 8, 50.0, 0.1),
+        (18, 64, 18, 50.0, 0.1),
+    ],
+)
+def test_mctx_makes_the_same_gumbel_search(num_actions, simulations, candidates, c_visit, c_scale):
+    import jax
+
+    constants = GUMBEL._replace(
+        num_simulations=simulations, candidates=candidates, c_visit=c_visit, c_scale=c_scale
+    )
+    keys = list(range(1, 33))
+    with jax.enable_x64(True):
+        other, noise = their_gumbel(keys, num_actions, constants)
+        trees = other.search_tree
+        visits, value = trees.summary().visit_counts.astype(int), trees.summary().value
+    tree = ours(keys, num_actions, np.arange(len(keys)), constants, noise)
+    policy, best = decision(tree, constants)
+    np.testing.assert_array_equal(tree.root_visits, visits)
+    np.testing.assert_array_equal(tree.children, trees.children_index)
+    np.testing.assert_array_equal(tree.visits, trees.node_visits)
+    np.testing.assert_array_equal(best, other.action)
+    np.testing.assert_allclose(policy, other.action_weights, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tree.root_value, value, rtol=1e-5, atol=1e-5)

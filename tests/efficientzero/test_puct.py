@@ -8,9 +8,9 @@ import pytest
 
 from ezcli.efficientzero.components import PLANNERS, planners_for
 from ezcli.efficientzero.inference import RootNoise, search_states
-from ezcli.efficientzero.planner import Plan
+from ezcli.efficientzero.planner import Plan, best_path
 from ezcli.efficientzero.policy import root_noise, sample_actions, tie_seeds, visit_policy
-from ezcli.efficientzero.puct import Puct, best_path
+from ezcli.efficientzero.puct import Puct
 from ezcli.efficientzero.search import Evaluation, puct_constants, search
 from ezcli.efficientzero.search_settings import PlannerName
 from ezcli.efficientzero.searcher import Searcher
@@ -142,7 +142,7 @@ def searched(horizon, num_actions, key):
 @pytest.mark.parametrize(("num_actions", "key"), [(2, 1), (2, 8), (3, 2), (18, 3)])
 def test_the_best_path_goes_to_the_most_visited_children(horizon, num_actions, key):
     tree = searched(horizon, num_actions, key)
-    path = best_path(tree, horizon)
+    path = best_path(tree, int(tree.root_visits[0].argmax()), horizon)
     assert path
     node = 0
     for edge in path:
@@ -164,7 +164,7 @@ def action_to(tree, node):
 
 @pytest.mark.parametrize("horizon", [1, 2, 5])
 def test_a_prefix_is_the_sum_of_the_rewards_since_it_began(horizon):
-    path = best_path(searched(horizon, 2, 8), horizon)
+    path = best_path(searched(horizon, 2, 8), 0, horizon)
     assert len(path) > 2
     assert [edge.restarts for edge in path] == [i % horizon == 0 for i in range(len(path))]
     total = 0.0

@@ -7,12 +7,19 @@ import pytest
 import torch
 
 from ezcli.efficientzero.inference import RootNoise, as_evaluation, search_states, search_tree
-from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, UNVISITED, lot, select
+from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, lot
+from ezcli.efficientzero.puct_kernels import select
 from ezcli.efficientzero.search import Evaluation, puct_constants, search
 from ezcli.efficientzero.support import to_scalar
 from ezcli.efficientzero.tree import PuctConstants, new_tree
 from tests import oracles
-from tests.efficientzero.helpers import chi_square, opinionated, random_images, tiny
+from tests.efficientzero.helpers import (
+    assert_same_tree,
+    chi_square,
+    opinionated,
+    random_images,
+    tiny,
+)
 from tests.oracles import FakeNetwork, naive_lot, naive_search, root_visits
 
 CONSTANTS = PuctConstants(
@@ -41,24 +48,6 @@ def assert_equal_to_naive(network, constants, seeds):
         assert tree.root_value[b] == pytest.approx(root.value, rel=1e-6, abs=1e-6)
         assert_same_tree(tree, b, root, constants)
     return tree
-
-
-def assert_same_tree(tree, b, node, constants):
-    """Every node of the naive tree, its statistics and its place."""
-    i = node.number
-    assert tree.visits[b, i] == len(node.returns)
-    assert tree.depth[b, i] == node.depth
-    assert tree.value_sum[b, i] == pytest.approx(sum(node.returns), rel=1e-5, abs=1e-5)
-    assert tree.prior[b, i].tolist() == node.policy
-    if node.parent is None:
-        assert tree.parent[b, i] == UNVISITED
-    else:
-        assert tree.parent[b, i] == node.parent.number
-        assert tree.reward[b, i] == pytest.approx(node.reward(constants.prefix_horizon), abs=1e-6)
-    for action, child in enumerate(tree.children[b, i].tolist()):
-        assert child == (node.children[action].number if action in node.children else UNVISITED)
-    for child in node.children.values():
-        assert_same_tree(tree, b, child, constants)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5])

@@ -63,7 +63,9 @@ def searched(monkeypatch):
         asked.append((observations.numpy().copy(), constants, noise, ties, network.training))
         visits = np.tile(np.array([1, 3, 3], np.int32), (len(observations), 1))
         nothing = np.zeros(len(observations), np.float32)
-        return SearchResult(visits, nothing, nothing, nothing.astype(np.int32))
+        return SearchResult(
+            visits, nothing, nothing, nothing.astype(np.int32), visits, visits, nothing
+        )
 
     Game.made = []
     monkeypatch.setattr("ezcli.efficientzero.searcher.search_states", search)
