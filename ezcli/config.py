@@ -170,6 +170,14 @@ def decisive(config: RunConfig) -> dict[str, Any]:
     return tables
 
 
+def settings_of_agent(config: RunConfig) -> dict[str, Any]:
+    """All that decides a run's result but its seed and game: equal for runs of one agent."""
+    tables = decisive(config)
+    del tables["seed"]
+    tables["env"].pop("game", None)
+    return tables
+
+
 def without_neutral(model: BaseModel, tables: dict[str, Any]) -> dict[str, Any]:
     """The model's `tables` without the fields, and the sections, that have their neutral value."""
     kept = {}

@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ezcli.config import RunConfig
 from ezcli.envs.games import ATARI_100K
-from ezcli.envs.settings import AtariSettings
+from ezcli.runs.cost import Cost
 from ezcli.words import counted
 
 REINSTALL = "Install again: `make clean setup`, or as in README.md with --force-reinstall."
 OLDEST_PYTHON = (3, 11)
-GIB = 2**30
 
 
 class Check(NamedTuple):
@@ -36,46 +34,24 @@ class Check(NamedTuple):
     remedy: str  # what to do about it; empty if nothing
 
 
-def checks(
-    preset_name: str | None,
-    runs_dir: Path,
-    needed_memory_bytes: int = 0,
-    needed_disk_bytes: int = 0,
-) -> Iterator[Check]:
+def checks(preset_name: str | None, runs_dir: Path, needs: Cost | None = None) -> Iterator[Check]:
     """Examines this machine, one check after the other.
 
     Args:
       preset_name: the preset whose needs are given; None if no preset is meant.
       runs_dir: the folder that runs are written to; it need not exist.
-      needed_memory_bytes: main memory of a whole run; 0 if not known.
-      needed_disk_bytes: size of a finished run folder; 0 if not known.
+      needs: memory and disk of a whole run, if they are known.
     """
     needing = f"preset {preset_name}" if preset_name else "a run"
+    needed_memory, needed_disk = (needs.memory_bytes, needs.disk_bytes) if needs else (0, 0)
     yield python()
     yield torch_device()
     yield numba_cache()
     yield roms()
-    yield memory(needed_memory_bytes, needing)
-    yield disk(runs_dir, needed_disk_bytes, needing)
+    yield memory(needed_memory, needing)
+    yield disk(runs_dir, needed_disk, needing)
     yield wandb_login()
     yield runs_folder(runs_dir)
-
-
-def needs(config: RunConfig) -> tuple[int, int]:
-    """Bytes of memory and of disk that a whole run with this config takes, about.
-
-    Memory is that on a CPU: the replay's frames, seven times a batch's images in float32 for what
-    a train_step holds, and 1 GiB for the rest (`benchmarks/memory.py`: 8.2 GiB for `atari100k`, 0.7
-    for `atari-cpu`). Disk is 500 bytes a compressed frame, the largest seen on Atari, and two
-    checkpoints.
-    """
-    env, loss = config.env, config.loss
-    frame = 1024
-    if isinstance(env, AtariSettings):
-        frame = (1 if env.grayscale else 3) * env.frame_size**2
-    states = config.replay.capacity
-    images = 7 * 4 * loss.batch_size * (loss.unroll_steps + 1) * env.frame_stack * frame
-    return states * frame + images + GIB, states * min(frame, 500) + GIB // 2
 
 
 def python() -> Check:

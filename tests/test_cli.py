@@ -21,6 +21,7 @@ from ezcli import cli, console
 from ezcli.commands import ablations, bench, cost, report, runs, studies, training, watch
 from ezcli.config import preset_names
 from ezcli.errors import ConfigError, EnvError
+from ezcli.runs.cost import Cost
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.names import run_path
 from tests.runs.helpers import ROOM, TINY, replaced, tiny
@@ -543,7 +544,7 @@ def test_doctor(ez, monkeypatch):
     code, out, err = ez("doctor", "--preset", "smoke")
     assert (code, err) == (0, "")
     assert out.startswith("ok   Python: ")
-    monkeypatch.setattr("ezcli.doctor.needs", lambda config: (2**60, 0))
+    monkeypatch.setattr("ezcli.runs.cost.needs", lambda config: Cost(None, 2**60, 0))
     code, out, _ = ez("doctor", "--preset", "smoke")
     assert code == 1
     assert re.search(r"^not  Memory: ", out, re.MULTILINE)

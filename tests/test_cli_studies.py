@@ -11,9 +11,9 @@ import pytest
 from ezcli.commands import studies
 from ezcli.errors import RunError
 from ezcli.experiments import estimate
-from ezcli.experiments.estimate import Measured
 from ezcli.experiments.schedule import Outcome, Scheduler
 from ezcli.experiments.study import StudyFolder
+from ezcli.runs.cost import Cost, Finished
 from ezcli.runs.folder import RunFolder
 from tests.reports.helpers import noisy, write_study
 from tests.runs.helpers import ROOM, TINY, replaced, run, tiny
@@ -27,7 +27,9 @@ ABLATE = ["ablate", "--drop", "value-prefix", "--seeds", "2", *SMALL]
 def at_once(monkeypatch):
     """No measuring, no training; the machine has no GPU."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(estimate, "measure", lambda config: Measured(config, 1800.0, 2**30, 2**20))
+    monkeypatch.setattr(
+        estimate, "measure", lambda config: Finished(config, Cost(0.5, 2**30, 2**20))
+    )
     monkeypatch.setattr(Scheduler, "run", finish)
 
 
@@ -237,7 +239,7 @@ def test_what_equals_another_arm_is_said(ez):
 
 def test_jobs_are_what_cores_and_memory_hold(ez, monkeypatch):
     monkeypatch.setattr("ezcli.runs.compute.num_cores", lambda: 8)
-    monkeypatch.setattr(studies.doctor, "needs", lambda config: (2**30, 0))
+    monkeypatch.setattr(studies, "needs", lambda config: Cost(None, 2**30, 0))
     monkeypatch.setattr(studies.doctor, "free_memory", lambda: 3 * 2**30)
     assert "side by side: 3 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
     monkeypatch.setattr(studies.doctor, "free_memory", lambda: None)

@@ -11,6 +11,7 @@ import pytest
 
 from ezcli import doctor, jit
 from ezcli.envs.games import ATARI_100K
+from ezcli.runs.cost import Cost
 
 GIB = 2**30
 
@@ -32,7 +33,8 @@ def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_needs_are_compared_and_named(tmp_path: Path) -> None:
-    found = {check.name: check for check in doctor.checks("huge", tmp_path, 2**60, 2**60)}
+    huge = Cost(None, 2**60, 2**60)
+    found = {check.name: check for check in doctor.checks("huge", tmp_path, huge)}
     for name in ("Memory", "Disk"):
         assert not found[name].ok
         assert "preset huge needs 1073741824.0 GiB" in found[name].detail

@@ -7,7 +7,6 @@ import warnings
 
 import pytest
 
-from ezcli.bench.operations import amounts
 from ezcli.config import (
     flat_items,
     preset_path,
@@ -18,6 +17,7 @@ from ezcli.config import (
     with_changes,
 )
 from ezcli.errors import EzError, NotFinite
+from ezcli.runs.workload import amounts
 from tests.runs.helpers import run, tiny
 
 LARGEST = 2**31 - 1

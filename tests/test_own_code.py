@@ -16,10 +16,10 @@ from ezcli.envs.make import make_env
 from ezcli.envs.settings import CustomSettings
 from ezcli.errors import ConfigError
 from ezcli.experiments import estimate
-from ezcli.experiments.estimate import Measured
 from ezcli.experiments.handover import PROGRAM
 from ezcli.experiments.schedule import Outcome, Scheduler
 from ezcli.experiments.study import StudyFolder
+from ezcli.runs.cost import Cost, Finished
 from ezcli.runs.folder import RunFolder
 from ezcli.settings import Settings
 from tests.experiments.helpers import without_seals
@@ -316,7 +316,7 @@ def test_a_preset_of_recorded_code_is_of_that_code(game, ez):
 @pytest.fixture
 def plan(ez, monkeypatch):
     """`ez ablate` of the game; nothing is timed or trained."""
-    monkeypatch.setattr(estimate, "measure", lambda config: Measured(config, 1.0, 1, 1))
+    monkeypatch.setattr(estimate, "measure", lambda config: Finished(config, Cost(1.0, 1, 1)))
     monkeypatch.setattr(Scheduler, "run", lambda self: Outcome(self.runs, [], [], [], None))
 
     def call(*options):

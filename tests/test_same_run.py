@@ -6,8 +6,8 @@ import pytest
 
 from ezcli.commands.training import build_config, default_name
 from ezcli.experiments import estimate
-from ezcli.experiments.estimate import Measured
 from ezcli.experiments.schedule import Outcome, Scheduler
+from ezcli.runs.cost import Cost, Finished
 from ezcli.runs.folder import RunFolder
 from tests.runs.helpers import ROOM, TINY, run, sets, tiny
 
@@ -153,7 +153,7 @@ def test_a_damaged_equal_run_does_not_count(elsewhere, ez):
 
 
 def test_a_study_has_one_name_whatever_changes_no_result(ez, monkeypatch):
-    monkeypatch.setattr(estimate, "measure", lambda config: Measured(config, 1.0, 1, 1))
+    monkeypatch.setattr(estimate, "measure", lambda config: Finished(config, Cost(1.0, 1, 1)))
     monkeypatch.setattr(Scheduler, "run", lambda self: Outcome([], [], self.runs, [], None))
     study = ["ablate", "--drop", "value-prefix", "--preset", "catch", "--seeds", "1"]
     assert ez(*study, "--quiet")[0] == 0

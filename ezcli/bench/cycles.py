@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ezcli.config import RunConfig
 from ezcli.runs.compute import resolve_compute, warm_up_search
+from ezcli.runs.cost import memory_of_run
 from ezcli.runs.provenance import peak_memory
 from ezcli.runs.trainer import Trainer
 
@@ -43,4 +44,5 @@ def memory(trainer: Trainer) -> int:
     """Main memory of the whole run, bytes; on a CPU the replay fills what it has not touched."""
     if trainer.compute.device.type == "cuda":
         return peak_memory()
-    return peak_memory() + trainer.config.replay.capacity * math.prod(trainer.envs.spec.frame_shape)
+    frame = math.prod(trainer.envs.spec.frame_shape)
+    return memory_of_run(trainer.config, frame, peak_memory())

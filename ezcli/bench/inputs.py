@@ -18,8 +18,11 @@ from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.replay import Replay
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec
+from ezcli.envs.vector import VectorEnv
 from ezcli.runs.compute import Compute, make_executor
 from ezcli.runs.trainer import make_network
+
+PLAYED = 32  # env_steps in a row
 
 
 class Bench(NamedTuple):
@@ -54,15 +57,19 @@ def random_observations(at: Bench, batch: int) -> torch.Tensor:
 
 
 def random_batch(at: Bench) -> Batch:
-    """A batch of the run's shapes."""
-    loss, device = at.config.loss, at.compute.device
-    size, positions = loss.batch_size, loss.unroll_steps + 1
-    actions = len(at.spec.action_names)
-    images = random_observations(at, size * positions).float() / 255
-    ones = torch.ones(size, positions, device=device)
+    """A batch of the run's shapes, on the device."""
+    positions = at.config.loss.unroll_steps + 1
+    images = random_observations(at, at.config.loss.batch_size * positions).float() / 255
+    return batch_of(at.spec, images.unflatten(0, (-1, positions)))
+
+
+def batch_of(spec: EnvSpec, observations: torch.Tensor) -> Batch:
+    """A batch of observations [B, K + 1, C, H, W] of an environment, all with the same targets."""
+    device, actions = observations.device, len(spec.action_names)
+    ones = torch.ones(observations.shape[:2], device=device)
     return Batch(
-        observations=images.unflatten(0, (-1, positions)),
-        actions=torch.zeros(size, loss.unroll_steps, dtype=torch.int64, device=device),
+        observations=observations,
+        actions=torch.zeros(ones[:, 1:].shape, dtype=torch.int64, device=device),
         is_state=ones,
         value_prefix=ones[:, 1:] * 0.5,
         value=ones,
@@ -70,6 +77,19 @@ def random_batch(at: Bench) -> Batch:
         has_policy=ones,
         weights=ones[:, 0],
     )
+
+
+def random_play(at: Bench, number: int) -> Callable[[], None]:
+    """Plays PLAYED env_steps in each of `number` environments, at random, in lock step."""
+    rng = np.random.default_rng(0)
+    envs = VectorEnv(lambda: make_env(at.config.env, evaluation=False), number, rng)
+    envs.start()
+
+    def play() -> None:
+        for _ in range(PLAYED):
+            envs.step(rng.integers(len(at.spec.action_names), size=number).tolist())
+
+    return play
 
 
 def zero_targets(at: Bench) -> Targets:

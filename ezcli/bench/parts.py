@@ -7,17 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ezcli.bench.cost import REPEATS, measured
 from ezcli.bench.cycles import first_cycles
 from ezcli.bench.inputs import (
+    PLAYED,
     Bench,
     fill,
     random_batch,
     random_observations,
+    random_play,
     side_by_side,
     wait,
     zero_targets,
 )
+from ezcli.bench.pieces import REPEATS, measured
 from ezcli.bench.timing import Timing, timed
 from ezcli.efficientzero.assemble import make_batch
 from ezcli.efficientzero.components import planners_for
@@ -32,9 +34,8 @@ from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.search import SELECT
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.efficientzero.tree import Constants, GumbelConstants, PuctConstants, new_tree
-from ezcli.envs.make import make_env
-from ezcli.envs.vector import VectorEnv
 from ezcli.runs.compute import num_cores
+from ezcli.runs.cost import from_pieces
 from ezcli.runs.trainer import make_network
 from ezcli.words import counted
 
@@ -121,19 +122,9 @@ def search(at: Bench) -> Iterator[Result]:
 def environment(at: Bench) -> Iterator[Result]:
     """Playing at random, frames resized and checked as the trainer takes them."""
     for number in ENVIRONMENTS:
-        rng = np.random.default_rng(0)
-        envs = VectorEnv(lambda: make_env(at.config.env, evaluation=False), number, rng)
-        envs.start()
-
-        def work(
-            envs: VectorEnv = envs, rng: np.random.Generator = rng, number: int = number
-        ) -> None:
-            for _ in range(32):
-                envs.step(rng.integers(len(at.spec.action_names), size=number).tolist())
-
-        taken = timed(work, at.seconds)
+        taken = timed(random_play(at, number), at.seconds)
         name = counted(number, "environment")
-        yield rate("environment", name, taken, 32 * number, "env_steps/s")
+        yield rate("environment", name, taken, PLAYED * number, "env_steps/s")
 
 
 def replay(at: Bench) -> Iterator[Result]:
@@ -215,8 +206,8 @@ def run(at: Bench) -> Iterator[Result]:
     if on_gpu:
         peak = torch.cuda.max_memory_allocated(at.compute.device)
         figures.append(("GPU memory", peak / 2**30, "GiB", found.cycles))
-    _, whole = measured(at)
-    figures.append(("training, from its parts", whole.hours, "h", REPEATS))
+    hours = from_pieces(at.config, measured(at)).hours or 0.0
+    figures.append(("training, from its parts", hours, "h", REPEATS))
     for what, value, unit, repeats in figures:
         yield Result("run", what, value, value, value, unit, repeats)
 

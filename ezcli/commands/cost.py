@@ -10,7 +10,8 @@ from ezcli.errors import ConfigError
 from ezcli.words import duration, json_text, quantity, size
 
 if TYPE_CHECKING:
-    from ezcli.bench.cost import Cost, Counted
+    from ezcli.bench.operations import Counted
+    from ezcli.runs.cost import Cost
 
 
 def cost(
@@ -58,30 +59,31 @@ def estimate(
     Raises:
       EzError: the device or the environment is not there, or memory ran out.
     """
-    from ezcli.bench import cost
+    from ezcli.bench import operations, pieces
     from ezcli.bench.inputs import bench
     from ezcli.runs.compute import resolve_compute
+    from ezcli.runs.cost import from_pieces
     from ezcli.runs.machine_errors import memory_errors
     from ezcli.runs.provenance import provenance
 
     compute = resolve_compute(config.compute)
     with memory_errors("try again."):
-        at = bench(config, compute, cost.SECONDS)
-        found = counted_figures(cost.counted(at), config)
+        at = bench(config, compute, pieces.SECONDS)
+        found = counted_figures(operations.counted(at), config)
         if not measure:
             return {"preset": preset, "game": config.env_label, **found}
         if not quiet:
             console.note(
                 f"Timing a search and a train_step on {provenance(compute)['device_name']} ..."
             )
-        times, whole = cost.measured(at)
+        timed = pieces.measured(at)
     return {
         "preset": preset,
         "game": config.env_label,
         **found,
         **provenance(compute),
-        "seconds": times._asdict(),
-        **run_figures(whole, price_per_hour, watts),
+        "seconds": timed.seconds._asdict(),
+        **run_figures(from_pieces(config, timed), price_per_hour, watts),
     }
 
 
@@ -107,11 +109,11 @@ def counted_figures(counted: "Counted", config: RunConfig) -> dict[str, Any]:
 
 def run_figures(whole: "Cost", price_per_hour: float | None, watts: float | None) -> dict[str, Any]:
     """What a run takes here; energy and money as far as their rates are given."""
-    figures = whole._asdict()
+    figures, hours = whole._asdict(), whole.hours or 0.0
     if watts is not None:
-        figures["kilowatt_hours"] = whole.hours * watts / 1000
+        figures["kilowatt_hours"] = hours * watts / 1000
     if price_per_hour is not None:
-        figures["price"] = whole.hours * price_per_hour
+        figures["price"] = hours * price_per_hour
     return figures
 
 

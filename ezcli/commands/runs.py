@@ -16,9 +16,9 @@ from ezcli.config import RunConfig, differences
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State
-from ezcli.experiments.estimate import disk_bytes
 from ezcli.files import draft_name
 from ezcli.files import remove as remove_path
+from ezcli.runs.cost import folder_bytes
 from ezcli.runs.evaluations import is_number
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 from ezcli.runs.names import is_plain_name
@@ -251,7 +251,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
         "sessions": len(sessions),
         "seconds": sum(known) if len(known) == len(sessions) and sessions else None,
         "peak_memory_bytes": max(memory, default=0),
-        "disk_bytes": disk_bytes(path),
+        "disk_bytes": folder_bytes(path),
         "device": sessions[-1].get("device_name") if sessions else None,
         "versions": sessions[-1].get("packages") if sessions else None,
         "evaluations": [
@@ -336,7 +336,7 @@ def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
     for path in paths:
         needed = sorted({study for study, _ in places.get(path.name, [])})
         by = f", needed by {', '.join(needed)}" if needed else ""
-        console.show(f"{path} ({size(disk_bytes(path))}{by})")
+        console.show(f"{path} ({size(folder_bytes(path))}{by})")
     runs = counted(len(paths), "run")
     if not yes:
         if not sys.stdin.isatty():

@@ -33,6 +33,7 @@ from ezcli.experiments.study import (
     plan,
     study_names,
 )
+from ezcli.runs.cost import finished_runs, is_alike, needs
 from ezcli.runs.folder import RunFolder
 from ezcli.words import counted, duration, ez_command, json_text, size
 
@@ -302,9 +303,8 @@ def number_of_jobs(
         )
     from ezcli.runs.compute import num_cores
 
-    memory, _ = doctor.needs(base)
     free = doctor.free_memory()
-    fit = max(1, free // memory) if free is not None else num_cores()
+    fit = max(1, free // needs(base).memory_bytes) if free is not None else num_cores()
     jobs = max(1, min(num_cores(), fit, left))
     return jobs, "what cores and free memory hold" if left else "nothing is left to run"
 
@@ -384,15 +384,15 @@ def cost_of(
     cluster: Cluster,
 ) -> estimate.Total:
     """What the runs that are left will cost; times a run's pieces of work if no run here tells."""
-    evidence = estimate.measured(runs_dir, existing.values())
+    evidence = finished_runs(runs_dir, existing.values())
     source = f"From {len(evidence)} finished runs here"
-    if left and not any(estimate.is_alike(run.config, study.base) for run in evidence):
+    if left and not any(is_alike(run.config, study.base) for run in evidence):
         if not cluster.place.is_here:
             return estimate.total(left, [], jobs, "No run like these has finished here yet.")
         threads = threads_of(study, jobs, cluster)
         found = estimate.measure(with_changes(study.base, {"compute.threads": threads}))
         if found is None:
-            slow = f"Timing a run took more than {estimate.PATIENCE:.0f} s, or was killed."
+            slow = f"Timing a run took more than {estimate.MEASURING_SECONDS:.0f} s, or was killed."
             return estimate.total(left, [], jobs, slow)
         evidence = [found]
         source = "From a search and a train_step timed just now, evaluations not counted"

@@ -150,10 +150,11 @@ def doctor(run: str | None, preset: str, runs_dir: Path) -> int:
     if run is not None:
         return examine_run(find_run(run, runs_dir))
     from ezcli import doctor as examination
+    from ezcli.runs.cost import needs
 
-    needs = examination.needs(resolve(read_toml(preset_path(preset)), source=preset))
+    found = needs(resolve(read_toml(preset_path(preset)), source=preset))
     is_fit = True
-    for check in examination.checks(preset, runs_dir, *needs):
+    for check in examination.checks(preset, runs_dir, found):
         console.show_check(check.name, check.ok, check.detail, check.remedy)
         is_fit = is_fit and check.ok
     return 0 if is_fit else 1

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ezcli.config import RunConfig, decisive, differences, with_changes
+from ezcli.config import RunConfig, differences, settings_of_agent, with_changes
 from ezcli.errors import ReportError
 from ezcli.reports.groups import ArmScores, Group, Run
 
@@ -20,7 +20,7 @@ def require_one_agent(group: Group, arm: ArmScores) -> None:
     expected = with_changes(group.base, arm.changes)
     for seeds in arm.runs.values():
         for run in seeds.values():
-            if placeless(run.config) != placeless(expected):
+            if settings_of_agent(run.config) != settings_of_agent(expected):
                 found = differences(without_place(expected), without_place(run.config))
                 raise ReportError(
                     "EZ-REPORT-OTHER-ARM",
@@ -36,14 +36,6 @@ def without_place(config: RunConfig) -> RunConfig:
     if config.env.name == "atari":
         place["env.game"] = "pong"
     return with_changes(config, place)
-
-
-def placeless(config: RunConfig) -> dict[str, Any]:
-    """All that decides a run's result but its seed and Atari game."""
-    tables = decisive(config)
-    del tables["seed"]
-    tables["env"].pop("game", None)
-    return tables
 
 
 def require_one_environment(group: Group) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from ezcli.bench import inputs, parts, timing
-from ezcli.bench.cost import Cost
 from ezcli.bench.cycles import FirstCycles, first_cycles
 from ezcli.bench.timing import Timing, timed
 from ezcli.commands import bench as command
 from ezcli.runs.compute import resolve_compute
+from ezcli.runs.cost import Cost
 from tests.runs.helpers import tiny
 
 NUM_CORES = 2
@@ -29,7 +29,8 @@ def small(monkeypatch):
     monkeypatch.setattr(parts, "num_cores", lambda: NUM_CORES)
     measured = FirstCycles(12.0, 2**30, 6)
     monkeypatch.setattr(parts, "first_cycles", lambda config, budget: measured)
-    monkeypatch.setattr(parts, "measured", lambda at: (None, Cost(2.0, {}, 2**30, None, 2**20)))
+    monkeypatch.setattr(parts, "measured", lambda at: None)
+    monkeypatch.setattr(parts, "from_pieces", lambda config, pieces: Cost(2.0, 2**30, 2**20))
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from ezcli.bench.operations import Operations, amounts, macs, num_parameters, operations, parameters
+from ezcli.bench.operations import Operations, macs, num_parameters, operations, parameters
 from ezcli.commands.training import build_config
 from ezcli.config import RunConfig, with_changes
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.trainer import Trainer, make_network
+from ezcli.runs.workload import amounts
 from tests.runs.helpers import tiny
 
 

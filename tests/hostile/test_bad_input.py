@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ezcli.config import all_keys, flat_items, preset_names, preset_path, read_toml, resolve
 from ezcli.experiments.ablations import ablation_names
-from ezcli.experiments.estimate import measured
 from ezcli.files import remove
+from ezcli.runs.cost import finished_runs
 from ezcli.runs.folder import EVALUATIONS, METRICS, TIMING, RunFolder
 from tests.hostile.boundary import check, ez
 from tests.reports.helpers import write_run, write_study
@@ -707,7 +707,7 @@ def test_an_ablation_that_is_not_a_number(tmp_path):
 def test_sessions_that_say_no_cost_are_no_evidence(key, seconds, tmp_path):
     session = {"seconds": 1.0, "peak_memory_bytes": 9, key: seconds}
     write_run(tmp_path / "runs/mine", tiny(), [0.5], sessions=[session])
-    assert measured(tmp_path / "runs", ["mine"]) == []
+    assert finished_runs(tmp_path / "runs", ["mine"]) == []
     assert check(ez("runs", "show", "mine", at=tmp_path)).code == 0
     assert check(ez("ablate", *SMALL, "--dry-run", at=tmp_path)).code == 0
 

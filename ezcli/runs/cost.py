@@ -1,0 +1,215 @@
+"""What a run costs: hours, main memory, disk. From its config, and from what was measured.
+
+Memory and disk follow from the config alone, generously (`needs`). Hours are known from finished
+runs: those with the same settings but for seed and game, or else the most similar ones, scaled by
+train_steps (`from_finished_runs`). Without any, each piece of a run's work is timed at its full
+size and multiplied by how often the run does it (`from_pieces`). Loads neither PyTorch nor Numba.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ezcli.config import RunConfig, differences, settings_of_agent
+from ezcli.envs.settings import AtariSettings
+from ezcli.errors import EzError
+from ezcli.runs.evaluations import is_number
+from ezcli.runs.folder import RunFolder
+
+GIB = 2**30
+FRAME_ON_DISK = 500  # bytes; the largest compressed frame seen on Atari
+
+
+class Cost(NamedTuple):
+    """Of one run."""
+
+    hours: float | None  # None: not measured
+    memory_bytes: int  # main memory, with a full replay
+    disk_bytes: int  # of the finished run's folder
+    device_memory_bytes: int | None = None  # on a GPU
+    shares: dict[str, float] | None = None  # of the work: acting, reanalysis, learning
+
+
+class Finished(NamedTuple):
+    """A run whose cost was measured."""
+
+    config: RunConfig
+    cost: Cost
+
+
+class Seconds(NamedTuple):
+    """Time of each piece of work."""
+
+    env_step: float  # of one environment, all of them in lock step
+    decision: float  # of one environment, searched together with the others
+    search: float  # of one state, for its targets, while all threads search
+    evaluation: float  # of one state, likewise
+    train_step: float  # with its batch gathered and augmented
+
+
+class Pieces(NamedTuple):
+    """What was measured of a run's pieces of work."""
+
+    seconds: Seconds
+    threads: int  # that search
+    cores: int  # of the machine
+    memory_bytes: int  # main memory, with an empty replay
+    device_memory_bytes: int | None  # on a GPU
+    frame_bytes: int
+    checkpoint_bytes: int
+
+
+def needs(config: RunConfig) -> Cost:
+    """Memory on a CPU, and disk, of a run that nothing was measured of; about, and not too little.
+
+    A train_step holds seven times its batch's images in float32, and all else takes 1 GiB
+    (`benchmarks/memory.py`: 8.2 GiB for `atari100k`, 0.7 for `atari-cpu`).
+    """
+    env, loss = config.env, config.loss
+    frame = 1024
+    if isinstance(env, AtariSettings):
+        frame = (1 if env.grayscale else 3) * env.frame_size**2
+    images = 7 * 4 * loss.batch_size * (loss.unroll_steps + 1) * env.frame_stack * frame
+    disk = disk_of_run(config, frame, checkpoint=GIB // 4)
+    return Cost(None, memory_of_run(config, frame, images + GIB), disk)
+
+
+def memory_of_run(config: RunConfig, frame: int, rest: int) -> int:
+    """Bytes of main memory: a full replay of frames of so many bytes, and the rest."""
+    return config.replay.capacity * frame + rest
+
+
+def disk_of_run(config: RunConfig, frame: int, checkpoint: int) -> int:
+    """Bytes of a finished run's folder, about: every frame, compressed, and two checkpoints."""
+    return config.replay.capacity * min(frame, FRAME_ON_DISK) + 2 * checkpoint
+
+
+def checkpoint_bytes(config: RunConfig, parameters: int, actions: int) -> int:
+    """Bytes of a checkpoint, about.
+
+    It holds a parameter of four bytes as it is learnt, acts and makes targets now and next, and
+    once or twice in the optimiser; and of each state 70 bytes and 8 for each action.
+    """
+    copies = 6 if config.optimiser.name == "adam" else 5
+    return copies * 4 * parameters + config.replay.capacity * (70 + 8 * actions)
+
+
+def from_pieces(config: RunConfig, pieces: Pieces) -> Cost:
+    """What a run takes that is made of these pieces of work; its evaluations are not counted.
+
+    A CPU learns in one thread while it collects in another and then searches in as many as there
+    are: in each cycle the longest of what must be waited for counts. A GPU is taken to do one thing
+    after the other, which is at most what a run takes there; it holds the replay too.
+    """
+    from ezcli.runs.workload import draws  # lazy: loads PyTorch
+
+    schedule, times, found = config.schedule, pieces.seconds, draws(config)
+    on_gpu = pieces.device_memory_bytes is not None
+    threads = 1 if on_gpu else pieces.threads
+    cores = min(threads, pieces.cores)
+    collects = (found.train_step < schedule.collecting_train_steps)[:, None]
+    each = schedule.env_steps_per_cycle * (times.env_step + times.decision)
+    acting = np.broadcast_to(np.where(collects, each, 0.0), found.searched.shape)
+    learning = np.full(found.searched.shape, schedule.sample_ahead * times.train_step)
+    reanalysis = found.searched * times.search + found.evaluated * times.evaluation
+    cycles = (learning + acting) / cores + reanalysis
+    if threads > 1:
+        cycles = np.maximum(cycles, np.maximum(learning, acting + reanalysis))
+    whole = schedule.random_env_steps * times.env_step + found.times * cycles.sum()
+    work = {"acting": acting, "reanalysis": cores * reanalysis, "learning": learning}
+    sums = {name: float(part.sum()) for name, part in work.items()}
+    frame, memory = pieces.frame_bytes, pieces.memory_bytes
+    return Cost(
+        hours=float(whole) / 3600,
+        memory_bytes=memory if on_gpu else memory_of_run(config, frame, memory),
+        disk_bytes=disk_of_run(config, frame, pieces.checkpoint_bytes),
+        device_memory_bytes=pieces.device_memory_bytes,
+        shares={name: part / max(sum(sums.values()), 1e-30) for name, part in sums.items()},
+    )
+
+
+def from_finished_runs(config: RunConfig, evidence: Mapping[str, list[Finished]]) -> Cost | None:
+    """What a run with this config will cost; None without evidence.
+
+    Of runs with the same settings but for seed and game: mean hours and disk, most memory. Where
+    there is none: of those with the fewest differences, scaled by train_steps.
+
+    Args:
+      config: of the run.
+      evidence: finished runs `by_agent`.
+    """
+    same = evidence.get(agent_key(config))
+    if not same:
+        every = [run for runs in evidence.values() for run in runs]
+        alike = [run for run in every if is_alike(run.config, config)] or every
+        if not alike:
+            return None
+        nearest = min(alike, key=lambda run: len(differences(run.config, config)))
+        same = evidence[agent_key(nearest.config)]
+    costs = [run.cost for run in same]
+    scale = config.schedule.train_steps / same[0].config.schedule.train_steps
+    return Cost(
+        scale * sum(cost.hours or 0.0 for cost in costs) / len(costs),
+        max(cost.memory_bytes for cost in costs),
+        round(scale * sum(cost.disk_bytes for cost in costs) / len(costs)),
+    )
+
+
+def by_agent(runs: Iterable[Finished]) -> dict[str, list[Finished]]:
+    """Runs grouped by all of their settings but seed and game."""
+    groups: dict[str, list[Finished]] = {}
+    for run in runs:
+        groups.setdefault(agent_key(run.config), []).append(run)
+    return groups
+
+
+def agent_key(config: RunConfig) -> str:
+    """Equal for configs that differ in seed and game at most."""
+    return json.dumps(settings_of_agent(config), sort_keys=True)
+
+
+def is_alike(one: RunConfig, other: RunConfig) -> bool:
+    """Whether a train_step of both takes about as long."""
+    return work_of_train_step(one) == work_of_train_step(other)
+
+
+def work_of_train_step(config: RunConfig) -> tuple[object, ...]:
+    """The settings that decide how much a train_step computes."""
+    search, loss = config.search.num_simulations, (config.loss.batch_size, config.loss.unroll_steps)
+    return config.env.name, config.network, config.reanalyse, search, loss
+
+
+def finished_runs(runs_dir: Path, names: Iterable[str]) -> list[Finished]:
+    """The finished runs among `names` whose sessions all say how long they took."""
+    found = []
+    for name in names:
+        folder = RunFolder(runs_dir / name)
+        try:
+            sessions = folder.sessions()
+            seconds = [session.get("seconds") for session in sessions]
+            memory = [session.get("peak_memory_bytes") for session in sessions]
+            known = [number for number in (*seconds, *memory) if is_number(number) and number >= 0]
+            if folder.read_info().get("status") != "finished" or not sessions:
+                continue
+            if len(known) < 2 * len(sessions):
+                continue  # a session did not say
+            hours, most = sum(known[: len(sessions)]) / 3600, round(max(known[len(sessions) :]))
+            found.append(Finished(folder.config(), Cost(hours, most, folder_bytes(folder.path))))
+        except EzError:
+            continue  # a damaged run is no evidence
+    return found
+
+
+def folder_bytes(path: Path) -> int:
+    """Size of all files in a folder, without those that a run at work removes meanwhile."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
