@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from ezcli.efficientzero.loss_terms import with_coefficients
 from ezcli.efficientzero.search_settings import GumbelSettings, PlanningSettings, SearchSettings
 from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings, Share
 
@@ -145,15 +146,12 @@ class ReanalyseSettings(Settings):
     roots_per_search: int = Field(ge=1, description="positions searched together")
 
 
+@with_coefficients
 class LossSettings(Settings):
-    """The unroll and its losses (equation 5); `loss.LOSSES` names the terms."""
+    """The unroll and its losses (equation 5), with a coefficient for each of `LOSSES`."""
 
     batch_size: int = Field(ge=2, description="windows learnt from in one train_step")
     unroll_steps: int = Field(ge=1, description="env_steps the model is unrolled, K")
-    value_prefix_coefficient: float = Field(ge=0, description="weight of the loss of prefixes")
-    policy_coefficient: float = Field(ge=0, description="weight of the loss of policies")
-    value_coefficient: float = Field(ge=0, description="weight of the loss of values")
-    consistency_coefficient: float = Field(ge=0, description="weight of the loss of latents (4.1)")
     augmentation: bool = Field(description="random shift and intensity of every observation")
     shift_pixels: int = Field(ge=0, description="pixels; largest shift (DrQ, Yarats et al. 2021)")
     intensity_scale: float = Field(ge=0, le=LARGEST, description="standard deviation of brightness")

@@ -11,7 +11,8 @@ from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.hyperparameters import Hyperparameters, OptimiserSettings
 from ezcli.efficientzero.inference import autocast
-from ezcli.efficientzero.loss import LOSSES, Objective, objective, value_errors
+from ezcli.efficientzero.loss import Objective, objective, value_errors
+from ezcli.efficientzero.loss_terms import LOSSES
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.searcher import Searcher
 

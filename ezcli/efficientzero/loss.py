@@ -5,7 +5,8 @@ For sample i with importance weight w_i, and a mask m_ik that is 0 past the end 
     L = mean_i  w_i / K  *  sum_name  c_name * sum_k  m_ik * l_name(i, k)
 
 The policy and value terms sum over positions k = 0..K, the value prefix and the auxiliary term over
-k = 1..K. `LOSSES` names the terms; `loss.<name>_coefficient` is c_name. Shapes as in `batch`.
+k = 1..K. `TERMS` holds the function of each of `LOSSES`; `loss.<name>_coefficient` is c_name.
+Shapes as in `batch`.
 """
 
 from collections.abc import Callable
@@ -17,19 +18,12 @@ from torch import Tensor
 
 from ezcli.efficientzero.batch import Batch, NetworkOutput, PrefixState
 from ezcli.efficientzero.hyperparameters import LossSettings
+from ezcli.efficientzero.loss_terms import LOSSES
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.support import to_categorical, to_scalar
 from ezcli.efficientzero.value_prefix import restarts_after
 
 LATENT_GRADIENT = 0.5  # of the gradient passed to the previous step (MuZero appendix G)
-
-# Every term of the total, in the order of their sum, with what metrics and documents say of it.
-LOSSES = {
-    "value_prefix": "value-prefix cross-entropy, summed over positions, mean over batches",
-    "policy": "policy cross-entropy, likewise",
-    "value": "value cross-entropy, likewise",
-    "consistency": "negative cosine similarity, likewise",
-}
 
 # (network, K unrolled latents, observations [B, K, C, H, W]) -> [B, K]
 AuxiliaryLoss = Callable[[Network, list[Tensor], Tensor], Tensor]
@@ -41,6 +35,15 @@ class Objective(NamedTuple):
     outputs: list[NetworkOutput]  # K + 1, of the unroll
     losses: dict[str, Tensor]  # by name, as `LOSSES`: [B], before coefficients and weights
     total: Tensor  # scalar, what is minimised
+
+
+class Unrolled(NamedTuple):
+    """All that a term of the loss may look at."""
+
+    network: Network
+    batch: Batch
+    outputs: list[NetworkOutput]  # K + 1
+    auxiliary: AuxiliaryLoss
 
 
 def objective(
@@ -73,26 +76,42 @@ def losses(
     network: Network, batch: Batch, outputs: list[NetworkOutput], auxiliary: AuxiliaryLoss
 ) -> dict[str, Tensor]:
     """The losses [B] of an unroll by name, each summed over its unmasked positions."""
-    values = torch.stack([output.value for output in outputs], 1)
-    policies = torch.stack([output.policy for output in outputs], 1)
-    prefixes = torch.stack(
-        [output.value_prefix for output in outputs if output.value_prefix is not None], 1
-    )
-    latents = [output.latent for output in outputs[1:]]
-    support = values.shape[-1] // 2
-    is_reached = batch.is_state[:, 1:]
-    prefix_loss = cross_entropy(prefixes, to_categorical(batch.value_prefix, support))
-    policy_loss = cross_entropy(policies, batch.policy)
-    value_loss = cross_entropy(values, to_categorical(batch.value, support))
-    auxiliary_loss = auxiliary(network, latents, batch.observations[:, 1:])
-    found = {
-        "value_prefix": (prefix_loss * is_reached).sum(1),
-        "policy": (policy_loss * batch.has_policy).sum(1),
-        "value": (value_loss * batch.is_state).sum(1),
-        "consistency": (auxiliary_loss * is_reached).sum(1),
-    }
-    assert found.keys() == LOSSES.keys()
-    return found
+    seen = Unrolled(network, batch, outputs, auxiliary)
+    return {name: TERMS[name](seen) for name in LOSSES}
+
+
+def value_prefix_loss(seen: Unrolled) -> Tensor:
+    """[B]: of each prefix, against two atoms of its target."""
+    prefixes = [o.value_prefix for o in seen.outputs if o.value_prefix is not None]
+    loss = categorical_loss(torch.stack(prefixes, 1), seen.batch.value_prefix)
+    return (loss * seen.batch.is_state[:, 1:]).sum(1)
+
+
+def policy_loss(seen: Unrolled) -> Tensor:
+    """[B]: of each policy that has a target."""
+    policies = torch.stack([output.policy for output in seen.outputs], 1)
+    return (cross_entropy(policies, seen.batch.policy) * seen.batch.has_policy).sum(1)
+
+
+def value_loss(seen: Unrolled) -> Tensor:
+    """[B]: of each value, against two atoms of its target."""
+    values = torch.stack([output.value for output in seen.outputs], 1)
+    return (categorical_loss(values, seen.batch.value) * seen.batch.is_state).sum(1)
+
+
+def consistency_loss(seen: Unrolled) -> Tensor:
+    """[B]: the auxiliary loss of each unrolled latent."""
+    latents = [output.latent for output in seen.outputs[1:]]
+    loss = seen.auxiliary(seen.network, latents, seen.batch.observations[:, 1:])
+    return (loss * seen.batch.is_state[:, 1:]).sum(1)
+
+
+TERMS: dict[str, Callable[[Unrolled], Tensor]] = {
+    "value_prefix": value_prefix_loss,
+    "policy": policy_loss,
+    "value": value_loss,
+    "consistency": consistency_loss,
+}
 
 
 def coefficients(settings: LossSettings) -> dict[str, float]:
@@ -134,6 +153,11 @@ def cosine_consistency(network: Network, latents: list[Tensor], observations: Te
 def no_consistency(network: Network, latents: list[Tensor], observations: Tensor) -> Tensor:
     """Zeros [B, K], and no forward pass: one would move the batch-norms."""
     return observations.new_zeros(observations.shape[:2])
+
+
+def categorical_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy [...] of logits [..., S] against scalars [...] as categorical distributions."""
+    return cross_entropy(logits, to_categorical(target, logits.shape[-1] // 2))
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

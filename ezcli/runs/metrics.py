@@ -9,7 +9,7 @@ import numpy as np
 
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.learner import STEP_METRICS, Learner, learning_rate
-from ezcli.efficientzero.loss import LOSSES
+from ezcli.efficientzero.loss_terms import LOSSES
 from ezcli.efficientzero.planner import Plan
 from ezcli.efficientzero.reanalyse import Work, mean_entropy
 from ezcli.efficientzero.replay import Replay
@@ -24,7 +24,10 @@ COLUMNS = {
     "score_max": "highest of them",
     "game_env_steps": "mean length of those games, env_steps",
     "loss": "total loss: mean over the batch, divided by unroll_steps",
-    **LOSSES,
+    **{
+        name: f"{term.about}, summed over positions, mean over batches"
+        for name, term in LOSSES.items()
+    },
     "gradient_norm": "norm of the gradient before clipping, mean",
     "learning_rate": "of the last train_step",
     "td_steps": "mean steps before the bootstrap",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.hyperparameters import LossSettings
 from ezcli.efficientzero.loss import (
-    LOSSES,
+    TERMS,
     coefficients,
     cosine_consistency,
     losses,
@@ -19,6 +19,7 @@ from ezcli.efficientzero.loss import (
     unroll,
     value_errors,
 )
+from ezcli.efficientzero.loss_terms import LOSSES
 from ezcli.efficientzero.support import to_categorical, to_scalar
 from tests.efficientzero.helpers import make_network, opinionated, random_batch, tiny
 
@@ -147,6 +148,7 @@ def test_targets_of_masked_positions_do_not_matter(batch, outputs, found):
 def test_every_loss_has_a_coefficient_of_its_own(config):
     fields = {name for name in LossSettings.model_fields if name.endswith("_coefficient")}
     assert {f"{name}_coefficient" for name in LOSSES} == fields
+    assert TERMS.keys() == LOSSES.keys()
     for name in LOSSES:
         only = config.loss.model_copy(update={f"{name}_coefficient": 7.5})
         assert coefficients(only)[name] == 7.5

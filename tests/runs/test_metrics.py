@@ -1,6 +1,8 @@
 """Lines of metrics: all columns, right sums, no clocks."""
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -136,3 +138,43 @@ def test_a_window_survives_json():
     again = MetricsWindow()
     vars(again).update(json.loads(json.dumps(vars(window))))
     assert line_of(again) == line_of(window)
+
+
+ANOTHER_LOSS = """
+import json
+from ezcli.efficientzero.loss_terms import LOSSES, Term
+LOSSES["size"] = Term("size of latents", neutral=0.0)
+
+from ezcli.efficientzero import loss
+loss.TERMS["size"] = lambda seen: 7 + 0 * seen.outputs[0].latent.flatten(1).sum(1)
+
+from ezcli.config import to_commented_toml, with_changes
+from ezcli.runs.compute import resolve_compute
+from ezcli.runs.metrics import COLUMNS
+from ezcli.runs.trainer import Trainer
+from tests.runs.helpers import tiny
+
+events = {}
+for weight in (0.0, 1.0):
+    config = with_changes(tiny(), {"loss.size_coefficient": weight})
+    trainer = Trainer(config, resolve_compute(config.compute))
+    lines = (event.metrics for event in trainer.events() if event.metrics)
+    events[config.identity] = next(lines)
+explained = to_commented_toml(config)
+print(json.dumps([events, COLUMNS["size"], explained]))
+"""
+
+
+@pytest.mark.slow
+def test_a_loss_is_an_entry_and_a_function():
+    """Its coefficient, its column and what is said of both follow; as neutral it changes no run."""
+    program = [sys.executable, "-c", ANOTHER_LOSS]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    events, column, explained = json.loads(done.stdout)
+    neutral, other = events.values()
+    assert next(iter(events)) == tiny().identity not in list(events)[1:]
+    assert neutral["size"] == other["size"] == 7
+    assert other["loss"] == pytest.approx(neutral["loss"] + 7 / tiny().loss.unroll_steps)
+    assert column.startswith("size of latents, ")
+    assert "# weight of the size of latents\nsize_coefficient = 1.0\n" in explained

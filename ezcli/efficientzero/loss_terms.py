@@ -1,0 +1,42 @@
+"""The terms of the total loss by name: what each is, and the setting that weighs it.
+
+A new term is an entry here and its function in `loss.TERMS`. Its coefficient, its columns in
+metrics and what documents say of them follow from the entry. Loads no PyTorch.
+"""
+
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, Field, create_model
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Term(NamedTuple):
+    """What is said of a term."""
+
+    about: str
+    neutral: float | None = None  # coefficient in runs from before the term; None: they have one
+
+
+# In the order of their sum.
+LOSSES = {
+    "value_prefix": Term("value-prefix cross-entropy"),
+    "policy": Term("policy cross-entropy"),
+    "value": Term("value cross-entropy"),
+    "consistency": Term("negative cosine similarity of latents (4.1)"),
+}
+
+
+def with_coefficients(model: type[Model]) -> type[Model]:
+    """The settings with a `<name>_coefficient` for each of LOSSES."""
+    fields: dict[str, Any] = {}
+    for name, term in LOSSES.items():
+        given: dict[str, Any] = {}
+        if term.neutral is not None:
+            given = {"default": term.neutral, "json_schema_extra": {"neutral": term.neutral}}
+        field = Field(ge=0, description=f"weight of the {term.about}", **given)
+        fields[f"{name}_coefficient"] = (float, field)
+    made: type[Model] = create_model(
+        model.__name__, __base__=model, __module__=model.__module__, __doc__=model.__doc__, **fields
+    )
+    return made
