@@ -393,6 +393,7 @@ def other(key, value):
         "schedule.sample_ahead": 10,
         "network.channels": 16,
         "network.action_encoding": "one-hot",
+        "network.norm": "layer",
         "acting.num_envs": 2,
         "acting.temperatures": [1.0, 0.5, 0.125],
         "acting.temperature_until": [0.25, 0.75],

@@ -36,6 +36,7 @@ PUBLISHED = {
     "network.projection": 1024,
     "network.projection_bottleneck": 512,
     "network.batch_norm_momentum": 0.1,
+    "network.norm": "batch",
     "value.discount": pytest.approx(0.997**4, rel=1e-11),
     "value.support": 300,
     "value.td_steps": 5,

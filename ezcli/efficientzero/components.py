@@ -13,7 +13,12 @@ import numpy as np
 
 from ezcli.efficientzero.gumbel import Gumbel
 from ezcli.efficientzero.hyperparameters import Hyperparameters
-from ezcli.efficientzero.loss import AuxiliaryLoss, cosine_consistency, no_consistency
+from ezcli.efficientzero.loss import (
+    AuxiliaryLoss,
+    authors_consistency,
+    cosine_consistency,
+    no_consistency,
+)
 from ezcli.efficientzero.planner import Planner
 from ezcli.efficientzero.puct import Puct
 from ezcli.efficientzero.targets import ValueRule, aged_td_steps, td_rule
@@ -55,11 +60,18 @@ def rules_for(settings: Hyperparameters) -> Rules:
     td_steps = aged if components.off_policy_correction else constant
     by_search = value.value_source == "search"
     return Rules(
-        auxiliary_loss=cosine_consistency if components.consistency else no_consistency,
+        auxiliary_loss=auxiliary_loss(settings),
         prefix_horizon=settings.search.prefix_horizon if components.value_prefix else 1,
         td_steps=td_steps,
         value_rule=td_rule(settings.loss.unroll_steps, td_steps, value.discount, by_search),
     )
+
+
+def auxiliary_loss(settings: Hyperparameters) -> AuxiliaryLoss:
+    """What learns the latents beside the other losses."""
+    if not settings.components.consistency:
+        return no_consistency
+    return authors_consistency if settings.network.norm == "batch-authors" else cosine_consistency
 
 
 def planners_for(settings: Hyperparameters, num_actions: int) -> Planners:

@@ -24,6 +24,7 @@ from ezcli.efficientzero.inference import (
     SearchResult,
     initial_output,
     policy_and_value,
+    roles,
 )
 from ezcli.efficientzero.kernels import ROOT, UNVISITED
 from ezcli.efficientzero.network import Network
@@ -154,6 +155,7 @@ class DeviceSearch:
                 self.cell[self.parents, self.trees] * goes_on,
             ),
             self.actions,
+            roles(self.parents),
         )
         self._keep(found)
         prefix = to_scalar(value_prefix_of(found))

@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, PositiveFloat, model_validator
 
 from ezcli.efficientzero.loss_terms import with_coefficients
+from ezcli.efficientzero.network_settings import NetworkSettings
 from ezcli.efficientzero.search_settings import GumbelSettings, PlanningSettings, SearchSettings
 from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings, Share
 
@@ -23,23 +24,6 @@ class Components(Settings):
     consistency: bool = Field(description="self-supervised consistency loss (4.1)")
     value_prefix: bool = Field(description="predict sums of rewards, not each reward (4.2)")
     off_policy_correction: bool = Field(description="shorter returns for older data (4.3)")
-
-
-class NetworkSettings(Settings):
-    """Widths of h, g, f and the projection (appendix A.1, table 6)."""
-
-    channels: int = Field(ge=2, multiple_of=2, description="channels of the latent state")
-    downsamplings: int = Field(ge=0, le=4, description="halvings of the frame; 4: 96 px to 6")
-    head_channels: int = Field(ge=1, description="channels of the 1x1 convolution before each head")
-    head_hidden: int = Field(ge=1, description="units of the hidden layer in each head")
-    prefix_lstm: int = Field(ge=1, description="units of the LSTM that carries the value prefix")
-    projection: int = Field(ge=1, description="units of the projector's layers")
-    projection_bottleneck: int = Field(ge=1, description="units of the predictor's hidden layer")
-    batch_norm_momentum: float = Field(gt=0, le=1, description="weight of the newest batch")
-    latent_scaling: bool = Field(description="latents to [0, 1] by min-max (MuZero appendix G)")
-    action_encoding: Literal["scalar", "one-hot"] = Field(
-        description="one plane of action / A (authors' code) or A planes (MuZero appendix E)"
-    )
 
 
 class ValueSettings(Settings):

@@ -13,6 +13,7 @@ from torch import Tensor
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.kernels import ROOT
 from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.norms import UNROLLED
 from ezcli.efficientzero.search import Evaluation, search
 from ezcli.efficientzero.support import to_scalar
 from ezcli.efficientzero.tree import Constants, Tree
@@ -104,7 +105,7 @@ def search_tree(
         def evaluate(node: int, parents: np.ndarray, actions: np.ndarray) -> Evaluation:
             at = torch.from_numpy(parents).to(device)
             action = torch.from_numpy(actions).to(device)
-            found = network.recurrent_inference(*latents.gather(at), action)
+            found = network.recurrent_inference(*latents.gather(at), action, roles(at))
             latents.store(node, at, found)
             return as_evaluation(found)
 
@@ -118,6 +119,11 @@ def evaluate_states(network: Network, observations: Tensor, precision: str) -> n
     with autocast(observations.device, precision):
         output = initial_output(network, observations)
     return to_scalar(output.value).cpu().numpy()
+
+
+def roles(nodes: Tensor) -> Tensor:
+    """Of the latents of nodes [B]: that of node 0, the root, is from h."""
+    return (nodes != 0).long() * UNROLLED
 
 
 class Latents:

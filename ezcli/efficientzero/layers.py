@@ -1,64 +1,77 @@
 """The layers that the network is built from (EfficientZero appendix A.1).
 
-All 3x3 convolutions are without bias and, but for those of skips, followed by batch-norm; the 1x1
-convolutions before the heads carry a bias, as the published parameter counts show. Every ReLU
-writes in place: what it overwrites is read by nobody, and on a CPU the memory is what costs.
+All 3x3 convolutions are without bias and, but for those of skips, followed by a norm (`norms`). The
+1x1 convolutions before the heads carry a bias, as the published parameter counts show. Every ReLU
+writes in place: nothing reads what it overwrites, and on a CPU the memory is what costs.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ezcli.efficientzero.hyperparameters import NetworkSettings
+from ezcli.efficientzero.network_settings import NetworkSettings
+from ezcli.efficientzero.norm_layers import Role, StandardisedConv2d
+from ezcli.efficientzero.norms import ROOT, Layers, norm1d, norm2d, normalised
 
 SMALLEST_RANGE = 1e-5  # of a latent that is scaled
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with batch-norm and a skip; a stride makes the skip a convolution too."""
+    """Two convolutions, each with a norm, and a skip; a stride makes the skip a convolution too.
 
-    def __init__(self, inputs: int, outputs: int, stride: int, momentum: float) -> None:
+    Args:
+      settings: of the network.
+      inputs: channels.
+      outputs: channels.
+      stride: of the first convolution.
+      by_role: see `norms.norm2d`.
+    """
+
+    def __init__(
+        self, settings: NetworkSettings, inputs: int, outputs: int, stride: int, by_role: bool
+    ) -> None:
         super().__init__()
-        self.first = convolution(inputs, outputs, stride)
-        self.first_norm = nn.BatchNorm2d(outputs, momentum=momentum)
-        self.second = convolution(outputs, outputs)
-        self.second_norm = nn.BatchNorm2d(outputs, momentum=momentum)
+        self.first = convolution(settings, inputs, outputs, stride)
+        self.first_norm = norm2d(settings, outputs, by_role)
+        self.second = convolution(settings, outputs, outputs)
+        self.second_norm = norm2d(settings, outputs, by_role)
         same = inputs == outputs and stride == 1
-        self.skip = nn.Identity() if same else convolution(inputs, outputs, stride)
+        self.skip = nn.Identity() if same else convolution(settings, inputs, outputs, stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, role: Role = ROOT) -> Tensor:
         """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        y = F.relu(self.first_norm(self.first(x)), inplace=True)
-        return F.relu(self.second_norm(self.second(y)) + self.skip(x), inplace=True)
+        y = F.relu(normalised(self.first_norm, self.first(x), role), inplace=True)
+        y = normalised(self.second_norm, self.second(y), role)
+        return F.relu(y + self.skip(x), inplace=True)
 
 
-def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+def convolution(settings: NetworkSettings, inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     """3x3, same padding, no bias."""
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    kind = StandardisedConv2d if settings.norm == "group-standardised" else nn.Conv2d
+    return kind(inputs, outputs, 3, stride=stride, padding=1, bias=False)
 
 
-def reduction(settings: NetworkSettings, channels: int) -> nn.Sequential:
+def reduction(settings: NetworkSettings, channels: int) -> Layers:
     """1x1 convolution to the few channels that a head reads."""
     outputs = settings.head_channels
-    norm = nn.BatchNorm2d(outputs, momentum=settings.batch_norm_momentum)
-    return nn.Sequential(nn.Conv2d(channels, outputs, 1), norm, nn.ReLU(inplace=True))
+    norm = norm2d(settings, outputs, by_role=True)
+    return Layers(nn.Conv2d(channels, outputs, 1), norm, nn.ReLU(inplace=True))
 
 
-def head(settings: NetworkSettings, inputs: int, outputs: int) -> nn.Sequential:
+def head(settings: NetworkSettings, inputs: int, outputs: int) -> Layers:
     """One hidden layer; the last layer starts at zero, so that all outputs start uniform."""
     last = nn.Linear(settings.head_hidden, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    norm = nn.BatchNorm1d(settings.head_hidden, momentum=settings.batch_norm_momentum)
-    return nn.Sequential(nn.Linear(inputs, settings.head_hidden), norm, nn.ReLU(inplace=True), last)
+    norm = norm1d(settings, settings.head_hidden, by_role=True)
+    return Layers(nn.Linear(inputs, settings.head_hidden), norm, nn.ReLU(inplace=True), last)
 
 
 def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> nn.Sequential:
-    """Three layers, each with batch-norm; no ReLU after the last."""
+    """Three layers, each with a norm; no ReLU after the last."""
     inputs, units = latent_shape[0] * latent_shape[1] * latent_shape[2], settings.projection
-    momentum = settings.batch_norm_momentum
     layers: list[nn.Module] = []
     for width in (inputs, units, units):
-        norm = nn.BatchNorm1d(units, momentum=momentum)
+        norm = norm1d(settings, units, by_role=False)
         layers += [nn.Linear(width, units), norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 
@@ -66,7 +79,7 @@ def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> 
 def predictor(settings: NetworkSettings) -> nn.Sequential:
     """A bottleneck of two layers."""
     units, narrow = settings.projection, settings.projection_bottleneck
-    norm = nn.BatchNorm1d(narrow, momentum=settings.batch_norm_momentum)
+    norm = norm1d(settings, narrow, by_role=False)
     relu = nn.ReLU(inplace=True)
     return nn.Sequential(nn.Linear(units, narrow), norm, relu, nn.Linear(narrow, units))
 

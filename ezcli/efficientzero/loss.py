@@ -20,6 +20,7 @@ from ezcli.efficientzero.batch import Batch, NetworkOutput, PrefixState
 from ezcli.efficientzero.hyperparameters import LossSettings
 from ezcli.efficientzero.loss_terms import LOSSES
 from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.norms import ROOT, UNROLLED
 from ezcli.efficientzero.support import to_categorical, to_scalar
 from ezcli.efficientzero.value_prefix import restarts_after
 
@@ -64,9 +65,10 @@ def unroll(network: Network, batch: Batch, prefix_horizon: int) -> list[NetworkO
     output = network.initial_inference(batch.observations[:, 0])
     outputs, latent, prefix_state = [output], output.latent, output.prefix_state
     for k in range(batch.actions.shape[1]):
+        role = UNROLLED if k else ROOT
         if restarts_after(k, prefix_horizon):
             prefix_state = PrefixState(*map(torch.zeros_like, prefix_state))
-        output = network.recurrent_inference(latent, prefix_state, batch.actions[:, k])
+        output = network.recurrent_inference(latent, prefix_state, batch.actions[:, k], role)
         outputs.append(output)
         latent, prefix_state = scale_gradient(output.latent, LATENT_GRADIENT), output.prefix_state
     return outputs
@@ -131,23 +133,42 @@ def value_errors(outputs: list[NetworkOutput], batch: Batch) -> Tensor:
     return (to_scalar(outputs[0].value.detach()) - batch.value[:, 0]).abs()
 
 
-def cosine_consistency(network: Network, latents: list[Tensor], observations: Tensor) -> Tensor:
+def cosine_consistency(
+    network: Network,
+    latents: list[Tensor],
+    observations: Tensor,
+    encode: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """Negative cosine similarity [B, K] of unrolled latents and seen ones (section 4.1, SimSiam).
 
     Args:
       network: its batch-norms take part in training on both branches.
       latents: K unrolled latents [B, c, h, w].
       observations: [B, K, C, H, W], what was seen where the latents should be.
+      encode: from observations to latents; the representation h if None.
     """
+    encode = encode or network.representation
     batch, steps = observations.shape[:2]
     # First the branch with gradients: autocast keeps its cast of a weight, and one made without
     # gradients would cut the projector off in some releases of PyTorch (pytorch #112583).
     online = network.predict_projection(torch.stack(latents, 1).flatten(0, 1))
     with torch.no_grad():
         seen = observations.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        target = network.project(network.representation(seen))
+        target = network.project(encode(seen))
     similarity = F.cosine_similarity(online.float(), target.float(), dim=1)
     return -similarity.view(batch, steps)
+
+
+def authors_consistency(network: Network, latents: list[Tensor], observations: Tensor) -> Tensor:
+    """`cosine_consistency`, where what was seen passes through f too, as in the authors' code.
+
+    It changes the running statistics of f, and nothing else.
+    """
+
+    def encode(seen: Tensor) -> Tensor:
+        return network.initial_inference(seen).latent
+
+    return cosine_consistency(network, latents, observations, encode)
 
 
 def no_consistency(network: Network, latents: list[Tensor], observations: Tensor) -> Tensor:

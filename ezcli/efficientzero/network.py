@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
-from ezcli.efficientzero.hyperparameters import NetworkSettings
 from ezcli.efficientzero.layers import (
     ResidualBlock,
     convolution,
@@ -20,6 +19,9 @@ from ezcli.efficientzero.layers import (
     reduction,
     scaling,
 )
+from ezcli.efficientzero.network_settings import NetworkSettings
+from ezcli.efficientzero.norm_layers import Role
+from ezcli.efficientzero.norms import ROOT, UNROLLED, Layers, norm1d, norm2d, normalised
 
 
 class Network(nn.Module):
@@ -65,15 +67,15 @@ class Network(nn.Module):
         """f(h(observations)); observations [B, C, H, W] in [0, 1]. The prefix starts at zero."""
         latent = self.representation(observations)
         zeros = latent.new_zeros(len(latent), self.prefix_units)
-        value, policy = self.prediction(latent)
+        value, policy = self.prediction(latent, ROOT)
         return NetworkOutput(latent, PrefixState(zeros, zeros), None, value, policy)
 
     def recurrent_inference(
-        self, latent: Tensor, prefix_state: PrefixState, action: Tensor
+        self, latent: Tensor, prefix_state: PrefixState, action: Tensor, role: Role = UNROLLED
     ) -> NetworkOutput:
-        """f(g(latent, action)); latent [B, c, h, w], action [B] int64."""
-        latent, prefix_state, value_prefix = self.dynamics(latent, prefix_state, action)
-        value, policy = self.prediction(latent)
+        """f(g(latent, action)); latent [B, c, h, w] in that role, action [B] int64."""
+        latent, prefix_state, value_prefix = self.dynamics(latent, prefix_state, action, role)
+        value, policy = self.prediction(latent, UNROLLED)
         return NetworkOutput(latent, prefix_state, value_prefix, value, policy)
 
     def project(self, latent: Tensor) -> Tensor:
@@ -85,29 +87,29 @@ class Network(nn.Module):
         return self.predictor(self.project(latent))
 
 
-class Representation(nn.Sequential):
+class Representation(Layers):
     """h: stacked frames to latent. Four halvings take 96 px to 6; fewer omit the later ones."""
 
     def __init__(self, settings: NetworkSettings, inputs: int) -> None:
-        channels, momentum = settings.channels, settings.batch_norm_momentum
-        stem, halvings = channels // 2, settings.downsamplings
+        channels, halvings = settings.channels, settings.downsamplings
+        stem = channels // 2
 
         def stride(halving: int) -> int:
             return 2 if halvings >= halving else 1
 
+        def block(before: int, after: int, halving: int = halvings + 1) -> ResidualBlock:
+            return ResidualBlock(settings, before, after, stride(halving), by_role=False)
+
         layers: list[nn.Module] = [
-            convolution(inputs, stem, stride(1)),
-            nn.BatchNorm2d(stem, momentum=momentum),
+            convolution(settings, inputs, stem, stride(1)),
+            norm2d(settings, stem, by_role=False),
             nn.ReLU(inplace=True),
-            ResidualBlock(stem, stem, 1, momentum),
-            ResidualBlock(stem, channels, stride(2), momentum),
-            ResidualBlock(channels, channels, 1, momentum),
+            block(stem, stem),
+            block(stem, channels, 2),
+            block(channels, channels),
         ]
         for _ in range(2, halvings):
-            layers += [
-                nn.AvgPool2d(3, stride=2, padding=1),
-                ResidualBlock(channels, channels, 1, momentum),
-            ]
+            layers += [nn.AvgPool2d(3, stride=2, padding=1), block(channels, channels)]
         super().__init__(*layers, scaling(settings))
 
 
@@ -123,30 +125,29 @@ class Dynamics(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = latent_shape
-        momentum = settings.batch_norm_momentum
         self.num_actions, self.latent_shape = num_actions, latent_shape
         self.one_hot = settings.action_encoding == "one-hot"
         planes = num_actions if self.one_hot else 1
-        self.convolution = convolution(channels + planes, channels)
-        self.norm = nn.BatchNorm2d(channels, momentum=momentum)
-        self.block = ResidualBlock(channels, channels, 1, momentum)
+        self.convolution = convolution(settings, channels + planes, channels)
+        self.norm = norm2d(settings, channels, by_role=True)
+        self.block = ResidualBlock(settings, channels, channels, 1, by_role=True)
         self.scale = scaling(settings)
         self.reduce = reduction(settings, channels)
         self.lstm = nn.LSTMCell(settings.head_channels * height * width, settings.prefix_lstm)
-        self.lstm_norm = nn.BatchNorm1d(settings.prefix_lstm, momentum=momentum)
+        self.lstm_norm = norm1d(settings, settings.prefix_lstm, by_role=True)
         self.value_prefix = head(settings, settings.prefix_lstm, atoms)
 
     def forward(
-        self, latent: Tensor, prefix_state: PrefixState, action: Tensor
+        self, latent: Tensor, prefix_state: PrefixState, action: Tensor, role: Role
     ) -> tuple[Tensor, PrefixState, Tensor]:
-        """Next latent and prefix state, and value-prefix logits [B, S]."""
+        """Next latent and prefix state, and value-prefix logits [B, S]; the role is `latent`'s."""
         planes = self.action_planes(action, latent.dtype)
         x = torch.cat([latent, planes], 1).contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.norm(self.convolution(x)) + latent, inplace=True)
-        following = self.scale(self.block(x))
-        hidden, cell = self.lstm(self.reduce(following).flatten(1), tuple(prefix_state))
-        value_prefix = self.value_prefix(F.relu(self.lstm_norm(hidden), inplace=True))
-        return following, PrefixState(hidden, cell), value_prefix
+        x = normalised(self.norm, self.convolution(x), role)
+        following = self.scale(self.block(F.relu(x + latent, inplace=True), role))
+        hidden, cell = self.lstm(self.reduce(following, role).flatten(1), tuple(prefix_state))
+        x = F.relu(normalised(self.lstm_norm, hidden, role), inplace=True)
+        return following, PrefixState(hidden, cell), self.value_prefix(x, role)
 
     def action_planes(self, action: Tensor, dtype: torch.dtype) -> Tensor:
         """The planes [B, A or 1, h, w] that say which action [B] was taken."""
@@ -170,14 +171,14 @@ class Prediction(nn.Module):
         super().__init__()
         channels, height, width = latent_shape
         inputs = settings.head_channels * height * width
-        self.block = ResidualBlock(channels, channels, 1, settings.batch_norm_momentum)
+        self.block = ResidualBlock(settings, channels, channels, 1, by_role=True)
         self.reduce_value = reduction(settings, channels)
         self.value = head(settings, inputs, atoms)
         self.reduce_policy = reduction(settings, channels)
         self.policy = head(settings, inputs, num_actions)
 
-    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Value logits [B, S] and policy logits [B, A]."""
-        x = self.block(latent)
-        value = self.value(self.reduce_value(x).flatten(1))
-        return value, self.policy(self.reduce_policy(x).flatten(1))
+    def forward(self, latent: Tensor, role: int) -> tuple[Tensor, Tensor]:
+        """Value logits [B, S] and policy logits [B, A] of latents in that role."""
+        x = self.block(latent, role)
+        value = self.value(self.reduce_value(x, role).flatten(1), role)
+        return value, self.policy(self.reduce_policy(x, role).flatten(1), role)

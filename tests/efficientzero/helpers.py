@@ -5,7 +5,6 @@ from concurrent.futures import Executor, Future
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from ezcli.config import preset_path, read_toml, resolve
 from ezcli.efficientzero.batch import Batch
@@ -41,7 +40,7 @@ def opinionated(config, num_actions=ACTIONS, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            if hasattr(module, "running_var"):
                 module.running_mean.normal_(0, 0.1, generator=generator)
                 module.running_var.uniform_(0.02, 0.1, generator=generator)
         heads = network.prediction.value, network.prediction.policy, network.dynamics.value_prefix

@@ -191,7 +191,7 @@ class Recorder:
         latent = observations.flatten(1).sum(1, keepdim=True)
         return self._output(latent, PrefixState(latent * 0, latent * 0), None)
 
-    def recurrent_inference(self, latent, prefix_state, action):
+    def recurrent_inference(self, latent, prefix_state, action, role):
         self.states.append(prefix_state.hidden.detach().clone())
         hidden = prefix_state.hidden + 1
         state = PrefixState(hidden, prefix_state.cell + 1)

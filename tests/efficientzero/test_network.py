@@ -8,6 +8,7 @@ from torch import nn
 from ezcli.config import preset_path, read_toml, resolve
 from ezcli.efficientzero.batch import PrefixState
 from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.norms import ROOT
 from ezcli.efficientzero.support import to_scalar
 from tests.efficientzero.helpers import make_network, tiny
 
@@ -270,7 +271,7 @@ def dynamics_input(encoding: str, actions: list[int]) -> torch.Tensor:
     latents = torch.rand(len(actions), channels, height, width)
     units = torch.zeros(len(actions), dynamics.lstm.hidden_size)
     with torch.no_grad():
-        dynamics(latents, PrefixState(units, units), torch.tensor(actions))
+        dynamics(latents, PrefixState(units, units), torch.tensor(actions), ROOT)
     torch.testing.assert_close(seen[0][:, :channels], latents)
     return seen[0][:, channels:, :2, :2]
 

@@ -1,0 +1,40 @@
+"""Widths of the network, and how its layers are normalised (`hyperparameters`)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from ezcli.settings import Settings
+
+NormName = Literal[
+    "batch",
+    "batch-authors",
+    "batch-by-role",
+    "batch-renorm",
+    "group",
+    "group-standardised",
+    "layer",
+    "rms",
+]
+
+
+class NetworkSettings(Settings):
+    """Widths of h, g, f and the projection (appendix A.1, table 6)."""
+
+    channels: int = Field(ge=2, multiple_of=2, description="channels of the latent state")
+    downsamplings: int = Field(ge=0, le=4, description="halvings of the frame; 4: 96 px to 6")
+    head_channels: int = Field(ge=1, description="channels of the 1x1 convolution before each head")
+    head_hidden: int = Field(ge=1, description="units of the hidden layer in each head")
+    prefix_lstm: int = Field(ge=1, description="units of the LSTM that carries the value prefix")
+    projection: int = Field(ge=1, description="units of the projector's layers")
+    projection_bottleneck: int = Field(ge=1, description="units of the predictor's hidden layer")
+    batch_norm_momentum: float = Field(gt=0, le=1, description="weight of the newest batch")
+    norm: NormName = Field(
+        default="batch",
+        json_schema_extra={"neutral": "batch"},
+        description="normalisation of every layer (`ezcli/efficientzero/norms.py`)",
+    )
+    latent_scaling: bool = Field(description="latents to [0, 1] by min-max (MuZero appendix G)")
+    action_encoding: Literal["scalar", "one-hot"] = Field(
+        description="one plane of action / A (authors' code) or A planes (MuZero appendix E)"
+    )
