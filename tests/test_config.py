@@ -404,7 +404,7 @@ def other(key, value):
         "compute.search": "cpu",
         "evaluation.interval": 10,
         "compute.precision": "float32",
-        "gumbel.budget": "by-actions",
+        "gumbel.candidates_rule": "by-actions",
         "gumbel.scaling": "node",
     }
     if key in special:

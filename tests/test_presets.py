@@ -46,7 +46,7 @@ PUBLISHED = {
     "planning.targets": "puct",
     "planning.evaluation": "puct",
     "gumbel.candidates": 8,  # EfficientZeroV2, table 3 and equation 19; not in use here
-    "gumbel.budget": "fixed",
+    "gumbel.candidates_rule": "fixed",
     "gumbel.c_visit": 50.0,
     "gumbel.c_scale": 0.1,
     "gumbel.scaling": "tree",

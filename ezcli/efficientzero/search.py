@@ -29,9 +29,6 @@ SELECT: dict[type, Callable[..., None]] = {
     GumbelConstants: gumbel_kernels.select,
 }
 
-# From so many actions on: candidates and simulations in the authors' code of EfficientZeroV2.
-BUDGETS = ((16, 8, 16), (4, 4, 16), (0, 2, 4))
-
 Evaluate = Callable[[int, np.ndarray, np.ndarray], Evaluation]
 
 
@@ -51,15 +48,12 @@ def puct_constants(settings: Hyperparameters, prefix_horizon: int) -> PuctConsta
 def gumbel_constants(
     settings: Hyperparameters, prefix_horizon: int, num_actions: int
 ) -> GumbelConstants:
-    """The same of a Gumbel search, whose budget may depend on the number of actions."""
+    """The same of a Gumbel search, whose candidates may depend on the number of actions."""
     gumbel, search = settings.gumbel, settings.search
-    candidates, simulations = gumbel.candidates, search.num_simulations
-    if gumbel.budget == "by-actions":
-        candidates, simulations = next(
-            budget for actions, *budget in BUDGETS if num_actions >= actions
-        )
+    by_actions = 2 if num_actions < 4 else 4 if num_actions < 16 else 8
+    candidates = {"fixed": gumbel.candidates, "by-actions": by_actions}[gumbel.candidates_rule]
     return GumbelConstants(
-        num_simulations=simulations,
+        num_simulations=search.num_simulations,
         discount=settings.value.discount,
         candidates=candidates,
         c_visit=gumbel.c_visit,

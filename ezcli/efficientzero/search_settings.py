@@ -49,9 +49,9 @@ class GumbelSettings(Settings):
         description="actions that sequential halving begins with, at most",
         json_schema_extra={"neutral": 8},
     )
-    budget: Literal["fixed", "by-actions"] = Field(
+    candidates_rule: Literal["fixed", "by-actions"] = Field(
         default="fixed",
-        description="candidates and simulations as set, or by the number of actions (V2's code)",
+        description="as set; or 2, from 4 actions on 4, from 16 on 8 (V2's code)",
         json_schema_extra={"neutral": "fixed"},
     )
     c_visit: float = Field(

@@ -51,12 +51,11 @@ def test_the_constants_are_the_settings():
 
 
 @pytest.mark.parametrize(
-    ("num_actions", "budget"),
-    [(2, (2, 4)), (3, (2, 4)), (4, (4, 16)), (15, (4, 16)), (16, (8, 16))],
+    ("num_actions", "candidates"), [(2, 2), (3, 2), (4, 4), (15, 4), (16, 8), (18, 8)]
 )
-def test_the_budget_of_the_authors_code(num_actions, budget):
-    found = gumbel_constants(tiny("gumbel.budget=by-actions"), 5, num_actions)
-    assert (found.candidates, found.num_simulations) == budget
+def test_the_candidates_of_the_authors_code(num_actions, candidates):
+    config = tiny("gumbel.candidates_rule=by-actions", "gumbel.candidates=5")
+    assert gumbel_constants(config, 5, num_actions).candidates == candidates
 
 
 def test_draws_are_gumbel_noise_and_ties(planner):
@@ -75,8 +74,10 @@ def test_an_evaluation_draws_no_noise(planner):
 @pytest.mark.parametrize("explores", [True, False])
 @pytest.mark.parametrize("scaling", ["tree", "node"])
 def test_a_plan_is_what_its_tree_decides(frozen, explores, scaling):
-    planner = Gumbel(tiny(f"gumbel.scaling={scaling}"), 5, ACTIONS)
-    images, draws = random_images(BATCH), planner.draws(rng(), BATCH, explores)
+    planner = Gumbel(tiny(f"gumbel.scaling={scaling}", "gumbel.candidates=2"), 5, ACTIONS)
+    images, draws = random_images(24), planner.draws(rng(), 24, explores)
+    if explores:
+        draws = draws._replace(noise=50 * draws.noise)  # as loud as this network's logits
     plan = planner.plan(frozen, images, draws)
     noise = RootNoise(draws.noise, 0.0) if explores else None
     tree, root = search_tree(
