@@ -64,6 +64,17 @@ def test_threads_do_not_matter_without_a_memo(tmp_path):
 
 
 @pytest.mark.slow
+def test_threads_do_not_matter_to_a_gumbel_search(undisturbed, tmp_path):
+    options = [f"planning.{purpose}=gumbel" for purpose in ("acting", "targets", "evaluation")]
+    one, two = (
+        outcome(run(tmp_path / threads, tiny("catch", *options, f"compute.threads={threads}")))
+        for threads in "12"
+    )
+    assert one == two
+    assert all(one[part] != undisturbed[part] for part in undisturbed)
+
+
+@pytest.mark.slow
 def test_atari(tmp_path):
     config = atari("pong", "compute.threads=1")
     assert outcome(run(tmp_path / "a", config)) == outcome(run(tmp_path / "b", config))
