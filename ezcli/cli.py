@@ -673,7 +673,7 @@ def doctor(
     raise typer.Exit(training.doctor(run, preset, runs_dir))
 
 
-PATIENCE = 3.0  # seconds that the threads of an environment get to end after a command
+THREADS_END_WITHIN = 3.0  # seconds that the threads of an environment get to end after a command
 
 # What a machine may answer to any file or stream, whichever command asks.
 MACHINE = {
@@ -712,7 +712,7 @@ def leave(code: int, ours: set[threading.Thread]) -> None:
 
     Called in a thread of its own while Python waits.
     """
-    time.sleep(PATIENCE)
+    time.sleep(THREADS_END_WITHIN)
     names = left_behind(ours)
     if not names:
         return

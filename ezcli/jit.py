@@ -33,7 +33,7 @@ from numba.core.caching import IndexDataCacheFile
 
 SUM = hashlib.sha256().digest_size  # bytes
 _remarks: list[str] = []
-PATIENCE = 120.0  # seconds for another process to compile in, which takes it some five
+COMPILING_SECONDS = 120.0  # that another process may take to compile; it takes some five
 
 
 def kernel(function: Any, **options: Any) -> Any:
@@ -213,7 +213,7 @@ def user_cache() -> Path | None:
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Waits while another process of this machine compiles, for PATIENCE seconds at most.
+    """Waits while another process of this machine compiles, for COMPILING_SECONDS at most.
 
     Where the folder cannot be written or its filesystem knows no locks, nobody waits.
     """
@@ -232,7 +232,7 @@ def wait_for(handle: IO[bytes]) -> None:
     Raises:
       OSError: the filesystem knows no locks.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + COMPILING_SECONDS
     while time.monotonic() < deadline:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

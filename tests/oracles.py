@@ -19,9 +19,9 @@ def mix(x, word):
     return x ^ x // 2**15
 
 
-def naive_lot(seed, node, simulation, sides):
-    """A throw of a die with `sides` sides."""
-    return mix(mix(mix(seed, node), simulation), sides) % sides
+def naive_random_below(seed, node, simulation, bound):
+    """A uniform integer from 0 to `bound` - 1."""
+    return mix(mix(mix(seed, node), simulation), bound) % bound
 
 
 class FakeNetwork:
@@ -133,11 +133,11 @@ def grow(opinion, c, choose):
     return root
 
 
-def by_lot(scores, tie_seed, node, visits):
-    """The action with the highest score; a lot among equal ones."""
+def best_at_random(scores, tie_seed, node, visits):
+    """The action with the highest score; one of equal ones at random."""
     tied = [a for a, s in enumerate(scores) if s >= max(scores) - TIE_TOLERANCE]
     for place, candidate in enumerate(tied, start=1):
-        if naive_lot(tie_seed, node.number, visits, place) == 0:
+        if naive_random_below(tie_seed, node.number, visits, place) == 0:
             action = candidate
     return action
 
@@ -173,7 +173,7 @@ def naive_search(opinion, c, tie_seed):
             q = child.q(c) if child else guess
             bonus = prior * rate * math.sqrt(total) / (1 + visits)
             scores.append(scaled(q, low, high, c) + bonus)
-        return by_lot(scores, tie_seed, node, total)
+        return best_at_random(scores, tie_seed, node, total)
 
     return grow(opinion, c, choose)
 
@@ -238,12 +238,12 @@ def naive_gumbel_search(opinion, c, noise, tie_seed):
             scores = [
                 p - visits / (1 + sum(tried)) for p, visits in zip(wanted, tried, strict=True)
             ]
-        return by_lot(scores, tie_seed, node, sum(tried))
+        return best_at_random(scores, tie_seed, node, sum(tried))
 
     root = grow(opinion, c, choose)
     everyone = descendants(root)
     scores = root_score(root, everyone, max(root_visits(root)))
-    return root, improved(root, everyone), by_lot(scores, tie_seed, root, c.num_simulations)
+    return root, improved(root, everyone), best_at_random(scores, tie_seed, root, c.num_simulations)
 
 
 def descendants(node):

@@ -223,7 +223,7 @@ BAD = {
         f"{GOOD}[published]\nmean = 1.0\n[loss]\naugmentation = false",
         r"'published\.median' is missing in",
     ),
-    "a score that is no number": (
+    "a score that is not a number": (
         f'{GOOD}[published]\nmean = 1.0\nmedian = "1"\n[loss]\naugmentation = false',
         r"published\.median in .* is not allowed: .*number",
     ),

@@ -307,7 +307,7 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def number(value: object, style: str = ".2f") -> str:
-    """A number in a cell; nothing where it is none."""
+    """A number in a cell; empty where it is not a finite number."""
     return format(value, style) if is_number(value) else ""
 
 

@@ -179,9 +179,9 @@ def as_evaluation(output: NetworkOutput) -> Evaluation:
 
 
 def policy_and_value(output: NetworkOutput) -> tuple[Tensor, Tensor]:
-    """Probabilities [B, A] and scalars [B]; a policy that is no number makes its value none.
+    """Probabilities [B, A] and scalars [B]; where a policy is not finite, its value is not either.
 
-    Values flow to the root, policies do not: so one look at the root's value tells of both.
+    Values flow to the root, policies do not. So a check of the root's value covers both.
     """
     policy = output.policy.float().softmax(-1)
     return policy, to_scalar(output.value) + 0 * policy.sum(-1)

@@ -115,7 +115,7 @@ def expand_and_backup_between(
 
 @partial(kernel, inline="always")
 def best_action(scores: Any, tie_seed: int, node: int, simulations: int) -> int:
-    """Action with the highest of `scores` [A]; equal scores are drawn by lot."""
+    """Action with the highest of `scores` [A]; one of equal scores is drawn at random."""
     best = -np.inf
     for action in range(scores.shape[0]):
         best = max(best, scores[action])
@@ -124,25 +124,25 @@ def best_action(scores: Any, tie_seed: int, node: int, simulations: int) -> int:
         if scores[action] >= best - TIE_TOLERANCE:
             tied += 1
             # Taking the k-th of the tied with chance 1 / k leaves each equally likely.
-            if tied == 1 or lot(tie_seed, node, simulations, tied) == 0:
+            if tied == 1 or random_below(tie_seed, node, simulations, tied) == 0:
                 chosen = action
     return chosen
 
 
 @kernel
-def lot(seed: int, node: int, simulation: int, sides: int) -> int:
-    """A fair throw, 0 to `sides` - 1, that depends on nothing but its arguments.
+def random_below(seed: int, node: int, simulation: int, bound: int) -> int:
+    """A uniform integer from 0 to `bound` - 1 that depends on nothing but its arguments.
 
     A 32-bit integer hash by multiply and xor-shift with the constants of C. Wellons
     (hash-prospector); products stay below 2**63, so the same code runs without Numba.
     """
     x = seed
-    for word in (node, simulation, sides):
+    for word in (node, simulation, bound):
         x = (x ^ word) & 0xFFFFFFFF
         x = ((x ^ (x >> 16)) * 0x21F0AAAD) & 0xFFFFFFFF
         x = ((x ^ (x >> 15)) * 0x735A2D97) & 0xFFFFFFFF
         x = x ^ (x >> 15)
-    return x % sides
+    return x % bound
 
 
 @partial(kernel, inline="always")

@@ -26,9 +26,9 @@ def sample_actions(policy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One action [B] int64 for each row of probabilities [B, A]."""
     cumulative = policy.astype(np.float64).cumsum(1)
     total = cumulative[:, -1:]
-    throws = rng.random((len(policy), 1)) * total
-    last = (cumulative < total).sum(1)  # a throw may round up to the total
-    actions: np.ndarray = np.minimum((cumulative <= throws).sum(1), last)
+    points = rng.random((len(policy), 1)) * total
+    last = (cumulative < total).sum(1)  # a point may round up to the total
+    actions: np.ndarray = np.minimum((cumulative <= points).sum(1), last)
     return actions
 
 

@@ -112,9 +112,9 @@ class Replay:
         """
         cumulative = self.arrays.weight.cumsum()
         total = cumulative[-1]
-        throws = rng.random(batch_size * len(importance_exponents)) * total
-        last = np.searchsorted(cumulative, total)  # a throw may round up to the total
-        rows = np.minimum(np.searchsorted(cumulative, throws, side="right"), last)
+        points = rng.random(batch_size * len(importance_exponents)) * total
+        last = np.searchsorted(cumulative, total)  # a point may round up to the total
+        rows = np.minimum(np.searchsorted(cumulative, points, side="right"), last)
         scaled = self.num_sampleable * self.arrays.weight[rows] / total
         weights = scaled.reshape(-1, batch_size) ** -importance_exponents[:, None]
         weights /= weights.max(1, keepdims=True)

@@ -138,7 +138,7 @@ def progress(entry: Entry) -> Progress:
 
 
 def number(line: dict[str, Any], key: str) -> float | None:
-    """An entry of a line; None where it is no number."""
+    """An entry of a line; None where it is not a finite number."""
     value = line.get(key)
     return value if is_number(value) else None
 

@@ -1,4 +1,4 @@
-"""What led to a number that is none, kept in the run's folder for whoever wants to know.
+"""What led to a number that is not finite, kept in the run's folder for whoever wants to know.
 
     runs/<name>/failure/
     ├── failure.json           which train_step, which losses, what else was not finite

@@ -5,7 +5,7 @@ filesystem passes that on. NFS mounted with `nolock` does not; Lustre without `f
 at all. So a second file, `.lock-holder`, is there while somebody holds the lock. Only one process
 can make it, it names that process, and its time moves every BEAT seconds while that process lives.
 
-A holder on another machine counts as gone when the file has not moved for PATIENCE seconds before
+A holder on another machine counts as gone when the file has not moved for GONE_AFTER seconds before
 our eyes: no two clocks are compared. A holder on this machine is gone when flock says so. Machines
 are told apart by their host names. A holder that slept for so long that it was taken for gone finds
 another name in the file, or none, and may write no more (`Lock.is_lost`).
@@ -29,7 +29,7 @@ from ezcli.files import NotPlain, appending, created, opened, require_plain
 from ezcli.files import read as read_plain
 
 BEAT = 10.0
-PATIENCE = 9 * BEAT  # attributes of files on NFS may be a minute old
+GONE_AFTER = 9 * BEAT  # seconds; attributes of files on NFS may be a minute old
 SETTLING = 2.0  # seconds in which a file just made gets its holder's name
 INSTANT = 1.0  # that `is_held` holds a lock at most, generously
 LONGEST = 1000  # bytes of the file that names the holder
@@ -84,7 +84,7 @@ def holding(path: Path) -> Iterator[Lock]:
     named = path.with_name(f"{path.name}-holder")
     with locked(path) as taken:
         us = Holder(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
-        if taken is False and is_foreign(read(named)) and not moves(named, PATIENCE):
+        if taken is False and is_foreign(read(named)) and not moves(named, GONE_AFTER):
             taken = None  # a server keeps the lock of a machine that is gone
         if taken is False or not claim(named, us, taken):
             yield Lock(named, None, str(read(named) or ""))
@@ -144,7 +144,7 @@ def claim(path: Path, us: Holder, taken: bool | None) -> bool:
         before = read(path)
         may_live = beats_matter(before, taken)
         is_cut_short = taken is True and before is None  # made, then a crash or a power cut
-        if may_live and moves(path, SETTLING if is_cut_short else PATIENCE):
+        if may_live and moves(path, SETTLING if is_cut_short else GONE_AFTER):
             return False
         if not path.is_file() or read(path) != before:  # it ended, or somebody was quicker
             continue
@@ -175,7 +175,7 @@ def is_held(path: Path) -> bool:
         moved = stamp(named) / 1e9
     except (FileNotFoundError, NotADirectoryError, NotPlain):  # no process of ours made that
         return False
-    patience = SETTLING if taken and holder is None else PATIENCE
+    patience = SETTLING if taken and holder is None else GONE_AFTER
     return beats_matter(holder, taken) and abs(time.time() - moved) < patience
 
 

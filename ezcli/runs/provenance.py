@@ -45,7 +45,7 @@ VARIABLES = (
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
 )
 LONGEST = 100  # characters of a variable that are recorded
-PATIENCE = 20  # seconds for git
+GIT_SECONDS = 20  # that git may take
 PACKAGES = ("torch", "numba", "numpy", "ale-py", "opencv-python-headless", "pydantic")
 
 
@@ -136,7 +136,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
                 capture_output=True,
                 text=True,
                 check=True,
-                timeout=PATIENCE,
+                timeout=GIT_SECONDS,
                 env=environment | {"LC_ALL": "C"},
             ).stdout.strip()
             for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
@@ -144,7 +144,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     except OSError as error:
         return {"commit": None, "dirty": None, "unknown": f"git cannot be run: {error.strerror}"}
     except subprocess.TimeoutExpired:
-        unknown = f"git took more than {PATIENCE} seconds"
+        unknown = f"git took more than {GIT_SECONDS} seconds"
         return {"commit": None, "dirty": None, "unknown": unknown}
     except subprocess.CalledProcessError as error:
         first = next(iter(error.stderr.splitlines()), f"git ended with {error.returncode}")

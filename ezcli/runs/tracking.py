@@ -11,7 +11,7 @@ from ezcli.runs.folder import RunFolder
 from ezcli.runs.json_files import read_table
 
 WandbMode = Literal["offline", "online"]
-PATIENCE = 30  # seconds for it to start
+START_SECONDS = 30  # that it may take to start
 
 
 class Tracker:
@@ -52,7 +52,7 @@ class Tracker:
                 dir=str(folder.path),
                 mode=mode,
                 config=config.model_dump(mode="json"),
-                settings=wandb.Settings(silent=True, init_timeout=PATIENCE),
+                settings=wandb.Settings(silent=True, init_timeout=START_SECONDS),
             )
             self.run.define_metric("*", step_metric="env_steps")
             self.file.parent.mkdir(exist_ok=True)

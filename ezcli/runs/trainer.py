@@ -220,7 +220,7 @@ class Trainer:
         """Updates priorities, metrics and copies after the train_steps of a draw.
 
         Raises:
-          NotFinite: a loss or gradient is no number; `evidence` is set.
+          NotFinite: a loss or gradient is not finite; `evidence` is set.
         """
         results = learnt.results
         numbers = torch.stack([result.metrics for result in results]).cpu().numpy()

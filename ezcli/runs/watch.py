@@ -1,7 +1,7 @@
 """One whole game, played as in `evaluate`, with what the agent thought at every env_step.
 
 The game that `seed` starts here is the game of an evaluation of one episode under the same seed:
-the same start, the same lots between equal actions, the same score.
+the same start, the same choices between equal actions, the same score.
 """
 
 from collections.abc import Callable, Iterator

@@ -27,7 +27,7 @@ BUSY = 3
 TRAIN = ["train", "--env", "game.py:Waiting", "--preset", "smoke", "--name", "run", *SETS]
 QUICK = """
 from ezcli.runs import lock
-lock.BEAT, lock.PATIENCE = 0.5, {patience}
+lock.BEAT, lock.GONE_AFTER = 0.5, {patience}
 from ezcli.cli import main
 main()
 """

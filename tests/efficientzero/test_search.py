@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ezcli.efficientzero.inference import RootNoise, as_evaluation, search_states, search_tree
-from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, lot
+from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, random_below
 from ezcli.efficientzero.puct_kernels import select
 from ezcli.efficientzero.search import Evaluation, puct_constants, search
 from ezcli.efficientzero.support import to_scalar
@@ -20,7 +20,7 @@ from tests.efficientzero.helpers import (
     random_images,
     tiny,
 )
-from tests.oracles import FakeNetwork, naive_lot, naive_search, root_visits
+from tests.oracles import FakeNetwork, naive_random_below, naive_search, root_visits
 
 CONSTANTS = PuctConstants(
     num_simulations=30,
@@ -162,15 +162,16 @@ def test_nodes_and_simulations_break_ties_independently():
     for one, other in (((0, 1), (1, 1)), ((0, 1), (0, 2)), ((3, 0), (4, 0))):
         table = np.zeros((3, 3), int)
         for seed in seeds:
-            table[lot(seed, *one, 3), lot(seed, *other, 3)] += 1
+            table[random_below(seed, *one, 3), random_below(seed, *other, 3)] += 1
         assert chi_square(table) < 26.1  # 8 degrees of freedom, p = 0.001
 
 
-def test_the_lot_equals_its_definition_in_python_integers():
+def test_random_below_equals_its_definition_in_python_integers():
     words = [0, 1, 2, 50, 2**16, 2**31, 2**32 - 1]
     for seed, node, simulation in itertools.product(words, [0, 1, 50], [0, 3, 49]):
-        for sides in (1, 2, 18):
-            assert lot(seed, node, simulation, sides) == naive_lot(seed, node, simulation, sides)
+        for bound in (1, 2, 18):
+            arguments = (seed, node, simulation, bound)
+            assert random_below(*arguments) == naive_random_below(*arguments)
 
 
 def test_the_range_of_q_is_that_of_all_edges_now():

@@ -192,7 +192,7 @@ def test_whatever_is_in_the_place_of_a_lock_one_run_is_named_and_listings_go_on(
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"x" * 5000])
 def test_a_holder_cut_short_by_a_crash_is_not_waited_for(content, copied, monkeypatch):
     monkeypatch.setattr(lock, "SETTLING", 0.1)
-    monkeypatch.setattr(lock, "PATIENCE", LIMIT * 10)
+    monkeypatch.setattr(lock, "GONE_AFTER", LIMIT * 10)
     (copied.path / ".lock-holder").write_bytes(content)
     with copied.lock():
         assert copied.is_locked

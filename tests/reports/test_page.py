@@ -17,7 +17,7 @@ from ezcli.reports.tables import Number, Table
 from tests.reports.helpers import noisy, write_study
 
 HOSTILE = '<script>alert("x")</script>\n"\'&{{ 7 * 7 }}$x$'
-PATIENCE = 300_000  # milliseconds
+BROWSER_MILLISECONDS = 300_000
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -123,7 +123,7 @@ def browser():
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-gpu", "--disable-quic"]
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=options, timeout=PATIENCE
+            executable_path=CHROMIUM, args=options, timeout=BROWSER_MILLISECONDS
         )
         yield browser
         browser.close()
@@ -137,7 +137,7 @@ def test_it_works_in_a_browser(browser, page, width, scheme):
         viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
     )
     tab = context.new_page()
-    tab.set_default_timeout(PATIENCE)
+    tab.set_default_timeout(BROWSER_MILLISECONDS)
     said, asked = [], []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
@@ -163,7 +163,7 @@ def test_it_works_in_a_browser(browser, page, width, scheme):
 @pytest.mark.slow
 def test_tables_sort_by_number_and_missing_stays_below(browser, page):
     tab = browser.new_page()
-    tab.set_default_timeout(PATIENCE)
+    tab.set_default_timeout(BROWSER_MILLISECONDS)
     tab.goto(page.as_uri())
     table = tab.locator("h3:has-text('Human-normalised over') + div table")
     means = "table => [...table.tBodies[0].rows].map(row => row.cells[1].dataset.value)"

@@ -24,13 +24,13 @@ from tests.waiting import wait_for
 def quick(monkeypatch):
     """Quick beats; patience enough for a thread that comes late."""
     monkeypatch.setattr(lock, "BEAT", 0.1)
-    monkeypatch.setattr(lock, "PATIENCE", 60.0)
+    monkeypatch.setattr(lock, "GONE_AFTER", 60.0)
 
 
 @pytest.fixture
 def impatient(monkeypatch):
     """Where nobody lives who could come late."""
-    monkeypatch.setattr(lock, "PATIENCE", 0.6)
+    monkeypatch.setattr(lock, "GONE_AFTER", 0.6)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_who_was_killed_here_holds_nothing(path, named):
     assert not lock.is_held(path)
     began = time.monotonic()
     assert taken(path) is None
-    assert time.monotonic() - began < lock.PATIENCE
+    assert time.monotonic() - began < lock.GONE_AFTER
 
 
 def test_who_lives_on_another_machine_holds_it(path, named):
@@ -124,7 +124,7 @@ def test_who_died_on_another_machine_is_waited_for_and_followed(path, named, mon
     began = time.monotonic()
     with lock.holding(path) as asked:
         assert asked.us is not None
-        assert time.monotonic() - began >= lock.PATIENCE
+        assert time.monotonic() - began >= lock.GONE_AFTER
         (sentence,) = said
         assert sentence.endswith("for a sign of life (process 4711 on node3).")
         assert json.loads(named.read_text())["pid"] == os.getpid()
@@ -144,7 +144,7 @@ def test_who_ends_while_it_is_watched_is_followed_at_once(path, named):
     ending.start()
     began = time.monotonic()
     assert taken(path) is None
-    assert time.monotonic() - began < lock.PATIENCE
+    assert time.monotonic() - began < lock.GONE_AFTER
     ending.join()
 
 
@@ -284,7 +284,7 @@ def test_what_cannot_be_read_is_watched_like_a_stranger(path, named, content):
     named.write_bytes(content)
     began = time.monotonic()
     assert taken(path) is None
-    assert time.monotonic() - began >= lock.PATIENCE
+    assert time.monotonic() - began >= lock.GONE_AFTER
 
 
 @pytest.mark.parametrize("does_live", [False, True])
@@ -300,7 +300,7 @@ def test_a_server_that_keeps_the_lock_of_a_machine(path, named, monkeypatch, doe
     else:
         os.utime(named, (time.time() - 100, time.time() - 100))
         assert not lock.is_held(path)
-        monkeypatch.setattr(lock, "PATIENCE", 0.6)
+        monkeypatch.setattr(lock, "GONE_AFTER", 0.6)
         assert taken(path) is None
 
 

@@ -88,7 +88,7 @@ def test_what_git_says_is_the_reason(tmp_path, monkeypatch):
 def test_a_git_that_hangs_is_given_up(tmp_path, monkeypatch):
     package = repository(tmp_path / "ours")
     fake_git(tmp_path, monkeypatch, "exec sleep 600")
-    monkeypatch.setattr(provenance, "PATIENCE", 1)
+    monkeypatch.setattr(provenance, "GIT_SECONDS", 1)
     began = time.monotonic()
     assert git_state(package)["unknown"] == "git took more than 1 seconds"
     assert time.monotonic() - began < 300

@@ -193,7 +193,7 @@ def history(content):
 def test_the_real_one_counts_each_step_once_over_sessions(again, tmp_path, monkeypatch):
     """`killed`: all that was saved is gone, and every line is made again."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr("ezcli.runs.tracking.PATIENCE", 600)
+    monkeypatch.setattr("ezcli.runs.tracking.START_SECONDS", 600)
     config, path = tiny(), tmp_path / "run"
     folder = run(path, config, Watcher(6), wandb_mode="offline")
     if again == "killed":
