@@ -184,7 +184,7 @@ def launcher_file(folder, address):
 @pytest.mark.usefixtures("nobody")
 def test_the_address_in_a_study_is_not_connected_to_without_a_yes(tmp_path):
     saved = launcher_file(tmp_path, "ray://evil:10001")
-    with pytest.raises(ConfigError, match="names the Ray cluster 'ray://evil:10001'") as caught:
+    with pytest.raises(ConfigError, match="ray://evil:10001") as caught:
         cluster.cluster_of(None, None, saved, {})
     assert "ez --trust" in caught.value.hint
     cluster.cluster_of("local", None, saved, {})  # not used, so not asked for
@@ -199,7 +199,7 @@ def test_this_machines_own_cluster_needs_none(tmp_path):
 def test_an_address_of_a_command_line_is_remembered(tmp_path):
     saved = launcher_file(tmp_path, "ray://ours:10001")
     cluster.cluster_of(None, saved, None, {})  # --cluster FILE
-    assert cluster.cluster_of(None, None, saved, {}).place.address == "ray://ours:10001"
+    assert cluster.cluster_of(None, None, saved, {}).settings.address == "ray://ours:10001"
     with pytest.raises(ConfigError):
         cluster.cluster_of(None, None, launcher_file(tmp_path, "ray://ours:10002"), {})
 

@@ -34,7 +34,7 @@ class Row(NamedTuple):
     entry: Entry
     config: RunConfig | None
     far: Progress
-    places: list[tuple[str, str]]  # study and arm
+    memberships: list[tuple[str, str]]  # study and arm
     preset: str | None  # name or path
     seconds: float | None  # of training; None if a session did not say
 
@@ -52,12 +52,12 @@ class Row(NamedTuple):
     @property
     def studies(self) -> list[str]:
         """The studies that the run belongs to."""
-        return list(dict.fromkeys(study for study, _ in self.places))
+        return list(dict.fromkeys(study for study, _ in self.memberships))
 
     @property
     def arms(self) -> list[str]:
         """The arms that it is."""
-        return list(dict.fromkeys(arm for _, arm in self.places))
+        return list(dict.fromkeys(arm for _, arm in self.memberships))
 
 
 def list_runs(
@@ -72,9 +72,9 @@ def list_runs(
     """`ez runs`."""
     if sort not in SORTS:
         raise UnknownName("order", sort, SORTS)
-    places = catalogue.studies_of(runs_dir)
+    memberships = catalogue.studies_of(runs_dir)
     rows = [
-        row_of(entry, catalogue.read_config(entry.path), places.get(entry.name, []))
+        row_of(entry, catalogue.read_config(entry.path), memberships.get(entry.name, []))
         for entry in catalogue.scan(runs_dir)
     ]
     rows.sort(key=SORTS[sort])
@@ -94,7 +94,7 @@ def list_runs(
         show_rows(rows)
 
 
-def row_of(entry: Entry, config: RunConfig | None, places: list[tuple[str, str]]) -> Row:
+def row_of(entry: Entry, config: RunConfig | None, memberships: list[tuple[str, str]]) -> Row:
     """All about one run; what its files do not say is None."""
     folder = RunFolder(entry.path)
     try:
@@ -107,7 +107,7 @@ def row_of(entry: Entry, config: RunConfig | None, places: list[tuple[str, str]]
         entry,
         config,
         catalogue.progress(entry),
-        places,
+        memberships,
         preset if isinstance(preset, str) else None,
         sum(known) if known and len(known) == len(seconds) else None,
     )
@@ -216,7 +216,7 @@ def as_data(row: Row) -> dict[str, Any]:
     return {
         "name": entry.name,
         "path": str(entry.path),
-        "studies": [{"study": study, "arm": arm} for study, arm in row.places],
+        "studies": [{"study": study, "arm": arm} for study, arm in row.memberships],
         "game": row.game or None,
         "environment": row.config.env.name if row.config else None,
         "preset": row.preset,
@@ -239,8 +239,8 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
     folder, entry = RunFolder(path), catalogue.entry(path)
     if entry.state == "damaged":
         folder.require_sound()  # raises, with the file
-    places = catalogue.studies_of(path.parent).get(path.name, [])
-    row = row_of(entry, folder.config(), places)
+    memberships = catalogue.studies_of(path.parent).get(path.name, [])
+    row = row_of(entry, folder.config(), memberships)
     info = folder.read_info()
     sessions = folder.sessions()
     known = [s["seconds"] for s in sessions if is_number(s.get("seconds"))]
@@ -284,13 +284,13 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
 
 def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
     """What is known of a run, a line each."""
-    places = ", ".join(f"{arm} in {study}" for study, arm in row.places)
+    memberships = ", ".join(f"{arm} in {study}" for study, arm in row.memberships)
     total, seconds = facts["total_train_steps"], facts["seconds"]
     versions = facts["versions"] if isinstance(facts["versions"], dict) else {}
     rows = [
         ("run", facts["path"]),
         ("state", facts["state"]),
-        ("arm", places),
+        ("arm", memberships),
         ("game", row.game_text),
         ("seed", str(facts["seed"])),
         ("identity", facts["identity"] or ""),
@@ -332,9 +332,9 @@ def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
             delete(left)
             shutil.rmtree(left)
     paths = list(dict.fromkeys(removable(name, runs_dir) for name in names))
-    places = catalogue.studies_of(runs_dir)
+    memberships = catalogue.studies_of(runs_dir)
     for path in paths:
-        needed = sorted({study for study, _ in places.get(path.name, [])})
+        needed = sorted({study for study, _ in memberships.get(path.name, [])})
         by = f", needed by {', '.join(needed)}" if needed else ""
         console.show(f"{path} ({size(folder_bytes(path))}{by})")
     runs = counted(len(paths), "run")

@@ -24,7 +24,7 @@ from ezcli.experiments.design import FULL, Arm, arms_of, parse_values
 from ezcli.experiments.handover import prepare
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of, under_way
 from ezcli.experiments.launchers.local import LocalSettings
-from ezcli.experiments.launchers.protocol import Place
+from ezcli.experiments.launchers.protocol import LauncherSettings
 from ezcli.experiments.study import (
     PlannedRun,
     Study,
@@ -98,9 +98,9 @@ def ablate(
             named.record()  # before its launcher.toml is believed
     cluster = cluster_of(execution.launcher, execution.cluster, saved, execution.asked)
     if execution.jobs is not None:
-        cluster = cluster._replace(place=cluster.place.with_jobs(execution.jobs))
+        cluster = cluster._replace(settings=cluster.settings.with_jobs(execution.jobs))
     asked, folder, said = design(options, runs_dir, cluster)
-    if cluster.place.is_here:
+    if cluster.settings.is_here:
         check_devices(asked, execution, options.overrides, must_be_here=output == "train")
     elif execution.devices is not None:
         raise ConfigError(
@@ -230,7 +230,7 @@ def base_of(
     games = games_of(options)
     preset, env = options.preset, options.env
     if preset is None:
-        preset, because = default_preset(env, None, cluster.place.has_gpus)
+        preset, because = default_preset(env, None, cluster.settings.has_gpus)
         if not games and env is None and preset == "atari-cpu":
             preset, because = "catch", "there is no GPU, and it learns in minutes"
         said.append(f"Preset {preset}: {because}. Choose another with --preset.")
@@ -283,12 +283,12 @@ def number_of_jobs(
     execution: Execution, cluster: Cluster, base: RunConfig, left: int
 ) -> tuple[int, str]:
     """Runs side by side, and why so many."""
-    asked = cluster.place.runs_at_once or execution.jobs
+    asked = cluster.settings.runs_at_once or execution.jobs
     if asked is not None:
         return asked, "as asked"
-    if not isinstance(cluster.place, LocalSettings):
+    if not isinstance(cluster.settings, LocalSettings):
         return max(1, left), "as many as the cluster gives"
-    devices, share = devices_of(execution), cluster.place.runs_per_gpu
+    devices, share = devices_of(execution), cluster.settings.runs_per_gpu
     each = "one" if share == 1 else str(share)
     if devices:
         return share * len(devices), f"{each} for each device"
@@ -372,7 +372,7 @@ def threads_of(study: Study, jobs: int, cluster: Cluster) -> int:
     """Threads of each run: those asked for, or its share of the cores."""
     from ezcli.runs.compute import num_cores
 
-    return study.base.compute.threads or cluster.place.threads or max(1, num_cores() // jobs)
+    return study.base.compute.threads or cluster.settings.threads or max(1, num_cores() // jobs)
 
 
 def cost_of(
@@ -387,7 +387,7 @@ def cost_of(
     evidence = finished_runs(runs_dir, existing.values())
     source = f"From {len(evidence)} finished runs here"
     if left and not any(is_alike(run.config, study.base) for run in evidence):
-        if not cluster.place.is_here:
+        if not cluster.settings.is_here:
             return estimate.total(left, [], jobs, "No run like these has finished here yet.")
         threads = threads_of(study, jobs, cluster)
         found = estimate.measure(with_changes(study.base, {"compute.threads": threads}))
@@ -480,9 +480,9 @@ def execute(
     """Trains what is left, or hands it over, and says how the study stands."""
     from ezcli.experiments.schedule import Scheduler
 
-    slots = jobs if cluster.place.is_here else execution.jobs
-    refuse_queued(folder, cluster.place)
-    launcher = cluster.place.launcher(folder.jobs, slots, devices_of(execution))
+    slots = jobs if cluster.settings.is_here else execution.jobs
+    refuse_queued(folder, cluster.settings)
+    launcher = cluster.settings.launcher(folder.jobs, slots, devices_of(execution))
     folder.save_launcher(cluster.to_toml())
     folder.save(study, runs)
     threads = threads_of(study, jobs, cluster)
@@ -534,15 +534,15 @@ def show_result(folder: StudyFolder) -> None:
     console.show(f"All tables and plots: {more}")
 
 
-def refuse_queued(folder: StudyFolder, place: Place) -> None:
-    """Refuses while runs of a study are in a queue of another place.
+def refuse_queued(folder: StudyFolder, settings: LauncherSettings) -> None:
+    """Refuses while runs of a study are in the queue of another launcher.
 
     Raises:
       Busy: they are.
     """
     cancel = ez_command("study cancel", folder.name, runs_dir=folder.elsewhere)
     try:
-        queued = under_way(queue_of(folder.jobs, besides=place))
+        queued = under_way(queue_of(folder.jobs, besides=settings))
     except ConfigError as error:  # this is no machine of the cluster
         raise Busy(
             "EZ-STUDY-QUEUED",

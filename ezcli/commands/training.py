@@ -57,7 +57,7 @@ def train(
     cluster = cluster_of(launcher, cluster_file, None, {})
     because = "asked for"
     if preset is None:
-        preset, because = default_preset(env, device, cluster.place.has_gpus)
+        preset, because = default_preset(env, device, cluster.settings.has_gpus)
         if not quiet:
             console.show(f"Preset {preset}: {because}. Choose another with --preset.")
     if deterministic:
@@ -69,8 +69,8 @@ def train(
     if name is None and path.name != default_name(config, preset) and not quiet:
         console.show(f"The run {path.name!r} has this config already: going on with it.")
     origin = {"preset": preset, "preset_because": because}
-    if not cluster.place.is_here:
-        from ezcli.commands.places import submit_run
+    if not cluster.settings.is_here:
+        from ezcli.commands.submit import submit_run
 
         if wandb is not None:
             raise ConfigError(
@@ -329,7 +329,7 @@ def default_preset(
     Args:
       env: as for `--env`.
       device: as for `--device`.
-      has_gpus: whether the place where it will run has any; None if that is here.
+      has_gpus: whether the machine that will train has any; None if that is here.
 
     Raises:
       ConfigError: `--env` does not take that name.

@@ -184,10 +184,10 @@ def studies_of(runs_dir: Path) -> dict[str, list[tuple[str, str]]]:
         except EzError:
             continue
         for cell in record.cells:
-            place = (name, cell.arm)
-            places = found.setdefault(cell.run, [])
-            if place not in places:
-                places.append(place)
+            membership = (name, cell.arm)
+            memberships = found.setdefault(cell.run, [])
+            if membership not in memberships:
+                memberships.append(membership)
     return found
 
 

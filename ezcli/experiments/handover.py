@@ -6,6 +6,7 @@ the run, and change no result.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -123,3 +124,11 @@ def environment() -> dict[str, str]:
 def last_lines(text: str) -> tuple[str, ...]:
     """The last lines of what a run printed."""
     return tuple([line for line in text.splitlines() if line.strip()][-KEPT_LINES:])
+
+
+def exit_text(code: int) -> str:
+    """How a process ended, such as `exit code 1`, `killed by SIGKILL`."""
+    if code >= 0:
+        return f"exit code {code}"
+    known = -code in set(signal.Signals)
+    return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"

@@ -2,7 +2,7 @@
 
 A run is its folder: what is finished, begun, or being trained by somebody else is read there, so a
 study goes on after anything, a machine that lost power included. A run that fails is tried once
-more, then noted and left; the others go on. Where runs execute is a launcher's affair.
+more, then noted and left; the others go on. A launcher executes the runs.
 """
 
 import signal
@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from ezcli.errors import Busy, EzError
 from ezcli.experiments.catalogue import State, state
 from ezcli.experiments.handover import Task, prepare
-from ezcli.experiments.launchers.protocol import SAVED, Ending, JobState, Launcher
+from ezcli.experiments.launchers.protocol import SAVED_EXIT_CODES, Ending, JobState, Launcher
 from ezcli.experiments.study import PlannedRun, StudyFolder
 from ezcli.files import appending
 from ezcli.runs.folder import RunFolder
@@ -25,9 +25,9 @@ from ezcli.runs.json_files import append_line
 from ezcli.words import counted
 
 # Ctrl-C, a polite end, a closed terminal; and what schedulers send before a time limit.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-ATTEMPTS = 2  # of a run, each time the study is started
-LOSSES = 10  # times that the place may take a run away, likewise
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+MAX_ATTEMPTS = 2  # of a run, each time the study is started
+MAX_LOSSES = 10  # of a run to the cluster, likewise
 
 Result = Literal["finished", "failed", "stopped"]
 
@@ -177,16 +177,16 @@ class Scheduler:
         if not batch:
             return
         tasks = [self._task(run) for run, _ in batch]
-        with self.folder.writing():  # else the first to know would be the place
+        with self.folder.writing():  # else the launcher would be the first to fail
             for task in tasks:
                 appending(task.log).close()
-        places = self.launcher.submit(tasks)
-        for (run, found), place in zip(batch, places, strict=True):
+        destinations = self.launcher.submit(tasks)
+        for (run, found), destination in zip(batch, destinations, strict=True):
             self.attempts[run.name] += 1
             self.active.append(run)
             self.collected.discard(run.name)
             verb = "started" if found in (None, "new") else "goes on"
-            self.reporter.say(f"{run.name}: {verb}{f' {place}' if place else ''}.")
+            self.reporter.say(f"{run.name}: {verb}{f' {destination}' if destination else ''}.")
 
     def _leave_to_another(self, run: PlannedRun) -> None:
         self.elsewhere.append(run)
@@ -235,13 +235,13 @@ class Scheduler:
             self.collected.add(run.name)
         if self._is_stopping or is_busy or ending.fault != "run":
             self.attempts[run.name] -= 1  # it was not the run that failed
-        self.losses[run.name] += ending.fault == "place"
+        self.losses[run.name] += ending.fault == "cluster"
         if self._is_stopping or is_busy:
             self.waiting.appendleft(run)
         elif ending.fault == "user" and run.name not in self.adopted:
             self.cancelled.append(run)  # whoever did that does not want it back at once
             self.reporter.say(f"{run.name}: {ending.cause}.")
-        elif self.attempts[run.name] < ATTEMPTS and self.losses[run.name] < LOSSES:
+        elif self.attempts[run.name] < MAX_ATTEMPTS and self.losses[run.name] < MAX_LOSSES:
             self.waiting.append(run)
             again = "going on." if ending.fault != "run" else f"trying once more. {' '.join(lines)}"
             self.reporter.say(f"{run.name}: {ending.cause}; {again}")
@@ -259,7 +259,7 @@ class Scheduler:
         code = ending.exit_code
         if code in (0, None) and self._state(run) == "finished":
             return "finished"
-        if ending.fault != "run" or code in (*SAVED, Busy.exit_code):
+        if ending.fault != "run" or code in (*SAVED_EXIT_CODES, Busy.exit_code):
             return "stopped"
         return "stopped" if self._is_stopping and code != 0 else "failed"
 
@@ -321,7 +321,7 @@ class Scheduler:
 
         before = {
             number: signal.signal(number, request)
-            for number in SIGNALS
+            for number in STOP_SIGNALS
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN  # nohup
         }
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.experiments.launchers.ray import RayLauncher
+from ezcli.experiments.launchers.ray.launcher import RayLauncher
 from ezcli.runs.folder import RunFolder
 from tests.cluster.slurm import below, end, is_alive
 from tests.cluster.test_slurm import (
@@ -177,7 +177,7 @@ def nothing_is_shared(here, monkeypatch):
 
     def elsewhere(launcher, *arguments):
         connect(launcher, *arguments)
-        launcher.mark = NoWhere(here / "nowhere")
+        launcher.probe = NoWhere(here / "nowhere")
 
     monkeypatch.setattr(RayLauncher, "__init__", elsewhere)
 

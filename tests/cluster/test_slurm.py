@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.experiments.launchers.slurm import SlurmLauncher
+from ezcli.experiments.launchers.slurm.launcher import SlurmLauncher
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.json_files import read_lines

@@ -1,7 +1,6 @@
-"""Where the runs of a study execute: one protocol, and a file for each place.
+"""Where the runs of a study execute: one protocol, and a module for each launcher.
 
-What is planned, how runs are named and resumed, and what is reported know nothing of it: a run is
-`ez train` with its arguments, in a folder that says how it stands. A place of your own is one more
-file beside these, with a `Place` (its table of settings) and a `Launcher` as in `protocol.py`, and
-a line in `cluster.PLACES`.
+What is planned, how runs are named and resumed, and what is reported do not depend on it: a run is
+a folder and `ez resume` (`experiments/handover.py`). Another launcher is one more module with its
+`LauncherSettings` and a `Launcher` as in `protocol.py`, and a line in `cluster.LAUNCHERS`.
 """

@@ -1,4 +1,4 @@
-"""Which place, and what is asked of it: from options, a file, or the study's last time."""
+"""Which launcher, with which settings: from options, a file, or the study's last time."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +11,18 @@ from ezcli import trust
 from ezcli.config import read_toml
 from ezcli.errors import ConfigError, UnknownName, suggestion
 from ezcli.experiments.launchers.local import LocalSettings
-from ezcli.experiments.launchers.protocol import Place, Queue
-from ezcli.experiments.launchers.ray import RaySettings
-from ezcli.experiments.launchers.slurm import SlurmSettings
+from ezcli.experiments.launchers.protocol import JobQueue, LauncherSettings
+from ezcli.experiments.launchers.ray.settings import RaySettings
+from ezcli.experiments.launchers.slurm.settings import SlurmSettings
 from ezcli.settings import DoesNotFit, Settings, why
 
-# Every kind of place; another one is a file beside these, and a line here.
-PLACES: dict[str, type[Place]] = {
+# Every launcher; another one is a module beside these, and a line here.
+LAUNCHERS: dict[str, type[LauncherSettings]] = {
     "local": LocalSettings,
     "slurm": SlurmSettings,
     "ray": RaySettings,
 }
-NAMES = tuple(PLACES)
+NAMES = tuple(LAUNCHERS)
 
 
 class Tables(Settings):
@@ -33,10 +33,10 @@ class Tables(Settings):
 
 
 class Cluster(NamedTuple):
-    """A place, by its name, and what is asked of it."""
+    """A launcher, by its name, and its settings."""
 
     name: str = "local"
-    place: Place = LocalSettings()
+    settings: LauncherSettings = LocalSettings()
     needs_file: bool = False
 
     def to_toml(self) -> str:
@@ -44,8 +44,8 @@ class Cluster(NamedTuple):
 
         A study may come from somebody else, and what it says must not become code (SECURITY.md).
         """
-        table = self.place.model_dump(mode="json", exclude_none=True)
-        taken = [table.pop(key, None) for key in self.place.only_by_file]
+        table = self.settings.model_dump(mode="json", exclude_none=True)
+        taken = [table.pop(key, None) for key in self.settings.only_by_file]
         needs_file = self.needs_file or any(taken)
         return tomli_w.dumps({"launcher": self.name, self.name: table, "needs_file": needs_file})
 
@@ -82,52 +82,52 @@ def cluster_of(
     if asked:
         table = tables.setdefault(name, {})
         tables[name] = {**table, **asked} if isinstance(table, dict) else table
-    fields: dict[str, Any] = {key: (kind, kind()) for key, kind in PLACES.items()}
+    fields: dict[str, Any] = {key: (kind, kind()) for key, kind in LAUNCHERS.items()}
     try:
         whole = create_model("Tables", __base__=Tables, **fields).model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
-        place = [str(part) for part in first["loc"]]
+        keys = [str(part) for part in first["loc"]]
         rule = first.get("ctx", {}).get("error")
         if isinstance(rule, DoesNotFit):
-            place.append(next((key for key in rule.keys if key in asked), rule.keys[0]))
-        if len(place) > 1 and place[1] in asked:
-            where = f"--{place[1].replace('_', '-')} {asked[place[1]]!r}"
+            keys.append(next((key for key in rule.keys if key in asked), rule.keys[0]))
+        if len(keys) > 1 and keys[1] in asked:
+            where = f"--{keys[1].replace('_', '-')} {asked[keys[1]]!r}"
         else:
-            where = " ".join(filter(None, [".".join(place), f"of {str(source)!r}" * bool(source)]))
+            where = " ".join(filter(None, [".".join(keys), f"of {str(source)!r}" * bool(source)]))
         if first["type"] == "extra_forbidden":
-            kind = PLACES.get(place[0]) if len(place) > 1 else None
-            known = kind.model_fields if kind else (*Tables.model_fields, *PLACES)
+            kind = LAUNCHERS.get(keys[0]) if len(keys) > 1 else None
+            known = kind.model_fields if kind else (*Tables.model_fields, *LAUNCHERS)
             raise ConfigError(
                 "EZ-CONFIG-UNKNOWN-KEY",
                 f"Unknown setting {where}.",
-                suggestion(place[-1], sorted(known)),
+                suggestion(keys[-1], sorted(known)),
             ) from error
         raise ConfigError(
             "EZ-CONFIG-VALUE", f"{where}: {why(first)}.", "CLUSTERS.md lists what there is."
         ) from error
-    place = getattr(whole, name)
-    if isinstance(place, RaySettings) and place.address != RaySettings().address:
-        address = trust.key("ray", place.address)
+    settings: LauncherSettings = getattr(whole, name)
+    if settings.foreign_address is not None:
+        key = trust.key(name, settings.foreign_address)
         if source is not None and file is None:
-            what = f"{str(source)!r} names the Ray cluster {place.address!r}"
-            trust.require(address, what, "connected to, and run what it sends")
+            what = f"{str(source)!r} names the cluster {settings.foreign_address!r}"
+            trust.require(key, what, "connected to, and run what it sends")
         else:
-            trust.remember(address)
-    return Cluster(name, place, whole.needs_file)
+            trust.remember(key)
+    return Cluster(name, settings, whole.needs_file)
 
 
 def refuse_options(name: str, asked: Mapping[str, Any]) -> None:
-    """Refuses options that the place knows nothing of.
+    """Refuses options that the launcher does not have.
 
     Raises:
       ConfigError: it names them.
     """
-    unknown = [key for key in asked if key not in PLACES[name].model_fields]
+    unknown = [key for key in asked if key not in LAUNCHERS[name].model_fields]
     if unknown:
         options = ", ".join(f"--{key.replace('_', '-')}" for key in unknown)
         others = [
-            other for other, kind in PLACES.items() if asked.keys() <= kind.model_fields.keys()
+            other for other, kind in LAUNCHERS.items() if asked.keys() <= kind.model_fields.keys()
         ]
         raise ConfigError(
             "EZ-LAUNCHER-OPTION",
@@ -142,7 +142,7 @@ def refuse_code(tables: Mapping[str, Any], name: str, needs_file: bool) -> None:
     Raises:
       ConfigError: it says how to give it.
     """
-    table, only_by_file = tables.get(name), PLACES[name].only_by_file
+    table, only_by_file = tables.get(name), LAUNCHERS[name].only_by_file
     has_code = isinstance(table, dict) and any(table.get(key) for key in only_by_file)
     if only_by_file and (needs_file or has_code):
         names = " or ".join(f"`{key}`" for key in only_by_file)
@@ -153,22 +153,22 @@ def refuse_code(tables: Mapping[str, Any], name: str, needs_file: bool) -> None:
         )
 
 
-def queue_of(jobs_dir: Path, besides: Place | None = None) -> Queue | None:
-    """The queue that runs were handed over to and not collected from; None if there is none.
+def queue_of(jobs_dir: Path, besides: LauncherSettings | None = None) -> JobQueue | None:
+    """The queue that still has runs of a study to collect; None if there is none.
 
     Args:
-      jobs_dir: where places remember what they took.
-      besides: a place whose queue does not count.
+      jobs_dir: where launchers keep their ledgers.
+      besides: settings of a launcher whose queue does not count.
 
     Raises:
       ConfigError: this is no machine of the cluster.
     """
-    asked = (kind for kind in PLACES.values() if not isinstance(besides, kind))
+    asked = (kind for kind in LAUNCHERS.values() if not isinstance(besides, kind))
     queues = (kind.queue(jobs_dir) for kind in asked)
     return next((queue for queue in queues if queue is not None), None)
 
 
-def under_way(queue: Queue | None) -> list[str]:
+def under_way(queue: JobQueue | None) -> list[str]:
     """The runs that are queued or running there."""
     if queue is None:
         return []

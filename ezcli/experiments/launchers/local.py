@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from ezcli.experiments.handover import Child, Task, start_process
-from ezcli.experiments.launchers.protocol import Ending, JobState, Place
+from ezcli.experiments.handover import Child, Task, exit_text, start_process
+from ezcli.experiments.launchers.protocol import Ending, JobState, LauncherSettings
 
 
-class LocalSettings(Place):
+class LocalSettings(LauncherSettings):
     """The table `[local]`: how this machine's devices are shared."""
 
     is_here: ClassVar[bool] = True
@@ -43,12 +43,12 @@ class LocalLauncher:
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
         """Starts a process for each task."""
-        places = []
+        devices = []
         for task in tasks:
             device = self._free_device()
             self.children[task.run] = start_process(task._replace(device=device))
-            places.append(f"on {device}" if device else "")
-        return places
+            devices.append(f"on {device}" if device else "")
+        return devices
 
     def states(self) -> Mapping[str, JobState]:
         """Running, or ended."""
@@ -68,7 +68,7 @@ class LocalLauncher:
         child = self.children.pop(run)
         code, seconds = child.process.wait(), child.seconds
         lines, device = child.last_lines(), child.task.device
-        return Ending(code, ending(code), "run", lines, child.started, seconds, device)
+        return Ending(code, exit_text(code), "run", lines, child.started, seconds, device)
 
     def close(self) -> None:
         """Lets every process save, and waits for it."""
@@ -81,11 +81,3 @@ class LocalLauncher:
         """The device that the fewest of our runs are on."""
         used = Counter(child.task.device for child in self.children.values())
         return min(self.devices, key=lambda device: used[device], default=None)
-
-
-def ending(code: int) -> str:
-    """Such as `exit code 1`, `killed by SIGKILL`."""
-    if code >= 0:
-        return f"exit code {code}"
-    known = -code in set(signal.Signals)
-    return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"

@@ -1,4 +1,4 @@
-"""What a place that executes runs must be able to do, and what may be asked of it."""
+"""What a launcher must do, and what may be asked of it."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,12 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 from ezcli.experiments.handover import Task
 from ezcli.settings import Settings
 
-JOBS = "jobs"  # folder within a run or a study: which job it is, and what that said
+JOBS = "jobs"  # folder within a run or a study: which job it is, and what that printed
 
-SAVED = {75, 130}  # exit codes of a run that was stopped and can go on
+SAVED_EXIT_CODES = {75, 130}  # of a run that was stopped and can go on
 
 JobState = Literal["queued", "running", "ended"]
-Fault = Literal["run", "place", "user"]
+Fault = Literal["run", "cluster", "user"]
 
 
 class Ending(NamedTuple):
@@ -21,28 +21,28 @@ class Ending(NamedTuple):
 
     exit_code: int | None  # negative: the number of the signal that killed it; None: nobody knows
     cause: str  # in words: `exit code 1`, `killed by SIGKILL`, `timed out`
-    fault: Fault  # whose doing it was: the run's own; the place took it away; a user cancelled it
-    last_lines: tuple[str, ...]  # of what it printed
+    fault: Fault  # what caused it: the run itself; the cluster took it away; a user cancelled it
+    last_lines: tuple[str, ...]  # of its output
     started: str  # ISO 8601, UTC
     seconds: float
     where: str | None  # device, or job and node
 
 
 class Launcher(Protocol):
-    """A place that executes runs, each once at a time."""
+    """Executes runs, each once at a time."""
 
     outlives: bool  # whether tasks go on when this process has ended
     poll_seconds: float  # between two questions about states
 
     @property
     def slots(self) -> int | None:
-        """Tasks under way at once, at most; None: the place sees to that."""
+        """Tasks under way at once, at most; None: the launcher itself sees to that."""
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
-        """Hands over tasks, and says of each where it went: `on cuda:0`, `as job 17_3`; or ``.
+        """Takes tasks, and says of each where it went: `on cuda:0`, `as job 17_3`; or ``.
 
         Raises:
-          EzError: the place refuses; `states` knows those that it took before.
+          EzError: the cluster refuses; `states` knows those that it took before.
         """
 
     def states(self) -> Mapping[str, JobState]:
@@ -59,21 +59,21 @@ class Launcher(Protocol):
         """
 
     def collect(self, run: str) -> Ending:
-        """How a run ended whose state is `ended`; from then on it is not known any more."""
+        """How a run ended whose state is `ended`; the launcher forgets it then."""
 
     def close(self) -> None:
-        """Leaves nothing behind that was not meant to outlive this process."""
+        """Ends everything that does not outlive this process."""
 
 
-class Queue(Launcher, Protocol):
-    """A place whose tasks go on when the command that submitted them has ended."""
+class JobQueue(Launcher, Protocol):
+    """A launcher whose tasks go on when the command that submitted them has ended."""
 
     def overview(self) -> Mapping[str, tuple[str, JobState, Ending | None]]:
         """Job and state of each run that was not collected, and how it ended if it did."""
 
 
-class Place(Settings):
-    """A table of the file for `--cluster`: one kind of place, and what each run asks for there."""
+class LauncherSettings(Settings):
+    """The table of one launcher in the file for `--cluster`: what each run asks for there."""
 
     is_here: ClassVar[bool] = False  # whether runs are processes of this machine
     only_by_file: ClassVar[tuple[str, ...]] = ()  # settings that are code; no study brings them
@@ -94,18 +94,23 @@ class Place(Settings):
         return None
 
     def with_jobs(self, jobs: int) -> Self:
-        """The same with what `--jobs` says, where the place has to be told."""
+        """The same with what `--jobs` says, where the cluster has to be told."""
         return self
+
+    @property
+    def foreign_address(self) -> str | None:
+        """Where it connects to, if the user must trust that; None: nothing of somebody else's."""
+        return None
 
     @abstractmethod
     def launcher(
         self, jobs_dir: Path, slots: int | None = None, devices: Sequence[str] = ()
     ) -> Launcher:
-        """The place itself.
+        """The launcher itself.
 
         Args:
           jobs_dir: for what must be remembered of tasks that outlive this process.
-          slots: runs side by side; None leaves that to the place, if it can see to it.
+          slots: runs side by side; None leaves that to the cluster, if it can see to it.
           devices: of this machine, handed out to the runs.
 
         Raises:
@@ -113,8 +118,8 @@ class Place(Settings):
         """
 
     @classmethod
-    def queue(cls, jobs_dir: Path) -> Queue | None:
-        """The place with what was handed over to it and not collected; None if that is nothing.
+    def queue(cls, jobs_dir: Path) -> JobQueue | None:
+        """The launcher with the tasks that were not collected yet; None if there are none.
 
         Raises:
           ConfigError: what it needs is not here.

@@ -1,61 +1,30 @@
-"""Where runs execute: what is asked of a cluster, and how its answers are read."""
+"""SLURM: what a job asks for, what it does, and how the answers of its programs are read."""
 
 import json
 import os
-import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
-from ezcli.errors import Busy, ConfigError, EzError, RunError, UnknownName
+from ezcli.errors import ConfigError, EzError, RunError
 from ezcli.experiments import handover
-from ezcli.experiments.handover import PROGRAM, PYTHON, Task, environment
-from ezcli.experiments.launchers import ray, slurm
-from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of
-from ezcli.experiments.launchers.slurm import SlurmLauncher, SlurmSettings, describe, verdict
-from ezcli.runs.folder import RunFolder
+from ezcli.experiments.handover import PYTHON, Task
+from ezcli.experiments.launchers.cluster import queue_of
+from ezcli.experiments.launchers.slurm import job as slurm_job
+from ezcli.experiments.launchers.slurm import launcher as slurm_launcher
+from ezcli.experiments.launchers.slurm import programs as slurm_programs
+from ezcli.experiments.launchers.slurm import submission
+from ezcli.experiments.launchers.slurm.job import JobBody
+from ezcli.experiments.launchers.slurm.launcher import SlurmLauncher
+from ezcli.experiments.launchers.slurm.programs import JobRecord, ask, describe
+from ezcli.experiments.launchers.slurm.settings import SlurmSettings, minutes_of
+from ezcli.experiments.launchers.slurm.verdict import OUT_OF_MEMORY, UNKNOWN_JOB, verdict
 from ezcli.runs.json_files import append_line
-
-ROOT = Path(__file__).parents[2]
-
-HOSTILE = ("queue", "tomli_w", "typer", "ezcli", "pydantic", "torch", "submitit", "ray")
-
-
-@pytest.fixture
-def shadows(tmp_path, monkeypatch):
-    """The current folder holds files named after modules; a process that imports one fails."""
-    monkeypatch.chdir(tmp_path)
-    for name in HOSTILE:
-        Path(f"{name}.py").write_text(f"raise SystemExit('{name}.py of the current folder ran')")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [(*PROGRAM[1:], "--version"), (*PROGRAM[1:], "presets"), (*PYTHON[1:], "-c", "import queue")],
-)
-@pytest.mark.usefixtures("shadows")
-def test_files_of_the_current_folder_replace_no_module_of_a_run(arguments):
-    environment = {key: os.environ[key] for key in os.environ.keys() - {"PYTHONPATH"}}
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_every_process_that_is_started_is_isolated_from_the_current_folder():
-    started = [
-        (file.name, command.group())
-        for file in (ROOT / "ezcli").rglob("*.py")
-        for command in re.finditer(r"\[[^\[\]]*sys\.executable[^\[\]]*\]", file.read_text())
-    ]
-    assert started == []  # they start with handover.PYTHON
 
 
 def test_a_job_of_slurm_is_isolated_from_the_current_folder(tmp_path, monkeypatch):
@@ -69,31 +38,10 @@ def test_a_job_of_slurm_is_isolated_from_the_current_folder(tmp_path, monkeypatc
         raise EzError("EZ-SLURM-REFUSED", "seen")
 
     monkeypatch.setattr(SlurmExecutor, "submit", submit)
-    launcher = object.__new__(SlurmLauncher)
-    launcher.folder, launcher.settings, launcher.name = tmp_path, SlurmSettings(), "ez"
     monkeypatch.setattr(SlurmExecutor, "affinity", classmethod(lambda _: 1))
     with pytest.raises(EzError, match="seen"):
-        launcher._submit([slurm.Pack([], tmp_path, tmp_path, 60.0)])
+        submission.submit([JobBody([], tmp_path, tmp_path, 60.0)], tmp_path, SlurmSettings(), "ez")
     assert f"{shlex.join(PYTHON)} -u -m submitit" in commands[0]
-
-
-def test_workers_of_ray_do_not_search_the_current_folder(monkeypatch, tmp_path):
-    ray_module = pytest.importorskip("ray")
-    monkeypatch.chdir(tmp_path)
-    began = []
-
-    def init(**_):
-        began.append(Path.cwd())
-        raise ConnectionError
-
-    monkeypatch.setattr(ray_module, "init", init)
-    with pytest.raises(ConfigError, match="no Ray cluster"):
-        ray.connect(ray.RaySettings())
-    assert began == [Path("/")]
-    assert Path.cwd() == tmp_path
-
-
-# ------------------------------------------------------------------ what is asked for
 
 
 @pytest.mark.parametrize(
@@ -109,7 +57,7 @@ def test_workers_of_ray_do_not_search_the_current_folder(monkeypatch, tmp_path):
     ],
 )
 def test_times_are_read_as_sbatch_reads_them(text, minutes):
-    assert slurm.minutes_of(text) == minutes
+    assert minutes_of(text) == minutes
 
 
 @pytest.mark.parametrize("text", ["", "soon", "1:2:3:4", "-5", "12h", "1-"])
@@ -123,7 +71,7 @@ def test_what_is_no_time_is_refused(text):
 )
 def test_gpus_are_asked_for_only_if_there_are_any(gpus, asked):
     settings = SlurmSettings(gpus=gpus)
-    extra = slurm.parameters(settings, 3, "ez")["additional_parameters"]
+    extra = submission.parameters(settings, 3, "ez")["additional_parameters"]
     assert extra.get("gpus-per-node") == asked
     assert settings.has_gpus is (asked is not None)
 
@@ -143,7 +91,7 @@ def test_the_sbatch_script_holds_what_was_asked_for(tmp_path):
         extra={"nice": "100"},
     )
     script = _make_sbatch_string(
-        "run", tmp_path, map_count=9, **slurm.parameters(settings, 9, "ez-1")
+        "run", tmp_path, map_count=9, **submission.parameters(settings, 9, "ez-1")
     )
     for line in (
         "#SBATCH --partition=gpu",
@@ -162,137 +110,12 @@ def test_the_sbatch_script_holds_what_was_asked_for(tmp_path):
         assert line in script.splitlines()
 
 
-def test_options_come_before_the_file_and_the_file_before_the_last_time(tmp_path):
-    saved, file = tmp_path / "launcher.toml", tmp_path / "mine.toml"
-    saved.write_text('launcher = "slurm"\n[slurm]\npartition = "old"\ncpus = 2\n')
-    file.write_text('launcher = "slurm"\n[slurm]\npartition = "new"\n')
-    last = cluster_of(None, None, saved, {})
-    assert (last.name, last.place.partition, last.place.cpus) == ("slurm", "old", 2)
-    assert cluster_of(None, None, saved, {"cpus": 9}).place.cpus == 9
-    given = cluster_of(None, file, saved, {"gpus": "0"}).place
-    assert (given.partition, given.cpus, given.has_gpus) == ("new", 4, False)
-    assert cluster_of("local", file, saved, {}).name == "local"
-    assert cluster_of(None, None, None, {}) == Cluster()
-    assert cluster_of(None, None, tmp_path / "nothing", {}).place.has_gpus is None
-
-
-def test_it_is_written_as_it_is_read(tmp_path):
-    cluster = cluster_of("slurm", None, None, {"partition": "gpu", "time": "1-12"})
-    (tmp_path / "launcher.toml").write_text(cluster.to_toml())
-    assert cluster_of(None, None, tmp_path / "launcher.toml", {}) == cluster
-
-
-@pytest.mark.parametrize(
-    ("text", "asked", "says"),
-    [
-        ('launcher = "slurm"\n[slurm]\npartitoin = "gpu"', {}, "Did you mean 'partition'?"),
-        ('launcher = "slurm"\n[slrum]\ncpus = 1', {}, "Did you mean 'slurm'?"),
-        ('launcher = "slurm"\nslurm = 3', {}, "slurm of"),
-        ('launcher = "slurm"\nslurm = 3', {"cpus": 1}, "slurm of"),
-        ('launcher = "pbs"', {}, "'pbs' is none. There are: local, slurm, ray."),
-        ('launcher = ["slurm"]', {"cpus": 1}, "['slurm'] is none."),
-        ("launcher =", {}, "is not valid TOML"),
-        (
-            'launcher = "slurm"',
-            {"memory": "much"},
-            "--memory 'much': 'much' is no memory of sbatch",
-        ),
-        ('launcher = "slurm"', {"gpus": "two"}, "--gpus 'two': 'two' is no number of GPUs"),
-        ('launcher = "slurm"\nslurm.memory = "x"', {"cpus": 1}, "slurm.memory of '"),
-        ('launcher = "slurm"\nslurm.extra.output = "x"', {}, "'output' is set by ez itself"),
-        ('launcher = "slurm"\nslurm.extra.job_name = "x"', {}, "'job_name' is set by ez itself"),
-        ('launcher = "slurm"\nslurm.partition = "x\\ny"', {}, "slurm.partition of '"),
-        ('launcher = "slurm"\nslurm.setup = ["x\\ny"]', {}, "slurm.setup.0 of '"),
-        (
-            'launcher = "slurm"',
-            {"time": "3"},
-            "--time '3': it must be at least twice save_seconds = 120",
-        ),
-        ('launcher = "slurm"', {"time": "soon"}, "'soon' is no time of sbatch"),
-        ("", {"partition": "gpu", "runs_per_gpu": 2}, "has no --partition. Add --launcher slurm"),
-        ('launcher = "ray"', {"partition": "gpu"}, "ray has no --partition. Add --launcher slurm"),
-        ('launcher = "ray"', {"gpus": "many"}, "--gpus 'many': "),
-        ('launcher = "ray"', {"gpus": "1.5"}, "a share of a GPU or whole ones, not 1.5"),
-        ('launcher = "ray"\nray.gpus = 1' + "0" * 400, {}, "ray.gpus of '"),
-        ('launcher = "ray"', {"cpus": "0.00001"}, "not 1e-05"),
-        ('launcher = "ray"\nray.cpus = [1]', {}, "ray.cpus of '"),
-        ('launcher = "ray"\nray.resources.CPU = 1', {}, "'CPU' is none of the cluster's own"),
-        ('launcher = "ray"\nray.resources.a100 = -1', {}, "ray.resources.a100 of '"),
-        ("[local]\nruns_per_gpu = 0", {}, "local.runs_per_gpu of '"),
-    ],
-)
-def test_what_is_wrong_with_a_file_or_an_option_is_named(tmp_path, text, asked, says):
-    (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(ConfigError) as error:
-        cluster_of(None, tmp_path / "mine.toml", None, asked)
-    assert says in f"{error.value.message} {error.value.hint}"
-
-
-def test_a_study_brings_no_code_along(tmp_path):
-    (tmp_path / "mine.toml").write_text('launcher = "slurm"\nslurm.setup = ["module load cuda"]')
-    cluster = cluster_of(None, tmp_path / "mine.toml", None, {})
-    saved = tmp_path / "launcher.toml"
-    for text in (cluster.to_toml(), (tmp_path / "mine.toml").read_text()):
-        saved.write_text(text)
-        with pytest.raises(ConfigError, match="which only --cluster may give"):
-            cluster_of(None, None, saved, {})
-        assert cluster_of(None, tmp_path / "mine.toml", saved, {}) == cluster
-        assert cluster_of("local", None, saved, {}).name == "local"
-        assert cluster_of("ray", None, saved, {}).name == "ray"
-    assert "module" not in cluster.to_toml()
-
-
-def test_a_share_of_a_core_and_of_a_kind_of_ones_own_may_be_any(tmp_path):
-    (tmp_path / "mine.toml").write_text('launcher = "ray"\nray.resources.slot = 1.5')
-    place = cluster_of(None, tmp_path / "mine.toml", None, {"cpus": "1.5", "gpus": "0.5"}).place
-    assert place.needs == {"CPU": 1.5, "GPU": 0.5, "slot": 1.5}
-    assert place.threads == 1
-
-
-def test_what_only_a_file_may_give_is_remembered_through_a_detour(tmp_path):
-    (tmp_path / "mine.toml").write_text('launcher = "slurm"\nslurm.setup = ["module load cuda"]')
-    saved = tmp_path / "launcher.toml"
-    saved.write_text(cluster_of(None, tmp_path / "mine.toml", None, {}).to_toml())
-    saved.write_text(cluster_of("local", None, saved, {}).to_toml())
-    with pytest.raises(ConfigError, match="which only --cluster may give"):
-        cluster_of("slurm", None, saved, {})
-
-
-def test_the_number_of_jobs_is_remembered(tmp_path):
-    place = cluster_of("slurm", None, None, {"runs_per_gpu": 3}).place.with_jobs(7)
-    (tmp_path / "launcher.toml").write_text(Cluster("slurm", place).to_toml())
-    found = cluster_of(None, None, tmp_path / "launcher.toml", {}).place
-    assert (found.parallel, found.runs_at_once) == (7, 21)
-    assert Cluster().place.with_jobs(7) == Cluster().place
-
-
-def test_runs_share_the_gpus_of_this_machine_too():
-    assert cluster_of(None, None, None, {"runs_per_gpu": 3}).place.runs_per_gpu == 3
-
-
 @pytest.mark.parametrize(
     ("gpus", "runs_per_gpu", "threads"), [("0", 1, 8), ("0", 2, 4), ("1", 4, 2), ("a100:2", 2, 2)]
 )
 def test_cores_of_a_job_are_shared_by_its_runs(gpus, runs_per_gpu, threads):
     asked = {"gpus": gpus, "runs_per_gpu": runs_per_gpu, "cpus": 8}
-    assert cluster_of("slurm", None, None, asked).place.threads == threads
-
-
-def test_an_unknown_launcher_is_named():
-    with pytest.raises(UnknownName, match="'slrum'"):
-        cluster_of("slrum", None, None, {})
-
-
-def test_runs_start_one_thread_for_each_library_unless_told_otherwise(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
-    found = environment()
-    assert found["OMP_NUM_THREADS"] == "1"
-    assert found["OPENBLAS_NUM_THREADS"] == "3"
-    assert found["PATH"] == os.environ["PATH"]
-
-
-# ------------------------------------------------------------------ how answers are read
+    assert SlurmSettings(**asked).threads == threads
 
 
 @pytest.fixture
@@ -304,10 +127,10 @@ def programs(tmp_path, monkeypatch):
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(slurm, "RETRIED", 0.0)
+    monkeypatch.setattr(slurm_programs, "RETRY_SECONDS", 0.0)
 
     def write(**said):
-        for name in (*slurm.PROGRAMS, "sacct"):
+        for name in (*slurm_programs.PROGRAMS, "sacct"):
             text = said.get(name)
             action = "exit 1" if text is None else f"cat <<'END'\n{text}\nEND"
             if isinstance(text, tuple):
@@ -334,13 +157,13 @@ FORGOTTEN = (1, "slurm_load_jobs error: Invalid job id specified")
         (["FAILED|0:53|n1"], "killed by signal 53", "run"),  # SLURM's own: no folder, no log
         (["FAILED|?|n1"], "failed", "run"),
         (["CANCELLED by 1000|0:0|n1"], "cancelled", "user"),
-        (["NODE_FAIL|0:0|n1", "TIMEOUT|0:0|n2"], "timed out", "place"),  # requeued
-        (["NODE_FAIL|1:0|n1"], "its node failed", "place"),
-        (["PREEMPTED|0:15|n1"], "preempted", "place"),
+        (["NODE_FAIL|0:0|n1", "TIMEOUT|0:0|n2"], "timed out", "cluster"),  # requeued
+        (["NODE_FAIL|1:0|n1"], "its node failed", "cluster"),
+        (["PREEMPTED|0:15|n1"], "preempted", "cluster"),
         (["OUT_OF_MEMORY|0:125|n1"], "out of memory; ask for more with --memory", "run"),
         (["REQUEUED|0:0|n1", "FAILED|4:0|n1"], "exit code 4", "run"),
         (["REQUEUED|0:0|n1", "COMPLETED|0:0|n2"], "exit code 0", "run"),
-        (["nonsense"], slurm.GONE, "place"),
+        (["nonsense"], UNKNOWN_JOB, "cluster"),
     ],
 )
 def test_how_a_job_ended_is_read_from_the_accounts(programs, rows, cause, fault):
@@ -350,7 +173,7 @@ def test_how_a_job_ended_is_read_from_the_accounts(programs, rows, cause, fault)
 
 def test_a_job_that_was_cancelled_in_the_queue_was_nowhere(programs):
     programs(sacct="17_3|ez|CANCELLED by 0|0:0|None assigned", scontrol=FORGOTTEN)
-    assert describe(["17_3"]) == {"17_3": slurm.Job("ez", "CANCELLED", 0, "")}
+    assert describe(["17_3"]) == {"17_3": JobRecord("ez", "CANCELLED", 0, "")}
 
 
 def shown(job, entries, name="ez"):
@@ -363,7 +186,7 @@ def shown(job, entries, name="ez"):
 def test_while_it_remembers_the_controller_is_believed(programs):
     said = "JobState=TIMEOUT Reason=TimeLimit ExitCode=0:15 NodeList=n2"
     programs(scontrol=shown("17_3", said), sacct="17_3|ez|RUNNING|0:0|n2")
-    assert describe(["17_3"]) == {"17_3": slurm.Job("ez", "TIMEOUT", -15, "n2")}
+    assert describe(["17_3"]) == {"17_3": JobRecord("ez", "TIMEOUT", -15, "n2")}
 
 
 def test_of_an_array_the_controller_may_have_forgotten_some_tasks(programs):
@@ -392,30 +215,32 @@ def test_a_program_that_fails_once_is_asked_again(programs, monkeypatch):
         assert seconds == 5
         programs(scontrol="here again")
 
-    monkeypatch.setattr(slurm, "RETRIED", 60.0)
-    monkeypatch.setattr(slurm, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=mended))
-    assert slurm.ask(["scontrol", "ping"]) == "here again\n"
+    monkeypatch.setattr(slurm_programs, "RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(
+        slurm_programs, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=mended)
+    )
+    assert ask(["scontrol", "ping"]) == "here again\n"
 
 
 def test_a_node_that_kills_for_memory_says_so_in_the_log_only():
     said = ["slurmstepd: error: StepId=2.0 exceeded memory limit (6 > 5), being killed"]
-    failed = slurm.Job("ez", "FAILED", 137, "n1")
-    assert verdict(failed, None, said) == (slurm.OUT_OF_MEMORY, "run")
-    assert verdict(failed, note(exit_code=-9), said) == (slurm.OUT_OF_MEMORY, "run")
-    assert verdict(slurm.Job("ez", "FAILED", 1, "n1"), None, ["memory is fine"])[0] == "exit code 1"
+    failed = JobRecord("ez", "FAILED", 137, "n1")
+    assert verdict(failed, None, said) == (OUT_OF_MEMORY, "run")
+    assert verdict(failed, note(exit_code=-9), said) == (OUT_OF_MEMORY, "run")
+    assert verdict(JobRecord("ez", "FAILED", 1, "n1"), None, ["memory is fine"])[0] == "exit code 1"
 
 
 def note(**entries):
     known = {"job": "17_0", "exit_code": 2, "started": "then", "seconds": 5.0, "last_lines": []}
-    return slurm.Note.model_validate(known | entries)
+    return slurm_job.ExitNote.model_validate(known | entries)
 
 
 def test_a_run_that_saved_in_a_job_that_failed_is_no_failure():
-    assert verdict(slurm.Job("ez", "FAILED", 1, "n1"), note(exit_code=75), ()) == (
+    assert verdict(JobRecord("ez", "FAILED", 1, "n1"), note(exit_code=75), ()) == (
         "stopped, and saved",
-        "place",
+        "cluster",
     )
-    assert verdict(slurm.Job("ez", "FAILED", 1, "n1"), note(exit_code=0), ()) == (
+    assert verdict(JobRecord("ez", "FAILED", 1, "n1"), note(exit_code=0), ()) == (
         "exit code 0",
         "run",
     )
@@ -423,34 +248,37 @@ def test_a_run_that_saved_in_a_job_that_failed_is_no_failure():
 
 @pytest.mark.parametrize("state", ["TIMEOUT", "NODE_FAIL", "CANCELLED", "FAILED"])
 def test_a_run_that_failed_by_itself_does_not_share_the_fate_of_its_job(state):
-    job = slurm.Job("ez", state, 0, "n1")
+    job = JobRecord("ez", state, 0, "n1")
     assert verdict(job, note(exit_code=2), ()) == ("exit code 2", "run")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_run_that_was_stopped_before_it_listened_is_no_failure(number):
-    job = slurm.Job("ez", "FAILED", 1, "n1")
-    assert verdict(job, note(exit_code=-number), ()) == ("stopped early", "place")
+    job = JobRecord("ez", "FAILED", 1, "n1")
+    assert verdict(job, note(exit_code=-number), ()) == ("stopped early", "cluster")
     assert verdict(job, note(exit_code=-signal.SIGKILL), ())[1] == "run"
 
 
 def test_a_run_that_got_no_further_in_its_time_is_not_tried_for_ever():
     stuck = note(exit_code=75, advanced=False)
-    assert verdict(slurm.Job("ez", "FAILED", 1, "n1"), stuck, ()) == (slurm.TOO_LITTLE_TIME, "run")
+    assert verdict(JobRecord("ez", "FAILED", 1, "n1"), stuck, ()) == (
+        slurm_job.TOO_LITTLE_TIME,
+        "run",
+    )
 
 
 @pytest.fixture
-def pack(tmp_path, monkeypatch):
+def body(tmp_path, monkeypatch):
     """A job in the middle of training one run, beside one that is finished and one that failed."""
     pytest.importorskip("submitit")
     saving = "import time, signal; signal.signal(15, lambda *_: exit(75)); print(1, flush=True); "
     programs = {"a": f"{saving} time.sleep(3600)", "b": "", "c": "exit(1)"}
     (tmp_path / "logs").mkdir()
     tasks = [Task(run, tmp_path / run, tmp_path / "logs" / f"{run}.log", 1) for run in programs]
-    found = slurm.Pack(tasks, tmp_path, tmp_path, 60.0)
+    found = JobBody(tasks, tmp_path, tmp_path, 60.0)
     for task in tasks:
         (task.folder / "checkpoints" / "step-1").mkdir(parents=True)
-        found.saved[task.run] = slurm.checkpoints(task.folder)
+        found.saved[task.run] = slurm_job.checkpoints(task.folder)
         monkeypatch.setattr(handover, "PROGRAM", (sys.executable, "-c", programs[task.run]))
         found.children[task.run] = handover.start_process(task)
     while not tasks[0].log.read_text():
@@ -467,32 +295,32 @@ def noted(tmp_path):
     return {run: (entry["exit_code"], entry["advanced"]) for run, entry in found.items()}
 
 
-def test_a_job_whose_time_is_up_begins_anew_with_the_run_that_got_further(pack, tmp_path):
+def test_a_job_whose_time_is_up_begins_anew_with_the_run_that_got_further(body, tmp_path):
     (tmp_path / "a" / "checkpoints" / "step-2").mkdir()
-    again = pack.checkpoint().function
-    assert again.tasks == pack.tasks[:1]
+    again = body.checkpoint().function
+    assert again.tasks == body.tasks[:1]
     assert again.children == {}
     assert noted(tmp_path) == {"a": (75, True), "b": (0, True), "c": (1, True)}
 
 
-def test_a_job_whose_time_is_up_ends_if_no_run_got_further(pack, tmp_path):
+def test_a_job_whose_time_is_up_ends_if_no_run_got_further(body, tmp_path):
     with pytest.raises(RuntimeError, match="ask for more with --time"):
-        pack.checkpoint()
+        body.checkpoint()
     assert noted(tmp_path) == {"a": (75, False), "b": (0, True), "c": (1, True)}
 
 
-def test_a_job_that_was_preempted_at_once_begins_anew(pack, tmp_path):
-    pack.began, pack.seconds = time.monotonic(), FOREVER
-    assert pack.checkpoint().function.tasks == pack.tasks[:1]
+def test_a_job_that_was_preempted_at_once_begins_anew(body, tmp_path):
+    body.began, body.seconds = time.monotonic(), FOREVER
+    assert body.checkpoint().function.tasks == body.tasks[:1]
     assert noted(tmp_path)["a"] == (75, True)
 
 
-def test_a_run_that_was_told_to_save_before_it_listened_begins_anew(pack, tmp_path):
-    child = pack.children["a"].process
+def test_a_run_that_was_told_to_save_before_it_listened_begins_anew(body, tmp_path):
+    child = body.children["a"].process
     child.send_signal(signal.SIGUSR2)
     child.wait()
-    pack.began, pack.seconds = time.monotonic(), FOREVER
-    assert pack.checkpoint().function.tasks == pack.tasks[:1]
+    body.began, body.seconds = time.monotonic(), FOREVER
+    assert body.checkpoint().function.tasks == body.tasks[:1]
     assert noted(tmp_path)["a"] == (-signal.SIGUSR2, True)
 
 
@@ -500,7 +328,7 @@ def test_a_signal_while_jobs_are_handed_over_comes_after_it():
     done = []
 
     def hand_over():
-        with slurm.unsignalled():
+        with submission.signals_deferred():
             signal.raise_signal(signal.SIGINT)
             done.append(True)
 
@@ -522,20 +350,20 @@ def test_a_job_takes_as_many_runs_as_its_gpus_hold(
     tmp_path, programs, monkeypatch, gpus, runs_per_gpu, devices
 ):
     programs(scontrol="MaxArraySize = 1001")
-    packs = []
+    bodies = []
 
-    def submit(launcher, found):
-        packs.extend(found)
+    def submit(found, *_):
+        bodies.extend(found)
         return [f"17_{number}" for number in range(len(found))]
 
-    monkeypatch.setattr(SlurmLauncher, "_submit", submit)
+    monkeypatch.setattr(slurm_launcher, "submit", submit)
     settings = SlurmSettings(gpus=gpus, runs_per_gpu=runs_per_gpu)
     launcher = SlurmLauncher(tmp_path / "jobs", settings)
     tasks = [Task(run, tmp_path / run, tmp_path / f"{run}.log", 1) for run in "abcde"]
-    places = launcher.submit(tasks)
-    assert [[task.device for task in pack.tasks] for pack in packs] == devices
-    assert len(set(places)) == len(devices)
-    assert [task.run for pack in packs for task in pack.tasks] == list("abcde")
+    destinations = launcher.submit(tasks)
+    assert [[task.device for task in body.tasks] for body in bodies] == devices
+    assert len(set(destinations)) == len(devices)
+    assert [task.run for body in bodies for task in body.tasks] == list("abcde")
 
 
 @pytest.fixture
@@ -559,7 +387,7 @@ def test_what_the_queue_does_not_have_has_ended(handed_over, programs):
     programs(squeue="17_0|SPECIAL_EXIT\n17_1|COMPLETING\n99|RUNNING", scontrol=said)
     assert handed_over.states() == {"a": "queued", "b": "running", "c": "ended"}
     ending = handed_over.collect("c")
-    assert (ending.cause, ending.fault, ending.where) == ("timed out", "place", "17_2 on n1")
+    assert (ending.cause, ending.fault, ending.where) == ("timed out", "cluster", "17_2 on n1")
     assert set(handed_over.states()) == {"a", "b"}
 
 
@@ -580,7 +408,7 @@ def test_a_copied_ledger_names_nobody_elses_jobs(handed_over, programs):
     said = "JobState=RUNNING ExitCode=0:0 NodeList=n1"
     programs(squeue="", scontrol=all_shown(handed_over, said, name="ez-other"))
     assert set(handed_over.states().values()) == {"ended"}
-    assert handed_over.collect("a").cause == slurm.GONE
+    assert handed_over.collect("a").cause == UNKNOWN_JOB
 
 
 def test_a_job_that_ends_while_it_is_cancelled_is_no_error(handed_over, programs):
@@ -595,12 +423,12 @@ def test_a_job_that_ends_while_it_is_cancelled_is_no_error(handed_over, programs
 def test_what_was_handed_over_before_sbatch_refused_is_said(tmp_path, programs, monkeypatch):
     programs(scontrol="MaxArraySize = 2")
 
-    def submit(launcher, packs):
-        if launcher.ledger.exists():
+    def submit(bodies, folder, *_):
+        if (folder / "ledger.jsonl").exists():
             raise EzError("EZ-SLURM-REFUSED", "SLURM did not take the jobs: too many.")
         return ["17_0", "17_1"]
 
-    monkeypatch.setattr(SlurmLauncher, "_submit", submit)
+    monkeypatch.setattr(slurm_launcher, "submit", submit)
     launcher = SlurmLauncher(tmp_path / "jobs", SlurmSettings())
     tasks = [Task(run, tmp_path / run, tmp_path / f"{run}.log", 1) for run in "abc"]
     with pytest.raises(EzError, match="2 of 3 runs were handed over, then: SLURM did not take"):
@@ -679,93 +507,9 @@ def test_a_job_knows_its_name_as_the_queue_writes_it(monkeypatch):
     for name in list(os.environ):
         if name.startswith("SLURM_"):
             monkeypatch.delenv(name)
-    assert slurm.job_name() is None
+    assert slurm_job.job_name() is None
     monkeypatch.setenv("SLURM_JOB_ID", "20")
-    assert slurm.job_name() == "20"
+    assert slurm_job.job_name() == "20"
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    assert slurm.job_name() == "17_3"
-
-
-# ------------------------------------------------------------------ folders that travel
-
-
-@pytest.mark.parametrize("can_exchange", [True, False])
-@pytest.mark.parametrize("is_there", [True, False])
-def test_a_run_that_comes_back_takes_the_place_of_what_was_there(
-    tmp_path, monkeypatch, can_exchange, is_there
-):
-    if not can_exchange:
-        monkeypatch.setattr(ray, "exchanged", lambda *_: False)
-    folder, draft = tmp_path / "run", tmp_path / ".incoming-run"
-    if is_there:
-        folder.mkdir()
-        (folder / "old").touch()
-        (folder / "jobs").mkdir()
-    (draft / "run").mkdir(parents=True)
-    (draft / "run" / "new").touch()
-    ray.replace(draft, folder)
-    assert {path.name for path in folder.iterdir()} == {"new"} | ({"jobs"} if is_there else set())
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """The home of a run that trains away, and what came back of it."""
-    monkeypatch.chdir(tmp_path)
-    run = tmp_path / "there" / "run"
-    (run / "frames").mkdir(parents=True)
-    (run / "config.toml").touch()
-    found = ray.Home(str(tmp_path))
-    assert found.hold("run", "runs/run") is None
-    return found, ray.pack(run)
-
-
-@pytest.mark.usefixtures("quick_refusal")
-def test_a_run_that_trains_away_is_held_here(home):
-    found, packed = home
-    folder = RunFolder(Path("runs/run"))
-    assert folder.is_locked
-    with pytest.raises(Busy), folder.lock():
-        pass
-    assert found.store(packed, "run", goes_on=True) is None
-    assert folder.exists
-    assert folder.is_locked
-    found.forget("run")
-    assert not folder.is_locked
-    assert folder.exists
-
-
-def test_a_lock_survives_a_folder_that_could_not_be_replaced(home, monkeypatch):
-    found, packed = home
-    monkeypatch.setattr(ray, "exchanged", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        found.store(packed, "run", goes_on=True)
-    assert RunFolder(Path("runs/run")).is_locked
-
-
-@pytest.mark.usefixtures("quick_refusal")
-def test_somebody_who_took_the_run_in_between_is_named(home, monkeypatch):
-    found, packed = home
-    replace = ray.replace
-
-    def replaced(draft, folder):
-        replace(draft, folder)
-        monkeypatch.setattr(found, "other", RunFolder(folder).lock(), raising=False)
-        found.other.__enter__()
-
-    monkeypatch.setattr(ray, "replace", replaced)
-    said = found.store(packed, "run", goes_on=True)
-    assert "Another process is working on the run 'run'" in said
-    found.other.__exit__(None, None, None)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="folders are exchanged on Linux")
-def test_two_folders_change_places_in_one_step(tmp_path):
-    one, other = tmp_path / "one", tmp_path / "other"
-    for folder in (one, other):
-        folder.mkdir()
-        (folder / f"of {folder.name}").touch()
-    assert ray.exchanged(one, other)
-    assert (other / "of one").exists()
-    assert not ray.exchanged(one, tmp_path / "nothing")
+    assert slurm_job.job_name() == "17_3"

@@ -1,4 +1,4 @@
-"""One run that is sent away: `ez train` with a launcher other than local."""
+"""`ez train` with a launcher other than local: submits one run."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from ezcli.errors import Busy
 from ezcli.experiments.handover import Task, prepare
 from ezcli.experiments.launchers.cluster import Cluster
 from ezcli.experiments.launchers.protocol import JOBS, Launcher
-from ezcli.experiments.schedule import LOSSES
+from ezcli.experiments.schedule import MAX_LOSSES
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.lock import holding
 from ezcli.words import ez_command
@@ -27,8 +27,8 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
         if folder.read_info().get("status") == "finished":
             console.show(f"{folder.name} is finished already.")
             return 0
-    launcher = cluster.place.launcher(path / JOBS)
-    threads = config.compute.threads or cluster.place.threads or 1
+    launcher = cluster.settings.launcher(path / JOBS)
+    threads = config.compute.threads or cluster.settings.threads or 1
     task = Task(folder.name, path, path / JOBS / "log", threads)
     try:
         prepare(folder, config, origin)
@@ -55,9 +55,9 @@ def hand_over(launcher: Launcher, task: Task) -> int:
     elif state is not None:
         console.show(f"{name} is {state} already. {look}")
         return 0
-    (place,) = launcher.submit([task])
+    (destination,) = launcher.submit([task])
     if launcher.outlives:
-        console.show(f"{name}: submitted {place}. {look}")
+        console.show(f"{name}: submitted {destination}. {look}")
         return 0
     console.show(f"{name}: submitted. It ends with this command. {look}")
     try:
@@ -70,15 +70,15 @@ def hand_over(launcher: Launcher, task: Task) -> int:
 
 
 def see_through(launcher: Launcher, task: Task) -> int:
-    """Waits for a run, and hands it over again where its place was lost."""
-    for loss in range(LOSSES):
+    """Waits for a run, and submits it again after its node was lost."""
+    for loss in range(MAX_LOSSES):
         while launcher.states()[task.run] != "ended":
             time.sleep(launcher.poll_seconds)
         found = launcher.collect(task.run)
         if found.exit_code == 0:
             console.show(f"{task.run}: finished.")
             return 0
-        if found.fault != "place" or loss == LOSSES - 1:
+        if found.fault != "cluster" or loss == MAX_LOSSES - 1:
             break
         console.show(f"{task.run}: {found.cause}; going on.")
         launcher.submit([task])
