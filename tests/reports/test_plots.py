@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ezcli.commands.report import PLOT_TYPES
 from ezcli.experiments.design import arm_label
 from ezcli.reports import figures, plots
 from ezcli.reports.choice import Choice
@@ -147,6 +148,10 @@ def test_a_sweep_has_its_values_on_the_axis(tmp_path):
     panel = found["sweep-search.num_simulations"].figure.axes[0]
     assert list(panel.lines[0].get_xdata()) == [8, 16, 50]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["8", "16", "50"]
+
+
+def test_the_command_knows_every_type_of_file():
+    assert set(PLOT_TYPES) == set(figures.FILE_TYPES)
 
 
 @pytest.mark.slow
