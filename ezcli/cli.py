@@ -340,16 +340,18 @@ def ablate(
 
     Example: ez ablate --drop value-prefix --env catch --seeds 5
     """
-    from ezcli.commands import studies
+    from ezcli.commands import ablate as command
+    from ezcli.commands.jobs import Execution
+    from ezcli.commands.study_options import Options
 
     if print_commands and (dry_run or as_json):
         raise ConfigError(
             "EZ-OPTION-CONFLICT", "Use --print-commands without --dry-run and --json."
         )
-    output: studies.Output = (
+    output: command.Output = (
         "json" if as_json else "plan" if dry_run else "commands" if print_commands else "train"
     )
-    options = studies.Options(
+    options = Options(
         drop or [],
         vary or [],
         factorial,
@@ -372,8 +374,8 @@ def ablate(
         "runs_per_gpu": runs_per_gpu,
     }
     asked = {name: value for name, value in given.items() if value is not None}
-    execution = studies.Execution(jobs, devices, launcher, cluster, asked, wait)
-    raise typer.Exit(studies.ablate(options, runs_dir, execution, output, quiet))
+    execution = Execution(jobs, devices, launcher, cluster, asked, wait)
+    raise typer.Exit(command.ablate(options, runs_dir, execution, output, quiet))
 
 
 @study_app.command("status")

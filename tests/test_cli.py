@@ -18,7 +18,7 @@ import typer
 
 import ezcli
 from ezcli import cli, console
-from ezcli.commands import ablations, bench, cost, report, runs, studies, training, watch
+from ezcli.commands import ablate, ablations, bench, cost, report, runs, studies, training, watch
 from ezcli.config import preset_names
 from ezcli.errors import ConfigError, EnvError
 from ezcli.runs.cost import Cost
@@ -33,7 +33,7 @@ COMMANDS = {
     "resume": training.resume,
     "evaluate": training.evaluate,
     "watch": watch.watch,
-    "ablate": studies.ablate,
+    "ablate": ablate.ablate,
     "ablations": ablations.list_ablations,
     "ablations show": ablations.show,
     "study cancel": studies.study_cancel,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.commands import studies
+from ezcli.commands import jobs, studies
 from ezcli.errors import RunError
 from ezcli.experiments import estimate
 from ezcli.experiments.schedule import Outcome, Scheduler
@@ -239,12 +239,12 @@ def test_what_equals_another_arm_is_said(ez):
 
 def test_jobs_are_what_cores_and_memory_hold(ez, monkeypatch):
     monkeypatch.setattr("ezcli.runs.compute.num_cores", lambda: 8)
-    monkeypatch.setattr(studies, "needs", lambda config: Cost(None, 2**30, 0))
-    monkeypatch.setattr(studies.doctor, "free_memory", lambda: 3 * 2**30)
+    monkeypatch.setattr(jobs, "needs", lambda config: Cost(None, 2**30, 0))
+    monkeypatch.setattr(jobs.doctor, "free_memory", lambda: 3 * 2**30)
     assert "side by side: 3 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
-    monkeypatch.setattr(studies.doctor, "free_memory", lambda: None)
+    monkeypatch.setattr(jobs.doctor, "free_memory", lambda: None)
     assert "side by side: 4 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
-    monkeypatch.setattr(studies.doctor, "free_memory", lambda: 1)
+    monkeypatch.setattr(jobs.doctor, "free_memory", lambda: 1)
     assert "side by side: 1 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
     assert "side by side: 7 (as asked)" in squeezed(ez(*ABLATE, "--jobs", 7, "--dry-run")[1])
     at = ABLATE.index("compute.device='cpu'")
@@ -260,7 +260,7 @@ def test_runs_share_a_gpu_only_where_there_is_one(ez, monkeypatch):
     assert code == 2
     assert "--runs-per-gpu means nothing without a GPU. Use --jobs." in squeezed(err)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("ezcli.commands.studies.check_devices", lambda *_, **__: None)
+    monkeypatch.setattr("ezcli.commands.ablate.check_devices", lambda *_, **__: None)
     assert ez(*ABLATE, "--dry-run")[0] == 0  # which was asked for nothing of the kind
     auto = replaced(shared, "compute.device=auto")
     assert "side by side: 3 (3 for the GPU" in squeezed(ez(*auto)[1])

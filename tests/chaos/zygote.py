@@ -18,9 +18,9 @@ from types import SimpleNamespace
 
 import torch
 
+import ezcli.commands.ablate
 import ezcli.commands.report
 import ezcli.commands.runs
-import ezcli.commands.studies
 import ezcli.commands.training
 from ezcli.cli import main
 from ezcli.experiments import handover

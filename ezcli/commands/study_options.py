@@ -1,0 +1,171 @@
+"""From the options of `ez ablate` to the study that they describe."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ezcli.commands.training import (
+    build_config,
+    default_preset,
+    is_changed,
+    playable_config,
+    require_trusted,
+    with_code,
+)
+from ezcli.config import RunConfig, parse_override, use_env
+from ezcli.envs.games import ATARI_100K, check_game
+from ezcli.envs.settings import CustomSettings
+from ezcli.errors import ConfigError, UnknownName
+from ezcli.experiments.design import Arm, arms_of, parse_values
+from ezcli.experiments.launchers.cluster import Cluster
+from ezcli.experiments.study import Study, StudyFolder, default_name, study_names
+
+GAME_SETS = {"atari26": ATARI_100K}
+SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
+
+
+class Options(NamedTuple):
+    """What `ez ablate` was asked for; None and empty stand for what was not given."""
+
+    drop: list[str]
+    vary: list[str]
+    factorial: bool
+    game: list[str]
+    games: str | None
+    env: str | None
+    seeds: str | None
+    preset: str | None
+    overrides: list[str]
+    study: str | None
+
+    @property
+    def names_arms(self) -> bool:
+        """Whether any arm but the full agent was asked for."""
+        return bool(self.drop or self.vary or self.factorial)
+
+    @property
+    def names_base(self) -> bool:
+        """Whether the full agent was described."""
+        return bool(self.env or self.preset or self.overrides)
+
+    @property
+    def names_games(self) -> bool:
+        """Whether games were named."""
+        return bool(self.game or self.games)
+
+
+def study_from(
+    options: Options, runs_dir: Path, cluster: Cluster
+) -> tuple[Study, StudyFolder, list[str]]:
+    """The study asked for, where it is saved, and sentences about it."""
+    saved = None
+    if options.study is not None:
+        folder = StudyFolder(runs_dir, options.study)
+        if folder.exists:
+            saved = folder.study()
+    names_any = options.names_arms or options.names_base or options.names_games or options.seeds
+    if saved is None and not names_any:
+        if options.study is not None:
+            raise UnknownName("study", options.study, study_names(runs_dir))
+        raise ConfigError(
+            "EZ-STUDY-NO-ARMS",
+            "Nothing to ablate was named.",
+            "Try --drop value-prefix; `ez ablations` lists what can be dropped.",
+        )
+    said: list[str] = []
+    if saved is not None and not options.names_base:
+        preset, base, games = saved.preset, with_code(saved.base, is_recorded=True), saved.games
+        if isinstance(base.env, CustomSettings):
+            what = f"The study {options.study!r} names the code {base.env.target!r}"
+            require_trusted(base.env.target, base.env.code, what)
+        if options.names_games:
+            games = games_of(options)
+            for game in games:
+                use_env(base.model_dump(mode="json"), None, game)
+                check_game(game)
+    else:
+        preset, base, games = base_of(options, said, cluster)
+    if saved is not None and not options.names_arms:
+        arms: tuple[Arm, ...] = saved.arms
+    else:
+        found, same = arms_of(base, options.drop, options.vary, options.factorial)
+        arms = tuple(found)
+        said += same
+    if saved is not None and options.seeds is None:
+        seeds = saved.seeds
+    else:
+        seeds = seeds_of(options.seeds, base)
+    name = options.study or default_name(base, preset, games, arms)
+    if options.study is None and is_changed(base, preset):
+        name += f"-{base.identity[:6]}"
+    asked = Study(name, preset, base, arms, games, seeds)
+    return asked, StudyFolder(runs_dir, name), said
+
+
+def base_of(
+    options: Options, said: list[str], cluster: Cluster
+) -> tuple[str, RunConfig, tuple[str, ...]]:
+    """The preset's name, the full agent's config and the games."""
+    if any(override.partition("=")[0].strip() == "seed" for override in options.overrides):
+        raise ConfigError(
+            "EZ-STUDY-SET-SEED", "--set seed means nothing here.", "Use --seeds 0,3,7."
+        )
+    for text in options.vary:
+        varied, _, values = (part.strip() for part in text.partition("="))
+        for override in options.overrides:
+            key, value = parse_override(override)
+            if key == varied and value not in parse_values(text, values):
+                raise ConfigError(
+                    "EZ-STUDY-SET-AND-VARY",
+                    f"--set {override} is none of the values of --vary {text}.",
+                    "Leave out --set, or put its value into --vary.",
+                )
+    games = games_of(options)
+    preset, env = options.preset, options.env
+    if preset is None:
+        preset, because = default_preset(env, None, cluster.settings.has_gpus)
+        if not games and env is None and preset == "atari-cpu":
+            preset, because = "catch", "there is no GPU, and it learns in minutes"
+        said.append(f"Preset {preset}: {because}. Choose another with --preset.")
+    base = playable_config(preset, env, games[0] if games else None, None, None, options.overrides)
+    for game in games[1:]:
+        build_config(preset, env, game, None, None, options.overrides)
+    if base.env.name == "atari" and not games:
+        games = (base.env.game,)
+        said.append(f"Game {games[0]}: the preset's. Choose others with --game or --games atari26.")
+    return preset, base, games
+
+
+def games_of(options: Options) -> tuple[str, ...]:
+    """The roms that were named, each once."""
+    named = list(options.game)
+    if options.games is not None:
+        if options.games not in GAME_SETS:
+            raise UnknownName("set of games", options.games, GAME_SETS)
+        named += GAME_SETS[options.games]
+    return tuple(dict.fromkeys(named))
+
+
+def seeds_of(text: str | None, base: RunConfig) -> tuple[int, ...]:
+    """`5` is 0 to 4; `0,3,7` are those.
+
+    Raises:
+      ConfigError: it is neither.
+    """
+    if text is None:
+        return tuple(range(ATARI_SEEDS if base.env.name == "atari" else SMALL_SEEDS))
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and parts[-1] == "":
+        parts.pop()
+    if not all(part.isdecimal() and len(part) < 11 and int(part) < 2**31 for part in parts):
+        raise ConfigError(
+            "EZ-STUDY-SEEDS", f"--seeds {text!r} is not allowed.", "Use 5 for 0 to 4, or 0,3,7."
+        )
+    if "," not in text:
+        if not 1 <= int(text) <= 1000:
+            raise ConfigError(
+                "EZ-STUDY-SEEDS",
+                f"--seeds {text!r} is not allowed.",
+                "Use a number from 1 to 1000, or the seeds themselves: 0,3,7.",
+            )
+        return tuple(range(int(text)))
+    return tuple(dict.fromkeys(map(int, parts)))
