@@ -87,18 +87,18 @@ class Checked:
             step = self._plain(self.env.step(action))
         self.env_steps += 1
         if not math.isfinite(step.reward):
-            raise self.broken(f"returned the reward {step.reward!r}; it must be a finite number")
+            raise self.violation(f"returned the reward {step.reward!r}; it must be a finite number")
         self.score += step.reward
         if max(abs(step.reward), abs(self.score)) > LARGEST_SCORE:
-            raise self.broken(
+            raise self.violation(
                 f"has a reward of {step.reward:g} and a score of {self.score:g} in this game; "
                 f"both must lie within -{LARGEST_SCORE:g} and {LARGEST_SCORE:g}",
                 "Divide its rewards by a constant.",
             )
         if step.is_game_over and not step.is_episode_over:
-            raise self.broken("ended its game but not its episode; set `is_episode_over` too")
+            raise self.violation("ended its game but not its episode; set `is_episode_over` too")
         if step.is_truncated and not step.is_game_over:
-            raise self.broken("truncated its game but did not end it; set `is_game_over` too")
+            raise self.violation("truncated its game but did not end it; set `is_game_over` too")
         step = step._replace(frame=self._checked_frame(step.frame))
         if step.is_game_over or self.env_steps < self.max_env_steps:
             return step
@@ -108,14 +108,16 @@ class Checked:
     def _plain(self, step: Step) -> Step:
         """The answer in types of our own, read once: a user's types may compute what they show."""
         if not isinstance(step, Step):
-            raise self.broken(f"returned a {type(step).__name__} from `step`; it must be a `Step`")
+            raise self.violation(
+                f"returned a {type(step).__name__} from `step`; it must be a `Step`"
+            )
         frame, reward = step.frame, step.reward
         flags = (step.is_episode_over, step.is_game_over, step.is_truncated)
         if not isinstance(reward, Real):
-            raise self.broken(f"returned the reward {reward!r}; it must be a finite number")
+            raise self.violation(f"returned the reward {reward!r}; it must be a finite number")
         for name, flag in zip(Step._fields[2:], flags, strict=True):
             if not isinstance(flag, bool | np.bool_):
-                raise self.broken(f"returned {flag!r} as `{name}`; it must be True or False")
+                raise self.violation(f"returned {flag!r} as `{name}`; it must be True or False")
         try:
             number = float(reward)
         except OverflowError:
@@ -130,16 +132,31 @@ class Checked:
         """
         for name, here, there in zip(EnvSpec._fields[:2], self.spec, spec, strict=False):
             if here != there:
-                raise self.broken(f"has {name} {here} here and {there} elsewhere; it must be one")
+                raise self.violation(
+                    f"has {name} {here} here and {there} elsewhere; it must be one"
+                )
 
-    def broken(self, what: str, hint: str = "See ezcli/envs/protocol.py.") -> EnvError:
+    def violation(self, what: str, hint: str = "See ezcli/envs/protocol.py.") -> EnvError:
         """The error that says what the environment did, and in which game."""
-        where = f" (seed {self.seed}, env_step {self.env_steps} of the game)"
-        return EnvError("EZ-ENV-CONTRACT", f"Environment {self.name!r} {what}{where}.", hint)
+        return EnvError("EZ-ENV-CONTRACT", self._located(what), hint)
+
+    def not_repeatable(self, what: str) -> EnvError:
+        """The error that says how a replayed game differs from the recorded one."""
+        rule = "the same seed and actions must give the same game"
+        return EnvError("EZ-ENV-NOT-REPEATABLE", self._located(f"{what}; {rule}"))
+
+    def _located(self, what: str) -> str:
+        """A sentence about the environment and the game in which it happened."""
+        where = f"seed {self.seed}, env_step {self.env_steps} of the game"
+        return f"Environment {self.name!r} {what} ({where})."
 
     def _blamed(self, what: str) -> AbstractContextManager[None]:
         """Anything that the environment raises is its own defect."""
-        return guarded(lambda told: self.broken(f"failed in {what}: {told}", SHOWS))
+        return guarded(
+            lambda told: EnvError(
+                "EZ-ENV-FAILED", self._located(f"failed in {what}: {told}"), SHOWS
+            )
+        )
 
     def _asked(self, what: str, ask: Callable[[], Value]) -> Value:
         """What the environment answers."""
@@ -148,18 +165,18 @@ class Checked:
 
     def _checked_spec(self, spec: object) -> EnvSpec:
         if not isinstance(spec, EnvSpec):
-            raise self.broken("has no `spec`, or one that is not an `EnvSpec`")
+            raise self.violation("has no `spec`, or one that is not an `EnvSpec`")
         shape, names = spec.frame_shape, spec.action_names
         if not isinstance(shape, tuple | list) or len(shape) != 3:
-            raise self.broken(f"has frame_shape {shape!r}; it must be three sizes, C, H, W")
+            raise self.violation(f"has frame_shape {shape!r}; it must be three sizes, C, H, W")
         if not all(isinstance(size, Integral) and size >= 1 for size in shape):
-            raise self.broken(f"has frame_shape {shape!r}; its sizes must be whole and positive")
+            raise self.violation(f"has frame_shape {shape!r}; its sizes must be whole and positive")
         if not isinstance(names, tuple | list) or not all(isinstance(n, str) for n in names):
-            raise self.broken(f"has action_names {names!r}; it must be a tuple of strings")
+            raise self.violation(f"has action_names {names!r}; it must be a tuple of strings")
         if not names:
-            raise self.broken("has no actions; `action_names` is empty")
+            raise self.violation("has no actions; `action_names` is empty")
         if any(len(name) > LONGEST_NAME for name in names):
-            raise self.broken(f"has an action name of more than {LONGEST_NAME} characters")
+            raise self.violation(f"has an action name of more than {LONGEST_NAME} characters")
         channels, height, width = map(int, shape)
         contract = self._checked_contract(spec.contract)
         return EnvSpec((channels, height, width), tuple(map(str, names)), contract)
@@ -167,32 +184,34 @@ class Checked:
     def _checked_contract(self, contract: object) -> dict[str, object]:
         """The contract as a run's files will hold it, so that what is compared was written."""
         if not isinstance(contract, dict):
-            raise self.broken("has a `contract` that is not a table; it must be a dict")
+            raise self.violation("has a `contract` that is not a table; it must be a dict")
         try:
             text = json.dumps(contract, allow_nan=False)
             table: dict[str, object] = json.loads(text, object_pairs_hook=distinct)
         except (TypeError, ValueError, RecursionError) as error:
-            raise self.broken(f"has a `contract` that JSON cannot hold: {error}") from error
+            raise self.violation(f"has a `contract` that JSON cannot hold: {error}") from error
         if len(text) > LARGEST_CONTRACT:
-            raise self.broken(
+            raise self.violation(
                 f"has a `contract` of {len(text):,} characters as JSON; "
                 f"it must have at most {LARGEST_CONTRACT:,}"
             )
         if is_nested(table, DEEPEST_CONTRACT):
-            raise self.broken(f"has a `contract` of more than {DEEPEST_CONTRACT} levels")
+            raise self.violation(f"has a `contract` of more than {DEEPEST_CONTRACT} levels")
         return table
 
     def _checked_frame(self, frame: object) -> np.ndarray:
         if not isinstance(frame, np.ndarray):
-            raise self.broken(f"returned a {type(frame).__name__} as its frame, not a NumPy array")
+            raise self.violation(
+                f"returned a {type(frame).__name__} as its frame, not a NumPy array"
+            )
         with self._blamed("its frame"):
             frame = np.array(frame, subok=False)  # the next may be drawn into the same array
         if frame.shape != self.spec.frame_shape:
-            raise self.broken(
+            raise self.violation(
                 f"returned a frame of shape {frame.shape}; its spec says {self.spec.frame_shape}"
             )
         if frame.dtype != np.uint8:
-            raise self.broken(f"returned a frame of {frame.dtype}; it must be uint8")
+            raise self.violation(f"returned a frame of {frame.dtype}; it must be uint8")
         return frame
 
 

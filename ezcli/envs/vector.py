@@ -126,12 +126,12 @@ class _Game:
         return step
 
     def replay(self, seed: int, actions: Sequence[int], last: np.ndarray) -> None:
-        frame, same = self.reset(seed), "the same seed and actions must give the same game"
+        frame = self.reset(seed)
         for action in actions:
             step = self.step(action)
             if step.is_game_over:
                 played = f"{len(self.actions)} of {len(actions)} replayed actions"
-                raise self.env.broken(f"ended its game after {played}; {same}")
+                raise self.env.not_repeatable(f"ended its game after {played}")
             frame = step.frame
         if not np.array_equal(frame, last):
-            raise self.env.broken(f"showed another frame after the replayed actions; {same}")
+            raise self.env.not_repeatable("showed another frame after the replayed actions")

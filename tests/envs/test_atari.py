@@ -13,7 +13,7 @@ from ezcli.envs.atari import AtariEnv
 from ezcli.envs.games import ATARI_100K
 from ezcli.envs.make import make_env
 from ezcli.envs.settings import AtariSettings
-from ezcli.errors import UnknownName
+from tests.failing import fails
 
 
 def settings_of(game: str = "pong", **changes: object) -> AtariSettings:
@@ -223,5 +223,5 @@ def test_a_game_that_ends_within_a_step_is_not_played_on():
 
 
 def test_an_unknown_game_is_refused_with_the_nearest_name():
-    with pytest.raises(UnknownName, match="Did you mean 'pong'"):
+    with fails("EZ-UNKNOWN-GAME", "'pnog'", "'pong'"):
         make("pnog")

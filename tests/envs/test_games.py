@@ -12,7 +12,7 @@ from ezcli.envs.games import (
     human_normalised,
     reference_scores,
 )
-from ezcli.errors import ConfigError, UnknownName
+from tests.failing import fails
 
 
 def test_the_benchmark_has_26_games_all_known_and_all_scored():
@@ -35,13 +35,13 @@ def test_normalised_scores_against_hand_computed_ones():
 
 
 def test_a_game_without_a_human_score_is_named():
-    with pytest.raises(UnknownName, match="human score 'adventure'"):
+    with fails("EZ-UNKNOWN-GAME-WITH-A-HUMAN-SCORE", "'adventure'"):
         human_normalised("adventure", 1.0)
 
 
 def test_an_unknown_game_is_refused_with_the_nearest_name():
     check_game("ms_pacman")
-    with pytest.raises(UnknownName, match=r"Unknown game 'ms_pacmn'\. Did you mean 'ms_pacman'"):
+    with fails("EZ-UNKNOWN-GAME", "'ms_pacmn'", "'ms_pacman'"):
         check_game("ms_pacmn")
 
 
@@ -85,11 +85,10 @@ def test_every_spelling_of_a_game_leads_to_it(spelling):
         if name in all_games():  # one word in lower case
             check_game(name)
             continue
-        with pytest.raises(UnknownName, match=f"Did you mean '{rom}'"):
+        with fails("EZ-UNKNOWN-GAME", repr(name), repr(rom)):
             check_game(name)
-        with pytest.raises(ConfigError) as caught:
+        with fails("EZ-ENV-IS-A-GAME", repr(name), f"--game {rom}"):
             check_env(name)
-        assert caught.value.hint == f"For the game: --game {rom}"
 
 
 @pytest.mark.parametrize(
@@ -107,39 +106,37 @@ def test_every_spelling_of_a_game_leads_to_it(spelling):
     ],
 )
 def test_the_names_on_the_cartridge_lead_to_the_game(name, rom):
-    with pytest.raises(UnknownName, match=f"Did you mean '{rom}'"):
+    with fails("EZ-UNKNOWN-GAME", repr(name), repr(rom)):
         check_game(name)
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"),
+    ("name", "option"),
     [
-        ("catch", "Use --env catch."),
-        ("KeyDoor", "Use --env keydoor."),
-        ("my/game.py:Corridor", "Use --env my/game.py:Corridor."),
+        ("catch", "--env catch"),
+        ("KeyDoor", "--env keydoor"),
+        ("my/game.py:Corridor", "--env my/game.py:Corridor"),
     ],
 )
-def test_what_is_no_game_leads_to_the_other_option(name, hint):
-    with pytest.raises(ConfigError) as caught:
+def test_what_is_no_game_leads_to_the_other_option(name, option):
+    with fails("EZ-ENV-NOT-ATARI", repr(name), option):
         check_game(name)
-    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"),
+    ("name", "code", "way_out"),
     [
-        ("Catch", "Did you mean 'catch'?"),
-        ("key-door", "Did you mean 'keydoor'?"),
-        ("Atari", "Did you mean 'atari'?"),
-        ("pongg", "For the game: --game pong"),
-        ("game.py", "Add it: --env game.py:MyEnv"),
-        ("Ünïcode", "Available: atari, catch, file.py:Class, keydoor."),
+        ("Catch", "EZ-UNKNOWN-ENVIRONMENT", "'catch'"),
+        ("key-door", "EZ-UNKNOWN-ENVIRONMENT", "'keydoor'"),
+        ("Atari", "EZ-UNKNOWN-ENVIRONMENT", "'atari'"),
+        ("pongg", "EZ-ENV-IS-A-GAME", "--game pong"),
+        ("game.py", "EZ-ENV-NO-CLASS-NAMED", "--env game.py:MyEnv"),
+        ("Ünïcode", "EZ-UNKNOWN-ENVIRONMENT", "atari, catch, file.py:Class, keydoor"),
     ],
 )
-def test_a_name_that_is_no_environment_has_a_way_out(name, hint):
-    with pytest.raises(ConfigError) as caught:
+def test_a_name_that_is_no_environment_has_a_way_out(name, code, way_out):
+    with fails(code, name, way_out):
         check_env(name)
-    assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize(

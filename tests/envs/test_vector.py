@@ -8,7 +8,7 @@ from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.envs.settings import AtariSettings, CatchSettings
 from ezcli.envs.vector import EnvLog, FinishedGame, VectorEnv
-from ezcli.errors import EnvError
+from tests.failing import fails
 
 BREAKOUT = AtariSettings(
     name="atari",
@@ -212,14 +212,14 @@ def test_a_save_is_not_changed_by_what_follows():
 
 def test_a_log_that_does_not_replay_is_an_environment_that_is_not_a_function_of_its_seed():
     vector = started(script_of((0.0, OVER)))
-    with pytest.raises(EnvError, match="ended its game after 1 of 2 replayed actions"):
+    with fails("EZ-ENV-NOT-REPEATABLE", "1 of 2"):
         vector.restore([EnvLog(0, [1, 1])], [np.zeros((1, 1, 1), np.uint8)])
 
 
 def test_a_log_that_replays_to_another_frame_is_another_game():
     vector = started(script_of((0.0, ON), (0.0, ON)))
     vector.restore([EnvLog(0, [1])], [np.ones((1, 1, 1), np.uint8)])
-    with pytest.raises(EnvError, match="showed another frame after the replayed actions"):
+    with fails("EZ-ENV-NOT-REPEATABLE", "frame"):
         vector.restore([EnvLog(0, [1])], [np.zeros((1, 1, 1), np.uint8)])
 
 
@@ -227,7 +227,7 @@ def test_environments_that_differ_are_not_stepped_together():
     other = script_of((0.0, ON))
     other.spec = EnvSpec((1, 1, 1), ("noop",), {})
     supply = iter([script_of((0.0, ON)), other])
-    with pytest.raises(EnvError, match=r"has action_names .* here and .* elsewhere"):
+    with fails("EZ-ENV-CONTRACT", "action_names"):
         VectorEnv(lambda: checked(next(supply)), 2, np.random.default_rng(0))
 
 
