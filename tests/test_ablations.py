@@ -21,7 +21,6 @@ from ezcli.config import (
     resolve,
 )
 from ezcli.efficientzero.network import Network
-from ezcli.errors import ConfigError
 from ezcli.experiments.ablations import (
     PUBLISHED_FULL,
     ablation_names,
@@ -32,6 +31,7 @@ from ezcli.experiments.ablations import (
 )
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.trainer import Trainer, make_network
+from tests.failing import fails
 from tests.runs.helpers import run, tiny
 
 FOLDER = Path(__file__).parents[1] / "ablations"
@@ -131,7 +131,7 @@ def test_differs_where_it_says_and_nowhere_else(name: str, preset: str) -> None:
 
 def test_what_has_no_effect_is_refused() -> None:
     full = of_preset("catch")
-    with pytest.raises(ConfigError, match=r"changes nothing here: loss\.augmentation is False"):
+    with fails("EZ-ABLATION-CHANGES-NOTHING", "It", "loss.augmentation is False"):
         require_effect("It", full, without(full, "augmentation"), CHANGES["augmentation"])
     require_effect("It", full, without(full, "consistency"), CHANGES["consistency"])
 
@@ -201,56 +201,58 @@ def test_what_is_dropped_is_not_there(runs: Path) -> None:
 
 GOOD = 'title = "No thing"\nwhy = "Because."\n'
 BAD = {
-    "no title": ('why = "Because."\n[loss]\naugmentation = false', "'title' is missing in"),
-    "no why": ('title = "No"\n[loss]\naugmentation = false', "'why' is missing in"),
+    "no title": (
+        'why = "Because."\n[loss]\naugmentation = false',
+        ["EZ-CONFIG-MISSING-KEY", "'title'"],
+    ),
+    "no why": ('title = "No"\n[loss]\naugmentation = false', ["EZ-CONFIG-MISSING-KEY", "'why'"]),
     "a title that is no text": (
         'title = 3\nwhy = "Because."\n[loss]\naugmentation = false',
-        r"title in .*mine\.toml' is not allowed: .*string",
+        ["EZ-CONFIG-VALUE", "title", "string"],
     ),
     "an unknown header": (
         'titel = "No"\nwhy = "Because."\n[loss]\naugmentation = false',
-        r"Unknown setting 'titel' in .* Did you mean 'title'\?",
+        ["EZ-CONFIG-UNKNOWN-KEY", "'titel'", "'title'"],
     ),
     "an unknown header beside the others": (
         f'{GOOD}sektion = "4"\n[loss]\naugmentation = false',
-        r"Unknown setting 'sektion' in .* Did you mean 'section'\?",
+        ["EZ-CONFIG-UNKNOWN-KEY", "'sektion'", "'section'"],
     ),
     "an unknown score": (
         f"{GOOD}[published]\nmean = 1.0\nmedain = 1.0\n[loss]\naugmentation = false",
-        r"Unknown setting 'published\.medain' in .* Did you mean 'published\.median'\?",
+        ["EZ-CONFIG-UNKNOWN-KEY", "'published.medain'", "'published.median'"],
     ),
     "half of the scores": (
         f"{GOOD}[published]\nmean = 1.0\n[loss]\naugmentation = false",
-        r"'published\.median' is missing in",
+        ["EZ-CONFIG-MISSING-KEY", "'published.median'"],
     ),
     "a score that is not a number": (
         f'{GOOD}[published]\nmean = 1.0\nmedian = "1"\n[loss]\naugmentation = false',
-        r"published\.median in .* is not allowed: .*number",
+        ["EZ-CONFIG-VALUE", "published.median", "number"],
     ),
     "an unknown setting": (
         f"{GOOD}[loss]\naugmentaton = false",
-        r"Unknown setting 'loss\.augmentaton' in .* Did you mean 'loss\.augmentation'\?",
+        ["EZ-CONFIG-UNKNOWN-KEY", "'loss.augmentaton'", "'loss.augmentation'"],
     ),
-    "a section that is a value": (f"{GOOD}loss = false", r"Unknown setting 'loss'"),
-    "nothing changed": (GOOD, "changes no setting"),
-    "nothing in a section": (f"{GOOD}[components]", "changes no setting"),
-    "the seed": (f"{GOOD}seed = 1", "seed in .* cannot differ between arms"),
-    "the environment": (f'{GOOD}[env]\nname = "catch"', r"env\.name in .* cannot differ"),
-    "the game": (f'{GOOD}[env]\ngame = "pong"', r"env\.game in .* cannot differ"),
-    "the device": (f'{GOOD}[compute]\ndevice = "cpu"', r"compute\.device in .* nothing to ablate"),
+    "a section that is a value": (f"{GOOD}loss = false", ["EZ-CONFIG-UNKNOWN-KEY", "'loss'"]),
+    "nothing changed": (GOOD, ["EZ-ABLATION-EMPTY"]),
+    "nothing in a section": (f"{GOOD}[components]", ["EZ-ABLATION-EMPTY"]),
+    "the seed": (f"{GOOD}seed = 1", ["EZ-ABLATION-TASK", "seed"]),
+    "the environment": (f'{GOOD}[env]\nname = "catch"', ["EZ-ABLATION-TASK", "env.name"]),
+    "the game": (f'{GOOD}[env]\ngame = "pong"', ["EZ-ABLATION-TASK", "env.game"]),
+    "the device": (f'{GOOD}[compute]\ndevice = "cpu"', ["EZ-ABLATION-NO-RESULT", "compute.device"]),
     "the record": (
         f"{GOOD}[record]\nmetrics_interval = 1",
-        r"record\.metrics_interval in .* nothing to ablate",
+        ["EZ-ABLATION-NO-RESULT", "record.metrics_interval"],
     ),
-    "no TOML": ("No consistency", "is not valid TOML"),
+    "no TOML": ("No consistency", ["EZ-CONFIG-NOT-TOML"]),
 }
 
 
-@pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
-def test_malformed_files_are_explained(text: str, message: str, write: Write) -> None:
-    with pytest.raises(ConfigError) as caught:
+@pytest.mark.parametrize(("text", "error"), BAD.values(), ids=BAD)
+def test_malformed_files_are_explained(text: str, error: list[str], write: Write) -> None:
+    with fails(*error, "mine.toml'") as caught:
         load_ablation(write(text))
-    assert caught.match(message)
     assert "pydantic" not in str(caught.value)
 
 
@@ -273,7 +275,7 @@ def test_a_users_file_may_have_a_plus_in_its_path(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match=r"There is no file 'nowhere\.toml'"):
+    with fails("EZ-CONFIG-NO-FILE", "'nowhere.toml'"):
         load_ablation("nowhere.toml")
 
 
@@ -288,13 +290,13 @@ def test_a_file_that_is_not_there() -> None:
     ],
 )
 def test_typos_are_answered_with_the_nearest_name(typed: str, meant: str) -> None:
-    with pytest.raises(ConfigError, match=f"Unknown ablation '{typed}'. Did you mean '{meant}'"):
+    with fails("EZ-UNKNOWN-ABLATION", repr(typed), repr(meant)):
         load_ablation(typed)
 
 
 def test_two_that_contradict_each_other_cannot_be_summed(write: Write) -> None:
     path = write(f"{GOOD}[reanalyse]\nratio = 0.5")
-    with pytest.raises(ConfigError, match=r"'reanalysis' and 'mine' want .* 0\.0 and 0\.5"):
+    with fails("EZ-ABLATION-CONFLICT", "'reanalysis'", "'mine'", "reanalyse.ratio", "0.0", "0.5"):
         combine([load_ablation("reanalysis"), load_ablation(path)])
 
 
@@ -364,7 +366,7 @@ def test_show_as_json(capsys: pytest.CaptureFixture[str], write: Write) -> None:
 
 
 def test_show_refuses_what_the_preset_does_not_have(write: Write) -> None:
-    with pytest.raises(ConfigError, match=r"Unknown setting 'env\.rows'"):
+    with fails("EZ-CONFIG-UNKNOWN-KEY", "'env.rows'"):
         commands.show(write(f"{GOOD}[env]\nrows = 5"), "smoke", as_json=False)
-    with pytest.raises(ConfigError, match="Did you mean 'smoke'"):
+    with fails("EZ-UNKNOWN-PRESET", "'smok'", "'smoke'"):
         commands.show("consistency", "smok", as_json=False)

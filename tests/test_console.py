@@ -1,5 +1,6 @@
 """What is drawn: plain where it is piped, short enough for a terminal, and never markup."""
 
+import errno
 import io
 import os
 import shlex
@@ -15,6 +16,7 @@ from ezcli import console
 from ezcli.config import preset_path, read_toml, resolve
 from ezcli.errors import EzError, OutputError
 from ezcli.words import duration
+from tests.failing import fails
 
 CONFIG = resolve(read_toml(preset_path("atari100k")))
 METRICS = {
@@ -208,9 +210,10 @@ def redirected(redirection, *arguments):
     [["presets"], ["presets", "--json"], ["report", "--runs-dir", "gone", "--format", "csv"]],
 )
 def test_a_full_disk_behind_standard_output_is_a_sentence(arguments):
-    done = redirected("> /dev/full", *arguments)
+    done = redirected("> /dev/full", "--debug", *arguments)
     assert done.returncode == 1
-    assert "error: Standard output cannot be written: No space left on device." in done.stderr
+    assert "EZ-OUTPUT-NOT-WRITABLE" in done.stderr.splitlines()
+    assert os.strerror(errno.ENOSPC) in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
@@ -270,7 +273,7 @@ def test_letters_that_the_output_lacks_are_spelt_out(monkeypatch):
 
 def test_text_for_programs_is_refused_rather_than_spelt(monkeypatch):
     stream = ascii_output(monkeypatch)
-    with pytest.raises(OutputError, match=r"in ascii, which has no '\\xf6'\. .*PYTHONIOENCODING"):
+    with fails("EZ-OUTPUT-ENCODING", "ascii", r"'\xf6'", "PYTHONIOENCODING"):
         console.write("größe\n")
     assert stream.buffer.getvalue() == b""
 

@@ -14,7 +14,6 @@ from ezcli.config import preset_path, read_toml, resolve, with_changes, without_
 from ezcli.envs.code import changes, code_of, locate
 from ezcli.envs.make import make_env
 from ezcli.envs.settings import CustomSettings
-from ezcli.errors import ConfigError
 from ezcli.experiments import estimate
 from ezcli.experiments.handover import PROGRAM
 from ezcli.experiments.schedule import Outcome, Scheduler
@@ -23,6 +22,7 @@ from ezcli.runs.cost import Cost, Finished
 from ezcli.runs.folder import RunFolder
 from ezcli.settings import Settings
 from tests.experiments.helpers import without_seals
+from tests.failing import check, fails
 from tests.runs.helpers import TINY
 from tests.test_cli import MY_ENV
 
@@ -183,9 +183,9 @@ def test_a_module_counts_with_its_package_and_version(tmp_path, monkeypatch):
 
 
 def test_what_is_not_there_is_said():
-    with pytest.raises(ConfigError, match=r"no file 'none\.py'"):
+    with fails("EZ-ENV-NO-FILE", "'none.py'"):
         code_of("none.py:C")
-    with pytest.raises(ConfigError, match="no module 'no_such_module'"):
+    with fails("EZ-ENV-NO-MODULE", "'no_such_module'"):
         code_of("no_such_module:C")
     said = changes({"a.py": "1", "b.py": "2"}, {"b.py": "2", "c.py": "3"})
     assert said == "a.py is missing or no longer imported; c.py is new"
@@ -201,7 +201,7 @@ def test_the_file_is_found_where_it_was_or_in_this_folder(game, tmp_path, monkey
     game.write_text("another")
     assert locate(target, code) == "game.py:Corridor"
     Path("game.py").unlink()
-    with pytest.raises(ConfigError, match=r"not what was recorded: game\.py changed"):
+    with fails("EZ-ENV-OTHER-CODE", "game.py"):
         locate(target, code)
 
 
@@ -241,16 +241,14 @@ def test_changed_code_is_refused_by_all_that_play_a_run(game, ez):
     pay(game, 10)
     before = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file()}
     for command in ("resume", "evaluate", "watch"):
-        code, out, err = ez(command, folder.path)
-        assert (code, out) == (2, "")
-        assert "is not what was recorded: game.py changed (from " in err
-        assert "Restore it, or train the new code under another name." in err
+        assert ez(command, folder.path)[:2] == (2, "")
+        check(ez.error, "EZ-ENV-OTHER-CODE", "game.py")
     said = " ".join(ez("report", folder.path)[1].split())
     assert "game.py changed" in said
     assert "The scores are those of the recorded code." in said
     assert before == {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file()}
-    code, _, err = ez(*TRAIN, "--name", folder.name)
-    assert (code, "exists with another config (code of game.py: '" in err) == (2, True)
+    assert ez(*TRAIN, "--name", folder.name)[0] == 2
+    check(ez.error, "EZ-RUN-OTHER-CONFIG", "code of game.py: '")
     game.write_text(MY_ENV)
     assert "is finished already" in ez("resume", folder.path)[1]
 
@@ -296,7 +294,8 @@ def test_a_run_of_unknown_code_goes_on_and_then_knows_it(game, ez):
     assert (code, "is finished already" in out) == (0, True)
     pay(game, 10)
     for command in ("resume", "evaluate", "watch"):
-        assert "game.py changed" in ez(command, folder.path)[2]
+        ez(command, folder.path)
+        check(ez.error, "EZ-ENV-OTHER-CODE", "game.py")
 
 
 # ------------------------------------------------------------------ presets and studies
@@ -308,8 +307,8 @@ def test_a_preset_of_recorded_code_is_of_that_code(game, ez):
     assert shown == Path("mine.toml").read_text()
     pay(game, 10)
     for command in (["config", "show"], ["cost", "--no-measure"], ["train"], ["bench", "tree"]):
-        code, _, err = ez(*command, "--preset", "mine.toml")
-        assert (code, "game.py changed" in err) == (2, True)
+        assert ez(*command, "--preset", "mine.toml")[0] == 2
+        check(ez.error, "EZ-ENV-OTHER-CODE", "game.py")
     assert ez("config", "show", "--preset", "mine.toml", "--env", "game.py:Corridor")[0] == 0
 
 
@@ -329,12 +328,12 @@ def test_a_study_is_of_one_code(game, ez, plan):
     assert plan("--seeds", "1", "--quiet")[0] == 0
     assert plan("--seeds", "2", "--dry-run")[0] == 0
     pay(game, 10)
-    code, _, err = plan("--seeds", "3", "--dry-run")
-    assert (code, "another full agent (code of game.py: '" in err) == (2, True)
-    code, _, err = ez("ablate", "--study", "s", "--dry-run")
-    assert (code, "game.py changed" in err) == (2, True)
-    preset = ["--preset", "runs/studies/s/preset.toml"]
-    assert "game.py changed" in ez("train", *preset)[2]
+    assert plan("--seeds", "3", "--dry-run")[0] == 2
+    check(ez.error, "EZ-STUDY-OTHER-AGENT", "code of game.py: '")
+    assert ez("ablate", "--study", "s", "--dry-run")[0] == 2
+    check(ez.error, "EZ-ENV-OTHER-CODE", "game.py")
+    ez("train", "--preset", "runs/studies/s/preset.toml")
+    check(ez.error, "EZ-ENV-OTHER-CODE", "game.py")
 
 
 def test_a_study_of_unknown_code_goes_on_as_that(game, ez, plan):
@@ -351,8 +350,8 @@ def test_a_study_of_unknown_code_goes_on_as_that(game, ez, plan):
     assert ez("resume", cells[0]["run"])[0] == 0
     assert ez("ablate", "--study", "s", "--dry-run")[0] == 0
     pay(game, 10)
-    code, _, err = ez("ablate", "--study", "s", "--dry-run")
-    assert (code, "game.py changed" in err) == (2, True)
+    assert ez("ablate", "--study", "s", "--dry-run")[0] == 2
+    check(ez.error, "EZ-ENV-OTHER-CODE", "game.py")
 
 
 @pytest.mark.slow
@@ -372,9 +371,10 @@ def test_runs_of_different_code_are_in_no_table_together(game, ez):
         pay(game, prize)
         assert ez(*TRAIN, "--seed", seed, "--name", f"new{seed}")[0] == 0
         assert ez(*TRAIN, "--seed", seed, "--name", f"old{seed}", "--set", "env.code={}")[0] == 0
-    assert "are not of one agent (env.code.game.py: " in ez("report", "new0", "new1")[2]
-    code, _, err = ez("report", "old0", "old1")
-    assert (code, "between the runs 'old0' and 'old1' (game.py)" in err) == (1, True)
+    ez("report", "new0", "new1")
+    check(ez.error, "EZ-REPORT-OTHER-AGENT", "env.code.game.py: ")
+    assert ez("report", "old0", "old1")[0] == 1
+    check(ez.error, "EZ-REPORT-OTHER-CODE", "'old0'", "'old1'", "game.py")
     out = ez("report")[1]
     assert "The runs of " in out
     assert "are left out: The code of the environment differs" in " ".join(out.split())

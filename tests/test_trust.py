@@ -12,8 +12,8 @@ import pytest
 
 from ezcli import trust
 from ezcli.envs import make
-from ezcli.errors import ConfigError
 from ezcli.experiments.launchers import cluster
+from tests.failing import check, fails
 from tests.runs.helpers import TINY
 
 GAME = """
@@ -98,24 +98,21 @@ COMMANDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_foreign_code_is_not_executed_without_a_yes(command, ez, given):
-    code, _, err = ez(*COMMANDS[command])
-    assert code == 2
-    assert "which no command line of yours has named: it would be executed." in err
-    assert "game.py:Room" in err
-    assert "ez --trust" in err
+    assert ez(*COMMANDS[command])[0] == 2
+    check(ez.error, "EZ-TRUST-NEEDED", "game.py:Room", "ez --trust")
     assert not was_executed()
     code, _, err = ez("--trust", *COMMANDS[command])
     assert code == 0, err
-    code, _, err = ez(*COMMANDS[command])  # remembered
-    assert "no command line of yours" not in err
+    ez(*COMMANDS[command])  # remembered
+    assert ez.error is None or ez.error.code != "EZ-TRUST-NEEDED"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--dry-run"], ["--seeds", "2"], ["--print-commands"]])
 def test_a_foreign_study_is_not_gone_on_with(more, ez, given):
-    code, _, err = ez("ablate", "--study", "s", *more)
+    code = ez("ablate", "--study", "s", *more)[0]
     assert (code, was_executed()) == (2, False)
-    assert "The study 's' names the code" in err
+    check(ez.error, "EZ-TRUST-NEEDED", "study 's'", "game.py:Room")
 
 
 @pytest.mark.slow
@@ -184,9 +181,8 @@ def launcher_file(folder, address):
 @pytest.mark.usefixtures("nobody")
 def test_the_address_in_a_study_is_not_connected_to_without_a_yes(tmp_path):
     saved = launcher_file(tmp_path, "ray://evil:10001")
-    with pytest.raises(ConfigError, match="ray://evil:10001") as caught:
+    with fails("EZ-TRUST-NEEDED", "'ray://evil:10001'", "ez --trust"):
         cluster.cluster_of(None, None, saved, {})
-    assert "ez --trust" in caught.value.hint
     cluster.cluster_of("local", None, saved, {})  # not used, so not asked for
 
 
@@ -200,7 +196,7 @@ def test_an_address_of_a_command_line_is_remembered(tmp_path):
     saved = launcher_file(tmp_path, "ray://ours:10001")
     cluster.cluster_of(None, saved, None, {})  # --cluster FILE
     assert cluster.cluster_of(None, None, saved, {}).settings.address == "ray://ours:10001"
-    with pytest.raises(ConfigError):
+    with fails("EZ-TRUST-NEEDED"):
         cluster.cluster_of(None, None, launcher_file(tmp_path, "ray://ours:10002"), {})
 
 
@@ -223,7 +219,7 @@ def test_a_list_that_cannot_be_read_trusts_nothing(content, tmp_path):
     path = trust.trusted_file()
     path.parent.mkdir(parents=True)
     path.mkdir() if content is None else path.write_bytes(content)
-    with pytest.raises(ConfigError):
+    with fails("EZ-TRUST-NEEDED"):
         trust.require(trust.key("ray", "x"), "It", "connected to")
     trust.remember(trust.key("ray", "x"))  # does not fail either
 
@@ -234,7 +230,7 @@ def test_a_user_without_a_home(monkeypatch):
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert trust.trusted_file() is None
     trust.remember("x")
-    with pytest.raises(ConfigError):
+    with fails("EZ-TRUST-NEEDED"):
         trust.require("x", "It", "executed")
 
 

@@ -47,8 +47,9 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            "EZ-COMPUTE-NO-GPU",
-            f"compute.device = {name!r}, but there are {torch.cuda.device_count()}.",
+            "EZ-COMPUTE-FEW-GPUS",
+            f"compute.device = {name!r}, but the last GPU is cuda:{torch.cuda.device_count() - 1}.",
+            "Use cpu or auto.",
         )
     precision = settings.precision
     if precision == "auto":

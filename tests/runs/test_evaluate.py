@@ -10,7 +10,6 @@ import torch
 from ezcli.config import preset_path, read_toml, resolve
 from ezcli.efficientzero.inference import SearchResult
 from ezcli.envs.protocol import EnvSpec, Step
-from ezcli.errors import RunError
 from ezcli.runs import checkpoint
 from ezcli.runs import evaluate as module
 from ezcli.runs.compute import resolve_compute
@@ -28,6 +27,7 @@ from ezcli.runs.evaluations import describe_evaluation
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.scoring import evaluate_run, evaluation_line
 from ezcli.runs.trainer import make_network
+from tests.failing import fails
 from tests.runs.helpers import Watcher, run, tiny
 
 
@@ -244,7 +244,7 @@ def test_evaluating_a_run_by_hand_adds_a_line(finished, tmp_path):
 def test_a_run_without_a_checkpoint_has_nothing_to_evaluate(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.create(tiny())
-    with pytest.raises(RunError, match="has no checkpoint yet"):
+    with fails("EZ-RUN-NO-CHECKPOINT", "'run'"):
         evaluate_run(folder, tiny())
 
 

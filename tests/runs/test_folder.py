@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.errors import ConfigError, RunError
 from ezcli.files import write_atomically
 from ezcli.runs import folder as module
 from ezcli.runs import lock
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.names import run_path
+from tests.failing import fails
 from tests.runs.helpers import contents, tiny
 
 LINES = [{"train_steps": 1, "x": 0.1}, {"train_steps": 2, "x": None}, {"train_steps": 3, "x": "ü"}]
@@ -66,7 +66,7 @@ def test_a_first_line_that_is_torn_is_overwritten(folder):
 def test_a_damaged_line_before_the_last_is_refused(folder, damage):
     lines = [json.dumps(LINES[0]), damage, json.dumps(LINES[2])]
     (folder.path / FILE).write_text("\n".join(lines) + "\n")
-    with pytest.raises(RunError, match=r"Line 2 of .*metrics\.jsonl' is damaged"):
+    with fails("EZ-RUN-DAMAGED", "Line 2", f"{FILE}'"):
         folder.read(FILE)
 
 
@@ -83,9 +83,8 @@ def test_lines_that_are_kept_do_not_change(folder):
     "name", ["", ".", "..", "../x", "a/b", "/a", ".hidden", "a\nb", "a\\b", "a\0b", "a/", "../"]
 )
 def test_a_name_that_is_not_a_plain_folder_is_refused(name, tmp_path):
-    with pytest.raises(ConfigError, match="cannot name a run") as caught:
+    with fails("EZ-RUN-NAME", repr(name)):
         run_path(tmp_path, name)
-    assert repr(name) in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["pong", "pong-atari-cpu-seed0", "a b", "a..b", "1.0", "ü", "a:b"])
@@ -132,24 +131,23 @@ def test_a_config_comes_back(folder):
 def test_without_a_run_it_says_so(tmp_path):
     missing = RunFolder(tmp_path / "nothing")
     assert not missing.exists
-    with pytest.raises(RunError, match="There is no run in"):
+    with fails("EZ-RUN-MISSING", str(missing.path)):
         missing.config()
     assert not missing.path.exists()
 
 
 def test_a_folder_with_something_else_is_not_taken(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(RunError, match="exists and is not a run"):
+    with fails("EZ-RUN-NOT-A-RUN", str(tmp_path), "--name"):
         RunFolder(tmp_path).create(tiny())
     assert contents(tmp_path) == {"thesis.tex": b"x"}
 
 
 def test_the_difference_is_told(folder):
     folder.require_same(tiny("catch", "compute.threads=2"))
-    with pytest.raises(ConfigError) as caught:
+    differing = ["seed: 0 there, 5 now", "value.td_steps: 2 there, 3 now"]
+    with fails("EZ-RUN-OTHER-CONFIG", *differing, "--name"):
         folder.require_same(tiny("catch", "seed=5", "value.td_steps=3"))
-    assert "(seed: 0 there, 5 now; value.td_steps: 2 there, 3 now)" in caught.value.message
-    assert "--name" in caught.value.hint
 
 
 def test_info_is_kept_up_to_date(folder):
@@ -158,14 +156,14 @@ def test_info_is_kept_up_to_date(folder):
     folder.update_info(status="finished")
     assert folder.read_info() == {"status": "finished", "started": 1}
     (folder.path / "run.json").write_text("{")
-    with pytest.raises(RunError, match=r"run\.json' is damaged"):
+    with fails("EZ-RUN-DAMAGED", "run.json'"):
         folder.read_info()
 
 
 @pytest.mark.usefixtures("quick_refusal")
 def test_one_at_a_time(folder):
     with folder.lock():
-        with pytest.raises(RunError, match="Another process"), folder.lock():
+        with fails("EZ-RUN-BUSY", repr(folder.name)), folder.lock():
             pass
         assert folder.read(FILE) == LINES  # reading needs no lock
     with folder.lock():
@@ -175,18 +173,15 @@ def test_one_at_a_time(folder):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(RunError, match="cannot be written"), RunFolder(tmp_path / "run").lock():
+    with fails("EZ-RUN-NOT-WRITABLE", "run'"), RunFolder(tmp_path / "run").lock():
         pass
 
 
 def test_a_file_in_the_place_of_the_runs(tmp_path):
     (tmp_path / "runs").touch()
-    with (
-        pytest.raises(RunError, match="cannot be written") as caught,
-        RunFolder(tmp_path / "runs" / "x").lock(),
-    ):
+    path = tmp_path / "runs" / "x"
+    with fails("EZ-RUN-NOT-WRITABLE", str(path), "--runs-dir"), RunFolder(path).lock():
         pass
-    assert "--runs-dir" in caught.value.hint
 
 
 # ------------------------------------------------------------------ while a run is at work

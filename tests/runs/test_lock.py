@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from ezcli.config import preset_path, read_toml, resolve
-from ezcli.errors import Busy
 from ezcli.runs import checkpoint, lock
 from ezcli.runs.folder import RunFolder
+from tests.failing import fails
 from tests.waiting import wait_for
 
 
@@ -334,7 +334,7 @@ def test_a_run_that_another_machine_trains_is_refused(tmp_path):
     folder.path.mkdir()
     with (
         living_elsewhere(folder.path / ".lock-holder"),
-        pytest.raises(Busy, match=r"working on the run 'run' \(process 4711 on node3\)"),
+        fails("EZ-RUN-BUSY", "'run'", "process 4711 on node3"),
         folder.lock(),
     ):
         pass
@@ -352,7 +352,7 @@ def test_a_run_that_was_taken_over_is_written_no_more(tmp_path):
             lambda: folder.update_info(status="finished"),
             lambda: checkpoint.save(None, folder),
         ):
-            with pytest.raises(Busy, match="took over the run 'run' while this one slept"):
+            with fails("EZ-RUN-TAKEN-OVER", "'run'"):
                 write()
     assert {path: path.read_bytes() for path in before} == before
 

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from ezcli.errors import ConfigError, RunError
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.scoring import evaluate_run
 from ezcli.runs.train import train
+from tests.failing import fails
 from tests.runs.helpers import EVENTS, Watcher, atari, contents, interrupted, outcome, run, tiny
 
 WRAPPING = "replay.capacity=52"  # 26 states of each stream; a tiny run writes more than 30
@@ -122,7 +122,7 @@ def test_another_config_is_refused(is_finished, finished, tmp_path):
     if not is_finished:
         RunFolder(path).update_info(status="interrupted")
     before = contents(path)
-    with pytest.raises(ConfigError, match=r"search\.num_simulations: 2 there, 3 now"):
+    with fails("EZ-RUN-OTHER-CONFIG", "search.num_simulations: 2 there, 3 now"):
         run(path, tiny("catch", "search.num_simulations=3", "seed=0"))
     assert contents(path) == before
 
@@ -137,10 +137,7 @@ def test_other_compute_and_records_are_not_another_config(finished, tmp_path):
 def test_a_second_process_is_refused(finished, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(finished.path, path)
-    with (
-        RunFolder(path).lock(),
-        pytest.raises(RunError, match="Another process is working on the run 'run'"),
-    ):
+    with RunFolder(path).lock(), fails("EZ-RUN-BUSY", "'run'"):
         run(path, tiny())
     run(path, tiny())  # the lock is gone with its holder
 
@@ -171,7 +168,7 @@ def test_checkpoints_that_were_taken_away_are_asked_for(stopped, undisturbed, tm
     shutil.copytree(stopped.path, folder.path)
     folder.checkpoints.rename(tmp_path / "elsewhere")
     before = contents(folder.path)
-    with pytest.raises(RunError, match="has saved checkpoints, and none is in"):
+    with fails("EZ-CHECKPOINT-GONE", "'run'", str(folder.checkpoints)):
         run(folder.path, tiny())
     after = contents(folder.path)
     assert {name: after[name] for name in before if name not in ("run.json", ".lock")} == {

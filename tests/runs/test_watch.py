@@ -8,11 +8,11 @@ from ezcli.efficientzero.planner import Thought
 from ezcli.efficientzero.puct import Puct
 from ezcli.envs.catch import Catch
 from ezcli.envs.make import make_env
-from ezcli.errors import RunError
 from ezcli.runs.agent import load_agent
 from ezcli.runs.evaluate import Protocol, evaluate
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.watch import play
+from tests.failing import fails
 from tests.runs.helpers import tiny
 
 SEEDS = range(4)
@@ -175,5 +175,5 @@ def test_an_agent_is_the_newest_checkpoint(agent, finished):
 def test_a_run_without_a_checkpoint_has_no_agent(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.create(tiny())
-    with pytest.raises(RunError, match="has no checkpoint yet"):
+    with fails("EZ-RUN-NO-CHECKPOINT", "'run'"):
         load_agent(folder, tiny())
