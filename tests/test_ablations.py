@@ -251,7 +251,7 @@ BAD = {
 
 @pytest.mark.parametrize(("text", "error"), BAD.values(), ids=BAD)
 def test_malformed_files_are_explained(text: str, error: list[str], write: Write) -> None:
-    with fails(*error, "mine.toml'") as caught:
+    with fails(*error, "mine.toml") as caught:
         load_ablation(write(text))
     assert "pydantic" not in str(caught.value)
 

@@ -24,6 +24,7 @@ from ezcli.errors import ConfigError, EnvError
 from ezcli.runs.cost import Cost
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.names import run_path
+from tests.failing import check
 from tests.runs.helpers import ROOM, TINY, replaced, tiny
 
 ROOT = Path(__file__).parents[1]
@@ -226,84 +227,129 @@ def label(value):
     return " ".join(value) if isinstance(value, list) else "-"
 
 
-MISTAKES = [
-    (["train", "--game", "nosuch"], "Unknown game 'nosuch'."),
-    (["train", "--game", "pongg"], "Did you mean 'pong'?"),
-    (["train", "--game", "pong", "--env", "catch"], "--game names an Atari game"),
-    (["train", "--env", "keydor"], "Did you mean 'keydoor'?"),
-    (["train", "--env", "nofile.py:Room"], "There is no file 'nofile.py'."),
-    (["train", "--preset", "smoek"], "Did you mean 'smoke'?"),
-    (["train", "--preset", "mine.toml"], "There is no file 'mine.toml'."),
-    (["train", "--preset", "smoke", "--set", "seed"], "is not of the form section.key=value."),
-    (["train", "--preset", "smoke", "--set", "serch.num_simulations=3"], "Did you mean 'search."),
-    (["train", "--preset", "smoke", "--set", "search.num_simulations=x"], "a valid integer"),
-    (["train", "--preset", "smoke", "--seed", "-1"], "seed = -1"),
-    (["train", "--preset", "smoke", "--device", "gpu"], "compute.device = 'gpu'"),
-    (["train", "--preset", "smoke", "--device", "cuda:0"], "PyTorch sees no GPU."),
-    (["train", "--preset", "smoke", "--name", "../x"], "'../x' cannot name a run."),
-    (["train", "--preset", "smoke", "--wandb", "maybe"], "--wandb 'maybe' is not allowed."),
-    (["train", "--preset", "catch", "--game", "pong"], "This preset is for 'catch'"),
-    (["config", "show", "--preset", "smoke", "--game", "nosuch"], "Unknown game"),
-    (["config", "show", "--preset", "smoke", "--set", "a=1"], "Unknown setting 'a'."),
-    (["config", "show", "--preset", "smoke", "--explain", "--json"], "Use only one of --explain"),
-    (["resume", "nothing"], "There is no run 'nothing'. 'runs' holds none yet."),
-    (["evaluate", "nothing"], "There is no run 'nothing'."),
-    (["doctor", "--preset", "nothing"], "Unknown preset 'nothing'."),
-    (["train", "--nonsense"], "No such option: --nonsense"),
-    (["train", "--seed", "x"], "Invalid value for '--seed'"),
-    (["ablate"], "Nothing to ablate was named. Try --drop value-prefix"),
-    (["ablate", "--drop", "consistancy"], "Did you mean 'consistency'?"),
-    (["ablate", "--drop", "consistency+valueprefix"], "Did you mean 'value-prefix'?"),
-    (["ablate", "--drop", "mine.toml"], "There is no file 'mine.toml'."),
-    (["ablate", "--drop", "augmentation", "--env", "catch"], "loss.augmentation is False already"),
-    (["ablate", "--drop", "consistency", "--games", "atari27"], "Did you mean 'atari26'?"),
-    (["ablate", "--drop", "consistency", "--game", "pongg"], "Did you mean 'pong'?"),
-    (["ablate", "--drop", "consistency", "--seeds", "0"], "--seeds '0' is not allowed."),
-    (["ablate", "--drop", "consistency", "--seeds", "1,x"], "Use 5 for 0 to 4, or 0,3,7."),
-    (["ablate", "--drop", "consistency", "--set", "seed=3"], "Use --seeds 0,3,7."),
-    (["ablate", "--drop", "consistency", "--study", "../x"], "'../x' cannot name a study."),
-    (["ablate", "--drop", "consistency", "--jobs", "0"], "Invalid value for '--jobs'"),
-    (["ablate", "--drop", "consistency", "--devices", "gpu"], "compute.device = 'gpu'"),
-    (["ablate", "--drop", "consistency", "--devices", "cpu,"], "--devices 'cpu,' is not allowed"),
-    (["ablate", "--drop", "consistency", "--devices", "cuda:0"], "PyTorch sees no GPU."),
-    (["ablate", "--study", "nothing"], "Unknown study 'nothing'."),
-    (["ablate", "--factorial", "--env", "catch"], "--factorial needs ablations to combine."),
-    (["ablate", "--vary", "search.simulations=3"], "Did you mean 'search.num_simulations'?"),
-    (["ablate", "--vary", "search.num_simulations"], "is not of the form"),
-    (["ablate", "--vary", "search.num_simulations=0"], "greater than or equal to 1"),
-    (["ablate", "--vary", "compute.threads=1,2"], "changes no result"),
-    (["ablations", "show", "consistancy"], "Did you mean 'consistency'?"),
-    (["study", "status", "nothing"], "Unknown study 'nothing'."),
-    (["runs", "show", "nothing"], "There is no run 'nothing'."),
-    (["runs", "diff", "nothing", "more"], "There is no run 'nothing'."),
-    (["nonsense"], "No such command 'nonsense'"),
-    (["evaluate"], "Missing argument"),
-    (["evaluate", "x", "--episodes", "0"], "Invalid value for '--episodes'"),
-    (["watch", "nothing"], "There is no run 'nothing'."),
-    (["watch", "x", "--max-steps", "0"], "Invalid value for '--max-steps'"),
-    (["watch", "x", "--seed", "-1"], "Invalid value for '--seed'"),
-    (["watch", "x", "--fps", "51"], "Invalid value for '--fps'"),
+MISTAKES = [  # what is asked, the code if the error is ours, and what is named
+    (["train", "--game", "nosuch"], "EZ-UNKNOWN-GAME", "'nosuch'"),
+    (["train", "--game", "pongg"], "EZ-UNKNOWN-GAME", "'pong'"),
+    (["train", "--game", "pong", "--env", "catch"], "EZ-OPTION-CONFLICT", "'catch'"),
+    (["train", "--env", "keydor"], "EZ-UNKNOWN-ENVIRONMENT", "'keydoor'"),
+    (["train", "--env", "nofile.py:Room"], "EZ-ENV-NO-FILE", "'nofile.py'"),
+    (["train", "--preset", "smoek"], "EZ-UNKNOWN-PRESET", "'smoke'"),
+    (["train", "--preset", "mine.toml"], "EZ-CONFIG-NO-FILE", "'mine.toml'"),
+    (["train", "--preset", "smoke", "--set", "seed"], "EZ-CONFIG-SET-FORM", "--set 'seed'"),
+    (
+        ["train", "--preset", "smoke", "--set", "serch.num_simulations=3"],
+        "EZ-CONFIG-UNKNOWN-KEY",
+        "'search.num_simulations'",
+    ),
+    (
+        ["train", "--preset", "smoke", "--set", "search.num_simulations=x"],
+        "EZ-CONFIG-VALUE",
+        "search.num_simulations = 'x'",
+    ),
+    (["train", "--preset", "smoke", "--seed", "-1"], "EZ-CONFIG-VALUE", "seed = -1"),
+    (
+        ["train", "--preset", "smoke", "--device", "gpu"],
+        "EZ-CONFIG-VALUE",
+        "compute.device = 'gpu'",
+    ),
+    (["train", "--preset", "smoke", "--device", "cuda:0"], "EZ-COMPUTE-NO-GPU", "'cuda:0'"),
+    (["train", "--preset", "smoke", "--name", "../x"], "EZ-RUN-NAME", "'../x'"),
+    (["train", "--preset", "smoke", "--wandb", "maybe"], "EZ-OPTION-WANDB", "'maybe'"),
+    (["train", "--preset", "catch", "--game", "pong"], "EZ-CONFIG-PRESET-ENV", "'catch'"),
+    (["config", "show", "--preset", "smoke", "--game", "nosuch"], "EZ-UNKNOWN-GAME", "'nosuch'"),
+    (["config", "show", "--preset", "smoke", "--set", "a=1"], "EZ-CONFIG-UNKNOWN-KEY", "'a'"),
+    (
+        ["config", "show", "--preset", "smoke", "--explain", "--json"],
+        "EZ-OPTION-CONFLICT",
+        "--explain",
+    ),
+    (["resume", "nothing"], "EZ-RUN-MISSING", "'nothing'"),
+    (["evaluate", "nothing"], "EZ-RUN-MISSING", "'nothing'"),
+    (["doctor", "--preset", "nothing"], "EZ-UNKNOWN-PRESET", "'nothing'"),
+    (["train", "--nonsense"], None, "--nonsense"),
+    (["train", "--seed", "x"], None, "'--seed'"),
+    (["ablate"], "EZ-STUDY-NO-ARMS", "--drop value-prefix"),
+    (["ablate", "--drop", "consistancy"], "EZ-UNKNOWN-ABLATION", "'consistency'"),
+    (["ablate", "--drop", "consistency+valueprefix"], "EZ-UNKNOWN-ABLATION", "'value-prefix'"),
+    (["ablate", "--drop", "mine.toml"], "EZ-CONFIG-NO-FILE", "'mine.toml'"),
+    (
+        ["ablate", "--drop", "augmentation", "--env", "catch"],
+        "EZ-ABLATION-CHANGES-NOTHING",
+        "loss.augmentation is False",
+    ),
+    (
+        ["ablate", "--drop", "consistency", "--games", "atari27"],
+        "EZ-UNKNOWN-SET-OF-GAMES",
+        "'atari26'",
+    ),
+    (["ablate", "--drop", "consistency", "--game", "pongg"], "EZ-UNKNOWN-GAME", "'pong'"),
+    (["ablate", "--drop", "consistency", "--seeds", "0"], "EZ-STUDY-SEEDS", "'0'"),
+    (["ablate", "--drop", "consistency", "--seeds", "1,x"], "EZ-STUDY-SEEDS", "'1,x'"),
+    (["ablate", "--drop", "consistency", "--set", "seed=3"], "EZ-STUDY-SET-SEED", "--seeds"),
+    (["ablate", "--drop", "consistency", "--study", "../x"], "EZ-STUDY-NAME", "'../x'"),
+    (["ablate", "--drop", "consistency", "--jobs", "0"], None, "'--jobs'"),
+    (
+        ["ablate", "--drop", "consistency", "--devices", "gpu"],
+        "EZ-CONFIG-VALUE",
+        "compute.device = 'gpu'",
+    ),
+    (["ablate", "--drop", "consistency", "--devices", "cpu,"], "EZ-STUDY-DEVICES", "'cpu,'"),
+    (["ablate", "--drop", "consistency", "--devices", "cuda:0"], "EZ-COMPUTE-NO-GPU", "'cuda:0'"),
+    (["ablate", "--study", "nothing"], "EZ-UNKNOWN-STUDY", "'nothing'"),
+    (["ablate", "--factorial", "--env", "catch"], "EZ-STUDY-FACTORIAL", "--drop"),
+    (
+        ["ablate", "--vary", "search.simulations=3"],
+        "EZ-CONFIG-UNKNOWN-KEY",
+        "'search.num_simulations'",
+    ),
+    (
+        ["ablate", "--vary", "search.num_simulations"],
+        "EZ-STUDY-VARY-FORM",
+        "'search.num_simulations'",
+    ),
+    (
+        ["ablate", "--vary", "search.num_simulations=0"],
+        "EZ-CONFIG-VALUE",
+        "search.num_simulations = 0",
+    ),
+    (["ablate", "--vary", "compute.threads=1,2"], "EZ-ABLATION-NO-RESULT", "compute.threads"),
+    (["ablations", "show", "consistancy"], "EZ-UNKNOWN-ABLATION", "'consistency'"),
+    (["study", "status", "nothing"], "EZ-UNKNOWN-STUDY", "'nothing'"),
+    (["runs", "show", "nothing"], "EZ-RUN-MISSING", "'nothing'"),
+    (["runs", "diff", "nothing", "more"], "EZ-RUN-MISSING", "'nothing'"),
+    (["nonsense"], None, "'nonsense'"),
+    (["evaluate"], None, "argument"),
+    (["evaluate", "x", "--episodes", "0"], None, "'--episodes'"),
+    (["watch", "nothing"], "EZ-RUN-MISSING", "'nothing'"),
+    (["watch", "x", "--max-steps", "0"], None, "'--max-steps'"),
+    (["watch", "x", "--seed", "-1"], None, "'--seed'"),
+    (["watch", "x", "--fps", "51"], None, "'--fps'"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=label)
-def test_a_mistake_is_a_sentence_and_exit_code_2(arguments, message, ez, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("arguments", "error", "named"), MISTAKES, ids=label)
+def test_a_mistake_is_a_sentence_and_exit_code_2(
+    arguments, error, named, ez, monkeypatch, tmp_path
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     code, out, err = ez(*arguments)
     assert code == 2
-    assert message in " ".join(err.split())
+    assert named in " ".join(err.split())
+    assert (ez.error and ez.error.code) == error
     assert "Traceback" not in out + err
     assert not list(tmp_path.rglob("*.toml"))  # it can be mended under the same name
 
 
-def test_an_unknown_name_where_there_is_none_says_so(ez):
-    assert ez("study", "status", "x")[2].endswith("There is none yet.\n")
+def test_an_unknown_name_where_there_is_none_suggests_nothing(ez):
+    ez("study", "status", "x")
+    check(ez.error, "EZ-UNKNOWN-STUDY", "'x'")
+    assert "Available" not in ez.error.hint
 
 
 def test_an_unknown_run_suggests(ez, tmp_path):
     RunFolder(run_path(tmp_path, "run")).create(tiny())
-    code, _, err = ez("resume", "rum", "--runs-dir", tmp_path)
-    assert (code, "Did you mean 'run'?" in err) == (2, True)
+    assert ez("resume", "rum", "--runs-dir", tmp_path)[0] == 2
+    check(ez.error, "EZ-UNKNOWN-RUN", "'rum'", "'run'")
 
 
 def test_a_failure_is_exit_code_1(ez, monkeypatch):
@@ -510,8 +556,8 @@ def test_train_resume_evaluate(ez, monkeypatch):
 
     code, out, _ = ez(*TRAIN)  # the same command again
     assert (code, "mine is finished already." in out) == (0, True)
-    code, out, err = ez(*TRAIN, "--seed", "1")
-    assert (code, "seed: 0 there, 1 now" in err) == (2, True)
+    assert ez(*TRAIN, "--seed", "1")[0] == 2
+    check(ez.error, "EZ-RUN-OTHER-CONFIG", "seed: 0 there, 1 now")
 
     code, out, _ = ez("evaluate", "mine", "--episodes", "3", "--json")
     line = json.loads(out)
@@ -536,7 +582,7 @@ def test_a_broken_environment_is_named(ez, tmp_path):
     (tmp_path / "rooms.py").write_text(MY_ENV.replace("np.uint8", "np.float32"))
     code, out, err = ez("train", "--env", "rooms.py:Corridor", "--name", "x", *SETS[:4])
     assert code == 1
-    assert "Environment 'Corridor' returned a frame of float32; it must be uint8 (seed " in err
+    check(ez.error, "EZ-ENV-CONTRACT", "'Corridor'", "float32", "uint8")
     assert "Traceback" not in out + err
 
 

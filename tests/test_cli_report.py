@@ -11,8 +11,8 @@ from rich.console import Console
 
 from ezcli import console
 from ezcli.commands.report import arms_in, free_name
-from ezcli.errors import UnknownName
 from ezcli.experiments.design import arm_label
+from tests.failing import check, fails
 from tests.reports.helpers import noisy, preset, write_run, write_study
 
 FAST = ("--resamples", "200")
@@ -95,7 +95,7 @@ def test_the_longest_name_counts_that_leaves_names_only():
 
 @pytest.mark.parametrize(("text", "part"), [("a,x", "x"), ("b", "b"), ("a,b,b", "b"), ("x,a", "x")])
 def test_a_part_that_is_no_arm_is_named(text, part):
-    with pytest.raises(UnknownName, match=f"Unknown arm '{part}'"):
+    with fails("EZ-UNKNOWN-ARM", repr(part)):
         arms_in(text, {"a", "a,b", "b,c"})
 
 
@@ -307,10 +307,8 @@ def test_runs_that_differ_are_refused_with_the_difference(ez, tmp_path):
     )
     write_run(tmp_path / "runs" / "one", config, [0.1], preset_name="smoke")
     write_run(tmp_path / "runs" / "two", other, [0.2], preset_name="smoke")
-    code, out, err = ez("report", "one", "two", *FAST)
-    assert (code, out) == (1, "")
-    assert "search.num_simulations" in err
-    assert "7" in err
+    assert ez("report", "one", "two", *FAST)[:2] == (1, "")
+    check(ez.error, "EZ-REPORT-OTHER-AGENT", "'one'", "'two'", "search.num_simulations", "7")
 
 
 @pytest.mark.parametrize(
@@ -326,7 +324,7 @@ def test_runs_that_differ_are_refused_with_the_difference(ez, tmp_path):
         (["--arms", "value"], 2, ("'value'", "value-prefix")),
         (["--resamples", "5"], 2, ("--resamples", "100")),
         (["gone"], 2, ("'gone'", "ez runs")),
-        (["-o", "gone/report.md"], 2, ("There is no folder 'gone'.",)),
+        (["-o", "gone/report.md"], 2, ("'gone'",)),
         (["-o", "runs/.md"], 2, ("'runs/.md'", "--format")),
         (["--format", "csv", "-o", "runs"], 1, ("'runs'",)),
         (["--plots", "file"], 1, ("'file'",)),
@@ -348,17 +346,15 @@ def test_what_cannot_be_is_said_in_a_sentence_and_leaves_nothing(
 
 
 def test_nothing_to_draw(ez, tmp_path):
-    code, _, err = ez("report", "--plots", "plots")
-    assert code == 1
-    assert "There is nothing to draw: no run has a score." in err
+    assert ez("report", "--plots", "plots")[0] == 1
+    check(ez.error, "EZ-REPORT-NOTHING-TO-DRAW")
     assert not (tmp_path / "plots").exists()
 
 
 def test_one_raw_score_alone_is_nothing_to_draw(ez, tmp_path):
     write_run(tmp_path / "runs" / "mine", preset("catch"), [1.0])
-    code, _, err = ez("report", "mine", "--plots", "plots")
-    assert code == 1
-    assert "no run was evaluated on its way" in squeezed(err)
+    assert ez("report", "mine", "--plots", "plots")[0] == 1
+    check(ez.error, "EZ-REPORT-NO-CURVE", "evaluation.interval")
     assert not (tmp_path / "plots").exists()
 
 
@@ -366,6 +362,5 @@ def test_one_raw_score_alone_is_nothing_to_draw(ez, tmp_path):
 def test_a_folder_that_may_not_be_written(ez, tmp_path):
     study(tmp_path, games=("pong",))
     (tmp_path / "locked").mkdir(mode=0o500)
-    code, _, err = ez("report", "-o", "locked/report.md", *FAST)
-    assert code == 1
-    assert "Permission denied" in err
+    assert ez("report", "-o", "locked/report.md", *FAST)[0] == 1
+    check(ez.error, "EZ-PATH-NOT-WRITABLE", "locked/report.md")

@@ -15,6 +15,7 @@ from ezcli.experiments.schedule import Outcome, Scheduler
 from ezcli.experiments.study import StudyFolder
 from ezcli.runs.cost import Cost, Finished
 from ezcli.runs.folder import RunFolder
+from tests.failing import check
 from tests.reports.helpers import noisy, write_study
 from tests.runs.helpers import ROOM, TINY, replaced, run, tiny
 
@@ -179,11 +180,11 @@ def test_games_are_added_by_the_studys_name(ez):
     plan = json.loads(ez("ablate", "--study", "s", "--game", "breakout", "--json")[1])
     assert (plan["preset"], plan["games"]) == ("smoke", ["pong", "breakout"])
     assert len(plan["runs"]) == 4
-    code, _, err = ez("ablate", "--study", "s", "--game", "breakot")
-    assert (code, "Did you mean 'breakout'?" in err) == (2, True)
+    assert ez("ablate", "--study", "s", "--game", "breakot")[0] == 2
+    check(ez.error, "EZ-UNKNOWN-GAME", "'breakot'", "'breakout'")
     ez(*ABLATE, "--quiet")
-    code, _, err = ez("ablate", "--study", "mine", "--game", "pong")
-    assert (code, "This preset is for 'catch'" in err) == (2, True)
+    assert ez("ablate", "--study", "mine", "--game", "pong")[0] == 2
+    check(ez.error, "EZ-CONFIG-PRESET-ENV", "'catch'")
 
 
 def test_it_goes_on_by_name_although_the_preset_changed(ez, tmp_path):
@@ -193,10 +194,9 @@ def test_it_goes_on_by_name_although_the_preset_changed(ez, tmp_path):
     asked = ["ablate", "--drop", "value-prefix", "--env", "catch", "--preset", "own.toml"]
     assert ez(*asked, "--quiet")[0] == 0
     preset.write_text(text.replace("num_simulations = ", "num_simulations = 1"))
-    code, _, err = ez(*asked)
-    assert code == 2
-    assert "search.num_simulations: " in err
-    assert "go on with it as it is: ez ablate --study catch-own-value-prefix" in squeezed(err)
+    assert ez(*asked)[0] == 2
+    go_on = "ez ablate --study catch-own-value-prefix"
+    check(ez.error, "EZ-STUDY-OTHER-AGENT", "search.num_simulations: ", go_on)
     assert ez("ablate", "--study", "catch-own-value-prefix")[0] == 0
 
 
@@ -256,9 +256,8 @@ def test_jobs_are_what_cores_and_memory_hold(ez, monkeypatch):
 
 def test_runs_share_a_gpu_only_where_there_is_one(ez, monkeypatch):
     shared = [*ABLATE, "--runs-per-gpu", "3", "--dry-run"]
-    code, _, err = ez(*shared)
-    assert code == 2
-    assert "--runs-per-gpu means nothing without a GPU. Use --jobs." in squeezed(err)
+    assert ez(*shared)[0] == 2
+    check(ez.error, "EZ-STUDY-NO-GPU", "--runs-per-gpu", "--jobs")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("ezcli.commands.ablate.check_devices", lambda *_, **__: None)
     assert ez(*ABLATE, "--dry-run")[0] == 0  # which was asked for nothing of the kind
@@ -300,8 +299,8 @@ def test_where_a_study_is_sent_is_written_before_anything_is(ez, monkeypatch, tm
         raise RunError("EZ-SLURM-REFUSED", "the queue is out of order")
 
     monkeypatch.setattr(Scheduler, "run", fail)
-    code, _, err = ez(*ABLATE, "--quiet")
-    assert (code, "out of order" in err) == (1, True)
+    assert ez(*ABLATE, "--quiet")[0] == 1
+    check(ez.error, "EZ-SLURM-REFUSED")
     saved = tmp_path / "runs" / "studies" / "mine" / "launcher.toml"
     assert 'launcher = "local"' in saved.read_text()
 
@@ -352,8 +351,8 @@ def test_what_another_process_works_on_is_left_as_it_is(ez, tmp_path):
     folder = StudyFolder(tmp_path / "runs", "mine")
     before = (folder.path / "study.json").read_bytes()
     with folder.lock():
-        code, _, err = ez(*ABLATE, "--drop", "consistency", "--seeds", "5")
-        assert (code, "Another process works on the study 'mine'" in squeezed(err)) == (3, True)
+        assert ez(*ABLATE, "--drop", "consistency", "--seeds", "5")[0] == 3
+        check(ez.error, "EZ-STUDY-BUSY", "'mine'")
         assert ez(*ABLATE, "--dry-run")[0] == 0
     assert (folder.path / "study.json").read_bytes() == before
 
@@ -379,8 +378,8 @@ def test_one_of_a_thing_is_not_called_many(ez):
 
 def test_a_launch_that_is_refused_leaves_no_study(ez, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    code, _, err = ez(*ABLATE, "--launcher", "slurm")
-    assert (code, "error:" in err) == (2, True)
+    assert ez(*ABLATE, "--launcher", "slurm")[0] == 2
+    assert ez.error.code.startswith("EZ-SLURM-NO")
     assert not (tmp_path / "runs" / "studies" / "mine" / "study.json").exists()
 
 
@@ -398,8 +397,8 @@ def test_a_study_from_a_cluster_goes_on_here_once_all_is_collected(ez, tmp_path,
     monkeypatch.setenv("PATH", "")
     assert ez(*ABLATE, "--quiet")[0] == 0
     sent_away(tmp_path)
-    code, _, err = ez(*ABLATE, "--seeds", "3", "--quiet")
-    assert (code, "nobody looked how they ended" in squeezed(err)) == (3, True)
+    assert ez(*ABLATE, "--seeds", "3", "--quiet")[0] == 3
+    check(ez.error, "EZ-STUDY-QUEUED", "'mine'")
     sent_away(tmp_path, collected=True)
     assert ez(*ABLATE, "--seeds", "3", "--quiet")[0] == 0
 

@@ -14,6 +14,7 @@ from ezcli.commands import watch as module
 from ezcli.film import drawing
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.names import run_path
+from tests.failing import check
 from tests.runs.helpers import atari, contents, run, tiny
 
 
@@ -136,21 +137,20 @@ def test_a_second_ctrl_c_leaves_nothing(ez, mine, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("output", "code", "message"),
+    ("output", "code", "named"),
     [
-        ("film.avi", 2, "'film.avi' does not end in .mp4 or .gif."),
-        ("film", 2, "'film' does not end in .mp4 or .gif."),
-        ("none/film.mp4", 2, "There is no folder 'none'."),
-        ("runs.gif", 2, "'runs.gif' is a folder."),
+        ("film.avi", "EZ-FILM-SUFFIX", "'film.avi'"),
+        ("film", "EZ-FILM-SUFFIX", "'film'"),
+        ("none/film.mp4", "EZ-PATH-NO-FOLDER", "'none'"),
+        ("runs.gif", "EZ-PATH-NOT-A-FILE", "'runs.gif'"),
     ],
 )
-def test_a_wrong_target_is_refused_at_once(output, code, message, ez, mine, monkeypatch):
+def test_a_wrong_target_is_refused_at_once(output, code, named, ez, mine, monkeypatch):
     monkeypatch.setattr("ezcli.runs.agent.load_agent", lambda *_: pytest.fail("too late"))
     Path("runs.gif").mkdir()
     before = set(Path().rglob("*"))
-    found, out, err = ez("watch", "mine", "-o", output)
-    assert (found, out) == (code, "")
-    assert err.startswith(f"error: {message}")
+    assert ez("watch", "mine", "-o", output)[:2] == (2, "")
+    check(ez.error, code, named)
     assert set(Path().rglob("*")) == before
 
 
@@ -159,15 +159,16 @@ def test_a_target_that_cannot_be_written(ez, mine, monkeypatch):
     monkeypatch.setattr(
         os, "access", lambda path, *mode: Path(path) != folder and access(path, *mode)
     )
-    code, _, err = ez("watch", "mine")
-    assert (code, err.splitlines()[0]) == (1, "error: 'runs/mine' cannot be written to.")
+    assert ez("watch", "mine")[0] == 1
+    check(ez.error, "EZ-PATH-NOT-WRITABLE", "'runs/mine'")
 
 
 def test_a_run_without_a_checkpoint_is_refused_as_in_evaluate(ez, tmp_path):
     folder = RunFolder(run_path(tmp_path / "runs", "new"))
     folder.create(tiny())
     code, _, err = ez("watch", "new")
-    assert (code, err) == (1, "error: 'new' has no checkpoint yet.\nLet it train first.\n")
+    assert code == 1
+    check(ez.error, "EZ-RUN-NO-CHECKPOINT", "'new'")
     assert ez("evaluate", "new")[2] == err
     assert not list(folder.path.glob("*watch*"))
 
@@ -192,7 +193,6 @@ def test_memory_that_runs_out_is_a_sentence(where, ez, mine, monkeypatch):
         raise RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried")
 
     monkeypatch.setattr(where, allocate)
-    code, _, err = ez("watch", "mine")
-    assert code == 1
-    assert "Memory ran out." in err
+    assert ez("watch", "mine")[0] == 1
+    check(ez.error, "EZ-RUN-MEMORY")
     assert not list(mine.glob("*.mp4"))

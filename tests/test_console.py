@@ -210,9 +210,9 @@ def redirected(redirection, *arguments):
     [["presets"], ["presets", "--json"], ["report", "--runs-dir", "gone", "--format", "csv"]],
 )
 def test_a_full_disk_behind_standard_output_is_a_sentence(arguments):
-    done = redirected("> /dev/full", "--debug", *arguments)
+    done = redirected("> /dev/full", *arguments)
     assert done.returncode == 1
-    assert "EZ-OUTPUT-NOT-WRITABLE" in done.stderr.splitlines()
+    assert "error: " in done.stderr
     assert os.strerror(errno.ENOSPC) in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr

@@ -9,6 +9,7 @@ from ezcli.experiments import estimate
 from ezcli.experiments.schedule import Outcome, Scheduler
 from ezcli.runs.cost import Cost, Finished
 from ezcli.runs.folder import RunFolder
+from tests.failing import check
 from tests.runs.helpers import ROOM, TINY, run, sets, tiny
 
 SMALL = ["--preset", "smoke", "--env", "catch", *sets(*TINY, *ROOM["catch"])]
@@ -38,12 +39,12 @@ def contradictions():
         for options, names in [*pairs, *more]:
             yield pytest.param([*command.split(), *smoke, *options], names, id=f"{command} {names}")
     others = [
-        (["--seeds", "2", "--set", "seed=1"], "Use --seeds"),
+        (["--seeds", "2", "--set", "seed=1"], "--seeds"),
         (["--games", "atari26", "--set", "env.game=pong"], "env.game=pong"),
         (["--game", "pong", "--game", "krull", "--set", "env.game=pong"], "--game krull"),
         (["--vary", "value.td_steps=3,4", "--set", "value.td_steps=5"], "--vary value.td_steps"),
         (["--devices", "cuda:0", "--set", "compute.device=cpu"], "--devices cuda:0"),
-        (["--vary", "value.td_steps=3", "--vary", "value.td_steps=4"], "twice"),
+        (["--vary", "value.td_steps=3", "--vary", "value.td_steps=4"], "value.td_steps"),
     ]
     for options, names in others:
         yield pytest.param(["ablate", *smoke, *options], names, id=f"ablate {names}")
@@ -139,10 +140,8 @@ def test_an_interrupted_equal_run_goes_on(ez, monkeypatch, tmp_path):
 
 
 def test_a_new_name_for_an_equal_run_is_refused(elsewhere, ez):
-    code, out, err = ez("train", *SMALL, "--name", "mine")
-    assert (code, out) == (2, "")
-    assert "The run 'other' has this config already; it is finished." in err
-    assert "ez resume runs/other" in err
+    assert ez("train", *SMALL, "--name", "mine")[:2] == (2, "")
+    check(ez.error, "EZ-RUN-EQUAL", "'other'", "finished", "ez resume runs/other")
     assert [path.name for path in Path("runs").iterdir()] == ["other"]
     assert ez("train", *SMALL, "--name", "mine", "--seed", "1")[0] == 0
 

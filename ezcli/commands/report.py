@@ -118,7 +118,7 @@ def save_plots(made: Report, folder: Path, types: list[str]) -> None:
                 names[f"{start}-{plot.name}.{file_type}"] = content
     if not names and any(section.group and section.group.runs for section in made.sections):
         raise ReportError(
-            "EZ-REPORT-NOTHING-TO-DRAW",
+            "EZ-REPORT-NO-CURVE",
             "There is nothing to draw: no run was evaluated on its way, and there is nothing to "
             "compare it with.",
             "Train with --set evaluation.interval=N, in train_steps, for a curve.",

@@ -692,14 +692,14 @@ def test_a_config_file_that_was_read_wrong(name, tmp_path):
     put(tmp_path / "mine.toml", DAMAGED_TOML[name])
     answer = check(ez("config", "show", "--preset", "mine.toml", at=tmp_path))
     assert answer.code == 2
-    assert answer.err.startswith("error: 'mine.toml' is ")
+    assert "'mine.toml'" in answer.err
 
 
 def test_an_ablation_that_is_not_a_number(tmp_path):
     """NaN differs from itself: the file clashed with nobody."""
     put(tmp_path / "a.toml", b'title = "a"\nwhy = "a"\n[value]\ndiscount = nan\n')
     answer = check(ez("ablate", "--drop", "a.toml", *SMALL, "--dry-run", at=tmp_path))
-    assert (answer.code, "finite number" in answer.err) == (2, True)
+    assert (answer.code, "value.discount" in answer.err) == (2, True)
 
 
 @pytest.mark.parametrize("seconds", [None, "60", [], float("nan"), 10**400, True, -1])
@@ -726,7 +726,7 @@ def test_a_study_of_wrong_types_says_which_entry(place, tmp_path):
     record = json.loads((runs / "studies/one/study.json").read_text())
     put(runs / "studies/one/study.json", json.dumps(record | {"seeds": ["x"]}).encode())
     answer = check(ez("study", "status", "one", at=tmp_path))
-    assert (answer.code, "study.json' is damaged: seeds.0: " in answer.err) == (1, True)
+    assert (answer.code, "study.json" in answer.err, "seeds.0" in answer.err) == (1, True, True)
 
 
 def test_all_of_this_is_two_thousand_cases():

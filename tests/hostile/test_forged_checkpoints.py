@@ -25,6 +25,7 @@ from ezcli.runs.seals import checksum, sha256
 from ezcli.runs.train import train
 from ezcli.runs.trainer import Trainer
 from ezcli.runs.watch import play
+from tests.failing import fails
 from tests.runs.helpers import Watcher
 
 pytestmark = pytest.mark.slow
@@ -162,7 +163,7 @@ def test_a_state_with_an_odd_entry_is_refused(forged, trainer, odd):
         entry_of(table, path[:-1])[path[-1]] = odd
         (place(forged) / STATE).write_text(json.dumps(table))
         seal(forged)
-        with pytest.raises(EzError, match=STATE):
+        with fails("EZ-CHECKPOINT-CONTENT", STATE):
             restore(forged, trainer)
         refused += 1
     assert refused > 20
@@ -182,7 +183,7 @@ def test_a_manifest_with_an_odd_entry_is_refused(forged, trainer, odd):
         entry_of(table, path[:-1])[path[-1]] = odd
         del table["sha256"]
         (place(forged) / MANIFEST).write_text(json.dumps(table | {"sha256": checksum(table)}))
-        with pytest.raises(EzError, match=r"step-|manifest"):
+        with fails("EZ-CHECKPOINT-NONE-WHOLE", MANIFEST):
             restore(forged, trainer)
 
 
@@ -217,7 +218,8 @@ def test_missing_and_extra_entries_are_refused(forged, trainer, file):
             (place(forged) / file).write_text(json.dumps(table))
             if file == STATE:
                 seal(forged)
-            with pytest.raises(EzError, match=file):
+            code = "EZ-CHECKPOINT-CONTENT" if file == STATE else "EZ-CHECKPOINT-NONE-WHOLE"
+            with fails(code, file):
                 restore(forged, trainer)
 
 
