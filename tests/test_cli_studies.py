@@ -104,8 +104,8 @@ def test_a_planned_run_has_not_begun(ez, tmp_path):
     }
     name = listed[0]["name"]
     assert ez("doctor", name)[0] == 0
-    assert "it is new" in ez("report")[1]
-    assert f"Go on with: ez resume runs/{name}" in ez("runs", "show", name)[1]
+    assert "it was not started" in ez("report")[1]
+    assert f"Start it with: ez resume runs/{name}" in ez("runs", "show", name)[1]
     counted = squeezed(ez(*ABLATE, "--dry-run")[1])
     assert "full nothing 0 0 2 value-prefix components.value_prefix = false 0 0 2" in counted
     assert ez("runs", "rm", name, "--yes")[0] == 0

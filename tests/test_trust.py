@@ -151,6 +151,14 @@ def test_what_a_command_line_names_is_trusted_from_then_on(ez):
 
 
 @pytest.mark.slow
+def test_a_planned_run_of_ones_own_asks_nothing(ez):
+    plan = (*STUDY, "--env", "game.py:Room", "--preset", "smoke", *SETS, "--print-commands")
+    first = ez(*plan)[1].splitlines()[0].split()
+    assert first[:3] == ["ez", "--trust", "resume"]  # for another machine, which knows nothing
+    assert ez("resume", first[3], "--quiet")[0] == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "expected"), [(True, 0), (False, 2)])
 def test_a_terminal_is_asked(answer, expected, ez, given, monkeypatch):
     asked = []

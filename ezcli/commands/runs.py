@@ -279,7 +279,8 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
     if entry.state not in ("finished", "running", "stalled"):
         if entry.state == "failed":
             console.show(f"Why it stopped: {ez_command('doctor', path)}")
-        console.show(f"Go on with: {ez_command('resume', path)}")
+        go_on = "Start it with" if entry.state == "new" else "Go on with"
+        console.show(f"{go_on}: {ez_command('resume', path)}")
 
 
 def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ezcli.config import RunConfig
 from ezcli.files import LINES, appending, opened
-from ezcli.runs.folder import RunFolder
+from ezcli.runs.folder import CONFIG, RunFolder
 
 # -P: a file of the current folder such as `queue.py` replaces no module of the same name.
 PYTHON = (sys.executable, "-P")
@@ -26,7 +26,7 @@ KEPT_LINES = 5  # of a failed run's output, kept and shown
 
 
 def prepare(folder: RunFolder, config: RunConfig, origin: dict[str, str]) -> None:
-    """Writes the folder of a run that has none; no process trains it yet.
+    """Writes the folder of a run that has none, with its config sealed; nothing trains it yet.
 
     Args:
       folder: of the run.
@@ -42,7 +42,7 @@ def prepare(folder: RunFolder, config: RunConfig, origin: dict[str, str]) -> Non
         return
     with folder.lock():
         folder.create(config)
-        folder.update_info(**origin)
+        folder.update_info(**origin, seals=folder.seals([CONFIG]))
 
 
 class Task(NamedTuple):

@@ -20,7 +20,7 @@ def read_run(path: Path) -> Run | str:
     if state == "damaged":
         return f"it is damaged{why_damaged(folder)}"
     if state != "finished":
-        return "it failed" if state == "failed" else f"it is {state}"
+        return {"failed": "it failed", "new": "it was not started"}.get(state, f"it is {state}")
     try:
         config, info, lines = folder.config(), folder.read_info(), folder.read(EVALUATIONS)
     except (EzError, OSError) as error:

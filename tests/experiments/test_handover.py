@@ -20,7 +20,17 @@ def test_a_folder_holds_exactly_its_run(tmp_path):
         folder = RunFolder(tmp_path / run.name)
         prepare(folder, run.config, {"preset": "smoke"})
         assert folder.config() == run.config
-        assert (state(folder), folder.read_info()) == ("new", {"preset": "smoke"})
+        assert (state(folder), folder.read_info()["preset"]) == ("new", "smoke")
+
+
+def test_a_planned_run_whose_config_changed_is_damaged(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    prepare(folder, tiny(), {})
+    path = folder.path / "config.toml"
+    path.write_text(path.read_text().replace("seed = 0", "seed = 1"))
+    assert state(folder) == "damaged"
+    with fails("EZ-RUN-DAMAGED", str(path)):
+        prepare(folder, tiny(), {})
 
 
 def test_a_folder_that_is_there_stays_as_it_is(tmp_path):

@@ -96,7 +96,7 @@ def test_only_what_is_about_to_start_has_a_folder(tmp_path):
     (path,) = tmp_path.glob("*/config.toml")
     folder = RunFolder(path.parent)
     assert folder.config() == saved.runs[0].config
-    assert folder.read_info() == {"preset": str(saved.folder.preset_file)}
+    assert folder.read_info()["preset"] == str(saved.folder.preset_file)
 
 
 @pytest.mark.slow

@@ -219,7 +219,7 @@ def test_a_study_in_a_named_folder_is_meant_once(runs_dir, run, monkeypatch):
     (runs_dir.parent / "broken" / "half").mkdir(parents=True)
     (runs_dir.parent / "broken" / "half" / "config.toml").write_text("x = ")
     _, said = collect(["broken", str(runs_dir.parent / "broken"), "mine"], runs_dir)
-    assert said == ["half is left out: it is new."]
+    assert said == ["half is left out: it was not started."]
 
 
 def test_a_study_says_how_to_go_on_with_it(runs_dir, tmp_path, monkeypatch):
@@ -273,7 +273,7 @@ def test_foreign_files_are_no_runs(runs_dir, run):
     (runs_dir / "project" / "config.toml").write_text('title = "of something else"')
     groups, said = collect([], runs_dir)
     assert [len(group.runs) for group in groups] == [1]
-    assert said == ["project is left out: it is new."]
+    assert said == ["project is left out: it was not started."]
 
 
 def test_two_agents_named_together_are_refused_with_the_difference(runs_dir, run):
