@@ -128,7 +128,8 @@ def test_a_search_that_finds_no_numbers_stops_the_run(tmp_path, monkeypatch):
     def broken(searcher, network):
         take(searcher, network)
         with torch.no_grad():
-            searcher.network.prediction.policy[-1].bias.fill_(float("inf"))
+            for prediction in searcher.network.prediction.of_role:
+                prediction.policy[-1].bias.fill_(float("inf"))
 
     monkeypatch.setattr(Searcher, "take", broken)
     folder = RunFolder(tmp_path / "run")
