@@ -198,15 +198,15 @@ def test_the_target_is_better_than_the_policy_where_all_was_tried(num_actions, s
 
 @pytest.mark.parametrize(("candidates", "simulations"), [(2, 2), (2, 4), (4, 8), (8, 16)])
 def test_the_winner_is_better_than_the_policy_on_average_with_any_budget(candidates, simulations):
-    q, policy = random_bandits(4000, 18)
-    noise = gumbel_noise(4000, 18)
+    q, policy = random_bandits(1500, 18)
+    noise = gumbel_noise(1500, 18)
     _, improved, best = bandits(
         q, policy, noise, candidates=candidates, num_simulations=simulations
     )
-    gain = q[np.arange(4000), best] - (policy * q).sum(1)
-    assert gain.mean() > 5 * gain.std() / np.sqrt(4000)
+    gain = q[np.arange(1500), best] - (policy * q).sum(1)
+    assert gain.mean() > 5 * gain.std() / np.sqrt(1500)
     gain = ((improved - policy) * q).sum(1)
-    assert gain.mean() > 5 * gain.std() / np.sqrt(4000)
+    assert gain.mean() > 5 * gain.std() / np.sqrt(1500)
 
 
 def test_noise_draws_actions_in_proportion_to_the_policy():
