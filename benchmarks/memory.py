@@ -19,9 +19,10 @@ from ezcli.bench.parts import fill
 from ezcli.config import preset_path, read_toml, resolve, use_env
 from ezcli.runs import checkpoint
 from ezcli.runs.compute import make_executor, resolve_compute, warm_up_search
+from ezcli.runs.draw import Drawn
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.provenance import peak_memory
-from ezcli.runs.trainer import Drawn, Trainer
+from ezcli.runs.trainer import Trainer
 
 
 def main() -> None:
@@ -42,13 +43,13 @@ def main() -> None:
     trainer.is_started = True
     say(f"{trainer.replay.rows:,} states")
     with make_executor(trainer.compute.threads) as executor:
-        window = trainer._draw()
+        window = trainer._draw(0)
         pending = trainer.reanalyser.start(window, trainer.copies.target, 0, rng, executor)
         targets, _ = trainer.reanalyser.finish(pending)
         say("drawn and reanalysed")
         drawn = Drawn(window, targets)
         executor.submit(trainer._learn, drawn).result()
-        trainer.drawn = drawn
+        trainer.ahead.drawn = drawn
         say("learnt")
     with tempfile.TemporaryDirectory() as scratch:
         folder = RunFolder(Path(scratch) / "run")

@@ -1,10 +1,11 @@
 """The version of the files of runs and studies, and how older ones become those of today.
 
-`config.toml`, a study's `preset.toml` and `run.json` carry the number `schema`. Files of version
-0.1.0 carry none, which is 0. To change what a table holds, raise `SCHEMA` and add one step: a
-function from tables of the schema before to tables of the new one. A step also gets presets of
-users, which carry no number, whatever they were written for: it must leave alone what is new
-already. A new setting with a neutral value needs no step (CONTRIBUTING.md, "Add a setting").
+`config.toml`, a study's `preset.toml`, `run.json` and the manifest of a checkpoint carry the number
+`schema`. Files of version 0.1.0 carry none, which is 0. To change what a table holds, raise
+`SCHEMA` and add one step: a function from tables of the schema before to tables of the new one. A
+step for a config also gets presets of users, which carry no number, whatever they were written for:
+it must leave alone what is new already. A new setting with a neutral value needs no step
+(CONTRIBUTING.md, "Add a setting").
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from ezcli.errors import ConfigError
 
 Table = dict[str, Any]
-Kind = Literal["config", "run"]
+Kind = Literal["config", "run", "manifest", "checkpoint"]
 SCHEMA = 1
 
 
@@ -27,10 +28,59 @@ def name_compute_settings(tables: Table) -> Table:
     return tables | {"compute": compute | missing}
 
 
+def list_blobs(manifest: Table) -> Table:
+    """0 to 1: the frames' segments are blobs of the part `frames`, as any part may have them."""
+    if manifest.get("format") not in (1, 2):
+        raise ValueError("neither a schema nor a known format")
+    known = ("identity", "env_steps", "train_steps", "files")
+    blobs = {f"frames/{one['file']}": one["sha256"] for one in manifest["segments"]}
+    records = manifest.get("records", {})
+    return {name: manifest[name] for name in known} | {"blobs": blobs, "records": records}
+
+
+# Of schema 0: which part owns the arrays whose name begins so; the part has the name of the others.
+OWNERS = {
+    "acting": "copies",
+    "target": "copies",
+    "upcoming": "copies",
+    "optimiser": "learner",
+    "memo": "reanalyser",
+    "length": "replay",
+    "window": "draw",
+    "targets": "draw",
+}
+
+
+def sort_by_part(checkpoint: Table) -> Table:
+    """0 to 1: every array and value is with the part that owns it."""
+    manifest, state, files = (checkpoint[name] for name in ("manifest", "state", "arrays"))
+    arrays: Table = {"weights": files["weights"]}
+    for key, array in (files["networks"] | files["replay"]).items():
+        first, _, rest = key.partition(".")
+        name = rest if first in ("replay", "memo") else key
+        arrays.setdefault(OWNERS.get(first, first), {})[name] = array
+    pieces = {one["file"].removesuffix(".zst"): one["pieces"] for one in manifest["segments"]}
+    values = {
+        "learner": {"train_steps": manifest["train_steps"]},
+        "replay": {"env_steps": manifest["env_steps"]},
+        "frames": {"pieces": pieces},
+        "draw": {},
+        "weights": {},
+        "copies": {},
+        "reanalyser": {},
+        "metrics": state["metrics"],
+        "streams": state["streams"],
+        "environments": {"games": [{"seed": s, "actions": a} for s, a in state["games"]]},
+    }
+    return {"state": values, "arrays": arrays}
+
+
 # By kind of table: the step from each schema to the next; none where nothing changed.
 STEPS: dict[Kind, dict[int, Callable[[Table], Table]]] = {
     "config": {0: name_compute_settings},
     "run": {},
+    "manifest": {0: list_blobs},
+    "checkpoint": {0: sort_by_part},  # content of its files, see `runs.checkpoint.read_states`
 }
 
 

@@ -95,7 +95,7 @@ def name(path: Path) -> str:
 
 def test_every_layer_is_there() -> None:
     assert MAY.keys() == {part(path) for path in FILES}
-    assert MAY["efficientzero"] == {"efficientzero", "errors", "jit", "settings"}
+    assert MAY["efficientzero"] == {"efficientzero", "errors", "jit", "settings", "state"}
     for below in set().union(*MAY.values()):
         place = PACKAGE / below.replace(".", "/")
         assert place.is_dir() or place.with_suffix(".py").is_file(), f"{below} is gone"

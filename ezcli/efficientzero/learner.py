@@ -1,9 +1,8 @@
-"""One train_step: unroll, losses, gradient; and the copies of the network that lag behind it."""
+"""One train_step: unroll, losses, gradient."""
 
-import copy
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +12,17 @@ from ezcli.efficientzero.hyperparameters import Hyperparameters, OptimiserSettin
 from ezcli.efficientzero.inference import autocast
 from ezcli.efficientzero.loss import Objective, objective, value_errors
 from ezcli.efficientzero.loss_terms import LOSSES
-from ezcli.efficientzero.network import Network
-from ezcli.efficientzero.searcher import Searcher
+from ezcli.efficientzero.network import Network, array_of
+from ezcli.state import (
+    Count,
+    Layout,
+    State,
+    Table,
+    read_arrays,
+    read_table,
+    require,
+    split,
+)
 
 STEP_METRICS = ("loss", *LOSSES, "gradient_norm")
 
@@ -24,6 +32,12 @@ class StepResult(NamedTuple):
 
     errors: Tensor  # [B] |V predicted - V target| at the first position
     metrics: Tensor  # [len(STEP_METRICS)] total, mean of each loss, norm before clipping
+
+
+class LearnerCounts(Table):
+    """What the state of a `Learner` holds beside its arrays."""
+
+    train_steps: Count
 
 
 class Learner:
@@ -41,6 +55,53 @@ class Learner:
         self.optimiser = make_optimiser(network, settings.optimiser)
         self.has_failed = next(network.parameters()).new_zeros(())  # 1: not finite
         self.train_steps = 0
+
+    def state(self) -> State:
+        """The optimiser's tensors and the train_steps; the network has a state of its own."""
+        optimiser = {
+            f"optimiser.{index}.{name}": array_of(torch.as_tensor(value))
+            for index, entries in self.optimiser.state_dict()["state"].items()
+            for name, value in entries.items()
+        }
+        return {**optimiser, "train_steps": self.train_steps}
+
+    def restore(self, state: State) -> None:
+        """Raises CheckpointError: tensors of another optimiser, or a number out of range."""
+        counts, arrays = split(state)
+        train_steps = read_table(LearnerCounts, counts).train_steps
+        within = train_steps <= self.settings.schedule.train_steps
+        require(within, f"train_steps is {train_steps}, more than the run has")
+        layouts = {
+            f"optimiser.{index}.{name}": layout
+            for index, weight in enumerate(self.network.parameters())
+            for name, layout in self._optimiser_layouts(weight, train_steps).items()
+        }
+        found = read_arrays(layouts, arrays, optional=layouts)
+        entries: dict[int, dict[str, Tensor]] = {}
+        for index, weight in enumerate(self.network.parameters()):
+            for name in self._optimiser_layouts(weight, train_steps):
+                key = f"optimiser.{index}.{name}"
+                if key in found:
+                    tensor = torch.from_numpy(found[key])
+                    if tensor.shape == weight.shape:  # a fused optimiser needs equal strides too
+                        tensor = torch.empty_like(weight.detach()).copy_(tensor)
+                    entries.setdefault(index, {})[name] = tensor
+                else:  # a weight that had no gradient has no entry at all
+                    require(index not in entries, f"{key!r} is missing")
+        require(entries or not train_steps, "there is nothing of the optimiser")
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": entries})
+        self.train_steps = train_steps
+
+    def _optimiser_layouts(self, weight: Tensor, train_steps: int) -> dict[str, Layout]:
+        """What the optimiser keeps for a weight after so many train_steps."""
+        shape = tuple(weight.shape)
+        if self.settings.optimiser.name == "sgd":
+            return {"momentum_buffer": Layout(np.float32, shape)}
+        return {
+            "step": Layout(np.float32, (), 1, train_steps),
+            "exp_avg": Layout(np.float32, shape),
+            "exp_avg_sq": Layout(np.float32, shape, 0),
+        }
 
     def step(self, batch: Batch) -> StepResult:
         """Learns from one batch."""
@@ -74,61 +135,6 @@ class Learner:
             return objective(
                 network, batch, rules.prefix_horizon, rules.auxiliary_loss, self.settings.loss
             )
-
-
-class Copies:
-    """Frozen copies of the learner: one acts, one makes targets, one waits to.
-
-    A target network is a copy taken every `target_update_interval` train_steps and used one period
-    later, so it is one to two periods old. The acting copy is refreshed at once.
-
-    Args:
-      network: the learner's.
-      settings: of the run.
-      make_searcher: from a network what searches with it.
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        settings: Hyperparameters,
-        make_searcher: Callable[[Network], Searcher],
-    ) -> None:
-        self.schedule = settings.schedule
-        self.networks = {name: frozen(network) for name in ("acting", "target", "upcoming")}
-        self.acting, self.target = make_searcher(network), make_searcher(network)
-
-    def load(self, name: str, weights: Mapping[str, Tensor]) -> None:
-        """Gives the copy `acting`, `target` or `upcoming` other weights."""
-        network = self.networks[name]
-        network.load_state_dict(weights)
-        if name == "acting":
-            self.acting.take(network)
-        elif name == "target":
-            self.target.take(network)
-
-    def target_version(self, train_step: int) -> int:
-        """Which target network serves `train_step`, counted from 0."""
-        return train_step // self.schedule.target_update_interval
-
-    def before_targets(self, train_step: int) -> None:
-        """Called before targets are made for batches that begin with `train_step`."""
-        if train_step % self.schedule.target_update_interval == 0:
-            self.load("target", self.networks["upcoming"].state_dict())
-
-    def after_learning(self, learner: Learner) -> None:
-        """Called once the learner has finished a group of batches."""
-        for name, interval in (
-            ("acting", self.schedule.acting_update_interval),
-            ("upcoming", self.schedule.target_update_interval),
-        ):
-            if learner.train_steps % interval == 0:
-                self.load(name, learner.network.state_dict())
-
-
-def frozen(network: Network) -> Network:
-    """A copy in evaluation mode that no gradient reaches."""
-    return copy.deepcopy(network).eval().requires_grad_(False)
 
 
 def make_optimiser(network: Network, settings: OptimiserSettings) -> torch.optim.Optimizer:

@@ -5,6 +5,7 @@ EfficientZero appendix A.1; the layers are in `layers`.
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from ezcli.efficientzero.layers import (
 from ezcli.efficientzero.network_settings import NetworkSettings
 from ezcli.efficientzero.norm_layers import Role
 from ezcli.efficientzero.norms import ROOT, UNROLLED, Layers, norm1d, norm2d, normalised
+from ezcli.state import Layout, State, read_arrays
 
 
 class Network(nn.Module):
@@ -62,6 +64,19 @@ class Network(nn.Module):
         self.num_actions = num_actions
         self.prefix_units = settings.prefix_lstm
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def state(self) -> State:
+        """Weights and running statistics."""
+        return {name: array_of(tensor) for name, tensor in self.state_dict().items()}
+
+    def restore(self, state: State) -> None:
+        """Raises CheckpointError: tensors of another network, or that are not finite."""
+        layouts = {
+            name: Layout.of(array, 0 if name.endswith("running_var") else -math.inf)
+            for name, array in self.state().items()
+        }
+        found = read_arrays(layouts, state)
+        self.load_state_dict({name: torch.from_numpy(array) for name, array in found.items()})
 
     def initial_inference(self, observations: Tensor) -> NetworkOutput:
         """f(h(observations)); observations [B, C, H, W] in [0, 1]. The prefix starts at zero."""
@@ -182,3 +197,8 @@ class Prediction(nn.Module):
         x = self.block(latent, role)
         value = self.value(self.reduce_value(x, role).flatten(1), role)
         return value, self.policy(self.reduce_policy(x, role).flatten(1), role)
+
+
+def array_of(tensor: Tensor) -> np.ndarray:
+    """The tensor as an array in main memory, contiguous; it may share the tensor's memory."""
+    return tensor.detach().cpu().contiguous().numpy()

@@ -2,8 +2,8 @@
 
 Batches are drawn for several train_steps at once, and the same state turns up again and again while
 one target network is in use. So each state is evaluated and searched once per target network and
-remembered (`memoise`); without the memo each window is searched afresh, the definition that the
-memo is measured against. Shapes as in `batch`; n windows, R rows.
+cached (`memoise`); without the cache each window is searched afresh, the definition that the cache
+is measured against. Shapes as in `batch`; n windows, R rows.
 """
 
 from concurrent.futures import Executor, Future
@@ -16,13 +16,17 @@ from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.planner import Draws, Plan, Planner
-from ezcli.efficientzero.replay import Replay
+from ezcli.efficientzero.replay import ROUNDED_ONE, Replay
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.efficientzero.value_prefix import prefix_targets
+from ezcli.state import Layout, State, read_arrays
 
 
-class Memo(NamedTuple):
-    """What the target network said of each row, and which state and network that was."""
+class TargetCache(NamedTuple):
+    """The target network's last answer for each row, and for which state and network it is.
+
+    A tag is the number of the state plus 2**40 times that of the target network.
+    """
 
     policy: np.ndarray  # [R, A] float32, visit distribution
     search_value: np.ndarray  # [R] float32
@@ -35,7 +39,7 @@ class Work(NamedTuple):
     """How much a draw had to do."""
 
     asked: int  # positions that needed a search
-    searched: int  # states searched now rather than remembered
+    searched: int  # states searched now; the cache holds the others
     evaluated: int  # states evaluated without a search
     depth: float  # mean over the searches of the deepest node, env_steps; NaN without any
     entropy: float  # mean over the policies used, nats
@@ -71,13 +75,25 @@ class Reanalyser:
         rows, num_actions = replay.arrays.policy.shape
         self.settings, self.rules, self.planner = settings, rules, planner
         self.replay, self.frames = replay, frames
-        self.memo = Memo(
+        self.cache = TargetCache(
             policy=np.zeros((rows, num_actions), np.float32),
             search_value=np.zeros(rows, np.float32),
             network_value=np.zeros(rows, np.float32),
             searched=np.full(rows, -1, np.int64),
             evaluated=np.full(rows, -1, np.int64),
         )
+
+    def state(self) -> State:
+        """The cache."""
+        return self.cache._asdict()
+
+    def restore(self, state: State) -> None:
+        """Raises CheckpointError: other arrays, or a number out of range."""
+        ranges = {"policy": (0, ROUNDED_ONE), "searched": (-1,), "evaluated": (-1,)}
+        own = self.cache._asdict()
+        layouts = {name: Layout.of(own[name], *ranges.get(name, ())) for name in own}
+        for name, array in read_arrays(layouts, state).items():
+            own[name][...] = array
 
     def start(
         self,
@@ -108,13 +124,13 @@ class Reanalyser:
         asked = np.concatenate([policy_rows, needed]) if rule.by_search else policy_rows
         search_rows = asked
         if self.settings.reanalyse.memoise:
-            search_rows = np.unique(asked[self.memo.searched[asked] != tags[asked]])
+            search_rows = np.unique(asked[self.cache.searched[asked] != tags[asked]])
         evaluate_rows = np.empty(0, np.int64) if rule.by_search else np.unique(needed)
-        known = self.memo.evaluated[evaluate_rows] == tags[evaluate_rows]
+        known = self.cache.evaluated[evaluate_rows] == tags[evaluate_rows]
         evaluate_rows = np.setdiff1d(evaluate_rows[~known], search_rows)
-        self.memo.searched[search_rows] = tags[search_rows]
-        self.memo.evaluated[search_rows] = tags[search_rows]
-        self.memo.evaluated[evaluate_rows] = tags[evaluate_rows]
+        self.cache.searched[search_rows] = tags[search_rows]
+        self.cache.evaluated[search_rows] = tags[search_rows]
+        self.cache.evaluated[evaluate_rows] = tags[evaluate_rows]
         draws = self.planner.draws(rng, len(search_rows), explores=True)
         size = self.settings.reanalyse.roots_per_search
         pieces = [slice(i, i + size) for i in range(0, len(search_rows), size)]
@@ -135,29 +151,29 @@ class Reanalyser:
 
     def finish(self, pending: Pending) -> tuple[Targets, Work]:
         """Waits for the searches and makes the targets."""
-        window, memo, rule = pending.window, self.memo, self.rules.value_rule
+        window, cache, rule = pending.window, self.cache, self.rules.value_rule
         results = [search.result() for search in pending.searches]
-        fresh = np.empty((0, memo.policy.shape[1]), np.float32)
+        fresh = np.empty((0, cache.policy.shape[1]), np.float32)
         if results:
             rows = pending.search_rows
             fresh = np.concatenate([result.policy for result in results])
-            memo.policy[rows] = fresh
-            memo.search_value[rows] = np.concatenate([result.value for result in results])
-            memo.network_value[rows] = np.concatenate([result.network_value for result in results])
+            cache.policy[rows] = fresh
+            cache.search_value[rows] = np.concatenate([result.value for result in results])
+            cache.network_value[rows] = np.concatenate([result.network_value for result in results])
         if pending.evaluations:
             found = [evaluation.result() for evaluation in pending.evaluations]
-            memo.network_value[pending.evaluate_rows] = np.concatenate(found)
+            cache.network_value[pending.evaluate_rows] = np.concatenate(found)
         depths = [result.depth for result in results]
 
         at = rule.positions(window)
         decides = window.is_state & ~window.is_terminal
-        values = memo.search_value if rule.by_search else memo.network_value
+        values = cache.search_value if rule.by_search else cache.network_value
         bootstraps = np.where(np.take_along_axis(decides, at, 1), values[pending.bootstrap_rows], 0)
         positions = self.settings.loss.unroll_steps + 1
         policy = self.replay.arrays.policy[window.rows[:, :positions]]
         is_reanalysed = self._is_reanalysed(window)[:, :positions]
         if self.settings.reanalyse.memoise:
-            policy[is_reanalysed] = memo.policy[pending.policy_rows]
+            policy[is_reanalysed] = cache.policy[pending.policy_rows]
         else:
             policy[is_reanalysed] = fresh[: len(pending.policy_rows)]
         targets = Targets(

@@ -13,6 +13,19 @@ import numpy as np
 from ezcli.efficientzero.batch import Window
 from ezcli.efficientzero.frames import frames_back
 from ezcli.efficientzero.hyperparameters import Hyperparameters
+from ezcli.state import (
+    Count,
+    Layout,
+    State,
+    Table,
+    read_arrays,
+    read_table,
+    require,
+    require_in_range,
+    split,
+)
+
+ROUNDED_ONE = 1.001  # the largest probability that rounding leaves
 
 
 class ReplayArrays(NamedTuple):
@@ -28,6 +41,12 @@ class ReplayArrays(NamedTuple):
     weight: np.ndarray  # [R] float64, priority ** exponent; 0 where sampling is not allowed
 
 
+class ReplayCounts(Table):
+    """What the state of a `Replay` holds beside its arrays."""
+
+    env_steps: Count
+
+
 class Replay:
     """The states of a run. Frames live beside it, in a `FrameStore` of the same rows."""
 
@@ -35,7 +54,7 @@ class Replay:
         envs = settings.acting.num_envs
         self.stream_rows = settings.replay.capacity // envs
         rows = envs * self.stream_rows
-        self.settings = settings.replay
+        self.settings, self.schedule = settings.replay, settings.schedule
         self.frame_stack = frame_stack
         self.unroll_steps = settings.loss.unroll_steps
         self.lookahead = settings.lookahead
@@ -52,6 +71,38 @@ class Replay:
         )
         self.length = np.zeros(envs, np.int64)  # states written to each stream
         self.env_steps = 0  # actions recorded
+
+    def state(self) -> State:
+        """All arrays, the length of each stream, and the env_steps."""
+        return {**self.arrays._asdict(), "length": self.length, "env_steps": self.env_steps}
+
+    def restore(self, state: State) -> None:
+        """Raises CheckpointError: other arrays, or a number that no replay of this run holds."""
+        counts, arrays = split(state)
+        env_steps, envs = read_table(ReplayCounts, counts).env_steps, len(self.length)
+        within = env_steps <= self.schedule.env_steps
+        require(within, f"env_steps is {env_steps}, more than the run has")
+        ranges = {
+            "action": (0, self.arrays.policy.shape[1] - 1),
+            "policy": (0, ROUNDED_ONE),
+            "age_in_episode": (0, env_steps),
+            "collected_at": (0, env_steps),
+            "state_id": (-1,),
+            "weight": (0,),
+            "length": (1,),
+        }
+        own = split(self.state())[1]
+        layouts = {name: Layout.of(own[name], *ranges.get(name, ())) for name in own}
+        found = read_arrays(layouts, arrays)
+        states = sum(found["length"].tolist())  # integers of Python, which do not overflow
+        fits = env_steps + envs <= states <= 2 * env_steps + envs
+        require(fits, f"'length' does not fit {env_steps} env_steps")
+        require_in_range("state_id", found["state_id"], -1, states)
+        has_state = found["state_id"] > 0
+        require(has_state[found["weight"] > 0].all(), "'weight' names states that are not there")
+        for name, array in found.items():
+            own[name][...] = array
+        self.env_steps = env_steps
 
     @property
     def rows(self) -> int:

@@ -5,12 +5,15 @@ therefore its log (its seed and the actions since), and a game is restored by pl
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from pydantic import FailFast
 
 from ezcli.envs.checked import Checked
 from ezcli.envs.protocol import EnvSpec, Step
+from ezcli.settings import LARGEST
+from ezcli.state import Count, State, Table, read_table, require
 
 CONTINUE = 0  # the action that leads from a lost life to the next one
 
@@ -33,11 +36,17 @@ class Arrival(NamedTuple):
     finished: FinishedGame | None  # set when the game is over
 
 
-class EnvLog(NamedTuple):
-    """A running game, as something that JSON can hold."""
+class GameLog(Table):
+    """A running game: what it takes to play it again."""
 
-    seed: int
-    actions: list[int]
+    seed: Count
+    actions: Annotated[list[int], FailFast()]  # since its start
+
+
+class GameLogs(Table):
+    """The state of a `VectorEnv`: a log for each environment."""
+
+    games: list[GameLog]
 
 
 class VectorEnv:
@@ -47,13 +56,19 @@ class VectorEnv:
       make: builds one environment; all of them have the same frames and actions.
       num_envs: how many.
       rng: draws the seed of every new game, in the order of the environments. It belongs to the
-        caller, who stores its state beside the logs of `save`.
+        caller, who stores its state too.
+      longest: the most actions that the log of a running game can have.
     """
 
     def __init__(
-        self, make: Callable[[], Checked], num_envs: int, rng: np.random.Generator
+        self,
+        make: Callable[[], Checked],
+        num_envs: int,
+        rng: np.random.Generator,
+        longest: int = LARGEST,
     ) -> None:
         assert num_envs >= 1
+        self._longest = longest
         self._games = [_Game(make()) for _ in range(num_envs)]
         self._rng = rng
         self.spec: EnvSpec = self._games[0].env.spec
@@ -72,23 +87,39 @@ class VectorEnv:
             for game, action in zip(self._games, actions, strict=True)
         ]
 
-    def save(self) -> list[EnvLog]:
-        """The running game of each environment."""
-        return [EnvLog(game.seed, list(game.actions)) for game in self._games]
+    def state(self) -> State:
+        """The log of the running game of each environment."""
+        games = [{"seed": game.seed, "actions": list(game.actions)} for game in self._games]
+        return {"games": games}
 
-    def restore(self, logs: Sequence[EnvLog], frames: Sequence[np.ndarray]) -> None:
+    def restore(self, state: State) -> None:
         """Plays each log again, in place of whatever was running.
 
+        Raises:
+          CheckpointError: the logs are of other environments.
+          EnvError: the same seed and actions gave another game.
+        """
+        logs, known = read_table(GameLogs, state).games, range(len(self.spec.action_names))
+        need = len(self._games)
+        require(len(logs) == need, f"it has {len(logs)} games, not {need}")
+        for number, log in enumerate(logs):
+            what = f"games.{number} has"
+            require(len(log.actions) <= self._longest, f"{what} more actions than the run takes")
+            require(set(log.actions) <= set(known), f"{what} an action that the game does not know")
+        for game, log in zip(self._games, logs, strict=True):
+            game.replay(log.seed, log.actions)
+
+    def require_frames(self, frames: Sequence[np.ndarray]) -> None:
+        """Refuses games that were played again and do not show what they showed.
+
         Args:
-          logs: as `save` gave them.
-          frames: uint8 [C, H, W], the last one of each environment, which must come again.
+          frames: uint8 [C, H, W], the last one of each environment when the state was given.
 
         Raises:
           EnvError: the same seed and actions gave another game.
         """
-        assert len(logs) == len(self._games), "one log for each environment"
-        for game, (seed, actions), frame in zip(self._games, logs, frames, strict=True):
-            game.replay(seed, actions, frame)
+        for game, frame in zip(self._games, frames, strict=True):
+            game.require_frame(frame)
 
     def _new_game(self, game: "_Game") -> np.ndarray:
         return game.reset(int(self._rng.integers(2**31)))
@@ -107,31 +138,34 @@ class VectorEnv:
 
 
 class _Game:
-    """One environment, its running game's log and score."""
+    """One environment, its running game's log, score and newest frame."""
 
     def __init__(self, env: Checked) -> None:
         self.env = env
+        self.frame = np.empty(0, np.uint8)
         self.seed = 0
         self.actions: list[int] = []
         self.score = 0.0
 
     def reset(self, seed: int) -> np.ndarray:
         self.seed, self.actions, self.score = seed, [], 0.0
-        return self.env.reset(seed)
+        self.frame = self.env.reset(seed)
+        return self.frame
 
     def step(self, action: int) -> Step:
         step = self.env.step(action)
         self.actions.append(action)
         self.score += step.reward
+        self.frame = step.frame
         return step
 
-    def replay(self, seed: int, actions: Sequence[int], last: np.ndarray) -> None:
-        frame = self.reset(seed)
+    def replay(self, seed: int, actions: Sequence[int]) -> None:
+        self.reset(seed)
         for action in actions:
-            step = self.step(action)
-            if step.is_game_over:
+            if self.step(action).is_game_over:
                 played = f"{len(self.actions)} of {len(actions)} replayed actions"
                 raise self.env.not_repeatable(f"ended its game after {played}")
-            frame = step.frame
-        if not np.array_equal(frame, last):
+
+    def require_frame(self, frame: np.ndarray) -> None:
+        if not np.array_equal(self.frame, frame):
             raise self.env.not_repeatable("showed another frame after the replayed actions")

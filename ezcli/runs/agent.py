@@ -45,7 +45,7 @@ def load_agent(folder: RunFolder, config: RunConfig, say: Callable[[str], None] 
         say(f"{complaint} Taking the weights of the checkpoint before.")
     spec = make_env(config.env, evaluation=True).spec
     network = make_network(config, spec.frame_shape, len(spec.action_names))
-    checkpoint.load_weights(network, found)
+    checkpoint.restore_part("weights", network, found, folder)
     network.to(compute.device).eval()
     for sentence in warm_up_search():
         say(sentence)

@@ -14,14 +14,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from safetensors.torch import save as tensors_to_bytes
+from safetensors.numpy import save as arrays_to_bytes
 from torch import Tensor, nn
 
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.learner import Learner, learning_rate
+from ezcli.efficientzero.network import array_of
 from ezcli.errors import RunError
 from ezcli.files import create, draft_folder_of, remove
-from ezcli.runs.checkpoint import plain
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.json_files import is_there, read_table
 from ezcli.runs.seals import checksum
@@ -41,7 +41,8 @@ def write(folder: RunFolder, message: str, trainer: Trainer) -> None:
     with draft_folder_of(folder.path / FAILURE) as draft:
         if evidence is not None:
             tensors = evidence.batch._asdict()
-            create(draft / "batch.safetensors", tensors_to_bytes(plain(tensors)))
+            arrays = {name: array_of(tensor) for name, tensor in tensors.items()}
+            create(draft / "batch.safetensors", arrays_to_bytes(arrays))
             first_layer, gradients = trace(learner, evidence.batch)
             record |= {
                 "train_step": evidence.train_step,
@@ -54,8 +55,7 @@ def write(folder: RunFolder, message: str, trainer: Trainer) -> None:
         record["weights"] = {
             name: extent(weight.detach()) for name, weight in learner.network.named_parameters()
         }
-        weights = plain(learner.network.state_dict())
-        create(draft / "weights.safetensors", tensors_to_bytes(weights))
+        create(draft / "weights.safetensors", arrays_to_bytes(learner.network.state()))
         record["sha256"] = checksum(record)
         create(draft / "failure.json", json.dumps(record, indent=1).encode())
 

@@ -1,4 +1,4 @@
-"""Frames on disk: compressed without loss, each written once.
+"""The frames of a replay as the state of a part: compressed without loss, each stored once.
 
 A segment holds the frames of all streams that came since the segment before it, so a checkpoint
 late in a run does not rewrite the past. Zstandard finds what neighbouring frames share: about a
@@ -6,91 +6,134 @@ hundred to five hundred bytes are left of each of Atari's 27,648.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
-import zstandard
+from pydantic import Field
 
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.replay import Replay
-from ezcli.errors import CheckpointError
-from ezcli.files import TENSORS, draft_of, opened
-from ezcli.runs.machine_errors import is_out_of_memory
-from ezcli.runs.seals import sha256
+from ezcli.state import Blob, Count, State, Table, misfit, read_table, require
 
 BLOCK = 256  # frames moved at once
 
+Piece = Annotated[list[Count], Field(min_length=3, max_length=3)]
+
 
 class Segment(NamedTuple):
-    """A file of frames, and which they are."""
+    """Frames in a blob, and which they are."""
 
-    file: str
-    sha256: str
-    pieces: list[tuple[int, int, int]]  # (stream, its first state, number of states), in order
-
-
-def write_segment(
-    folder: Path, before: list[Segment], replay: Replay, frames: FrameStore
-) -> Segment | None:
-    """Writes the frames that `before` does not hold; None if there are none."""
-    done = np.zeros_like(replay.length)
-    for segment in before:
-        for env, start, count in segment.pieces:
-            done[env] = max(done[env], start + count)
-    first = np.maximum(done, replay.length - replay.stream_rows)
-    pieces = [
-        (env, int(first[env]), int(replay.length[env] - first[env]))
-        for env in range(len(first))
-        if replay.length[env] > first[env]
-    ]
-    if not pieces:
-        return None
-    path = folder / f"{int(done.sum()):010d}-{int(replay.length.sum()):010d}.zst"
-    with (
-        draft_of(path) as (_, handle),
-        zstandard.ZstdCompressor(level=1).stream_writer(handle, closefd=False) as writer,
-    ):
-        for rows in blocks(pieces, replay.stream_rows):
-            block = frames.frames[torch.from_numpy(rows)]
-            writer.write(block.cpu().numpy().tobytes())
-    return Segment(path.name, sha256(path), pieces)
+    pieces: list[list[int]]  # [stream, its first state, number of states], in the blob's order
+    blob: Blob
 
 
-def read_segments(
-    folder: Path, segments: list[Segment], replay: Replay, frames: FrameStore
-) -> None:
-    """Fills `frames` with what the segments hold, later ones over earlier ones.
+class Pieces(Table):
+    """What the state of a `FrameLog` holds beside its blobs: the pieces of each segment."""
 
-    Raises:
-      CheckpointError: a segment holds too little or is not Zstandard.
+    pieces: dict[str, Annotated[list[Piece], Field(min_length=1)]]
+
+
+class FrameLog:
+    """Which frames of a run are in which segment.
+
+    Args:
+      replay: the rows' states; its state is restored before this one.
+      frames: of the same rows.
     """
-    shape = frames.frames.shape[1:]
-    size = shape.numel()
-    for segment in segments:
-        try:
-            with (
-                opened(folder / segment.file, TENSORS) as handle,
-                zstandard.ZstdDecompressor().stream_reader(handle) as reader,
-            ):
-                for rows in blocks(segment.pieces, replay.stream_rows):
-                    raw = reader.read(len(rows) * size)
-                    block = np.frombuffer(raw, np.uint8).reshape(len(rows), *shape)
-                    frames.frames[torch.from_numpy(rows)] = torch.tensor(
-                        block, device=frames.frames.device
-                    )
-        except (zstandard.ZstdError, ValueError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise CheckpointError(
-                "EZ-CHECKPOINT-DAMAGED", f"{segment.file!r} is damaged: {error}."
-            ) from error
 
+    def __init__(self, replay: Replay, frames: FrameStore) -> None:
+        self.replay, self.frames = replay, frames
+        self.segments: dict[str, Segment] = {}  # by name, oldest first
 
-def blocks(pieces: list[tuple[int, int, int]], stream_rows: int) -> Iterator[np.ndarray]:
-    """Rows of the pieces' states, a block at a time."""
-    for env, start, count in pieces:
-        for low in range(start, start + count, BLOCK):
-            states = np.arange(low, min(low + BLOCK, start + count))
-            yield env * stream_rows + states % stream_rows
+    def state(self) -> State:
+        """The segments that hold frames of the replay, the last with all frames that are new."""
+        self._cut()
+        oldest = self.replay.length - self.replay.stream_rows
+        self.segments = {
+            name: segment
+            for name, segment in self.segments.items()
+            if any(start + count > oldest[env] for env, start, count in segment.pieces)
+        }
+        pieces = {name: segment.pieces for name, segment in self.segments.items()}
+        return {"pieces": pieces, **{name: s.blob for name, s in self.segments.items()}}
+
+    def restore(self, state: State) -> None:
+        """Fills the frame store, later segments over earlier ones.
+
+        Raises:
+          CheckpointError: the segments do not hold each frame of the replay once.
+        """
+        blobs = {name: blob for name, blob in state.items() if isinstance(blob, Blob)}
+        rest = {name: value for name, value in state.items() if name not in blobs}
+        pieces = read_table(Pieces, rest).pieces
+        for name in sorted(pieces.keys() ^ blobs.keys()):
+            raise misfit(f"segment {name!r} has no " + ("blob" if name in pieces else "pieces"))
+        self._require_complete(pieces)
+        self.segments = {name: Segment(pieces[name], blobs[name]) for name in pieces}
+        for name, segment in self.segments.items():
+            self._read(name, segment)
+
+    def _cut(self) -> None:
+        """Makes a segment of the frames that are in none."""
+        done = np.zeros_like(self.replay.length)
+        for segment in self.segments.values():
+            for env, start, count in segment.pieces:
+                done[env] = max(done[env], start + count)
+        length = self.replay.length
+        first = np.maximum(done, length - self.replay.stream_rows)
+        pieces = [
+            [env, int(first[env]), int(length[env] - first[env])]
+            for env in range(len(first))
+            if length[env] > first[env]
+        ]
+        if pieces:
+            name = f"{int(done.sum()):010d}-{int(length.sum()):010d}"
+            self.segments[name] = Segment(pieces, Blob(lambda: self._chunks(pieces)))
+
+    def _chunks(self, pieces: list[list[int]]) -> Iterator[bytes]:
+        """The frames of the pieces, a block at a time."""
+        for rows in self._blocks(pieces):
+            yield self.frames.frames[torch.from_numpy(rows)].cpu().numpy().tobytes()
+
+    def _read(self, name: str, segment: Segment) -> None:
+        """Fills the rows of a segment."""
+        stored, shape = self.frames.frames, self.frames.frames.shape[1:]
+        chunks, buffer = segment.blob.chunks(), bytearray()
+        for rows in self._blocks(segment.pieces):
+            size = len(rows) * shape.numel()
+            while len(buffer) < size:
+                chunk = next(chunks, b"")
+                require(chunk, f"segment {name!r} holds too few frames")
+                buffer += chunk
+            block = np.frombuffer(bytes(buffer[:size]), np.uint8).reshape(len(rows), *shape)
+            del buffer[:size]
+            stored[torch.from_numpy(rows)] = torch.tensor(block, device=stored.device)
+
+    def _blocks(self, pieces: list[list[int]]) -> Iterator[np.ndarray]:
+        """Rows of the pieces' states, a block at a time."""
+        for env, start, count in pieces:
+            for low in range(start, start + count, BLOCK):
+                states = np.arange(low, min(low + BLOCK, start + count))
+                yield env * self.replay.stream_rows + states % self.replay.stream_rows
+
+    def _require_complete(self, pieces: dict[str, list[list[int]]]) -> None:
+        """Refuses segments that do not hold each frame of the replay once.
+
+        Raises:
+          CheckpointError: naming the first segment that does not fit.
+        """
+        stream_rows = self.replay.stream_rows
+        oldest = np.maximum(self.replay.length - stream_rows, 0).tolist()
+        length, done = self.replay.length.tolist(), [0] * len(oldest)
+        for name, of_segment in pieces.items():
+            for env, start, count in of_segment:
+                fits = (
+                    env < len(length)
+                    and 1 <= count <= stream_rows
+                    and done[env] <= start <= max(done[env], oldest[env])
+                    and start + count <= length[env]
+                )
+                require(fits, f"the pieces of segment {name!r} do not fit the replay")
+                done[env] = start + count
+        require(done == length, "the newest frames are in no segment")

@@ -3,9 +3,10 @@
 A line is a function of config and seed. Clocks have no place here; they go to `timing.jsonl`.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import FailFast
 
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.learner import STEP_METRICS, Learner, learning_rate
@@ -14,6 +15,7 @@ from ezcli.efficientzero.planner import Plan
 from ezcli.efficientzero.reanalyse import Work, mean_entropy
 from ezcli.efficientzero.replay import Replay
 from ezcli.envs.vector import FinishedGame
+from ezcli.state import Number, State, Table, read_table, rows_of
 
 COLUMNS = {
     "env_steps": "actions taken in the run so far",
@@ -43,15 +45,37 @@ COLUMNS = {
 }
 
 
+class WindowState(Table):
+    """What a `MetricsWindow` holds."""
+
+    games: rows_of(2)  # type: ignore[valid-type]
+    training: rows_of(len(STEP_METRICS))  # type: ignore[valid-type]
+    td_steps: Annotated[list[Number], FailFast()]
+    acting: rows_of(3)  # type: ignore[valid-type]
+    work: rows_of(5, may_be_nan=2)  # type: ignore[valid-type]
+
+
 class MetricsWindow:
-    """Sums since the last line; plain numbers, so that a checkpoint can hold it as JSON."""
+    """What happened since the last line, as rows of plain numbers."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begins anew, after a line."""
         self.games: list[list[float]] = []  # score, env_steps
         self.training: list[list[float]] = []  # STEP_METRICS of each train_step
         self.td_steps: list[float] = []
         self.acting: list[list[float]] = []  # depth, entropy, root value
         self.work: list[list[float]] = []  # asked, searched, evaluated, depth, entropy
+
+    def state(self) -> State:
+        """The rows of each kind, for JSON."""
+        return {name: list(rows) for name, rows in vars(self).items()}
+
+    def restore(self, state: State) -> None:
+        """Raises CheckpointError: other kinds of rows, or rows of another width."""
+        vars(self).update(read_table(WindowState, state).model_dump())
 
     def add_game(self, game: FinishedGame) -> None:
         """Notes a finished game."""

@@ -9,7 +9,8 @@ result however fast the machine is. A cycle is
     reanalyse what those need, in threads                                  ┘ others write, nor they
     update    priorities and the copies of the network
 
-The state of a run between two cycles is all there is: `checkpoint` saves it and `Trainer` goes on.
+Between two cycles the state of a run is that of its parts (`Trainer.parts`): `checkpoint` saves it
+and another `Trainer` goes on from it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,11 +22,12 @@ import torch
 
 from ezcli.config import RunConfig
 from ezcli.efficientzero.assemble import make_batch, take
-from ezcli.efficientzero.batch import Batch, Targets, Window
+from ezcli.efficientzero.batch import Batch, Window
 from ezcli.efficientzero.components import planners_for, rules_for
 from ezcli.efficientzero.frames import FrameStore
-from ezcli.efficientzero.learner import STEP_METRICS, Copies, Learner, StepResult
+from ezcli.efficientzero.learner import STEP_METRICS, Learner, StepResult
 from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.network_copies import NetworkCopies
 from ezcli.efficientzero.reanalyse import Reanalyser
 from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.searcher import Searcher
@@ -33,9 +35,11 @@ from ezcli.envs.make import make_env
 from ezcli.envs.vector import VectorEnv
 from ezcli.errors import NotFinite, RunError
 from ezcli.runs.compute import Compute, make_executor
-from ezcli.runs.frame_log import Segment
+from ezcli.runs.draw import DrawAhead, Drawn
+from ezcli.runs.frame_log import FrameLog
 from ezcli.runs.metrics import MetricsWindow
-from ezcli.runs.seeding import STREAMS, generator, network_seed
+from ezcli.runs.seeding import Streams, network_seed
+from ezcli.state import Part, State, restore_parts, states_of
 
 
 class Event(NamedTuple):
@@ -44,13 +48,6 @@ class Event(NamedTuple):
     env_steps: int
     train_steps: int
     metrics: dict[str, Any] | None  # a line of metrics, when one is complete
-
-
-class Drawn(NamedTuple):
-    """Batches with their targets, drawn one cycle before they are learnt from."""
-
-    window: Window
-    targets: Targets
 
 
 class Learnt(NamedTuple):
@@ -73,11 +70,13 @@ class Trainer:
 
     def __init__(self, config: RunConfig, compute: Compute) -> None:
         self.config, self.compute = config, compute
-        self.streams = {name: generator(config.seed, name) for name in STREAMS}
+        self.streams = Streams(config.seed)
         self.envs = VectorEnv(
             lambda: make_env(config.env, evaluation=False),
             config.acting.num_envs,
             self.streams["environments"],
+            # After a lost life an action leads on that is not an env_step.
+            longest=2 * config.schedule.env_steps,
         )
         self.num_actions = len(self.envs.spec.action_names)
         self.rules = rules_for(config)
@@ -85,7 +84,7 @@ class Trainer:
         network.to(compute.device)
         self.learner = Learner(network, config, self.rules, compute.precision)
         self.planners = planners_for(config, self.num_actions)
-        self.copies = Copies(
+        self.copies = NetworkCopies(
             network, config, lambda network: Searcher(network, compute.precision, compute.search)
         )
         self.replay = Replay(config, self.num_actions, config.env.frame_stack)
@@ -93,13 +92,50 @@ class Trainer:
         self.reanalyser = Reanalyser(
             config, self.rules, self.planners.targets, self.replay, self.frames
         )
-        self.drawn: Drawn | None = None
-        self.drawn_steps = 0  # train_steps whose batches have been drawn
+        self.ahead = DrawAhead(config, self.replay, self.learner)
         self.largest_target = 0.0  # |value or value prefix| of this process's draws
         self.metrics = MetricsWindow()
         self.evidence: Evidence | None = None  # of the NotFinite that ended the run
         self.is_started = False
-        self.segments: list[Segment] = []  # frames already on disk, for the checkpoints
+        # What a checkpoint holds. A part may look at those before it when it is restored.
+        self.parts: dict[str, Part] = {
+            "weights": network,
+            "learner": self.learner,
+            "copies": self.copies,
+            "replay": self.replay,
+            "frames": FrameLog(self.replay, self.frames),
+            "reanalyser": self.reanalyser,
+            "draw": self.ahead,
+            "metrics": self.metrics,
+            "streams": self.streams,
+            "environments": self.envs,
+        }
+
+    def state(self) -> dict[str, State]:
+        """The state of every part, by its name."""
+        return states_of(self.parts)
+
+    def restore(self, states: Mapping[str, State]) -> None:
+        """Goes on from the state of another trainer with the same config.
+
+        Raises:
+          CheckpointError: naming the part and the entry that does not fit.
+          EnvError: the games, played again, are others.
+        """
+        restore_parts(self.parts, states)
+        rows = [self.replay.newest_row(env) for env in range(self.config.acting.num_envs)]
+        self.envs.require_frames([self.frames.frames[row].cpu().numpy() for row in rows])
+        self.is_started = True
+
+    @property
+    def env_steps(self) -> int:
+        """Actions taken so far."""
+        return self.replay.env_steps
+
+    @property
+    def train_steps(self) -> int:
+        """Gradient steps made so far."""
+        return self.learner.train_steps
 
     @property
     def is_finished(self) -> bool:
@@ -113,38 +149,38 @@ class Trainer:
             self._start()
         with make_executor(self.compute.threads) as executor:
             while not self.is_finished:
-                steps_before = self.learner.train_steps
-                learning = None
-                if self.drawn is not None:
-                    learning = executor.submit(self._learn, self.drawn)
+                steps_before = drawn_steps = self.learner.train_steps
+                drawn, learning = self.ahead.drawn, None
+                if drawn is not None:
+                    drawn_steps += schedule.sample_ahead
+                    learning = executor.submit(self._learn, drawn)
                 may_learn = self.replay.env_steps >= schedule.random_env_steps
                 if self.replay.env_steps < schedule.env_steps:
                     self._collect(steps_before)
                 pending, window = None, None
-                if may_learn and self.drawn_steps < schedule.train_steps:
-                    window = self._draw()
-                    self.copies.before_targets(self.drawn_steps)
+                if may_learn and drawn_steps < schedule.train_steps:
+                    window = self._draw(drawn_steps)
+                    self.copies.before_targets(drawn_steps)
                     pending = self.reanalyser.start(
                         window,
                         self.copies.target,
-                        self.copies.target_version(self.drawn_steps),
+                        self.copies.target_version(drawn_steps),
                         self.streams["reanalysis"],
                         executor,
                     )
-                    self.drawn_steps += schedule.sample_ahead
-                if learning is not None and self.drawn is not None:
-                    self._update(self.drawn, learning.result())
-                    self.drawn = None
+                if learning is not None and drawn is not None:
+                    self._update(drawn, learning.result())
+                    self.ahead.drawn = None
                 if pending is not None and window is not None:
                     targets, work = self.reanalyser.finish(pending)
                     self.metrics.add_work(work)
-                    self.drawn = Drawn(window, targets)
+                    self.ahead.drawn = Drawn(window, targets)
                     for scalars in (targets.value, targets.value_prefix):
                         self.largest_target = max(self.largest_target, float(abs(scalars).max()))
                 line = None
                 if self.learner.train_steps // interval > steps_before // interval:
                     line = self.metrics.line(self.replay, self.learner)
-                    self.metrics = MetricsWindow()
+                    self.metrics.clear()
                 yield Event(self.replay.env_steps, self.learner.train_steps, line)
 
     def _start(self) -> None:
@@ -183,8 +219,8 @@ class Trainer:
         self.metrics.add_plan(plan)
         return plan.policy, planner.act(plan, train_steps, rng)
 
-    def _draw(self) -> Window:
-        """Positions for the next `sample_ahead` batches."""
+    def _draw(self, drawn_steps: int) -> Window:
+        """Positions for the `sample_ahead` batches that follow those of so many train_steps."""
         if self.replay.num_sampleable == 0:
             raise RunError(
                 "EZ-RUN-NOTHING-TO-LEARN",
@@ -193,7 +229,7 @@ class Trainer:
                 "Raise schedule.random_env_steps.",
             )
         ahead, total = self.config.schedule.sample_ahead, self.config.schedule.train_steps
-        progress = (self.drawn_steps + np.arange(ahead)) / total
+        progress = (drawn_steps + np.arange(ahead)) / total
         first, last = self.config.replay.importance_exponent
         exponents = first + (last - first) * progress
         return self.replay.sample(self.config.loss.batch_size, exponents, self.streams["replay"])

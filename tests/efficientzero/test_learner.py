@@ -6,12 +6,11 @@ import torch
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.learner import (
     STEP_METRICS,
-    Copies,
     Learner,
-    frozen,
     learning_rate,
     make_optimiser,
 )
+from ezcli.efficientzero.network_copies import NetworkCopies, frozen
 from ezcli.efficientzero.support import to_categorical, to_scalar
 from tests.efficientzero.helpers import make_network, opinionated, random_batch, tiny
 
@@ -248,7 +247,7 @@ def test_copies_follow_their_schedules_at_every_train_step():
         f"schedule.acting_update_interval={acting}", f"schedule.target_update_interval={target}"
     )
     learner = FakeLearner(config)
-    copies = Copies(learner.network, config, FakeSearcher)
+    copies = NetworkCopies(learner.network, config, FakeSearcher)
     for drawn in range(0, 200, ahead):  # first train_step of the group whose targets are made
         copies.before_targets(drawn)
         for train_step in range(drawn, drawn + ahead):

@@ -8,7 +8,8 @@ from ezcli.config import resolve
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.inference import search_states
-from ezcli.efficientzero.learner import STEP_METRICS, Learner, frozen
+from ezcli.efficientzero.learner import STEP_METRICS, Learner
+from ezcli.efficientzero.network_copies import frozen
 from ezcli.efficientzero.search import puct_constants
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.trainer import Trainer, make_network

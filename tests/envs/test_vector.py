@@ -7,7 +7,7 @@ from ezcli.envs.checked import Checked
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.envs.settings import AtariSettings, CatchSettings
-from ezcli.envs.vector import EnvLog, FinishedGame, VectorEnv
+from ezcli.envs.vector import FinishedGame, VectorEnv
 from tests.failing import fails
 
 BREAKOUT = AtariSettings(
@@ -84,7 +84,7 @@ def test_a_lost_life_is_followed_by_one_action_0_whose_reward_only_the_score_see
     (lost,) = vector.step([1])
     assert (lost.frame.item(), lost.reward, lost.is_episode_over) == (1, 1.0, True)
     assert (lost.first_frame.item(), lost.finished) == (2, None)
-    assert vector.save()[0].actions == [1, 0]
+    assert vector.state()["games"][0]["actions"] == [1, 0]
     (over,) = vector.step([1])
     assert over.finished == FinishedGame(score=111.0, env_steps=3)
     assert env.actions == [1, 0, 1]
@@ -174,19 +174,21 @@ def test_a_restored_vector_goes_on_exactly(settings, num_envs, before, after):
     arrivals = vector.step(actions[before - 1])
     newest = [a.frame if a.first_frame is None else a.first_frame for a in arrivals]
     assert any(over for _, _, over, _, _ in lived)
-    logs = [EnvLog(*log) for log in json.loads(json.dumps(vector.save()))]
+    state = json.loads(json.dumps(vector.state()))
     rng_state = rng.bit_generator.state
     expected = play(vector, actions[before:])
     assert any(finished for *_, finished in expected)  # scores that began before the save
 
     other_rng = np.random.default_rng(99)
     restored = VectorEnv(make, num_envs, other_rng)
-    restored.restore(logs, newest)
+    restored.restore(state)
+    restored.require_frames(newest)
     other_rng.bit_generator.state = rng_state
     assert play(restored, actions[before:]) == expected
 
     rng.bit_generator.state = rng_state  # and over a game that is running
-    vector.restore(logs, newest)
+    vector.restore(state)
+    vector.require_frames(newest)
     assert play(vector, actions[before:]) == expected
 
 
@@ -205,22 +207,45 @@ def test_breakout_lives_in_training_make_one_game():
 
 def test_a_save_is_not_changed_by_what_follows():
     vector = started(script_of((0.0, ON), (0.0, ON)))
-    saved = vector.save()
+    saved = vector.state()
     vector.step([1])
-    assert saved[0].actions == []
+    assert saved["games"][0]["actions"] == []
+
+
+def log_of(*actions):
+    """The state of one environment."""
+    return {"games": [{"seed": 0, "actions": list(actions)}]}
 
 
 def test_a_log_that_does_not_replay_is_an_environment_that_is_not_a_function_of_its_seed():
     vector = started(script_of((0.0, OVER)))
     with fails("EZ-ENV-NOT-REPEATABLE", "1 of 2"):
-        vector.restore([EnvLog(0, [1, 1])], [np.zeros((1, 1, 1), np.uint8)])
+        vector.restore(log_of(1, 1))
 
 
 def test_a_log_that_replays_to_another_frame_is_another_game():
     vector = started(script_of((0.0, ON), (0.0, ON)))
-    vector.restore([EnvLog(0, [1])], [np.ones((1, 1, 1), np.uint8)])
+    vector.restore(log_of(1))
+    vector.require_frames([np.ones((1, 1, 1), np.uint8)])
     with fails("EZ-ENV-NOT-REPEATABLE", "frame"):
-        vector.restore([EnvLog(0, [1])], [np.zeros((1, 1, 1), np.uint8)])
+        vector.require_frames([np.zeros((1, 1, 1), np.uint8)])
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        ({"games": []}, "0 games"),
+        ({"games": [{"seed": -1, "actions": []}]}, "games.0.seed"),
+        ({"games": [{"seed": 0, "actions": [2]}]}, "games.0"),
+        ({"games": [{"seed": 0, "actions": [0] * 4}]}, "games.0"),
+    ],
+)
+def test_a_log_of_other_environments_is_refused_before_it_is_played(state, named):
+    env = script_of((0.0, ON))
+    vector = VectorEnv(lambda: checked(env), 1, np.random.default_rng(0), longest=3)
+    with fails("EZ-CHECKPOINT-CONTENT", named):
+        vector.restore(state)
+    assert not env.actions
 
 
 def test_environments_that_differ_are_not_stepped_together():

@@ -18,7 +18,7 @@ from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, RECORDS, RunFolder
 from ezcli.runs.scoring import evaluate_run
 from ezcli.runs.train import train
 from tests.failing import fails
-from tests.runs.helpers import Watcher, outcome, run, tiny
+from tests.runs.helpers import Watcher, make_old, outcome, run, tiny
 
 pytestmark = pytest.mark.slow  # `tests/runs/test_examine.py` has a few cases for every run
 
@@ -189,7 +189,7 @@ CUTS = [truncate(eighths) for eighths in (1, 4, 7, 8)]
 WHOLE_FILE = [empty, remove, become_folder, link_elsewhere, link_to_nothing, replace]
 ANY = [*FLIPS, *CUTS, *WHOLE_FILE]
 LINES = [digit, double_a_line, reverse_lines, lose_a_line]
-SAFETENSORS = ("weights.safetensors", "networks.safetensors", "replay.safetensors")
+SAFETENSORS = tuple(f"{part}.safetensors" for part in ("weights", "learner", "copies", "replay"))
 IN_CHECKPOINT = (*SAFETENSORS, "state.json", "manifest.json")
 TOP = (CONFIG, INFO, *RECORDS)
 
@@ -405,19 +405,16 @@ def test_scores_asked_for_by_hand_outlive_a_step_back(copy):
 # ------------------------------------------------------------------ runs of before
 
 
-def make_old(folder):
+def unsealed(folder):
     """The run as a version without seals would have left it."""
     info = folder.read_info()
     info.pop("seals")
     (folder.path / INFO).write_text(json.dumps(info))
-    for path in checkpoint.checkpoint_paths(folder):
-        manifest = json.loads((path / "manifest.json").read_text())
-        old = {key: manifest[key] for key in checkpoint.OLD_ENTRIES} | {"format": 1}
-        (path / "manifest.json").write_text(json.dumps(old))
+    make_old(folder, 1)
 
 
 def test_a_run_without_seals_goes_on(copy, whole):
-    make_old(copy)
+    unsealed(copy)
     assert Resumed(copy).state == whole[2]
     assert copy.broken_seals() == []
     assert copy.read_info()["seals"].keys() == {CONFIG, *RECORDS}
@@ -425,7 +422,7 @@ def test_a_run_without_seals_goes_on(copy, whole):
 
 def test_a_finished_run_without_seals_counts(done):
     score = read_run(done.path).score
-    make_old(done)
+    unsealed(done)
     assert read_run(done.path).score == score
     evaluate_run(done, done.config())
     assert "seals" not in done.read_info()  # nobody knows whether the lines before are whole
@@ -433,7 +430,7 @@ def test_a_finished_run_without_seals_counts(done):
 
 @pytest.mark.parametrize("line", [b"{}\n", b'{"env_steps": "1", "train_steps": []}\n'])
 def test_lines_of_a_run_without_seals_that_say_no_steps_are_dropped(line, copy):
-    make_old(copy)
+    unsealed(copy)
     before = (copy.path / METRICS).read_bytes()
     (copy.path / METRICS).write_bytes(line + before)
     Resumed(copy)

@@ -1,11 +1,15 @@
 """A whole run in a fraction of a second, and what the tests of runs do with it."""
 
+import json
 import signal
 from contextlib import nullcontext
 from itertools import cycle
 
+from safetensors.numpy import load_file, save_file
+
 from ezcli.config import preset_path, read_toml, resolve, use_env
 from ezcli.runs.folder import RunFolder
+from ezcli.runs.seals import checksum, sha256
 from ezcli.runs.train import train
 
 # 7 cycles of 8 env_steps, 2 of them random play, each of the others drawing 2 train_steps; then 2
@@ -108,6 +112,43 @@ def replaced(command, setting):
     """A command of `ez` with another value of a setting that its `--set` gives."""
     key = setting.partition("=")[0]
     return [setting if part.startswith(f"{key}=") else part for part in command]
+
+
+FORMER = {"copies": "", "learner": "", "draw": "", "replay": "replay.", "reanalyser": "memo."}
+
+
+def make_old(folder, number):
+    """Lays out the checkpoints as the format 1 or 2 did, before each part had its own files."""
+    for path in sorted(folder.checkpoints.iterdir()):
+        manifest = json.loads((path / "manifest.json").read_text())
+        state = json.loads((path / "state.json").read_text())
+        arrays = {}
+        for part, prefix in FORMER.items():
+            file = path / f"{part}.safetensors"
+            found = load_file(file) if file.exists() else {}
+            names = {name: name if name == "length" else prefix + name for name in found}
+            arrays[part] = {names[name]: array for name, array in found.items()}
+            file.unlink(missing_ok=True)
+        save_file(arrays["copies"] | arrays["learner"], path / "networks.safetensors")
+        others = arrays["replay"] | arrays["reanalyser"] | arrays["draw"]
+        save_file(others, path / "replay.safetensors")
+        ahead = folder.config().schedule.sample_ahead if arrays["draw"] else 0
+        old = {"drawn_steps": manifest["train_steps"] + ahead, "streams": state["streams"]}
+        old |= {"metrics": state["metrics"]}
+        old["games"] = [[game["seed"], game["actions"]] for game in state["environments"]["games"]]
+        (path / "state.json").write_text(json.dumps(old))
+        segments = [
+            {"file": f"{name}.zst", "sha256": manifest["blobs"][f"frames/{name}.zst"], "pieces": p}
+            for name, p in state["frames"]["pieces"].items()
+        ]
+        names = sorted({file.name for file in path.iterdir()} - {"manifest.json"})
+        table = {key: manifest[key] for key in ("identity", "env_steps", "train_steps")}
+        table |= {"format": number, "segments": segments}
+        table["files"] = {name: sha256(path / name) for name in names}
+        if number == 2:
+            table["records"] = manifest["records"]
+            table["sha256"] = checksum(table)
+        (path / "manifest.json").write_text(json.dumps(table))
 
 
 def contents(path):

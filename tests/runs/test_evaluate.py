@@ -142,7 +142,7 @@ def test_again_is_the_same_and_changes_no_weight(finished):
     config = finished.config()
     network = make_network(config, (1, 4, 3), 3)
     found, _ = checkpoint.newest(finished)
-    checkpoint.load_weights(network, found)
+    checkpoint.restore_part("weights", network, found, finished)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     protocol = final_protocol(config, 5)
     one, two = (
