@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ezcli.envs.games import reference_scores
+from ezcli.envs.atari_suite import reference_scores
 from ezcli.reports.formats import markdown_table
 from ezcli.reports.tables import Cell, Table, interval
 

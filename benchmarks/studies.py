@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ezcli import __version__
-from ezcli.envs.games import ATARI_100K
+from ezcli.envs.atari_suite import ATARI_100K
 from ezcli.runs.folder import METRICS, TIMING, RunFolder, write_atomically
 from ezcli.runs.metrics import COLUMNS
 from ezcli.runs.provenance import device_name

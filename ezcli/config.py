@@ -26,13 +26,21 @@ from pydantic import (
 from ezcli import schema
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.squash import largest_value
-from ezcli.envs.settings import AnyEnvSettings, CustomSettings
+from ezcli.envs.settings import EnvSettings
+from ezcli.envs.suites import (
+    SUITES,
+    AnyEnvSettings,
+    env_tables,
+    own_code,
+    suite_of,
+    suite_with_games,
+)
 from ezcli.errors import ConfigError, UnknownName, closest, letters
 from ezcli.files import SETTINGS, read
 from ezcli.settings import DoesNotFit, Settings, why
 
 SHIPPED = (Path(__file__).parent, Path(__file__).parents[1])  # installed; in a checkout
-ANY_ENV: TypeAdapter[AnyEnvSettings] = TypeAdapter(AnyEnvSettings)
+ANY_ENV: TypeAdapter[EnvSettings] = TypeAdapter(AnyEnvSettings)
 DEEPEST = 16  # tables within tables
 SEAL = "# sha256 of the lines below: "  # begins a file that ez wrote and nobody should edit
 UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
@@ -141,11 +149,12 @@ class RunConfig(Hyperparameters):
     @property
     def env_label(self) -> str:
         """What is played, for names and tables: the game, the environment, or the user's class."""
-        if self.env.name == "atari":
-            return self.env.game
-        if self.env.name == "custom":
-            return self.env.target.rpartition(":")[2].lower()
-        return self.env.name
+        return suite_of(self.env).label(self.env)
+
+    @property
+    def marked_label(self) -> str:
+        """The same for a table, where it must not be taken for something of another suite."""
+        return self.env_label + suite_of(self.env).mark
 
     @property
     def identity(self) -> str:
@@ -165,8 +174,9 @@ def decisive(config: RunConfig) -> dict[str, Any]:
     Where the code of an environment of one's own is known, the folder of its file decides nothing.
     """
     tables = config.model_dump(mode="json", exclude=UNIDENTIFIED)
-    if tables["env"].get("code"):
-        tables["env"]["target"] = Path(tables["env"]["target"]).name
+    own = own_code(config.env)
+    if own is not None and own.code:
+        tables["env"]["target"] = Path(own.target).name
     return tables
 
 
@@ -197,8 +207,8 @@ def as_before(config: RunConfig, there: RunConfig) -> RunConfig:
       config: of a command.
       there: of a run or study that the command names.
     """
-    new, old = config.env, there.env
-    if not (isinstance(new, CustomSettings) and isinstance(old, CustomSettings)):
+    new, old = own_code(config.env), own_code(there.env)
+    if new is None or old is None:
         return config
     if old.code or Path(new.target).name != Path(old.target).name:
         return config
@@ -393,8 +403,8 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
 
     Args:
       tables: of a preset; not changed.
-      env: `atari`, `catch`, `keydoor`, or a user's `file.py:Class`.
-      game: rom name of an Atari game; implies `atari`.
+      env: as for `--env`: the name of a suite, or a user's `file.py:Class`.
+      game: as for `--game`; implies a suite that has games.
 
     Raises:
       ConfigError: the options do not fit together or with the preset.
@@ -407,26 +417,25 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
             "The preset names no environment.",
             "Give it a section env with a name.",
         )
-    name = env or ("atari" if game else own["name"])
-    if game and name != "atari":
+    if not env and not game:
+        return tables
+    asked = env_tables(env) if env else {"name": suite_with_games(own["name"]).name}
+    suite = SUITES[asked["name"]]
+    if game and not suite.games:
         raise ConfigError(
             "EZ-OPTION-CONFLICT",
-            f"--game names an Atari game, but the environment is {name!r}.",
+            f"--game names a game, but the environment {env!r} has none.",
             "Leave out one of --env and --game.",
         )
-    if name != tables["env"]["name"] or ":" in name:
-        if name == "atari":
+    if asked != {"name": own["name"]}:
+        if suite.presets:
+            *others, last = suite.presets
             raise ConfigError(
                 "EZ-CONFIG-PRESET-ENV",
-                f"This preset is for {tables['env']['name']!r}, not for Atari.",
-                "Use --preset atari100k, atari-cpu or smoke.",
+                f"This preset is for {own['name']!r}, not for {suite.title}.",
+                f"Use --preset {', '.join(others)} or {last}.",
             )
-        if ":" in name:
-            tables["env"] = {"name": "custom", "target": name}
-        elif name in ("catch", "keydoor"):
-            tables["env"] = {"name": name}
-        else:
-            raise UnknownName("environment", name, ["atari", "catch", "keydoor", "file.py:Class"])
+        tables["env"] = asked
     if game:
         tables["env"]["game"] = game
     return tables
@@ -519,18 +528,12 @@ def describe(key: str) -> str:
     return field.description or "" if field else ""
 
 
-def env_models() -> dict[str, type[BaseModel]]:
-    """The settings of every environment, by its name."""
-    models: tuple[type[BaseModel], ...] = AnyEnvSettings.__origin__.__args__  # type: ignore[attr-defined]
-    return {model.model_fields["name"].annotation.__args__[0]: model for model in models}  # type: ignore[union-attr]
-
-
 def env_descriptions() -> dict[str, str]:
     """Descriptions of the settings of every environment."""
     return {
         name: field.description or ""
-        for model in env_models().values()
-        for name, field in model.model_fields.items()
+        for suite in SUITES.values()
+        for name, field in suite.settings.model_fields.items()
     }
 
 
@@ -597,8 +600,6 @@ def explain(
     complaints = error.errors()
     first = next((e for e in complaints if e["type"] == "extra_forbidden"), complaints[0])
     place = [str(part) for part in first["loc"]]
-    if place[:1] == ["env"]:
-        del place[1:2]  # which of the environments it is
     rule = first.get("ctx", {}).get("error")
     if isinstance(rule, DoesNotFit):
         return explain_rule(rule, place, source, tables, given)
@@ -685,7 +686,7 @@ def owner(key: str, tables: dict[str, Any]) -> str:
     """A sentence on the environment that has the setting, where another is in the tables."""
     env = tables.get("env")
     section, _, name = key.rpartition(".")
-    owners = [kind for kind, model in env_models().items() if name in model.model_fields]
+    owners = [own for own, suite in SUITES.items() if name in suite.settings.model_fields]
     if section != "env" or not owners or not isinstance(env, dict):
         return ""
     return f"It is a setting of {' and '.join(owners)}, not of {env.get('name')}."

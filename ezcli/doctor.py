@@ -5,7 +5,6 @@ training could not run; what is merely missing or slow is ok and says how to do 
 """
 
 import contextlib
-import io
 import netrc
 import os
 import platform
@@ -14,24 +13,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ezcli.envs.games import ATARI_100K
+from ezcli.envs.suite import REINSTALL, Check
+from ezcli.envs.suites import SUITES
 from ezcli.runs.cost import Cost
 from ezcli.words import counted
 
-REINSTALL = "Install again: `make clean setup`, or as in README.md with --force-reinstall."
 OLDEST_PYTHON = (3, 11)
-
-
-class Check(NamedTuple):
-    """One line of `ez doctor`."""
-
-    name: str
-    ok: bool  # False only if training cannot run
-    detail: str  # what was found
-    remedy: str  # what to do about it; empty if nothing
 
 
 def checks(preset_name: str | None, runs_dir: Path, needs: Cost | None = None) -> Iterator[Check]:
@@ -47,7 +36,9 @@ def checks(preset_name: str | None, runs_dir: Path, needs: Cost | None = None) -
     yield python()
     yield torch_device()
     yield numba_cache()
-    yield roms()
+    for suite in SUITES.values():
+        if suite.check is not None:
+            yield suite.check()
     yield memory(needed_memory, needing)
     yield disk(runs_dir, needed_disk, needing)
     yield wandb_login()
@@ -121,28 +112,6 @@ def numba_cache() -> Check:
 
 def _nothing() -> None:
     """For Numba to find a cache folder for; never compiled."""
-
-
-def roms() -> Check:
-    """The emulator loads, and the roms of the benchmark's games are whole."""
-    name = "Atari roms"
-    try:
-        from ale_py.roms import get_rom_path
-    except (ImportError, OSError) as error:
-        return Check(name, False, f"ale-py cannot be imported: {error}", REINSTALL)
-    missing = []
-    for game in ATARI_100K:
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints where it looks
-                get_rom_path(game)
-        except OSError:  # absent, or its checksum differs
-            missing.append(game)
-    if not missing:
-        return Check(name, True, f"all {len(ATARI_100K)} games of the benchmark", "")
-    remedy = "They come with ale-py: `pip install --force-reinstall ale-py`"
-    if "ALE_ROMS_DIR" in os.environ:
-        remedy = "Unset ALE_ROMS_DIR to use the roms that come with ale-py"
-    return Check(name, False, f"missing or damaged: {', '.join(missing)}", remedy + ".")
 
 
 def memory(needed: int, needing: str) -> Check:

@@ -27,7 +27,9 @@ from ezcli.config import (
     to_toml,
     use_env,
 )
-from ezcli.envs.settings import AtariSettings, CatchSettings, CustomSettings, KeydoorSettings
+from ezcli.envs.atari_suite import AtariSettings
+from ezcli.envs.custom_suite import CustomSettings
+from ezcli.envs.small_suites import CatchSettings, KeydoorSettings
 from ezcli.errors import ConfigError
 from tests.failing import fails
 

@@ -10,7 +10,8 @@ import numba
 import pytest
 
 from ezcli import doctor, jit
-from ezcli.envs.games import ATARI_100K
+from ezcli.envs import atari_suite
+from ezcli.envs.atari_suite import ATARI_100K
 from ezcli.runs.cost import Cost
 
 GIB = 2**30
@@ -53,7 +54,7 @@ def test_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("torch", doctor.torch_device),
         ("numba", doctor.numba_cache),
-        ("ale_py.roms", doctor.roms),
+        ("ale_py.roms", atari_suite.roms),
     ],
 )
 def test_a_needed_package_is_missing(module, look, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +154,7 @@ def test_roms_absent_or_damaged(monkeypatch, tmp_path: Path, capsys) -> None:
     (tmp_path / "pong.bin").write_bytes(b"damaged")
     (tmp_path / "alien.bin").unlink()
     monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
-    check = doctor.roms()
+    check = atari_suite.roms()
     assert not check.ok
     assert check.detail.endswith(": alien, pong")
     assert "Unset ALE_ROMS_DIR" in check.remedy
@@ -166,7 +167,7 @@ def test_roms_of_the_package_are_missing(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.delenv("ALE_ROMS_DIR", raising=False)
     monkeypatch.setattr("ale_py.roms.get_rom_path", absent)
-    check = doctor.roms()
+    check = atari_suite.roms()
     assert not check.ok
     assert "ale-py" in check.remedy
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from ezcli.envs.custom_suite import CustomSettings
 from ezcli.envs.make import make_env
-from ezcli.envs.settings import CustomSettings
 from ezcli.runs.folder import RunFolder
 from tests.runs.helpers import TINY
 from tests.test_cli import MY_ENV

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from ezcli.config import preset_path, read_toml, resolve, with_changes, without_neutral
 from ezcli.envs.code import changes, code_of, locate
+from ezcli.envs.custom_suite import CustomSettings
 from ezcli.envs.make import make_env
-from ezcli.envs.settings import CustomSettings
 from ezcli.experiments import estimate
 from ezcli.experiments.handover import PROGRAM
 from ezcli.experiments.schedule import Outcome, Scheduler

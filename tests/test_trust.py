@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ezcli import trust
-from ezcli.envs import make
+from ezcli.envs import custom
 from ezcli.experiments.launchers import cluster
 from tests.failing import check, fails
 from tests.runs.helpers import TINY
@@ -53,7 +53,7 @@ def stranger(monkeypatch, tmp_path):
     def another(name):
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / name))
         (tmp_path / "executed").unlink(missing_ok=True)
-        make._load.cache_clear()  # as in a process of its own
+        custom._load.cache_clear()  # as in a process of its own
 
     another("first")
     return another

@@ -9,7 +9,7 @@ from ezcli.commands.study_options import Options, study_from
 from ezcli.commands.study_plan import cost_of, plan_as_json, run_state, show_plan
 from ezcli.config import RunConfig
 from ezcli.envs.code import locate
-from ezcli.envs.settings import CustomSettings
+from ezcli.envs.suites import own_code
 from ezcli.errors import Busy, ConfigError, EzError
 from ezcli.experiments import catalogue
 from ezcli.experiments.handover import prepare
@@ -93,7 +93,7 @@ def print_commands(study: Study, runs: list[PlannedRun], runs_dir: Path) -> None
     """
     for run in runs:
         prepare(RunFolder(runs_dir / run.name), run.config, {"preset": study.preset})
-        verb = "--trust resume" if run.config.env.name == "custom" else "resume"
+        verb = "--trust resume" if own_code(run.config.env) else "resume"
         console.write(ez_command(verb, (runs_dir / run.name).absolute()) + "\n")
 
 
@@ -103,9 +103,9 @@ def require_code(folder: RunFolder, config: RunConfig) -> None:
     Raises:
       ConfigError: with the files that changed.
     """
-    env = config.env
-    if isinstance(env, CustomSettings) and not env.code and folder.exists:
-        locate(env.target, folder.noted_code())
+    own = own_code(config.env)
+    if own is not None and not own.code and folder.exists:
+        locate(own.target, folder.noted_code())
 
 
 def execute(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ezcli import console
 from ezcli.commands.files import cannot_write, require_place, save, save_and_tell
 from ezcli.envs.code import OtherCode, locate
-from ezcli.envs.settings import CustomSettings
+from ezcli.envs.suites import own_code
 from ezcli.errors import ConfigError, ReportError, UnknownName
 from ezcli.reports.choice import Choice, arms_in, listed
 from ezcli.reports.collect import collect
@@ -164,10 +164,10 @@ def changed_code(groups: Iterable[Group]) -> list[str]:
     """Sentences on environments whose code is here, and not what the runs were trained with."""
     said = []
     for group in groups:
-        env = group.base.env
+        own = own_code(group.base.env)
         try:
-            if isinstance(env, CustomSettings):
-                locate(env.target, env.code)
+            if own is not None:
+                locate(own.target, own.code)
         except OtherCode as error:
             said.append(f"{error.message} The scores are those of the recorded code.")
         except ConfigError:

@@ -46,8 +46,7 @@ class Row(NamedTuple):
     @property
     def game_text(self) -> str:
         """The same for a table: a class of somebody's own can be called as a game of Atari is."""
-        is_custom = self.config is not None and self.config.env.name == "custom"
-        return f"{self.game} (custom)" if is_custom else self.game
+        return self.config.marked_label if self.config else ""
 
     @property
     def studies(self) -> list[str]:

@@ -11,16 +11,20 @@ from ezcli.commands.training import (
     require_trusted,
     with_code,
 )
-from ezcli.config import RunConfig, parse_override, use_env
-from ezcli.envs.games import ATARI_100K, check_game
-from ezcli.envs.settings import CustomSettings
+from ezcli.config import RunConfig, parse_override, resolve, use_env
+from ezcli.envs.suites import (
+    DEFAULT,
+    WITHOUT_GPU,
+    check_game,
+    game_of,
+    game_sets,
+    own_code,
+    suite_of,
+)
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.experiments.design import Arm, arms_of, parse_values
 from ezcli.experiments.launchers.cluster import Cluster
 from ezcli.experiments.study import Study, StudyFolder, default_name, study_names
-
-GAME_SETS = {"atari26": ATARI_100K}
-SMALL_SEEDS, ATARI_SEEDS = 5, 3  # where --seeds is not given
 
 
 class Options(NamedTuple):
@@ -74,14 +78,13 @@ def study_from(
     said: list[str] = []
     if saved is not None and not options.names_base:
         preset, base, games = saved.preset, with_code(saved.base, is_recorded=True), saved.games
-        if isinstance(base.env, CustomSettings):
-            what = f"The study {options.study!r} names the code {base.env.target!r}"
-            require_trusted(base.env.target, base.env.code, what)
+        own = own_code(base.env)
+        if own is not None:
+            require_trusted(own, f"The study {options.study!r} names the code {own.target!r}")
         if options.names_games:
             games = games_of(options)
             for game in games:
-                use_env(base.model_dump(mode="json"), None, game)
-                check_game(game)
+                check_game(resolve(use_env(base.model_dump(mode="json"), None, game)).env)
     else:
         preset, base, games = base_of(options, said, cluster)
     if saved is not None and not options.names_arms:
@@ -123,15 +126,17 @@ def base_of(
     preset, env = options.preset, options.env
     if preset is None:
         preset, because = default_preset(env, None, cluster.settings.has_gpus)
-        if not games and env is None and preset == "atari-cpu":
-            preset, because = "catch", "there is no GPU, and it learns in minutes"
+        if not games and env is None and preset == DEFAULT.preset.cpu:
+            preset, because = WITHOUT_GPU.preset.cpu, "there is no GPU, and it learns in minutes"
         said.append(f"Preset {preset}: {because}. Choose another with --preset.")
     base = playable_config(preset, env, games[0] if games else None, None, None, options.overrides)
-    for game in games[1:]:
-        build_config(preset, env, game, None, None, options.overrides)
-    if base.env.name == "atari" and not games:
-        games = (base.env.game,)
-        said.append(f"Game {games[0]}: the preset's. Choose others with --game or --games atari26.")
+    for another in games[1:]:
+        build_config(preset, env, another, None, None, options.overrides)
+    game = game_of(base.env)
+    if game is not None and not games:
+        games = (game,)
+        others = ["--game", *(f"--games {name}" for name in game_sets())]
+        said.append(f"Game {game}: the preset's. Choose others with {' or '.join(others)}.")
     return preset, base, games
 
 
@@ -139,9 +144,10 @@ def games_of(options: Options) -> tuple[str, ...]:
     """The roms that were named, each once."""
     named = list(options.game)
     if options.games is not None:
-        if options.games not in GAME_SETS:
-            raise UnknownName("set of games", options.games, GAME_SETS)
-        named += GAME_SETS[options.games]
+        sets = game_sets()
+        if options.games not in sets:
+            raise UnknownName("set of games", options.games, sets)
+        named += sets[options.games]
     return tuple(dict.fromkeys(named))
 
 
@@ -152,7 +158,7 @@ def seeds_of(text: str | None, base: RunConfig) -> tuple[int, ...]:
       ConfigError: it is neither.
     """
     if text is None:
-        return tuple(range(ATARI_SEEDS if base.env.name == "atari" else SMALL_SEEDS))
+        return tuple(range(suite_of(base.env).seeds))
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 1 and parts[-1] == "":
         parts.pop()

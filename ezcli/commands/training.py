@@ -7,7 +7,7 @@ returns an integer returns the exit code.
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from ezcli import console, trust
 from ezcli.config import (
@@ -25,8 +25,17 @@ from ezcli.config import (
     use_env,
     with_changes,
 )
-from ezcli.envs.code import Code, absolute, code_of, locate
-from ezcli.envs.settings import AtariSettings, CustomSettings
+from ezcli.envs.code import absolute, code_of, locate
+from ezcli.envs.suite import OwnCode
+from ezcli.envs.suites import (
+    DEFAULT,
+    SUITES,
+    check_env,
+    check_game,
+    env_tables,
+    own_code,
+    suite_of,
+)
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.words import ez_command, json_text, shell_word, spelt_out
@@ -190,14 +199,15 @@ def build_config(
     overrides: list[str] | None,
 ) -> RunConfig:
     """The preset with the options laid over it, in the order of the parameters."""
-    if env is not None:
-        check_env_name(env)
-    asked = {
+    asked: dict[str, tuple[str, object]] = {
         "seed": ("--seed", seed),
         "compute.device": ("--device", device),
         "env.game": ("--game", game),
-        "env.target": ("--env", env if env and ":" in env else None),
     }
+    if env is not None:
+        check_env(env)
+        played = {name: value for name, value in env_tables(env).items() if name != "name"}
+        asked |= {f"env.{name}": ("--env", value) for name, value in played.items()}
     refuse_contradictions(asked, overrides)
     tables = use_env(read_toml(preset_path(preset)), env, game)
     options = [f"seed={seed}"] if seed is not None else []
@@ -205,7 +215,7 @@ def build_config(
     given = {} if env is None else {"env": "--env"}
     laid_over = [*options, *(overrides or [])]
     config = resolve(tables, laid_over, source=f"preset {preset!r}", given=given)
-    check_env(config)
+    check_game(config.env)
     named = {parse_override(override)[0] for override in overrides or ()}
     is_recorded = "code" in tables["env"] and "env.target" not in named
     return with_code(config, is_recorded or "env.code" in named)
@@ -248,14 +258,14 @@ def with_code(config: RunConfig, is_recorded: bool) -> RunConfig:
     Raises:
       ConfigError: the code is not there, or is not what was recorded.
     """
-    env = config.env
-    if not isinstance(env, CustomSettings):
+    own = own_code(config.env)
+    if own is None:
         return config
     if is_recorded:
-        locate(env.target, env.code)
+        locate(own.target, own.code)
         return config
     return with_changes(
-        config, {"env.target": absolute(env.target), "env.code": code_of(env.target)}
+        config, {"env.target": absolute(own.target), "env.code": code_of(own.target)}
     )
 
 
@@ -266,10 +276,11 @@ def recorded(folder: "RunFolder", device: str | None) -> RunConfig:
       EzError: the run is damaged, or the code of its environment changed.
     """
     config = on_device(folder.config(), device)
-    if isinstance(config.env, CustomSettings):
-        code = config.env.code or folder.noted_code()
-        target = locate(config.env.target, code)
-        require_trusted(target, code, f"The run {folder.name!r} names the code {target!r}")
+    own = own_code(config.env)
+    if own is not None:
+        code = own.code or folder.noted_code()
+        found = OwnCode(locate(own.target, code), code)
+        require_trusted(found, f"The run {folder.name!r} names the code {found.target!r}")
     return config
 
 
@@ -287,38 +298,23 @@ def playable_config(
       ConfigError: nobody trusts it.
     """
     config = build_config(preset, env, game, seed, device, overrides)
-    if isinstance(config.env, CustomSettings):
-        target, code = config.env.target, config.env.code
+    own = own_code(config.env)
+    if own is not None:
         named = {parse_override(override)[0] for override in overrides or ()}
         if env is not None or "env.target" in named:
-            trust.remember(trust.code(target, code or code_of(target)))
+            trust.remember(trust.code(own.target, own.code or code_of(own.target)))
         else:
-            require_trusted(target, code, f"The preset {preset!r} names the code {target!r}")
+            require_trusted(own, f"The preset {preset!r} names the code {own.target!r}")
     return config
 
 
-def require_trusted(target: str, code: Code, what: str) -> None:
+def require_trusted(own: OwnCode, what: str) -> None:
     """Asks before the code of an environment is executed that no command line named.
 
     Raises:
       ConfigError: nobody trusts it.
     """
-    trust.require(trust.code(target, code or code_of(target)), what, "executed")
-
-
-def check_env(config: RunConfig) -> None:
-    """Refuses a game that the emulator does not have."""
-    if config.env.name == "atari":
-        from ezcli.envs.games import check_game
-
-        check_game(config.env.game)
-
-
-def check_env_name(env: str) -> None:
-    """Refuses a name that `--env` does not take."""
-    from ezcli.envs import games
-
-    games.check_env(env)
+    trust.require(trust.code(own.target, own.code or code_of(own.target)), what, "executed")
 
 
 def default_preset(
@@ -334,22 +330,22 @@ def default_preset(
     Raises:
       ConfigError: `--env` does not take that name.
     """
+    suite = DEFAULT
     if env is not None:
-        check_env_name(env)
-    if env in ("catch", "keydoor"):
-        return env, "it is made for that game"
-    if env not in (None, "atari"):
-        return "catch", "the default for environments of your own, made for frames of few pixels"
+        check_env(env)
+        suite = SUITES[env_tables(env)["name"]]
+    gpu, cpu, because = suite.preset
+    if because:
+        return cpu, because
     if device == "cpu":
-        return "atari-cpu", "it fits a CPU, as --device asks for"
+        return cpu, "it fits a CPU, as --device asks for"
     if has_gpus is not None:
-        preset = "atari100k" if has_gpus else "atari-cpu"
-        return preset, f"the jobs get {'a' if has_gpus else 'no'} GPU"
+        return gpu if has_gpus else cpu, f"the jobs get {'a' if has_gpus else 'no'} GPU"
     import torch
 
     if torch.cuda.is_available():
-        return "atari100k", f"there is a GPU, {torch.cuda.get_device_name()}"
-    return "atari-cpu", "there is no GPU, for which atari100k is made"
+        return gpu, f"there is a GPU, {torch.cuda.get_device_name()}"
+    return cpu, f"there is no GPU, for which {gpu} is made"
 
 
 def default_name(config: RunConfig, preset: str) -> str:
@@ -360,16 +356,13 @@ def default_name(config: RunConfig, preset: str) -> str:
 
 def is_changed(config: RunConfig, preset: str) -> bool:
     """Whether a config decides more than what the preset does on that game, under that seed."""
-    env = config.env
-    tables = read_toml(preset_path(preset))
-    name, game = env.name, env.game if isinstance(env, AtariSettings) else None
-    own: dict[str, Any] = {}
-    if isinstance(env, CustomSettings):
-        own = {"env.code": env.code, "env.target": env.target}
-        if tables["env"].get("name") != name:
-            tables["env"] = {"name": name, "target": env.target}
+    env, tables = config.env, read_toml(preset_path(preset))
+    played = {name: getattr(env, name) for name in suite_of(env).played}
+    if tables["env"].get("name") != env.name:
+        tables["env"] = {"name": env.name, **played}
+    changes = {"seed": config.seed, **{f"env.{name}": value for name, value in played.items()}}
     try:
-        plain = resolve(use_env(tables, name, game), changes={"seed": config.seed} | own)
+        plain = resolve(tables, changes=changes)
     except ConfigError:  # the preset is none without what was changed
         return True
     return plain.identity != config.identity

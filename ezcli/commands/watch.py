@@ -5,12 +5,9 @@ from pathlib import Path
 
 from ezcli import console
 from ezcli.commands.training import find_run, recorded
-from ezcli.config import RunConfig
-from ezcli.envs.settings import AtariSettings
+from ezcli.envs.suites import suite_of
 
 GIF_STEPS = 500  # env_steps; longer GIFs are too large to be of use
-FRAMES_PER_SECOND = 60  # of the console
-SLOW_FPS = 4  # where a game has no speed of its own
 
 
 def watch(
@@ -39,7 +36,7 @@ def watch(
     check_target(path)
     most = config.env.evaluation_max_episode_steps
     cap = min(most, max_steps or (GIF_STEPS if is_gif(path) else most))
-    fps = fps or natural_fps(config)
+    fps = fps or suite_of(config.env).fps(config.env)
     with memory_errors("repeat the command."):
         agent = load_agent(folder, config, console.note)
     artist = Artist(
@@ -65,11 +62,3 @@ def watch(
         return 0
     console.show(f"Stopped by {stop.signal.name}; the film holds what was played until then.")
     return 130 if stop.signal is signal.SIGINT else 75
-
-
-def natural_fps(config: RunConfig) -> int:
-    """Pictures a second at which a game is played as fast as on the console, where there is one."""
-    env = config.env
-    if not isinstance(env, AtariSettings):
-        return SLOW_FPS
-    return max(1, round(FRAMES_PER_SECOND / env.frame_skip))

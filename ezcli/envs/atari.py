@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from ale_py import roms
 
-from ezcli.envs.games import check_game
+from ezcli.envs.atari_suite import AtariSettings
 from ezcli.envs.protocol import EnvSpec, Step
-from ezcli.envs.settings import AtariSettings
+from ezcli.envs.suites import check_game
 
 # One frame is too small to share: more threads only take the cores from other environments.
 cv2.setNumThreads(1)
@@ -26,7 +26,7 @@ class AtariEnv:
     """One game of one console; all of its randomness is the number of no-ops at the start."""
 
     def __init__(self, settings: AtariSettings, evaluation: bool) -> None:
-        check_game(settings.game)
+        check_game(settings)
         self._settings = settings
         self._life_loss_ends_episode = settings.life_loss_ends_episode and not evaluation
         self._rom = roms.get_rom_path(settings.game)

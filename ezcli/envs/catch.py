@@ -7,7 +7,7 @@ minutes whether anything is learned at all.
 import numpy as np
 
 from ezcli.envs.protocol import EnvSpec, Step
-from ezcli.envs.settings import CatchSettings
+from ezcli.envs.small_suites import CatchSettings
 
 
 class Catch:

@@ -8,7 +8,7 @@ EfficientZero (section 4.2) is for.
 import numpy as np
 
 from ezcli.envs.protocol import EnvSpec, Step
-from ezcli.envs.settings import KeydoorSettings
+from ezcli.envs.small_suites import KeydoorSettings
 
 MOVES = {"stay": (0, 0), "up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 

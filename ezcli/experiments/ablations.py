@@ -27,6 +27,7 @@ from ezcli.config import (
     shipped_names,
     shipped_path,
 )
+from ezcli.envs.suites import SUITES
 from ezcli.errors import ConfigError
 from ezcli.settings import Settings, why
 
@@ -142,7 +143,8 @@ def require_ablatable(key: str, source: str, header: tuple[str, ...] = ()) -> No
             "EZ-ABLATION-NO-RESULT",
             f"{key} in {source} changes no result, so it is nothing to ablate.",
         )
-    if key in ("seed", "env.name", "env.game", "env.target", "env.code"):
+    played = {f"env.{name}" for suite in SUITES.values() for name in suite.played}
+    if key in {"seed", "env.name", *played}:
         raise ConfigError(
             "EZ-ABLATION-TASK",
             f"{key} in {source} cannot differ between arms.",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ezcli.config import differences, preset_path, read_toml, resolve, use_env
+from ezcli.envs.suites import game_of
 from ezcli.errors import ConfigError, EzError, ReportError
 from ezcli.experiments import catalogue
 from ezcli.experiments.design import FULL
@@ -237,16 +238,13 @@ def agent_name(run: Run) -> str:
     preset = run.preset
     try:
         tables = read_toml(preset_path(preset))
-        config = resolve(
-            use_env(tables, None, run.game if run.config.env.name == "atari" else None)
-        )
+        config = resolve(use_env(tables, None, game_of(run.config.env)))
     except (EzError, OSError):
         return run.name.rpartition("-seed")[0] or run.name  # the user's file is not there any more
     found = differences(without_place(config), without_place(run.config))
-    if config.env.name != run.config.env.name:
+    if type(config.env) is not type(run.config.env):
         found = {key: pair for key, pair in found.items() if not key.startswith("env.")}
-        label = f"{run.game} (custom)" if run.config.env.name == "custom" else run.game
-        preset = f"{label} with {preset}"
+        preset = f"{run.config.marked_label} with {preset}"
     changed = [f"{key}={value}" for key, (_, value) in found.items()]
     more = [f"{len(changed) - 3} more changed"] if len(changed) > 3 else []
     path = Path(preset)

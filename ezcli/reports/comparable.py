@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ezcli.config import RunConfig, differences, settings_of_agent, with_changes
+from ezcli.envs.suites import game_of, suite_of
 from ezcli.errors import ReportError
 from ezcli.reports.groups import ArmScores, Group, Run
-
-INSTALLED = ("ale_py", "rom_md5")  # entries of a contract that follow from no setting
 
 
 def require_one_agent(group: Group, arm: ArmScores) -> None:
@@ -31,10 +30,10 @@ def require_one_agent(group: Group, arm: ArmScores) -> None:
 
 
 def without_place(config: RunConfig) -> RunConfig:
-    """The config under seed 0 and, on Atari, one game: equal for runs of one agent."""
+    """The config under seed 0 and, of a suite with games, one game: equal for runs of one agent."""
     place: dict[str, Any] = {"seed": 0}
-    if config.env.name == "atari":
-        place["env.game"] = "pong"
+    if game_of(config.env):
+        place["env.game"] = "any"
     return with_changes(config, place)
 
 
@@ -54,7 +53,7 @@ def require_one_environment(group: Group) -> None:
         keys = {*run.contract, *first.setdefault((run.game, settings), run).contract}
         for other, compared in (
             (first[run.game, settings], keys),
-            (first.setdefault((run.game, ""), run), INSTALLED),
+            (first.setdefault((run.game, ""), run), suite_of(run.config.env).installed),
         ):
             differing = {
                 key: (other.contract.get(key), run.contract.get(key))

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ezcli.config import flat_items
+from ezcli.envs.suite import Benchmark
 from ezcli.errors import EzError
 from ezcli.experiments.ablations import PUBLISHED_FULL, ablation_names, load_ablation
 from ezcli.experiments.design import FULL, arm_label
@@ -33,6 +34,7 @@ class Scale(NamedTuple):
 
     kind: Literal["normalised", "raw"]
     games: tuple[str, ...]  # those that every arm with scores has
+    benchmark: Benchmark | None = None  # of the suite that was played
 
     def of(self, run: Run) -> float:
         """A run's score on this scale."""
@@ -123,7 +125,7 @@ def scale_of(group: Group) -> Scale | None:
     common = {game for game in games if all(game in arm.runs for arm in scored)}
     human = common & group.human_games
     if human:
-        return Scale("normalised", tuple(sorted(human)))
+        return Scale("normalised", tuple(sorted(human)), group.benchmark)
     return Scale("raw", tuple(common)) if len(games) == 1 and common else None
 
 

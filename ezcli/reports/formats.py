@@ -153,7 +153,9 @@ def as_json(report: Report) -> str:
     sections = [
         {
             "title": section.title,
-            "scale": section.scale._asdict() if section.scale else None,
+            "scale": {"kind": section.scale.kind, "games": section.scale.games}
+            if section.scale
+            else None,
             "tables": [json_table(table) for table in section.tables],
             "notes": section.notes,
             "runs": [

@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from ezcli.config import RunConfig
-from ezcli.envs.games import ATARI_100K, human_normalised, reference_scores
+from ezcli.envs.suite import Benchmark, Reference
+from ezcli.envs.suites import reference_of, suite_of
 from ezcli.words import counted
 
 
@@ -31,7 +32,7 @@ class Run(NamedTuple):
     sessions: tuple[dict[str, Any], ...]  # versions and device of each process that trained it
     seconds: float | None  # of training; None if a session did not say
     code: Mapping[str, str] = MappingProxyType({})  # of an environment of one's own, if it is known
-    is_whole: bool = True  # whether the final games of Atari ended as the benchmark has them end
+    is_whole: bool = True  # whether its final games ended as the benchmark has them end
 
     @property
     def game(self) -> str:
@@ -41,12 +42,17 @@ class Run(NamedTuple):
     @property
     def has_human_score(self) -> bool:
         """Whether the run's score can be human-normalised."""
-        is_known = self.config.env.name == "atari" and self.game in reference_scores()
-        return is_known and self.is_whole
+        return self.reference is not None and self.is_whole
+
+    @property
+    def reference(self) -> Reference | None:
+        """The scores that normalise those of the run's game, where they are known."""
+        return reference_of(self.config.env)
 
     def normalised(self, score: float) -> float:
-        """A raw score of this run's game, human-normalised."""
-        return human_normalised(self.game, score)
+        """A raw score of this run's game, human-normalised; it must have a reference."""
+        assert self.reference is not None, f"{self.game} has no human score"
+        return self.reference.normalised(score)
 
 
 class Missing(NamedTuple):
@@ -92,17 +98,21 @@ class Group(NamedTuple):
         return list({run.path: run for run in every}.values())
 
     @property
+    def benchmark(self) -> Benchmark | None:
+        """That of the suite that was played."""
+        return suite_of(self.base.env).benchmark
+
+    @property
     def human_games(self) -> set[str]:
         """Games where every score can be human-normalised."""
         runs = self.runs
         return {run.game for run in runs} - {run.game for run in runs if not run.has_human_score}
 
 
-def of_games(games: Sequence[str], group: Group | None = None) -> str:
-    """Such as `7 of 26 games`: of the benchmark, or of what the group wanted."""
-    is_atari = group is None or group.base.env.name == "atari"
-    if games and is_atari and set(games) <= set(ATARI_100K):
-        return f"{len(games)} of {len(ATARI_100K)} games"
-    if group is None or len(games) == len(group.games):
+def of_games(games: Sequence[str], benchmark: Benchmark | None, wanted: int = 0) -> str:
+    """Such as `7 of 26 games`: of the benchmark, or of so many that were wanted."""
+    if games and benchmark and set(games) <= set(benchmark.games):
+        wanted = len(benchmark.games)
+    elif wanted in (0, len(games)):
         return counted(len(games), "game")
-    return f"{len(games)} of {len(group.games)} games"
+    return f"{len(games)} of {wanted} games"

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ezcli.envs.games import reference_scores
 from ezcli.reports.compare import Scale, arm_scores, generator
 from ezcli.reports.figures import (
     CAPTION_LETTERS,
@@ -77,8 +76,7 @@ def learning_curves(group: Group) -> Figure:
     """Scores over env_steps, a panel for each game, a line for each arm, one for random play."""
     games = [game for game in group.games if any(game in arm.runs for arm in group.arms)]
     games = games[:MOST_CURVES]
-    known = {run.game for run in group.runs if run.config.env.name == "atari"}
-    known &= reference_scores().keys()
+    references = {run.game: run.reference for run in group.runs if run.reference}
     columns = min(len(games), 2 if len(games) <= 4 else 4)
     rows = math.ceil(len(games) / columns)
     figure = Figure(figsize=(3.3 * columns if columns > 1 else 5.5, 2.2 * rows + 1.1))
@@ -89,8 +87,8 @@ def learning_curves(group: Group) -> Figure:
         for index, arm in enumerate(group.arms):
             if game in arm.runs:
                 draw_curve(panel, list(arm.runs[game].values()), look(index), arm_text(arm.name))
-        if game in known:
-            panel.axhline(reference_scores()[game].random, color=GREY, linestyle=":", zorder=0)
+        if game in references:
+            panel.axhline(references[game].random, color=GREY, linestyle=":", zorder=0)
         panel.set_title(game)
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.xaxis.set_major_formatter(FuncFormatter(thousands))
@@ -100,7 +98,7 @@ def learning_curves(group: Group) -> Figure:
     caption(
         figure,
         f"{each_has(sizes_of(group))} Means of greedy evaluations; bands: 95 %, Student's t."
-        + (" Dotted: random play." if known else ""),
+        + (" Dotted: random play." if references else ""),
     )
     return figure
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from ezcli.envs.games import BENCHMARK_FRAMES
 from ezcli.reports.groups import Group, Run
 from ezcli.words import counted, duration
 
@@ -48,10 +47,10 @@ def provenance_notes(group: Group) -> list[str]:
             "difference between arms can be one of what is played, not of the agent."
         )
     cut = sorted({run.game for run in runs if not run.is_whole})
-    if cut:
+    if cut and group.benchmark:
         notes.append(
             f"{', '.join(cut)}: not human-normalised, since final games were cut off before the "
-            f"{BENCHMARK_FRAMES:,} frames of the benchmark, or went on beyond them."
+            f"{group.benchmark.whole_game} of the benchmark, or went on beyond them."
         )
     versions = sessions_by(runs, version_text)
     notes.append(f"Code: {counts_text(versions)}.")

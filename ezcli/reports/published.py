@@ -1,4 +1,4 @@
-"""Published scores of other agents on Atari 100k, each with its source.
+"""Published scores of other agents on the benchmarks of suites, each with its source.
 
 They stand beside what was measured and never enter an average with it. Only means of each game are
 published of most agents, so nothing that needs single runs can be said of them.
@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from ezcli.envs.games import human_normalised
+from ezcli.envs.suite import Benchmark
+from ezcli.envs.suites import SUITES
 from ezcli.errors import UnknownName
 from ezcli.settings import Settings
 
@@ -36,21 +37,29 @@ class Agent(NamedTuple):
 
     name: str
     about: About
-    raw: dict[str, float]  # mean score of each of the 26 games, by rom name
+    benchmark: Benchmark
+    raw: dict[str, float]  # mean score of each game of the benchmark, by name
     normalised: dict[str, float]
 
 
 @cache
 def published_agents() -> dict[str, Agent]:
-    """Every agent in the table, by name, in the order of the table."""
+    """Every agent in the tables, by name, in the order of the tables."""
+    benchmarks = [suite.benchmark for suite in SUITES.values() if suite.benchmark]
+    return {agent.name: agent for one in benchmarks if one.published for agent in agents_of(one)}
+
+
+def agents_of(benchmark: Benchmark) -> list[Agent]:
+    """The agents in the tables of one benchmark."""
     folder = files("ezcli.reports")
-    abouts = tomllib.loads((folder / "published.toml").read_text(encoding="utf-8"))
-    rows = list(csv.DictReader((folder / "published.csv").read_text(encoding="utf-8").splitlines()))
-    found = {}
+    abouts = tomllib.loads((folder / f"{benchmark.published}.toml").read_text(encoding="utf-8"))
+    table = (folder / f"{benchmark.published}.csv").read_text(encoding="utf-8")
+    rows, references = list(csv.DictReader(table.splitlines())), benchmark.references()
+    found = []
     for name, about in abouts.items():
         raw = {row["game"]: float(row[name]) for row in rows}
-        normalised = {game: human_normalised(game, score) for game, score in raw.items()}
-        found[name] = Agent(name, About.model_validate(about), raw, normalised)
+        normalised = {game: references[game].normalised(score) for game, score in raw.items()}
+        found.append(Agent(name, About.model_validate(about), benchmark, raw, normalised))
     return found
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ezcli.errors import ReportError
 from ezcli.experiments.design import FULL
 from ezcli.reports.groups import Group, of_games
 from ezcli.reports.published import Agent
@@ -48,22 +47,20 @@ def beside_table(group: Group, agents: list[Agent]) -> Table:
 def published_tables(agents: list[Agent], games: Sequence[str]) -> list[Table]:
     """Aggregates and scores of each game, where there is no run to report.
 
-    Raises:
-      ReportError: no agent has a score of these games.
+    Args:
+      agents: of one benchmark, each with a score of one of the games.
+      games: of it; none: all.
     """
+    benchmark = agents[0].benchmark
+    games = games or benchmark.games
     rows: list[tuple[Cell, ...]] = []
     for agent in agents:
         known = [np.array([agent.normalised[g]]) for g in games if g in agent.normalised]
-        if known:
-            values = [float(f(known, once(known))[0]) for f in AGGREGATES.values()]
-            rows.append((marked(agent), *(Number(value, DIGITS) for value in values)))
-    if not rows:
-        raise ReportError(
-            "EZ-REPORT-NOT-PUBLISHED", "No published agent has a score of these games."
-        )
+        values = [float(f(known, once(known))[0]) for f in AGGREGATES.values()]
+        rows.append((marked(agent), *(Number(value, DIGITS) for value in values)))
     table = Table(
         "published",
-        f"Published human-normalised scores over {of_games(games)} of Atari 100k",
+        f"Published human-normalised scores over {of_games(games, benchmark)} of {benchmark.title}",
         ("agent", "mean", "median", "IQM of game means", "gap of game means"),
         tuple(rows),
         (

@@ -1,9 +1,10 @@
 """What a report holds: a section for each group of runs, with its tables in reading order."""
 
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ezcli.envs.games import ATARI_100K
+from ezcli.envs.suites import SUITES
 from ezcli.errors import ReportError
 from ezcli.reports.choice import Choice, require_known, restrict
 from ezcli.reports.compare import (
@@ -68,7 +69,9 @@ def build(
     groups, said = list(groups), list(said)
     chosen = [restrict(group, choice) for group in groups]
     played = {game for group in groups for game in group.games}
-    require_known("game", choice.games, played | set(ATARI_100K))
+    benchmarks = [suite.benchmark for suite in SUITES.values() if suite.benchmark]
+    known = played.union(*(benchmark.games for benchmark in benchmarks))
+    require_known("game", choice.games, known)
     require_known("arm", choice.arms, [arm.name for group in groups for arm in group.arms])
     chosen = [group for group in chosen if group.arms and group.games]
     unplayed = [f"No run has played {game}." for game in choice.games if game not in played]
@@ -84,8 +87,15 @@ def build(
         )
     sections = [section(group, agents, choice) for group in chosen]
     if not chosen:
-        tables = published_tables(agents, choice.games or ATARI_100K)
-        sections = [Section("Published scores", tables=tuple(tables))]
+        told = [a for a in agents if not choice.games or a.normalised.keys() & set(choice.games)]
+        if not told:
+            raise ReportError(
+                "EZ-REPORT-NOT-PUBLISHED", "No published agent has a score of these games."
+            )
+        sections = [
+            Section("Published scores", tables=tuple(published_tables(list(own), choice.games)))
+            for _, own in itertools.groupby(told, lambda agent: agent.benchmark)
+        ]
     return Report(tuple(sections), tuple(agents), tuple(said))
 
 
@@ -105,6 +115,7 @@ def brief(group: Group, choice: Choice) -> Report:
 def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
     """Everything about one group."""
     scale = scale_of(group)
+    agents = [agent for agent in agents if agent.benchmark is group.benchmark]
     comparisons = compare(group, scale, choice.resamples) if scale else []
     effects = factorial(group, scale) if scale else []
     swept = curves(group, scale) if scale else []

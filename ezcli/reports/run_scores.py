@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ezcli.config import RunConfig
-from ezcli.envs.games import ends_as_in_the_benchmark
+from ezcli.envs.suites import has_whole_games, own_code
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue
 from ezcli.reports.groups import Point, Run
@@ -41,6 +41,7 @@ def read_run(path: Path) -> Run | str:
     differing = protocol_differs(config, final["protocol"])
     if differing:
         return f"its final evaluation was not played by the protocol of its config ({differing})"
+    own = own_code(config.env)
     sessions = info.get("sessions", [])
     seconds = [session.get("seconds") for session in sessions]
     known = [s for s in seconds if is_number(s)]
@@ -55,8 +56,10 @@ def read_run(path: Path) -> Run | str:
         info.get("environment", {}),
         tuple(sessions),
         sum(known) if known and len(known) == len(seconds) else None,
-        (config.env.code if config.env.name == "custom" else {}) or noted_code(info),
-        has_benchmark_length(config, final),
+        (own.code if own else {}) or noted_code(info),
+        has_whole_games(
+            config.env, final["game_env_steps"], config.env.evaluation_max_episode_steps
+        ),
     )
 
 
@@ -69,18 +72,6 @@ def why_damaged(folder: RunFolder) -> str:
     except OSError as error:
         return f" ({error})"
     return ""
-
-
-def has_benchmark_length(config: RunConfig, line: Mapping[str, Any]) -> bool:
-    """Whether the games of an evaluation ended as those of the benchmark; true without one.
-
-    What the line says of its human-normalised score is not read: earlier versions counted
-    env_steps where the benchmark counts frames.
-    """
-    if config.env.name != "atari":
-        return True
-    cap = config.env.evaluation_max_episode_steps
-    return ends_as_in_the_benchmark(line["game_env_steps"], cap, config.env.frame_skip)
 
 
 def noted_code(info: Mapping[str, Any]) -> dict[str, str]:

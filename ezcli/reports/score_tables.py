@@ -23,7 +23,7 @@ STUDENT = "Brackets: 95 %, Student's t over runs; none from a single run."
 def scores_table(group: Group, arm: ArmScores) -> Table:
     """Raw and human-normalised scores of each game, games without a score included."""
     rows = tuple((game, *score_cells(group, arm, game)) for game in group.games)
-    title = f"{arm_label(arm.name)}: {of_games(arm.games, group)}"
+    title = f"{arm_label(arm.name)}: {of_games(arm.games, group.benchmark, len(group.games))}"
     return Table("scores", title, ("game", *score_columns(group)), rows, (STUDENT,))
 
 
@@ -81,7 +81,8 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
         notes.append(f"Not beside published scores: there is none of {', '.join(absent)}.")
     return Table(
         "aggregates",
-        f"Human-normalised over {of_games(scale.games)}, {counted_range(sizes, 'run')} each",
+        f"Human-normalised over {of_games(scale.games, scale.benchmark)}, "
+        f"{counted_range(sizes, 'run')} each",
         ("agent", *AGGREGATE_TITLES.values()),
         tuple(rows),
         tuple(notes),

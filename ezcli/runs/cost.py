@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ezcli.config import RunConfig, differences, settings_of_agent
-from ezcli.envs.settings import AtariSettings
+from ezcli.envs.suites import suite_of
 from ezcli.errors import EzError
 from ezcli.runs.evaluations import is_number
 from ezcli.runs.folder import RunFolder
@@ -71,9 +71,7 @@ def needs(config: RunConfig) -> Cost:
     (`benchmarks/memory.py`: 8.2 GiB for `atari100k`, 0.7 for `atari-cpu`).
     """
     env, loss = config.env, config.loss
-    frame = 1024
-    if isinstance(env, AtariSettings):
-        frame = (1 if env.grayscale else 3) * env.frame_size**2
+    frame = suite_of(env).frame_bytes(env)
     images = 7 * 4 * loss.batch_size * (loss.unroll_steps + 1) * env.frame_stack * frame
     disk = disk_of_run(config, frame, checkpoint=GIB // 4)
     return Cost(None, memory_of_run(config, frame, images + GIB), disk)

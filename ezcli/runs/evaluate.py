@@ -10,9 +10,8 @@ from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import RecentFrames
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.searcher import Searcher
-from ezcli.envs.games import ends_as_in_the_benchmark, human_normalised, reference_scores
 from ezcli.envs.make import make_env
-from ezcli.envs.settings import AtariSettings
+from ezcli.envs.suites import has_whole_games, reference_of
 from ezcli.runs.compute import Compute
 from ezcli.runs.seeding import generator
 
@@ -124,10 +123,8 @@ def normalised(config: RunConfig, found: Evaluated) -> float | None:
     None where no human score is known, and where a game was cut off before the benchmark's cap or
     went on beyond it: the score of another length of game says nothing on that scale.
     """
-    env = config.env
-    if not isinstance(env, AtariSettings) or env.game not in reference_scores():
+    reference = reference_of(config.env)
+    cap = min(found.protocol.max_env_steps, config.env.evaluation_max_episode_steps)
+    if reference is None or not has_whole_games(config.env, found.env_steps, cap):
         return None
-    cap = min(found.protocol.max_env_steps, env.evaluation_max_episode_steps)
-    if not ends_as_in_the_benchmark(found.env_steps, cap, env.frame_skip):
-        return None
-    return human_normalised(env.game, float(np.mean(found.scores)))
+    return reference.normalised(float(np.mean(found.scores)))

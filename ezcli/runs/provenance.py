@@ -16,7 +16,7 @@ import torch
 from ezcli import __version__
 from ezcli.config import RunConfig
 from ezcli.envs.code import code_of, locate
-from ezcli.envs.settings import CustomSettings
+from ezcli.envs.suites import own_code
 from ezcli.runs.compute import Compute
 from ezcli.runs.folder import RunFolder
 
@@ -160,11 +160,11 @@ def note_code(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) 
     Raises:
       ConfigError: the code is not what was kept.
     """
-    env = config.env
-    if not isinstance(env, CustomSettings) or env.code:
+    own = own_code(config.env)
+    if own is None or own.code:
         return
     noted = folder.noted_code()
-    target = locate(env.target, noted)
+    target = locate(own.target, noted)
     if noted:
         return
     if folder.sessions():

@@ -10,9 +10,8 @@ import pytest
 from ale_py import roms
 
 from ezcli.envs.atari import AtariEnv
-from ezcli.envs.games import ATARI_100K
+from ezcli.envs.atari_suite import ATARI_100K, AtariSettings
 from ezcli.envs.make import make_env
-from ezcli.envs.settings import AtariSettings
 from tests.failing import fails
 
 

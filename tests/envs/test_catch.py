@@ -3,7 +3,7 @@ import pytest
 
 from ezcli.envs.catch import Catch
 from ezcli.envs.make import make_env
-from ezcli.envs.settings import CatchSettings
+from ezcli.envs.small_suites import CatchSettings
 
 STAY, LEFT, RIGHT = range(3)
 

@@ -4,7 +4,7 @@ import pytest
 from ezcli.envs.keydoor import Keydoor
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import Step
-from ezcli.envs.settings import KeydoorSettings
+from ezcli.envs.small_suites import KeydoorSettings
 
 STAY, UP, DOWN, LEFT, RIGHT = range(5)
 AGENT, KEY, DOOR = range(3)

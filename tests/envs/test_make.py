@@ -4,10 +4,12 @@ import sys
 import pytest
 
 from ezcli.envs.atari import AtariEnv
+from ezcli.envs.atari_suite import AtariSettings
 from ezcli.envs.catch import Catch
+from ezcli.envs.custom_suite import CustomSettings
 from ezcli.envs.keydoor import Keydoor
 from ezcli.envs.make import make_env
-from ezcli.envs.settings import AtariSettings, CatchSettings, CustomSettings, KeydoorSettings
+from ezcli.envs.small_suites import CatchSettings, KeydoorSettings
 from tests.failing import fails
 
 PONG = AtariSettings(
@@ -123,7 +125,7 @@ def test_what_a_users_module_fails_to_import_is_named(tmp_path, monkeypatch):
 def test_no_emulator_is_loaded_before_it_is_asked_for():
     code = (
         "import sys; from ezcli.envs.make import make_env;"
-        "from ezcli.envs.settings import CatchSettings;"
+        "from ezcli.envs.small_suites import CatchSettings;"
         "make_env(CatchSettings(name='catch'), False);"
         "assert not {'ale_py', 'cv2', 'torch', 'numba'} & set(sys.modules)"
     )

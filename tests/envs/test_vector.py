@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 
+from ezcli.envs.atari_suite import AtariSettings
 from ezcli.envs.checked import Checked
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec, Step
-from ezcli.envs.settings import AtariSettings, CatchSettings
+from ezcli.envs.small_suites import CatchSettings
 from ezcli.envs.vector import FinishedGame, VectorEnv
 from tests.failing import fails
 

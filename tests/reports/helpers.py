@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ezcli.config import preset_path, read_toml, resolve, use_env
-from ezcli.envs.games import reference_scores
+from ezcli.envs.atari_suite import reference_scores
 from ezcli.experiments.design import arms_of
 from ezcli.experiments.study import Study, StudyFolder, plan
 from ezcli.reports.groups import ArmScores, Group, Missing, Point, Run

@@ -63,7 +63,7 @@ def test_a_run_is_its_final_evaluation(run):
 
 
 def test_a_score_of_half_a_game_is_not_human_normalised(runs_dir, run):
-    """Whatever the line says of a human-normalised score: see tests/envs/test_games.py."""
+    """Whatever the line says of a human-normalised score: see tests/envs/test_suites.py."""
     write_run(runs_dir / "two", agent(seed=1), [10.0])
     (both,), _ = collect(["one", "two"], runs_dir)
     assert scale_of(both).kind == "normalised"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ezcli.envs.atari_suite import ATARI
 from ezcli.experiments.ablations import load_ablation
 from ezcli.reports.collect import of_study
 from ezcli.reports.compare import (
@@ -293,7 +294,7 @@ def test_games_that_every_arm_has_are_averaged():
         games=("pong", "qbert", "alien"),
         skip=lambda arm, game, seed: game == "alien" and arm != "full",
     )
-    assert scale_of(group) == Scale("normalised", ("pong", "qbert"))
+    assert scale_of(group) == Scale("normalised", ("pong", "qbert"), ATARI.benchmark)
     assert compared(group)["value-prefix"].games == ("pong", "qbert")
 
 
@@ -316,7 +317,7 @@ def test_a_game_without_a_human_score_is_compared_by_raw_scores():
 def test_games_without_human_scores_are_not_averaged():
     """Of 57 games the human score is known; of Tetris it is not."""
     group = make_group(noisy({}), games=("pong", "tetris", "et"))
-    assert scale_of(group) == Scale("normalised", ("pong",))
+    assert scale_of(group) == Scale("normalised", ("pong",), ATARI.benchmark)
     group = make_group(noisy({}), games=("tetris", "et"))
     assert scale_of(group) is None
     group = make_group(noisy({}), games=("tetris",))

@@ -7,7 +7,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from ezcli.envs.games import ATARI_100K
+from ezcli.envs.atari_suite import ATARI_100K
 from ezcli.errors import UnknownName
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ezcli.envs.games import ATARI_100K
+from ezcli.envs.atari_suite import ATARI, ATARI_100K
 from ezcli.errors import ReportError, UnknownName
 from ezcli.reports.choice import Choice
 from ezcli.reports.compare import scale_of
@@ -312,11 +312,10 @@ def test_raw_scores_have_the_digits_they_deserve():
 
 
 def test_numbers_of_games_and_runs_in_words():
-    assert of_games(SEVEN) == "7 of 26 games"
-    assert of_games(ATARI_100K) == "26 of 26 games"
-    assert of_games(("catch",)) == "1 game"
-    group = make_group(noisy({}), games=("tetris", "et", "pong"))
-    assert of_games(("tetris", "et"), group) == "2 of 3 games"
+    assert of_games(SEVEN, ATARI.benchmark) == "7 of 26 games"
+    assert of_games(ATARI_100K, ATARI.benchmark) == "26 of 26 games"
+    assert of_games(("catch",), None) == "1 game"
+    assert of_games(("tetris", "et"), ATARI.benchmark, 3) == "2 of 3 games"
 
 
 def test_notes_say_protocol_code_and_machines():
@@ -504,4 +503,4 @@ def test_a_class_of_ones_own_is_none_of_the_26_games_whatever_its_name():
     for table in report.sections[0].tables:
         assert "26 games" not in table.title
         assert "human-normalised" not in (table.title, *table.columns)
-    assert of_games(("pong",), group) == "1 game"
+    assert of_games(("pong",), group.benchmark, 1) == "1 game"

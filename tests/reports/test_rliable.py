@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ezcli.envs.games import ATARI_100K, human_normalised
+from ezcli.envs.atari_suite import ATARI_100K, reference_scores
 from ezcli.reports.published import published_agents
 from ezcli.reports.statistics import (
     AGGREGATES,
@@ -35,7 +35,9 @@ def raw():
 @pytest.fixture(scope="module")
 def iris(raw):
     """An array for each game, human-normalised."""
-    return [np.array([human_normalised(game, x) for x in raw[game]]) for game in ATARI_100K]
+    return [
+        np.array([reference_scores()[game].normalised(x) for x in raw[game]]) for game in ATARI_100K
+    ]
 
 
 @pytest.fixture(scope="module")

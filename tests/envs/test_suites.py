@@ -3,16 +3,21 @@ import sys
 
 import pytest
 
-from ezcli.envs.games import (
+from ezcli.config import preset_path, read_toml
+from ezcli.envs.atari_suite import (
     ATARI_100K,
+    AtariSettings,
     all_games,
-    check_env,
-    check_game,
     ends_as_in_the_benchmark,
-    human_normalised,
     reference_scores,
 )
+from ezcli.envs.suites import check_env, check_game
 from tests.failing import fails
+
+
+def atari(game: str = "pong", **changes: object) -> AtariSettings:
+    tables = read_toml(preset_path("smoke"))["env"]
+    return AtariSettings(**(tables | {"game": game} | changes))
 
 
 def test_the_benchmark_has_26_games_all_known_and_all_scored():
@@ -28,21 +33,17 @@ def test_there_are_57_reference_games_and_the_human_beats_random():
 
 
 def test_normalised_scores_against_hand_computed_ones():
-    assert human_normalised("pong", -20.7) == 0.0
-    assert human_normalised("pong", 14.6) == 1.0
-    assert human_normalised("breakout", 30.5 + 28.8) == pytest.approx(2.0)  # human + its lead
-    assert human_normalised("alien", 0.0) == pytest.approx(-227.8 / 6899.9)
-
-
-def test_a_game_without_a_human_score_is_named():
-    with fails("EZ-UNKNOWN-GAME-WITH-A-HUMAN-SCORE", "'adventure'"):
-        human_normalised("adventure", 1.0)
+    scores = reference_scores()
+    assert scores["pong"].normalised(-20.7) == 0.0
+    assert scores["pong"].normalised(14.6) == 1.0
+    assert scores["breakout"].normalised(30.5 + 28.8) == pytest.approx(2.0)  # human + its lead
+    assert scores["alien"].normalised(0.0) == pytest.approx(-227.8 / 6899.9)
 
 
 def test_an_unknown_game_is_refused_with_the_nearest_name():
-    check_game("ms_pacman")
+    check_game(atari("ms_pacman"))
     with fails("EZ-UNKNOWN-GAME", "'ms_pacmn'", "'ms_pacman'"):
-        check_game("ms_pacmn")
+        check_game(atari("ms_pacmn"))
 
 
 def test_a_game_for_two_that_would_end_the_process_is_not_offered():
@@ -51,8 +52,8 @@ def test_a_game_for_two_that_would_end_the_process_is_not_offered():
 
 def test_scores_need_no_emulator():
     code = (
-        "import sys, ezcli.envs.games as g; g.human_normalised('pong', 0);"
-        "assert not {'ale_py', 'cv2', 'torch', 'numba'} & set(sys.modules)"
+        "import sys, ezcli.envs.suites as s; s.SUITES['atari'].benchmark.references();"
+        "assert not {'ale_py', 'numpy', 'cv2', 'torch', 'numba'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -83,10 +84,10 @@ def test_every_spelling_of_a_game_leads_to_it(spelling):
     for rom in all_games():
         name = SPELLINGS[spelling](rom)
         if name in all_games():  # one word in lower case
-            check_game(name)
+            check_game(atari(name))
             continue
         with fails("EZ-UNKNOWN-GAME", repr(name), repr(rom)):
-            check_game(name)
+            check_game(atari(name))
         with fails("EZ-ENV-IS-A-GAME", repr(name), f"--game {rom}"):
             check_env(name)
 
@@ -107,7 +108,7 @@ def test_every_spelling_of_a_game_leads_to_it(spelling):
 )
 def test_the_names_on_the_cartridge_lead_to_the_game(name, rom):
     with fails("EZ-UNKNOWN-GAME", repr(name), repr(rom)):
-        check_game(name)
+        check_game(atari(name))
 
 
 @pytest.mark.parametrize(
@@ -119,8 +120,8 @@ def test_the_names_on_the_cartridge_lead_to_the_game(name, rom):
     ],
 )
 def test_what_is_no_game_leads_to_the_other_option(name, option):
-    with fails("EZ-ENV-NOT-ATARI", repr(name), option):
-        check_game(name)
+    with fails("EZ-ENV-NOT-A-GAME", repr(name), option):
+        check_game(atari(name))
 
 
 @pytest.mark.parametrize(
@@ -166,4 +167,4 @@ def test_environments_and_classes_are_taken(name):
     ],
 )
 def test_the_cap_of_the_benchmark_counts_frames(frame_skip, cap, length, counts):
-    assert ends_as_in_the_benchmark([9, length], cap, frame_skip) is counts
+    assert ends_as_in_the_benchmark(atari(frame_skip=frame_skip), [9, length], cap) is counts

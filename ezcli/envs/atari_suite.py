@@ -1,0 +1,186 @@
+"""Atari as a suite: settings, the 26 games of Atari 100k, and the scores that normalise a game's.
+
+`human57.csv` holds the raw scores of a uniformly random policy and of a human tester in 57 games,
+as google-deepmind/dqn_zoo (`atari_data.py`) and DreamerV3 (`baselines.yaml`) list them; the two
+agree on every number. One number is disputed elsewhere: the random score of `video_pinball` is
+16256.9 here and 0.0 in rliable and Dopamine. The 26 games of the benchmark agree in every source.
+
+Games go by their ALE rom names. Only functions import the emulator.
+"""
+
+import contextlib
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from ezcli.envs.settings import EnvSettings
+from ezcli.envs.suite import (
+    REINSTALL,
+    Benchmark,
+    Check,
+    DefaultPreset,
+    Games,
+    Reference,
+    Suite,
+)
+from ezcli.errors import letters
+
+CONSOLE_FPS = 60  # frames a second
+# Gymnasium's ids of a game, such as ALE/Pong-v5 and Pong-ramNoFrameskip-v4, and Dreamer's.
+DECORATED = re.compile(
+    r"(?:.*/)?(?:(?:ale|atari)[-_ ]?(?=..))?(?P<game>.+?)"
+    r"(?:[-_]ram)?(?:-?NoFrameskip|-?Deterministic)?(?:[-_]v\d+)?",
+    re.IGNORECASE,
+)
+BENCHMARK_FRAMES = 108_000  # of a game at most: half an hour at 60 Hz (EfficientZero appendix A.1)
+
+# Kaiser et al., "Model-Based Reinforcement Learning for Atari", 2019: the benchmark's choice.
+ATARI_100K: tuple[str, ...] = (
+    "alien",
+    "amidar",
+    "assault",
+    "asterix",
+    "bank_heist",
+    "battle_zone",
+    "boxing",
+    "breakout",
+    "chopper_command",
+    "crazy_climber",
+    "demon_attack",
+    "freeway",
+    "frostbite",
+    "gopher",
+    "hero",
+    "jamesbond",
+    "kangaroo",
+    "krull",
+    "kung_fu_master",
+    "ms_pacman",
+    "pong",
+    "private_eye",
+    "qbert",
+    "road_runner",
+    "seaquest",
+    "up_n_down",
+)
+
+
+class AtariSettings(EnvSettings):
+    """An ALE game under the Atari 100k protocol (EfficientZero appendix A.1)."""
+
+    name: Literal["atari"]
+    game: str = Field(description="rom name, such as 'ms_pacman'")
+    frame_size: int = Field(ge=16, le=210, description="pixels; frames are resized to a square")
+    grayscale: bool = Field(description="one luminance channel instead of RGB")
+    frame_skip: int = Field(ge=2, description="frames per env_step; the last two are max-pooled")
+    noop_max: int = Field(ge=0, description="frames; a game starts with 1 to this many no-ops")
+    life_loss_ends_episode: bool = Field(description="while training; never in evaluation")
+
+
+@cache
+def reference_scores() -> dict[str, Reference]:
+    """The random and human scores of 57 games, by rom name."""
+    with (Path(__file__).parent / "human57.csv").open(newline="", encoding="utf-8") as file:
+        return {
+            row["game"]: Reference(float(row["random"]), float(row["human"]))
+            for row in csv.DictReader(file)
+        }
+
+
+def ends_as_in_the_benchmark(env: AtariSettings, lengths: Iterable[int], cap: int) -> bool:
+    """Whether games ended by themselves or at the benchmark's cap, which counts frames.
+
+    Where `frame_skip` does not divide that cap, a game that was cut off within the last env_step
+    counts as whole.
+
+    Args:
+      env: the settings.
+      lengths: env_steps of each game.
+      cap: env_steps at which a game was cut off.
+    """
+    is_cut_early = (cap + 1) * env.frame_skip <= BENCHMARK_FRAMES
+    return all(
+        length * env.frame_skip <= BENCHMARK_FRAMES and not (is_cut_early and length >= cap)
+        for length in lengths
+    )
+
+
+def all_games() -> tuple[str, ...]:
+    """The rom names of every game that ALE can play."""
+    from ale_py import ALEInterface, roms  # lazy: reports need the scores, not an emulator
+
+    # Of its own list, ALE cannot play four games for two; loading one would end the process.
+    return tuple(
+        sorted(
+            name
+            for name in roms.get_all_rom_ids()
+            if ALEInterface.isSupportedROM(roms.get_rom_path(name)) is not None
+        )
+    )
+
+
+def undecorated(name: str, games: tuple[str, ...]) -> str:
+    """The part of a name that names a game: of `ALE/Pong-v5` it is `Pong`."""
+    found = DECORATED.fullmatch(name)
+    return name if found is None or letters(name) in map(letters, games) else found["game"]
+
+
+def roms() -> Check:
+    """The emulator loads, and the roms of the benchmark's games are whole."""
+    name = "Atari roms"
+    try:
+        from ale_py.roms import get_rom_path
+    except (ImportError, OSError) as error:
+        return Check(name, False, f"ale-py cannot be imported: {error}", REINSTALL)
+    missing = []
+    for game in ATARI_100K:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints where it looks
+                get_rom_path(game)
+        except OSError:  # absent, or its checksum differs
+            missing.append(game)
+    if not missing:
+        return Check(name, True, f"all {len(ATARI_100K)} games of the benchmark", "")
+    remedy = "They come with ale-py: `pip install --force-reinstall ale-py`"
+    if "ALE_ROMS_DIR" in os.environ:
+        remedy = "Unset ALE_ROMS_DIR to use the roms that come with ale-py"
+    return Check(name, False, f"missing or damaged: {', '.join(missing)}", remedy + ".")
+
+
+def _builder(settings: AtariSettings) -> type:
+    from ezcli.envs.atari import AtariEnv
+
+    return AtariEnv
+
+
+ATARI = Suite(
+    name="atari",
+    settings=AtariSettings,
+    builder=_builder,
+    title="Atari",
+    preset=DefaultPreset(gpu="atari100k", cpu="atari-cpu"),
+    presets=("atari100k", "atari-cpu", "smoke"),
+    label=lambda env: env.game,
+    played=("game",),
+    games=Games(all_games, {"atari26": ATARI_100K}, undecorated),
+    benchmark=Benchmark(
+        "Atari 100k",
+        ATARI_100K,
+        reference_scores,
+        f"{BENCHMARK_FRAMES:,} frames",
+        ends_as_in_the_benchmark,
+        published="published",
+    ),
+    installed=("ale_py", "rom_md5"),
+    seeds=3,
+    frame_bytes=lambda env: (1 if env.grayscale else 3) * env.frame_size**2,
+    fps=lambda env: max(1, round(CONSOLE_FPS / env.frame_skip)),
+    check=roms,
+)

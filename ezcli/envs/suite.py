@@ -1,0 +1,96 @@
+"""A suite: a family of environments, as one value that answers all that the rest of ezcli asks.
+
+A suite's own file (`atari_suite`, `small_suites`, `custom_suite`) holds its settings and this
+value; `suites` registers it. Nothing outside these files asks for the name of a suite. They are
+loaded with every config, so they import no emulator, no NumPy and no environment on loading.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ezcli.envs.settings import EnvSettings
+
+REINSTALL = "Install again: `make clean setup`, or as in README.md with --force-reinstall."
+
+
+class Check(NamedTuple):
+    """One line of `ez doctor`."""
+
+    name: str
+    ok: bool  # False only if training cannot run
+    detail: str  # what was found
+    remedy: str  # what to do about it; empty if nothing
+
+
+class OwnCode(NamedTuple):
+    """The code of a user's own environment."""
+
+    target: str  # `file.py:Class` or `module:Class`
+    code: Mapping[str, str]  # as `ezcli.envs.code.code_of` gives it; empty if it is not known
+
+
+class DefaultPreset(NamedTuple):
+    """The preset of who names none."""
+
+    gpu: str
+    cpu: str
+    because: str = ""  # why it is the one, where both are the same
+
+
+class Games(NamedTuple):
+    """The games of a suite that has several; its settings hold the name of one, `game`."""
+
+    known: Callable[[], tuple[str, ...]]  # all of them; may load an emulator
+    sets: Mapping[str, tuple[str, ...]]  # what `--games` takes
+    essence: Callable[[str, tuple[str, ...]], str]  # the part of a name that names one of them
+
+
+class Reference(NamedTuple):
+    """Raw scores of one game that put others on a scale."""
+
+    random: float  # mean of a uniformly random policy
+    human: float  # mean of a human tester
+
+    def normalised(self, score: float) -> float:
+        """A raw score on the scale where the random policy is 0 and the human tester is 1."""
+        return (score - self.random) / (self.human - self.random)
+
+
+class Benchmark(NamedTuple):
+    """Games whose scores are compared with those of a human tester and of published agents."""
+
+    title: str
+    games: tuple[str, ...]
+    references: Callable[[], Mapping[str, Reference]]  # by game; of more games than these, perhaps
+    whole_game: str  # how long a game lasts at most, in words
+    is_whole: Callable[[Any, Iterable[int], int], bool]
+    """Whether games ended as the benchmark has them end: of the settings, the env_steps of each
+    game, and the env_steps at which games were cut off."""
+    published: str = ""  # name of the tables in `ezcli/reports` with scores of other agents
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A family of environments. Functions take the suite's settings, unless they say otherwise."""
+
+    name: str  # as `env.name` has it
+    settings: type[EnvSettings]
+    builder: Callable[[Any], type]  # the class of the environment; imports its module
+    title: str  # in sentences
+    preset: DefaultPreset
+    presets: tuple[str, ...] = ()  # the only ones that fit; none: the settings fit any preset
+    label: Callable[[Any], str] = lambda env: str(env.name)  # what is played, in names and tables
+    mark: str = ""  # behind the label, where labels could be those of another suite
+    takes: str = ""  # what `--env` takes instead of the name, in words
+    tables: Callable[[str], dict[str, Any] | None] = lambda text: None
+    """The table `env` that an `--env` other than the suite's name means; None: another suite's."""
+    played: tuple[str, ...] = ()  # settings that say what is played; equal in all arms of a study
+    games: Games | None = None
+    benchmark: Benchmark | None = None
+    own_code: Callable[[Any], OwnCode | None] = lambda env: None
+    installed: tuple[str, ...] = ()  # entries of a contract that follow from no setting
+    seeds: int = 5  # of a study, where none are named
+    frame_bytes: Callable[[Any], int] = lambda env: 1024  # of one frame, about
+    fps: Callable[[Any], int] = lambda env: 4  # env_steps a second, in a film
+    check: Callable[[], Check] | None = None  # what the suite needs of the machine

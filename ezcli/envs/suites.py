@@ -1,0 +1,143 @@
+"""The suites that there are, and what is asked about the environment of a config."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, SerializeAsAny
+from pydantic_core import PydanticKnownError
+
+from ezcli.envs.atari_suite import ATARI
+from ezcli.envs.custom_suite import CUSTOM
+from ezcli.envs.settings import EnvSettings
+from ezcli.envs.small_suites import CATCH, KEYDOOR
+from ezcli.envs.suite import OwnCode, Reference, Suite
+from ezcli.errors import ConfigError, UnknownName, closest, letters
+
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (ATARI, CATCH, KEYDOOR, CUSTOM)}
+DEFAULT = ATARI
+WITHOUT_GPU = CATCH  # for a study of who names nothing: it learns in minutes on a CPU
+
+
+def validated(env: Any) -> EnvSettings:
+    """The settings that a table `env` holds, of the suite that it names."""
+    if isinstance(env, EnvSettings):
+        return env
+    if not isinstance(env, dict):
+        raise PydanticKnownError("model_attributes_type")
+    if "name" not in env:
+        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'name'"})
+    if str(env["name"]) not in SUITES:
+        tags = ", ".join(map(repr, SUITES))
+        about = {"discriminator": "'name'", "tag": str(env["name"]), "expected_tags": tags}
+        raise PydanticKnownError("union_tag_invalid", about)
+    return SUITES[str(env["name"])].settings.model_validate(env)
+
+
+AnyEnvSettings = Annotated[SerializeAsAny[EnvSettings], PlainValidator(validated)]
+
+
+def suite_of(env: EnvSettings) -> Suite:
+    """The suite that the settings belong to."""
+    return SUITES[env.name]
+
+
+def game_of(env: EnvSettings) -> str | None:
+    """The game that is chosen, of a suite that has several."""
+    return getattr(env, "game") if suite_of(env).games else None  # noqa: B009
+
+
+def own_code(env: EnvSettings) -> OwnCode | None:
+    """The user's code that the environment consists of, if it is one of the user's own."""
+    return suite_of(env).own_code(env)
+
+
+def reference_of(env: EnvSettings) -> Reference | None:
+    """The scores that normalise those of the game, where they are known."""
+    benchmark, game = suite_of(env).benchmark, game_of(env)
+    return benchmark.references().get(game or suite_of(env).label(env)) if benchmark else None
+
+
+def has_whole_games(env: EnvSettings, lengths: Iterable[int], cap: int) -> bool:
+    """Whether games ended as the suite's benchmark has them end; true without a benchmark.
+
+    Args:
+      env: the settings.
+      lengths: env_steps of each game.
+      cap: env_steps at which a game was cut off.
+    """
+    benchmark = suite_of(env).benchmark
+    return benchmark is None or benchmark.is_whole(env, lengths, cap)
+
+
+def game_sets() -> dict[str, tuple[str, ...]]:
+    """The sets of games that have a name."""
+    with_games = [suite.games for suite in SUITES.values() if suite.games]
+    return {name: games for one in with_games for name, games in one.sets.items()}
+
+
+def suite_with_games(name: str) -> Suite:
+    """The suite that a game belongs to: that of the name, if it has games, or else the default."""
+    suite = SUITES.get(name, DEFAULT)
+    return suite if suite.games else DEFAULT
+
+
+def env_tables(text: str) -> dict[str, Any]:
+    """The table `env` that an `--env` means, without games and defaults.
+
+    Raises:
+      ConfigError: no suite takes it.
+    """
+    if text in SUITES and not SUITES[text].takes:
+        return {"name": text}
+    for suite in SUITES.values():
+        found = suite.tables(text)
+        if found is not None:
+            return found
+    raise UnknownName("environment", text, [suite.takes or suite.name for suite in SUITES.values()])
+
+
+def check_env(text: str) -> None:
+    """Refuses an `--env` that no suite takes; the file or module of a class is not looked for.
+
+    Raises:
+      ConfigError: with the nearest name, or the option that takes it.
+    """
+    names = [suite.name for suite in SUITES.values() if not suite.takes]
+    if text in names:
+        return
+    for suite in SUITES.values():
+        if suite.games:
+            games = suite.games.known()
+            near = closest(suite.games.essence(text, games), (*names, *games), cutoff=0.8)
+            if near in games:
+                raise ConfigError(
+                    "EZ-ENV-IS-A-GAME",
+                    f"{text!r} is not an environment.",
+                    f"For the game: --game {near}",
+                )
+    env_tables(text)
+
+
+def check_game(env: EnvSettings) -> None:
+    """Refuses a game that the suite does not have.
+
+    Raises:
+      ConfigError: with the nearest name, or the option that takes it.
+    """
+    suite, game = suite_of(env), game_of(env)
+    if suite.games is None or game is None:
+        return
+    games = suite.games.known()
+    if game in games:
+        return
+    essence = suite.games.essence(game, games)
+    is_near = closest(essence, games, cutoff=0.8) is not None
+    for other in SUITES.values():
+        is_named = not other.takes and letters(game) == letters(other.name)
+        if other is not suite and (is_named or (not is_near and other.tables(game))):
+            raise ConfigError(
+                "EZ-ENV-NOT-A-GAME",
+                f"{game!r} is not a game of {suite.title}.",
+                f"Use --env {other.name if is_named else game}.",
+            )
+    raise UnknownName("game", game, games, essence=essence)
