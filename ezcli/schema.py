@@ -51,6 +51,16 @@ OWNERS = {
 }
 
 
+STEP_METRICS = ("loss", "value_prefix", "policy", "value", "consistency", "gradient_norm")
+
+
+def by_name(rows: list[list[float]]) -> dict[str, list[float]]:
+    """Rows of numbers of train_steps as a list of each number; the rows had no names."""
+    if any(len(row) != len(STEP_METRICS) for row in rows):
+        raise ValueError("a row of another width")
+    return {name: [row[i] for row in rows] for i, name in enumerate(STEP_METRICS)}
+
+
 def sort_by_part(checkpoint: Table) -> Table:
     """0 to 1: every array and value is with the part that owns it."""
     manifest, state, files = (checkpoint[name] for name in ("manifest", "state", "arrays"))
@@ -68,7 +78,7 @@ def sort_by_part(checkpoint: Table) -> Table:
         "weights": {},
         "copies": {},
         "reanalyser": {},
-        "metrics": state["metrics"],
+        "metrics": state["metrics"] | {"training": by_name(state["metrics"]["training"])},
         "streams": state["streams"],
         "environments": {"games": [{"seed": s, "actions": a} for s, a in state["games"]]},
     }

@@ -3,7 +3,8 @@
 A line is a function of config and seed. Clocks have no place here; they go to `timing.jsonl`.
 """
 
-from typing import Annotated, Any
+import copy
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import FailFast
@@ -49,7 +50,7 @@ class WindowState(Table):
     """What a `MetricsWindow` holds."""
 
     games: rows_of(2)  # type: ignore[valid-type]
-    training: rows_of(len(STEP_METRICS))  # type: ignore[valid-type]
+    training: dict[Literal[STEP_METRICS], Annotated[list[Number], FailFast()]]  # type: ignore[valid-type]
     td_steps: Annotated[list[Number], FailFast()]
     acting: rows_of(3)  # type: ignore[valid-type]
     work: rows_of(5, may_be_nan=2)  # type: ignore[valid-type]
@@ -64,18 +65,24 @@ class MetricsWindow:
     def clear(self) -> None:
         """Begins anew, after a line."""
         self.games: list[list[float]] = []  # score, env_steps
-        self.training: list[list[float]] = []  # STEP_METRICS of each train_step
+        self.training: dict[str, list[float]] = {name: [] for name in STEP_METRICS}
         self.td_steps: list[float] = []
         self.acting: list[list[float]] = []  # depth, entropy, root value
         self.work: list[list[float]] = []  # asked, searched, evaluated, depth, entropy
 
     def state(self) -> State:
-        """The rows of each kind, for JSON."""
-        return {name: list(rows) for name, rows in vars(self).items()}
+        """The numbers of each kind, for JSON."""
+        return copy.deepcopy(vars(self))
 
     def restore(self, state: State) -> None:
-        """Raises CheckpointError: other kinds of rows, or rows of another width."""
-        vars(self).update(read_table(WindowState, state).model_dump())
+        """Takes a state, also from before a loss was added, which then has no numbers yet.
+
+        Raises:
+          CheckpointError: other kinds of rows or losses, or rows of another width.
+        """
+        found = read_table(WindowState, state).model_dump()
+        vars(self).update(found)
+        self.training = {name: found["training"].get(name, []) for name in STEP_METRICS}
 
     def add_game(self, game: FinishedGame) -> None:
         """Notes a finished game."""
@@ -92,13 +99,13 @@ class MetricsWindow:
 
     def add_training(self, numbers: np.ndarray, age: np.ndarray, rules: Rules) -> None:
         """Notes n train_steps: a row of STEP_METRICS for each, and the ages [n * B] they learnt."""
-        self.training += numbers.astype(float).tolist()
+        for name, values in zip(STEP_METRICS, numbers.T, strict=True):
+            self.training[name] += values.astype(float).tolist()
         self.td_steps.append(float(rules.td_steps(age).mean()))
 
     def line(self, replay: Replay, learner: Learner) -> dict[str, Any]:
         """A line with every one of COLUMNS; null stands for no data."""
         scores, lengths = columns(self.games, 2)
-        losses = columns(self.training, len(STEP_METRICS))
         depth, entropy, value = columns(self.acting, 3)
         asked, searched, evaluated, target_depth, target_entropy = columns(self.work, 5)
         line = {
@@ -109,7 +116,7 @@ class MetricsWindow:
             "score_min": float(scores.min()) if len(scores) else None,
             "score_max": float(scores.max()) if len(scores) else None,
             "game_env_steps": mean(lengths),
-            **{name: mean(values) for name, values in zip(STEP_METRICS, losses, strict=True)},
+            **{name: mean(np.array(values)) for name, values in self.training.items()},
             "learning_rate": learning_rate(max(0, learner.train_steps - 1), learner.settings),
             "td_steps": mean(np.array(self.td_steps)),
             "search_depth": mean(depth),

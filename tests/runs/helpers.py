@@ -134,7 +134,8 @@ def make_old(folder, number):
         save_file(others, path / "replay.safetensors")
         ahead = folder.config().schedule.sample_ahead if arrays["draw"] else 0
         old = {"drawn_steps": manifest["train_steps"] + ahead, "streams": state["streams"]}
-        old |= {"metrics": state["metrics"]}
+        rows = [list(row) for row in zip(*state["metrics"]["training"].values(), strict=True)]
+        old |= {"metrics": state["metrics"] | {"training": rows}}
         old["games"] = [[game["seed"], game["actions"]] for game in state["environments"]["games"]]
         (path / "state.json").write_text(json.dumps(old))
         segments = [

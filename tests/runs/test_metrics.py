@@ -140,6 +140,16 @@ def test_a_window_survives_json():
     assert line_of(again) == line_of(window)
 
 
+def test_a_state_from_before_a_loss_is_taken():
+    """The loss has no numbers until the next train_step; those of the others stay."""
+    window = filled(MetricsWindow())
+    state, before = json.loads(json.dumps(window.state())), line_of(window)
+    del state["training"]["consistency"]
+    restored = MetricsWindow()
+    restored.restore(state)
+    assert line_of(restored) == before | {"consistency": None}
+
+
 ANOTHER_LOSS = """
 import json
 from ezcli.efficientzero.loss_terms import LOSSES, Term
