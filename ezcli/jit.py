@@ -8,8 +8,8 @@ folder of its own, and `one_at_a_time` lets one process compile while the others
 What Numba keeps is pickle, and unpickling runs code. So the folder must belong to the user, and
 nobody else may enter it; and every file begins with two SHA-256 sums, checked before a byte is
 unpickled: of the sources and versions it was compiled from, and of its content. A file that fails
-is made anew. The sources are those of every kernel that a kernel calls, which Numba's own cache
-does not look at; so kernels may stand in several files.
+is made anew. The sources are those of every kernel that a kernel calls, with its constants and the
+named tuples that it takes. Numba's own cache looks at one file only.
 """
 
 import fcntl
@@ -82,8 +82,15 @@ class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
         return digest.digest()
 
     def sources(self, found: dict[Any, bytes]) -> dict[Any, bytes]:
-        """Adds to `found` what is compiled into the function, by function and by constant."""
+        """Adds to `found` what is compiled into the function: of kernels, constants, named tuples.
+
+        A kernel knows the tuples that it is annotated with: Numba compiles their fields by place.
+        """
         found[self.function] = self.source
+        for hint in self.function.__annotations__.values():
+            for kind in getattr(hint, "__args__", (hint,)):  # those of a union
+                if hasattr(kind, "_fields"):
+                    found[kind] = repr((kind, kind._fields)).encode()
         for name in self.function.__code__.co_names:
             used = self.function.__globals__.get(name)
             sealed = getattr(getattr(used, "_cache", None), "_cache_file", None)

@@ -223,9 +223,16 @@ def test_code_of_another_source_is_not_unpickled(
     assert jit.remarks() == []
 
 
-@pytest.mark.parametrize("changed", ["inner_kernels", "constants"])
+@pytest.mark.parametrize(
+    ("file", "old", "new", "answer"),
+    [
+        ("inner_kernels", "41", "42", 1043),
+        ("constants", "1000", "2000", 2042),
+        ("tuples", "one: int\n    other: int", "other: int\n    one: int", 1042),
+    ],
+)
 def test_code_is_compiled_anew_when_a_file_that_it_uses_changes(
-    changed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    file: str, old: str, new: str, answer: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Numba itself looks at the file of the outermost kernel alone."""
     monkeypatch.setattr(config, "DISABLE_JIT", 0)
@@ -234,10 +241,13 @@ def test_code_is_compiled_anew_when_a_file_that_it_uses_changes(
     head = "from ezcli.jit import kernel\n"
     sources = {
         "constants": "BASE = 1000\n",
+        "tuples": "from typing import NamedTuple\n"
+        "class Pair(NamedTuple):\n    one: int\n    other: int\n",
         "inner_kernels": f"{head}@kernel\ndef inner(x):\n    return x + 41\n",
         "outer_kernels": f"{head}from constants import BASE\nfrom inner_kernels import inner\n"
-        "@kernel\ndef outer(x):\n    return later(x)\n"  # defined below, as in our kernels
-        "@kernel\ndef later(x):\n    return BASE + inner(x)\n",
+        "from tuples import Pair\n"
+        "@kernel\ndef outer(pair: Pair | None):\n    return later(pair.one)\n"
+        "@kernel\ndef later(x):\n    return BASE + inner(x)\n",  # after its use, as in ours
     }
 
     def call() -> tuple[int, int]:
@@ -248,13 +258,14 @@ def test_code_is_compiled_anew_when_a_file_that_it_uses_changes(
                 path.write_text(source)
         shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
         importlib.invalidate_caches()
-        outer = importlib.import_module("outer_kernels").outer
-        return outer(1), sum(outer.stats.cache_hits.values())
+        outer = importlib.import_module("outer_kernels")
+        found = outer.outer(outer.Pair(one=1, other=7))
+        return found, sum(outer.outer.stats.cache_hits.values())
 
     assert call() == (1042, 0)
     assert call() == (1042, 1)
-    sources[changed] = sources[changed].replace("1", "2")
-    assert call() == ({"inner_kernels": 1043, "constants": 2042}[changed], 0)
+    sources[file] = sources[file].replace(old, new)
+    assert call() == (answer, 0)
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])

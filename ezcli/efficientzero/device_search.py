@@ -26,10 +26,9 @@ from ezcli.efficientzero.inference import (
     policy_and_value,
     roles,
 )
-from ezcli.efficientzero.kernels import ROOT, UNVISITED
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.support import to_scalar
-from ezcli.efficientzero.tree import Constants, empty_tree
+from ezcli.efficientzero.tree import ROOT, UNVISITED, Constants, empty_tree
 from ezcli.efficientzero.value_prefix import restarts_after, rewards_between
 
 RECORDING = threading.Lock()  # PyTorch records one graph at a time in a process

@@ -11,12 +11,11 @@ from torch import Tensor
 from ezcli.efficientzero.gumbel_kernels import decide
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.inference import RootNoise, SearchResult
-from ezcli.efficientzero.kernels import ROOT
 from ezcli.efficientzero.planner import Draws, Plan, Thought, best_path
 from ezcli.efficientzero.policy import tie_seeds
 from ezcli.efficientzero.search import gumbel_constants
 from ezcli.efficientzero.searcher import Searcher
-from ezcli.efficientzero.tree import GumbelConstants, Tree, new_tree
+from ezcli.efficientzero.tree import ROOT, GumbelConstants, Tree, new_tree
 
 
 class Gumbel:

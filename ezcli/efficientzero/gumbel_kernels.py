@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from ezcli.efficientzero.completed_q import SMALLEST_PRIOR, write_advantages
-from ezcli.efficientzero.kernels import ROOT, UNVISITED, best_action
+from ezcli.efficientzero.kernels import best_action
+from ezcli.efficientzero.tree import ROOT, UNVISITED, GumbelConstants, Tree
 from ezcli.jit import kernel
 
 
 @kernel
-def select(tree: Any, constants: Any, parents: Any, actions: Any) -> None:
+def select(tree: Tree, constants: GumbelConstants, parents: Any, actions: Any) -> None:
     """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
     select_between(
         0,
@@ -104,7 +105,7 @@ def select_between(
 
 
 @kernel
-def decide(tree: Any, constants: Any, policy: Any, best: Any) -> None:
+def decide(tree: Tree, constants: GumbelConstants, policy: Any, best: Any) -> None:
     """Writes what the roots of finished searches decide.
 
     Args:

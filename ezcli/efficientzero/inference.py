@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
-from ezcli.efficientzero.kernels import ROOT
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.norms import UNROLLED
 from ezcli.efficientzero.search import Evaluation, search
 from ezcli.efficientzero.support import to_scalar
-from ezcli.efficientzero.tree import Constants, Tree
+from ezcli.efficientzero.tree import ROOT, Constants, Tree
 from ezcli.efficientzero.value_prefix import restarts_after
 
 

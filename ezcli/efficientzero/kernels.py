@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from ezcli.efficientzero.tree import ROOT, Constants, Tree
 from ezcli.jit import kernel
 
-UNVISITED, ROOT = -1, 0
 TIE_TOLERANCE = 1e-6  # scores this near to the best are equal
 
 
 @kernel
 def expand_and_backup(
-    tree: Any,
-    constants: Any,
+    tree: Tree,
+    constants: Constants,
     node: int,
     parents: Any,
     actions: Any,

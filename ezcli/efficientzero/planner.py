@@ -13,10 +13,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from ezcli.efficientzero.kernels import ROOT, UNVISITED
 from ezcli.efficientzero.policy import greedy_actions
 from ezcli.efficientzero.searcher import Searcher
-from ezcli.efficientzero.tree import Tree
+from ezcli.efficientzero.tree import ROOT, UNVISITED, Tree
 from ezcli.efficientzero.value_prefix import restarts_after
 
 

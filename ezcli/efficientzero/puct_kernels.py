@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ezcli.efficientzero.kernels import ROOT, UNVISITED, best_action
+from ezcli.efficientzero.kernels import best_action
+from ezcli.efficientzero.tree import ROOT, UNVISITED, PuctConstants, Tree
 from ezcli.jit import kernel
 
 
 @kernel
-def select(tree: Any, constants: Any, parents: Any, actions: Any) -> None:
+def select(tree: Tree, constants: PuctConstants, parents: Any, actions: Any) -> None:
     """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
     select_between(
         0,

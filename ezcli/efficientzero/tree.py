@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ezcli.efficientzero.kernels import ROOT, UNVISITED
+UNVISITED, ROOT = -1, 0
 
 
 class PuctConstants(NamedTuple):

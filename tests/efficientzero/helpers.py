@@ -9,9 +9,9 @@ import torch
 from ezcli.config import preset_path, read_toml, resolve
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.frames import FrameStore
-from ezcli.efficientzero.kernels import UNVISITED
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.replay import Replay
+from ezcli.efficientzero.tree import UNVISITED
 
 ACTIONS = 3
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ezcli.efficientzero.inference import RootNoise, as_evaluation, search_states, search_tree
-from ezcli.efficientzero.kernels import ROOT, TIE_TOLERANCE, random_below
+from ezcli.efficientzero.kernels import TIE_TOLERANCE, random_below
 from ezcli.efficientzero.puct_kernels import select
 from ezcli.efficientzero.search import Evaluation, puct_constants, search
 from ezcli.efficientzero.support import to_scalar
-from ezcli.efficientzero.tree import PuctConstants, new_tree
+from ezcli.efficientzero.tree import ROOT, PuctConstants, new_tree
 from tests import oracles
 from tests.efficientzero.helpers import (
     assert_same_tree,
