@@ -159,7 +159,9 @@ def learner(at: Bench) -> Iterator[Result]:
 
     def forward() -> Any:
         with autocast(at.compute.device, precision):
-            outputs = unroll(network, batch, at.rules.prefix_horizon)
+            outputs = unroll(
+                network, batch.observations[:, 0], batch.actions, at.rules.prefix_horizon
+            )
         wait(at)
         return outputs
 

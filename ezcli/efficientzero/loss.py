@@ -55,20 +55,22 @@ def objective(
     settings: LossSettings,
 ) -> Objective:
     """Unrolls the model, computes its losses, and sums them up."""
-    outputs = unroll(network, batch, prefix_horizon)
+    outputs = unroll(network, batch.observations[:, 0], batch.actions, prefix_horizon)
     found = losses(network, batch, outputs, auxiliary)
     return Objective(outputs, found, total_loss(found, batch.weights, settings))
 
 
-def unroll(network: Network, batch: Batch, prefix_horizon: int) -> list[NetworkOutput]:
-    """The model's K + 1 outputs: of the first observation, then of each action on from there."""
-    output = network.initial_inference(batch.observations[:, 0])
+def unroll(
+    network: Network, observations: Tensor, actions: Tensor, prefix_horizon: int
+) -> list[NetworkOutput]:
+    """The model's K + 1 outputs: of observations [B, C, H, W], then of each of actions [B, K]."""
+    output = network.initial_inference(observations)
     outputs, latent, prefix_state = [output], output.latent, output.prefix_state
-    for k in range(batch.actions.shape[1]):
+    for k in range(actions.shape[1]):
         role = UNROLLED if k else ROOT
         if restarts_after(k, prefix_horizon):
             prefix_state = PrefixState(*map(torch.zeros_like, prefix_state))
-        output = network.recurrent_inference(latent, prefix_state, batch.actions[:, k], role)
+        output = network.recurrent_inference(latent, prefix_state, actions[:, k], role)
         outputs.append(output)
         latent, prefix_state = scale_gradient(output.latent, LATENT_GRADIENT), output.prefix_state
     return outputs

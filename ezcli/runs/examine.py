@@ -6,9 +6,12 @@ from typing import NamedTuple
 from ezcli.config import RunConfig
 from ezcli.errors import CheckpointError, EzError, RunError
 from ezcli.runs import checkpoint, failure
-from ezcli.runs.evaluations import why_wrong
-from ezcli.runs.folder import EVALUATIONS, RECORDS, STALLED, RunFolder
+from ezcli.runs.evaluations import is_number, why_wrong
+from ezcli.runs.folder import EVALUATIONS, METRICS, RECORDS, STALLED, RunFolder
 from ezcli.words import counted, ez_command
+
+ROOT_ERROR = "modes_value_rmse_root"  # in metrics
+LARGE_ERROR = 0.5  # of the root's value, in standard deviations
 
 
 class Finding(NamedTuple):
@@ -32,6 +35,7 @@ def examine(folder: RunFolder) -> Iterator[Finding]:
         doing = "What each thread was doing then is in that file."
         yield Finding("Progress", False, f"{name} stood still: {folder.path / STALLED}", doing)
     yield from numbers(folder)
+    yield from modes(folder)
 
 
 def look(name: str, describe: Callable[[], str]) -> Finding:
@@ -126,3 +130,23 @@ def numbers(folder: RunFolder) -> Iterator[Finding]:
     for line in first:
         yield Finding("Numbers", False, line, "")
     yield Finding("Numbers", False, last, failure.remedy(record, folder))
+
+
+def modes(folder: RunFolder) -> Iterator[Finding]:
+    """How far the network that searches is from the one that learns, where it was measured."""
+    try:
+        lines = folder.read(METRICS)
+    except EzError:  # `look` has shown why
+        return
+    measured = [line for line in lines if is_number(line.get(ROOT_ERROR))]
+    if not measured:
+        return
+    error, train_steps = measured[-1][ROOT_ERROR], measured[-1].get("train_steps")
+    detail = f"the root's value is {error:.2f} standard deviations off at train_step {train_steps}"
+    remedy = ""
+    if error > LARGE_ERROR:
+        remedy = (
+            "Searches start from a value whose error is more than half its signal; "
+            "network.norm chooses a norm whose modes differ less."
+        )
+    yield Finding("Evaluation against training mode", True, detail, remedy)

@@ -7,11 +7,12 @@ import copy
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import FailFast
+from pydantic import FailFast, Field
 
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.learner import STEP_METRICS, Learner, learning_rate
 from ezcli.efficientzero.loss_terms import LOSSES
+from ezcli.efficientzero.modes import MODES
 from ezcli.efficientzero.planner import Plan
 from ezcli.efficientzero.reanalyse import Work, mean_entropy
 from ezcli.efficientzero.replay import Replay
@@ -43,6 +44,7 @@ COLUMNS = {
     "reanalyse_searched": "states searched for them; the rest was remembered",
     "reanalyse_evaluated": "states evaluated without a search",
     "replay_sampleable": "states that can be drawn",
+    **MODES,
 }
 
 
@@ -54,6 +56,7 @@ class WindowState(Table):
     td_steps: Annotated[list[Number], FailFast()]
     acting: rows_of(3)  # type: ignore[valid-type]
     work: rows_of(5, may_be_nan=2)  # type: ignore[valid-type]
+    modes: rows_of(len(MODES), may_be_nan=len(MODES)) = Field(default=[])  # type: ignore[valid-type]
 
 
 class MetricsWindow:
@@ -69,6 +72,7 @@ class MetricsWindow:
         self.td_steps: list[float] = []
         self.acting: list[list[float]] = []  # depth, entropy, root value
         self.work: list[list[float]] = []  # asked, searched, evaluated, depth, entropy
+        self.modes: list[list[float]] = []  # MODES; NaN where nothing varies
 
     def state(self) -> State:
         """The numbers of each kind, for JSON."""
@@ -103,11 +107,17 @@ class MetricsWindow:
             self.training[name] += values.astype(float).tolist()
         self.td_steps.append(float(rules.td_steps(age).mean()))
 
+    def add_modes(self, compared: dict[str, float]) -> None:
+        """Notes a comparison of the network's modes."""
+        numbers = np.array([compared[name] for name in MODES])
+        self.modes.append(np.where(np.isfinite(numbers), numbers, np.nan).tolist())
+
     def line(self, replay: Replay, learner: Learner) -> dict[str, Any]:
         """A line with every one of COLUMNS; null stands for no data."""
         scores, lengths = columns(self.games, 2)
         depth, entropy, value = columns(self.acting, 3)
         asked, searched, evaluated, target_depth, target_entropy = columns(self.work, 5)
+        modes = columns(self.modes, len(MODES))
         line = {
             "env_steps": replay.env_steps,
             "train_steps": learner.train_steps,
@@ -128,6 +138,7 @@ class MetricsWindow:
             "reanalyse_searched": int(searched.sum()),
             "reanalyse_evaluated": int(evaluated.sum()),
             "replay_sampleable": replay.num_sampleable,
+            **{name: mean(v[np.isfinite(v)]) for name, v in zip(MODES, modes, strict=True)},
         }
         assert line.keys() == COLUMNS.keys()
         return line

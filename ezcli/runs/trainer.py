@@ -25,7 +25,9 @@ from ezcli.efficientzero.assemble import make_batch, take
 from ezcli.efficientzero.batch import Batch, Window
 from ezcli.efficientzero.components import planners_for, rules_for
 from ezcli.efficientzero.frames import FrameStore
+from ezcli.efficientzero.inference import to_network_input
 from ezcli.efficientzero.learner import STEP_METRICS, Learner, StepResult
+from ezcli.efficientzero.modes import WINDOWS, compare_modes
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.network_copies import NetworkCopies
 from ezcli.efficientzero.reanalyse import Reanalyser
@@ -38,7 +40,7 @@ from ezcli.runs.compute import Compute, make_executor
 from ezcli.runs.draw import DrawAhead, Drawn
 from ezcli.runs.frame_log import FrameLog
 from ezcli.runs.metrics import MetricsWindow
-from ezcli.runs.seeding import Streams, network_seed
+from ezcli.runs.seeding import Streams, generator, network_seed
 from ezcli.state import Part, State, restore_parts, states_of
 
 
@@ -171,6 +173,7 @@ class Trainer:
                 if learning is not None and drawn is not None:
                     self._update(drawn, learning.result())
                     self.ahead.drawn = None
+                    self._compare_modes()
                 if pending is not None and window is not None:
                     targets, work = self.reanalyser.finish(pending)
                     self.metrics.add_work(work)
@@ -267,6 +270,29 @@ class Trainer:
         self.replay.update_priorities(drawn.window.rows[:, 0], errors.ravel().astype(np.float64))
         self.metrics.add_training(numbers, drawn.window.age, self.rules)
         self.copies.after_learning(self.learner)
+
+    def _compare_modes(self) -> None:
+        """Measures how far searching is from learning, as often as scores are.
+
+        Its random numbers are its own: measuring changes no result.
+        """
+        train_steps, interval = self.learner.train_steps, self.config.evaluation.interval
+        is_due = self.is_finished or (interval and train_steps % interval == 0)
+        drawable = np.flatnonzero(self.replay.arrays.weight)
+        if not (is_due and len(drawable)):
+            return
+        rng = generator(self.config.seed, "modes", train_steps)
+        rows = rng.choice(drawable, WINDOWS)
+        window = self.replay.window(rows, np.ones(WINDOWS, np.float32), rng)
+        images = self.frames.observations(self.replay.stack_rows(rows))
+        compared = compare_modes(
+            self.learner.network,
+            to_network_input(images),
+            torch.from_numpy(window.actions).to(images.device),
+            torch.from_numpy(window.is_state).to(images.device),
+            self.rules.prefix_horizon,
+        )
+        self.metrics.add_modes(compared)
 
     def _not_finite(
         self, number: int, numbers: np.ndarray, drawn: Drawn, learnt: Learnt

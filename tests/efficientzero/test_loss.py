@@ -201,25 +201,29 @@ class Recorder:
         return NetworkOutput(latent, state, prefix, latent, latent)
 
 
+def unroll_batch(network, batch, horizon):
+    return unroll(network, batch.observations[:, 0], batch.actions, horizon)
+
+
 @pytest.mark.parametrize(
     ("horizon", "expected"), [(1, [0, 0, 0, 0, 0]), (2, [0, 1, 0, 1, 0]), (5, [0, 1, 2, 3, 4])]
 )
 def test_the_prefix_state_restarts_every_horizon(horizon, expected):
     batch = random_batch(tiny("loss.unroll_steps=5"))
     network = Recorder()
-    unroll(network, batch, horizon)
+    unroll_batch(network, batch, horizon)
     assert [state[0].item() for state in network.states] == expected
 
 
 def test_a_longer_unroll_than_the_horizon_restarts_too():
     network = Recorder()
-    unroll(network, random_batch(tiny("loss.unroll_steps=7")), 3)
+    unroll_batch(network, random_batch(tiny("loss.unroll_steps=7")), 3)
     assert [state[0].item() for state in network.states] == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_the_unroll_follows_the_actions_from_the_first_observation(config):
     batch = random_batch(config)
-    outputs = unroll(Recorder(), batch, 5)
+    outputs = unroll_batch(Recorder(), batch, 5)
     assert len(outputs) == K + 1
     assert outputs[0].value_prefix is None
     for k, output in enumerate(outputs):
@@ -232,7 +236,7 @@ def test_the_gradient_into_the_latent_is_halved_at_each_step(config):
     batch = random_batch(config)
     for k in range(K + 1):
         observations = batch.observations.clone().requires_grad_()
-        outputs = unroll(Recorder(), batch._replace(observations=observations), 5)
+        outputs = unroll_batch(Recorder(), batch._replace(observations=observations), 5)
         outputs[k].latent.sum().backward()
         gradient = observations.grad[:, 0]
         torch.testing.assert_close(gradient, torch.full_like(gradient, 0.5 ** max(0, k - 1)))
@@ -251,7 +255,7 @@ def test_scaling_a_gradient_leaves_the_value():
 
 
 def whole_loss(network, batch, config, consistency=cosine_consistency):
-    outputs = unroll(network, batch, config.search.prefix_horizon)
+    outputs = unroll_batch(network, batch, config.search.prefix_horizon)
     return total_loss(losses(network, batch, outputs, consistency), batch.weights, config.loss)
 
 
@@ -270,7 +274,7 @@ def test_the_gradient_reaches_every_parameter(config):
 def test_each_loss_reaches_its_own_parts(config, name):
     network = opinionated(config).train()
     batch = random_batch(config)
-    outputs = unroll(network, batch, 5)
+    outputs = unroll_batch(network, batch, 5)
     losses(network, batch, outputs, cosine_consistency)[name].sum().backward()
     reached = {
         part

@@ -16,6 +16,9 @@ def copied(stopped, tmp_path):
     return RunFolder(tmp_path / "run")
 
 
+MODES = "Evaluation against training mode"
+
+
 def findings(folder):
     return {finding.name: finding for finding in examine(folder)}
 
@@ -32,7 +35,8 @@ def test_looking_changes_nothing(copied):
 
 def test_a_finished_run_needs_nothing(finished):
     found = findings(finished)
-    assert all(finding.ok and not finding.remedy for finding in found.values())
+    assert all(finding.ok for finding in found.values())
+    assert [name for name, one in found.items() if one.remedy] == [MODES]  # 14 train_steps are few
     assert found["Status"].detail == "finished"
     assert found["Checkpoints"].detail == "1, all whole; the newest of env_step 56, train_step 14"
     assert found["Numbers"].detail == "nothing was without a finite value"
@@ -135,3 +139,15 @@ def test_an_evaluation_that_no_report_takes_is_damaged(change, said, finished, t
     assert ("evaluations.jsonl" in wrong(folder)) == (said is not None)
     if said is not None:
         assert said in findings(folder)["evaluations.jsonl"].detail
+
+
+@pytest.mark.parametrize(("error", "is_large"), [(0.49, False), (0.51, True), (None, None)])
+def test_a_root_that_searches_misjudge_is_told(copied, error, is_large):
+    line = copied.read("metrics.jsonl")[0] | {"modes_value_rmse_root": error, "train_steps": 7}
+    (copied.path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    copied.update_info(seals={})
+    found = findings(copied)
+    assert (MODES in found) == (error is not None)
+    if error is not None:
+        assert f"{error:.2f} standard deviations off at train_step 7" in found[MODES].detail
+        assert bool(found[MODES].remedy) == is_large

@@ -10,6 +10,7 @@ import pytest
 
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.learner import STEP_METRICS
+from ezcli.efficientzero.modes import MODES
 from ezcli.efficientzero.planner import Plan
 from ezcli.efficientzero.reanalyse import Work
 from ezcli.envs.vector import FinishedGame
@@ -188,3 +189,23 @@ def test_a_loss_is_an_entry_and_a_function():
     assert other["loss"] == pytest.approx(neutral["loss"] + 7 / tiny().loss.unroll_steps)
     assert column.startswith("size of latents, ")
     assert "# weight of the size of latents\nsize_coefficient = 1.0\n" in explained
+
+
+def test_the_modes_are_compared_as_often_as_scores_are(lines):
+    """Every 6 train_steps; a line without a comparison has none of its numbers."""
+    measured = [
+        line["train_steps"] for line in lines if line["modes_policy_variation_root"] is not None
+    ]
+    assert measured == [6, 12]
+    for line in lines:
+        numbers = [line[name] for name in MODES]
+        assert (line["train_steps"] in measured) or numbers == [None] * len(MODES)
+    assert 0 < lines[-1]["modes_policy_variation_last"] < 1
+
+
+def test_a_comparison_that_means_nothing_is_null():
+    window = MetricsWindow()
+    window.add_modes(dict.fromkeys(MODES, np.inf) | {"modes_value_bias_root": 0.5})
+    line = line_of(window)
+    assert [name for name in MODES if line[name] is not None] == ["modes_value_bias_root"]
+    assert line["modes_value_bias_root"] == 0.5
