@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from ezcli.bench.parts import fill
-from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, use_env
 from ezcli.runs import checkpoint
 from ezcli.runs.compute import make_executor, resolve_compute, warm_up_search
 from ezcli.runs.draw import Drawn

@@ -21,7 +21,9 @@ import numpy as np
 import torch
 
 from ezcli import __version__
-from ezcli.config import RunConfig, preset_path, read_toml, resolve, use_env
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, use_env
+from ezcli.config.run import RunConfig
 from ezcli.runs.folder import METRICS, RunFolder, write_atomically
 from ezcli.runs.metrics import COLUMNS
 from ezcli.runs.provenance import device_name

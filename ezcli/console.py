@@ -19,7 +19,7 @@ from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.errors import EzError, OutputError
 from ezcli.experiments import catalogue
 from ezcli.words import STEERING, duration

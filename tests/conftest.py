@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from ezcli import cli
-from ezcli.config import RunConfig, preset_path, read_toml, resolve
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve
+from ezcli.config.run import RunConfig
 from ezcli.runs import lock
 from tests.runs.helpers import Watcher, outcome, run, tiny
 

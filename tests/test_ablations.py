@@ -11,15 +11,10 @@ import pytest
 import torch
 
 from ezcli.commands import ablations as commands
-from ezcli.config import (
-    RunConfig,
-    differences,
-    flat_items,
-    preset_names,
-    preset_path,
-    read_toml,
-    resolve,
-)
+from ezcli.config.files import preset_names, preset_path, read_toml
+from ezcli.config.resolve import resolve
+from ezcli.config.run import RunConfig, differences
+from ezcli.config.tables import flat_items
 from ezcli.efficientzero.network import Network
 from ezcli.experiments.ablations import (
     PUBLISHED_FULL,

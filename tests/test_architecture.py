@@ -137,7 +137,7 @@ def test_the_algorithm_is_silent_and_short(path: Path) -> None:
 
 
 def test_commands_and_configs_load_nothing_heavy() -> None:
-    loaded = modules_after("ezcli.cli, ezcli.config, ezcli.console")
+    loaded = modules_after("ezcli.cli, ezcli.config.resolve, ezcli.console")
     assert not (HEAVY | {"scipy", "matplotlib"}) & loaded
     assert not (HEAVY | {"matplotlib"}) & modules_after("ezcli.commands.report")
     light = "ezcli.commands.ablate, ezcli.commands.studies, ezcli.doctor, ezcli.runs.cost"

@@ -19,7 +19,7 @@ import typer
 import ezcli
 from ezcli import cli, console
 from ezcli.commands import ablate, ablations, bench, cost, report, runs, studies, training, watch
-from ezcli.config import preset_names
+from ezcli.config.files import preset_names
 from ezcli.errors import ConfigError, EnvError
 from ezcli.runs.cost import Cost
 from ezcli.runs.folder import RunFolder

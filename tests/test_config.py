@@ -10,23 +10,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ezcli.config import (
-    RunConfig,
-    all_keys,
-    describe,
-    differences,
-    explain,
-    flat_items,
-    flat_keys,
-    parse_override,
-    preset_names,
-    preset_path,
-    read_toml,
-    resolve,
-    to_commented_toml,
-    to_toml,
-    use_env,
-)
+from ezcli.config.errors import explain
+from ezcli.config.files import preset_names, preset_path, read_toml
+from ezcli.config.names import all_keys, describe
+from ezcli.config.overrides import parse_override
+from ezcli.config.resolve import resolve, use_env
+from ezcli.config.run import RunConfig, differences
+from ezcli.config.tables import flat_items, flat_keys
+from ezcli.config.text import to_commented_toml, to_toml
 from ezcli.envs.atari_suite import AtariSettings
 from ezcli.envs.custom_suite import CustomSettings
 from ezcli.envs.small_suites import CatchSettings, KeydoorSettings

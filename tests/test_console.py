@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from ezcli import console
-from ezcli.config import preset_path, read_toml, resolve
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve
 from ezcli.errors import EzError, OutputError
 from ezcli.words import duration
 from tests.failing import fails

@@ -10,7 +10,8 @@ import ezcli
 from benchmarks.collect import collected
 from benchmarks.pool import pooled
 from ezcli.cli import app
-from ezcli.config import preset_names, preset_path, read_toml, resolve
+from ezcli.config.files import preset_names, preset_path, read_toml
+from ezcli.config.resolve import resolve
 from ezcli.runs.metrics import COLUMNS
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +52,7 @@ def test_the_example_environment_trains(tmp_path: Path, monkeypatch: pytest.Monk
     """The class in the README keeps the contract: a game of it can be played through the door."""
     import numpy as np
 
-    from ezcli.config import use_env
+    from ezcli.config.resolve import use_env
     from ezcli.envs.make import make_env
     from ezcli.envs.vector import VectorEnv
 

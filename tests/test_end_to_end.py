@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.config import preset_names
+from ezcli.config.files import preset_names
 
 pytestmark = pytest.mark.slow
 

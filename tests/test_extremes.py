@@ -7,15 +7,10 @@ import warnings
 
 import pytest
 
-from ezcli.config import (
-    flat_items,
-    preset_path,
-    read_toml,
-    resolve,
-    to_commented_toml,
-    to_toml,
-    with_changes,
-)
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, with_changes
+from ezcli.config.tables import flat_items
+from ezcli.config.text import to_commented_toml, to_toml
 from ezcli.errors import EzError, NotFinite
 from ezcli.runs.workload import amounts
 from tests.runs.helpers import run, tiny

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from ezcli.config import preset_path, read_toml, resolve, with_changes, without_neutral
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, with_changes
+from ezcli.config.run import without_neutral
 from ezcli.envs.code import changes, code_of, locate
 from ezcli.envs.custom_suite import CustomSettings
 from ezcli.envs.make import make_env

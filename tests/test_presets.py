@@ -2,7 +2,9 @@
 
 import pytest
 
-from ezcli.config import flat_items, preset_names, preset_path, read_toml, resolve
+from ezcli.config.files import preset_names, preset_path, read_toml
+from ezcli.config.resolve import resolve
+from ezcli.config.tables import flat_items
 from ezcli.efficientzero.learner import learning_rate
 
 # EfficientZero as published: table 6 and appendix A.1 of arXiv:2111.00210, and what the authors'

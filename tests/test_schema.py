@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from ezcli import schema
-from ezcli.config import preset_names, preset_path, read_toml, resolve, to_toml
+from ezcli.config.files import preset_names, preset_path, read_toml
+from ezcli.config.resolve import resolve
+from ezcli.config.text import to_toml
 from ezcli.runs.folder import RunFolder
 from tests.failing import fails
 from tests.runs.helpers import tiny

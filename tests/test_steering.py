@@ -85,7 +85,7 @@ def test_a_config_with_such_names_is_shown_harmlessly(ez, tmp_path):
         )
         assert is_harmless(out + err)
         assert code == 2  # no such game
-    from ezcli.config import preset_path
+    from ezcli.config.files import preset_path
 
     preset = tmp_path / "mine.toml"
     text = preset_path("catch").read_text()

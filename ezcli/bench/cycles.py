@@ -4,7 +4,7 @@ import math
 import time
 from typing import NamedTuple
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.runs.compute import resolve_compute, warm_up_search
 from ezcli.runs.cost import memory_of_run
 from ezcli.runs.provenance import peak_memory

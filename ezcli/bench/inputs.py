@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.batch import Batch, Targets
 from ezcli.efficientzero.components import Rules, rules_for
 from ezcli.efficientzero.frames import FrameStore

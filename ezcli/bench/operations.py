@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ezcli.bench.inputs import Bench, batch_of
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.folded import fold
 from ezcli.efficientzero.loss import objective

@@ -29,7 +29,7 @@ from ezcli.bench.inputs import (
 )
 from ezcli.bench.operations import num_parameters
 from ezcli.bench.timing import timed
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.assemble import make_batch
 from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import FrameStore

@@ -7,7 +7,7 @@ from ezcli import console
 from ezcli.commands.jobs import Execution, check_devices, devices_of, number_of_jobs, threads_of
 from ezcli.commands.study_options import Options, study_from
 from ezcli.commands.study_plan import cost_of, plan_as_json, run_state, show_plan
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.envs.code import locate
 from ezcli.envs.suites import own_code
 from ezcli.errors import Busy, ConfigError, EzError

@@ -4,7 +4,10 @@ import json
 from typing import Any
 
 from ezcli import console
-from ezcli.config import describe, differences, preset_path, read_toml, resolve
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.names import describe
+from ezcli.config.resolve import resolve
+from ezcli.config.run import differences
 from ezcli.experiments.ablations import (
     FIRST_MEDIAN,
     PUBLISHED_FULL,

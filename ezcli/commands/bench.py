@@ -8,7 +8,8 @@ from typing import Any
 from ezcli import console
 from ezcli.commands.files import require_place, save_and_tell
 from ezcli.commands.training import default_preset, playable_config
-from ezcli.config import RunConfig, is_file
+from ezcli.config.files import is_file
+from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.files import TABLE, read
 from ezcli.words import json_text

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ezcli import console
 from ezcli.commands.training import default_preset, playable_config
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError
 from ezcli.words import duration, json_text, quantity, size
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from ezcli import doctor
 from ezcli.commands.training import on_device
-from ezcli.config import RunConfig, parse_override
+from ezcli.config.overrides import parse_override
+from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError
 from ezcli.experiments.launchers.cluster import Cluster
 from ezcli.experiments.launchers.local import LocalSettings

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 
 from ezcli import console
 from ezcli.commands.training import find_run
-from ezcli.config import RunConfig, differences
+from ezcli.config.run import RunConfig, differences
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State

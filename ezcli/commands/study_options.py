@@ -11,7 +11,9 @@ from ezcli.commands.training import (
     require_trusted,
     with_code,
 )
-from ezcli.config import RunConfig, parse_override, resolve, use_env
+from ezcli.config.overrides import parse_override
+from ezcli.config.resolve import resolve, use_env
+from ezcli.config.run import RunConfig
 from ezcli.envs.suites import (
     DEFAULT,
     WITHOUT_GPU,

@@ -6,7 +6,7 @@ from typing import Any
 
 from ezcli import console
 from ezcli.commands.jobs import threads_of
-from ezcli.config import with_changes
+from ezcli.config.resolve import with_changes
 from ezcli.experiments import catalogue, estimate
 from ezcli.experiments.design import Arm
 from ezcli.experiments.launchers.cluster import Cluster

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from ezcli import console
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.errors import Busy
 from ezcli.experiments.handover import Task, prepare
 from ezcli.experiments.launchers.cluster import Cluster

@@ -10,32 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ezcli import console, trust
-from ezcli.config import (
-    RunConfig,
-    is_file,
-    name_start,
-    parse_override,
-    preset_names,
-    preset_path,
-    read_toml,
-    resolve,
-    to_commented_toml,
-    to_tables,
-    to_toml,
-    use_env,
-    with_changes,
-)
+from ezcli.config.files import is_file, preset_names, preset_path, read_toml
+from ezcli.config.overrides import parse_override
+from ezcli.config.resolve import resolve, use_env, with_changes
+from ezcli.config.run import RunConfig, name_start
+from ezcli.config.text import to_commented_toml, to_tables, to_toml
 from ezcli.envs.code import absolute, code_of, locate
 from ezcli.envs.suite import OwnCode
-from ezcli.envs.suites import (
-    DEFAULT,
-    SUITES,
-    check_env,
-    check_game,
-    env_tables,
-    own_code,
-    suite_of,
-)
+from ezcli.envs.suites import DEFAULT, SUITES, check_env, check_game, env_tables, own_code, suite_of
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.words import ez_command, json_text, shell_word, spelt_out

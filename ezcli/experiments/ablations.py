@@ -16,17 +16,10 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from ezcli.config import (
-    UNIDENTIFIED,
-    RunConfig,
-    all_keys,
-    differences,
-    flat_items,
-    nearest,
-    read_toml,
-    shipped_names,
-    shipped_path,
-)
+from ezcli.config.files import read_toml, shipped_names, shipped_path
+from ezcli.config.names import all_keys, nearest
+from ezcli.config.run import UNIDENTIFIED, RunConfig, differences
+from ezcli.config.tables import flat_items
 from ezcli.envs.suites import SUITES
 from ezcli.errors import ConfigError
 from ezcli.settings import Settings, why

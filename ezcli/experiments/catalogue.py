@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.study import StudyFolder, study_names
 from ezcli.files import DAMAGED, LINES, folders_with, opened

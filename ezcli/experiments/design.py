@@ -6,7 +6,9 @@ import re
 import tomllib
 from typing import Any, NamedTuple
 
-from ezcli.config import RunConfig, differences, parse_override, resolve
+from ezcli.config.overrides import parse_override
+from ezcli.config.resolve import resolve
+from ezcli.config.run import RunConfig, differences
 from ezcli.errors import ConfigError
 from ezcli.experiments.ablations import (
     combine,

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.errors import EzError
 from ezcli.experiments.handover import PYTHON
 from ezcli.experiments.study import PlannedRun

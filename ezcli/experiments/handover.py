@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.files import LINES, appending, opened
 from ezcli.runs.folder import CONFIG, RunFolder
 

@@ -28,21 +28,11 @@ from typing import Any, NamedTuple
 from pydantic import Field, ValidationError, field_validator
 
 from ezcli import __version__
-from ezcli.config import (
-    SEAL,
-    UNIDENTIFIED,
-    RunConfig,
-    as_before,
-    differences_text,
-    flat_items,
-    name_start,
-    read_toml,
-    resolve,
-    to_toml,
-    use_env,
-    with_changes,
-    with_seal,
-)
+from ezcli.config.files import SEAL, read_toml, with_seal
+from ezcli.config.resolve import as_before, resolve, use_env, with_changes
+from ezcli.config.run import UNIDENTIFIED, RunConfig, differences_text, name_start
+from ezcli.config.tables import flat_items
+from ezcli.config.text import to_toml
 from ezcli.errors import Busy, ConfigError, RunError
 from ezcli.experiments.design import Arm, slug
 from ezcli.files import SETTINGS, TABLE, folders_with, read, write_atomically

@@ -8,7 +8,9 @@ is named with the reason.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ezcli.config import differences, preset_path, read_toml, resolve, use_env
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, use_env
+from ezcli.config.run import differences
 from ezcli.envs.suites import game_of
 from ezcli.errors import ConfigError, EzError, ReportError
 from ezcli.experiments import catalogue

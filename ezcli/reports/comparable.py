@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ezcli.config import RunConfig, differences, settings_of_agent, with_changes
+from ezcli.config.resolve import with_changes
+from ezcli.config.run import RunConfig, differences, settings_of_agent
 from ezcli.envs.suites import game_of, suite_of
 from ezcli.errors import ReportError
 from ezcli.reports.groups import ArmScores, Group, Run

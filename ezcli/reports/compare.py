@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ezcli.config import flat_items
+from ezcli.config.tables import flat_items
 from ezcli.envs.suite import Benchmark
 from ezcli.errors import EzError
 from ezcli.experiments.ablations import PUBLISHED_FULL, ablation_names, load_ablation

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.envs.suite import Benchmark, Reference
 from ezcli.envs.suites import reference_of, suite_of
 from ezcli.words import counted

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.envs.suites import has_whole_games, own_code
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.network import Network
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec

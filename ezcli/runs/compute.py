@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np  # before PyTorch, which swallows an interrupt of NumPy's import
 import torch
 
-from ezcli.config import ComputeSettings
+from ezcli.config.run import ComputeSettings
 from ezcli.errors import ConfigError
 from ezcli.jit import one_at_a_time, remarks
 

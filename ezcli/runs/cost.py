@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ezcli.config import RunConfig, differences, settings_of_agent
+from ezcli.config.run import RunConfig, differences, settings_of_agent
 from ezcli.envs.suites import suite_of
 from ezcli.errors import EzError
 from ezcli.runs.evaluations import is_number

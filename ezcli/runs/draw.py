@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.batch import Targets, Window
 from ezcli.efficientzero.learner import Learner
 from ezcli.efficientzero.replay import ROUNDED_ONE, Replay

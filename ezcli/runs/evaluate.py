@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import RecentFrames
 from ezcli.efficientzero.network import Network

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.errors import CheckpointError, EzError, RunError
 from ezcli.runs import checkpoint, failure
 from ezcli.runs.evaluations import is_number, why_wrong

@@ -27,17 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from ezcli import schema
-from ezcli.config import RunConfig, as_before, differences_text, read_toml, resolve, to_toml
+from ezcli.config.files import read_toml
+from ezcli.config.resolve import as_before, resolve
+from ezcli.config.run import RunConfig, differences_text
+from ezcli.config.text import to_toml
 from ezcli.errors import Busy, ConfigError, RunError
-from ezcli.files import (
-    ABSENT,
-    LINES,
-    is_draft,
-    not_plain,
-    read,
-    remove,
-    write_atomically,
-)
+from ezcli.files import ABSENT, LINES, is_draft, not_plain, read, remove, write_atomically
 from ezcli.runs import lock
 from ezcli.runs.json_files import append_line, damaged, is_there, lines_of, read_lines, read_table
 from ezcli.runs.seals import Seal, checksum, holds, seal

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ezcli import __version__
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.envs.code import code_of, locate
 from ezcli.envs.suites import own_code
 from ezcli.runs.compute import Compute

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.runs.agent import load_agent
 from ezcli.runs.evaluate import (
     Evaluated,

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import NamedTuple, Protocol
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.rates import Rates
 from ezcli.runs.stall import Watchdog

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.files import write_atomically
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.json_files import read_table

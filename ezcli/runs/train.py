@@ -7,7 +7,7 @@ import signal
 import time
 from math import inf
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.squash import largest_value
 from ezcli.envs.make import make_env
 from ezcli.errors import EzError, NotFinite

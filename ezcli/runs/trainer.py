@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.assemble import make_batch, take
 from ezcli.efficientzero.batch import Batch, Window
 from ezcli.efficientzero.components import planners_for, rules_for

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import RecentFrames
 from ezcli.efficientzero.planner import Edge, Thought

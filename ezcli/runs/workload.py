@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.efficientzero.components import rules_for
 
 MOST_NETWORKS = 10_000  # target networks that are looked at one by one

@@ -10,7 +10,8 @@ import pytest
 from ezcli.bench import operations, pieces
 from ezcli.bench.inputs import bench
 from ezcli.bench.operations import Operations
-from ezcli.config import preset_path, read_toml, resolve, with_changes
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, with_changes
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.cost import (
     Pieces,

@@ -8,7 +8,8 @@ from torch import nn
 
 from ezcli.bench.operations import Operations, macs, num_parameters, operations, parameters
 from ezcli.commands.training import build_config
-from ezcli.config import RunConfig, with_changes
+from ezcli.config.resolve import with_changes
+from ezcli.config.run import RunConfig
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec
 from ezcli.runs.compute import resolve_compute

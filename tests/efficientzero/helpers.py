@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ezcli.config import preset_path, read_toml, resolve
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.network import Network

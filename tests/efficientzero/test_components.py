@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import ezcli
-from ezcli.config import preset_path, read_toml, resolve
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve
 from ezcli.efficientzero.components import Rules, rules_for
 from ezcli.efficientzero.hyperparameters import Components
 from ezcli.efficientzero.loss import cosine_consistency, no_consistency

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from ezcli.config import preset_path, read_toml, resolve
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve
 from ezcli.efficientzero.batch import PrefixState
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.norms import ROOT

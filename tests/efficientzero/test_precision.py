@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ezcli.config import resolve
+from ezcli.config.resolve import resolve
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.inference import search_states

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from ezcli.config import preset_path, read_toml
+from ezcli.config.files import preset_path, read_toml
 from ezcli.envs.atari_suite import (
     ATARI_100K,
     AtariSettings,

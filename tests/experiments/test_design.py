@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ezcli.config import differences, preset_path, read_toml, resolve
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve
+from ezcli.config.run import differences
 from ezcli.errors import ConfigError
 from ezcli.experiments.ablations import ablation_names, load_ablation
 from ezcli.experiments.design import FULL, MOST_DROPS, arm_label, arm_name, arms_of, slug

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from ezcli.config import with_changes
+from ezcli.config.resolve import with_changes
 from ezcli.errors import EzError
 from ezcli.experiments import estimate
 from ezcli.experiments.estimate import measure, total

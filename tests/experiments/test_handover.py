@@ -2,7 +2,8 @@
 
 import pytest
 
-from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, use_env
 from ezcli.experiments.catalogue import state
 from ezcli.experiments.handover import PROGRAM, Task, prepare
 from ezcli.experiments.study import plan

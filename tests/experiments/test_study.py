@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, use_env
 from ezcli.errors import ConfigError, RunError
 from ezcli.experiments.design import Arm
 from ezcli.experiments.study import StudyFolder, cells_of, default_name, plan

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, use_env
 from tests.runs.helpers import outcome, run
 
 FILE = Path(__file__).with_name("runs.json")

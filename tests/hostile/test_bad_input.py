@@ -10,7 +10,10 @@ import tomli_w
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ezcli.config import all_keys, flat_items, preset_names, preset_path, read_toml, resolve
+from ezcli.config.files import preset_names, preset_path, read_toml
+from ezcli.config.names import all_keys
+from ezcli.config.resolve import resolve
+from ezcli.config.tables import flat_items
 from ezcli.experiments.ablations import ablation_names
 from ezcli.files import remove
 from ezcli.runs.cost import finished_runs

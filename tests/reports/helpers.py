@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, use_env
 from ezcli.envs.atari_suite import reference_scores
 from ezcli.experiments.design import arms_of
 from ezcli.experiments.study import Study, StudyFolder, plan

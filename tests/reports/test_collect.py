@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ezcli.config import resolve, to_toml
+from ezcli.config.resolve import resolve
+from ezcli.config.text import to_toml
 from ezcli.errors import ConfigError, EzError, ReportError
 from ezcli.reports.choice import Choice
 from ezcli.reports.collect import collect, of_study

@@ -7,7 +7,8 @@ from itertools import cycle
 
 from safetensors.numpy import load_file, save_file
 
-from ezcli.config import preset_path, read_toml, resolve, use_env
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, use_env
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.seals import checksum, sha256
 from ezcli.runs.train import train

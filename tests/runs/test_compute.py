@@ -8,7 +8,7 @@ import pytest
 import torch
 from zstandard import ZstdError
 
-from ezcli.config import ComputeSettings
+from ezcli.config.run import ComputeSettings
 from ezcli.runs import compute
 from ezcli.runs.compute import Immediate, make_executor, resolve_compute
 from ezcli.runs.machine_errors import memory_errors

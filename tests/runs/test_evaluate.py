@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ezcli.config import preset_path, read_toml, resolve
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve
 from ezcli.efficientzero.inference import SearchResult
 from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.runs import checkpoint

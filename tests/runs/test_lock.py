@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ezcli.config import preset_path, read_toml, resolve
+from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve
 from ezcli.runs import checkpoint, lock
 from ezcli.runs.folder import RunFolder
 from tests.failing import fails

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ezcli.config import RunConfig
+from ezcli.config.run import RunConfig
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.train import train
 from tests.failing import fails

@@ -8,7 +8,7 @@ import tomli_w
 from pydantic import ValidationError, create_model
 
 from ezcli import trust
-from ezcli.config import read_toml
+from ezcli.config.files import read_toml
 from ezcli.errors import ConfigError, UnknownName, suggestion
 from ezcli.experiments.launchers.local import LocalSettings
 from ezcli.experiments.launchers.protocol import JobQueue, LauncherSettings

@@ -1,0 +1,116 @@
+"""Files of settings: presets and ablations of the package or the user, perhaps with a checksum."""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from ezcli.config.tables import is_deep
+from ezcli.errors import ConfigError, UnknownName
+from ezcli.files import SETTINGS, read
+
+SHIPPED = (Path(__file__).parents[1], Path(__file__).parents[2])  # installed; in a checkout
+SEAL = "# sha256 of the lines below: "  # begins a file that ez wrote and nobody should edit
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that came with the package."""
+    return shipped_names("preset")
+
+
+def preset_path(preset: str) -> Path:
+    """The file of a preset: one of ours by name, or a user's by path.
+
+    Raises:
+      ConfigError: there is no such preset.
+    """
+    return shipped_path("preset", preset)
+
+
+def shipped_names(kind: str) -> list[str]:
+    """Names of the presets or ablations that came with the package; `kind` is the singular."""
+    return sorted({path.stem for root in SHIPPED for path in (root / f"{kind}s").glob("*.toml")})
+
+
+def shipped_path(kind: str, name: str) -> Path:
+    """The file of a preset or an ablation: one of ours by name, or a user's by path.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    if name.endswith(".toml"):
+        if not is_file(Path(name)):
+            raise ConfigError(
+                "EZ-CONFIG-NO-FILE",
+                f"There is no file {name!r}.",
+                f"Give the {kind}'s name or its path.",
+            )
+        return Path(name)
+    for root in SHIPPED:
+        path = root / f"{kind}s" / f"{name}.toml"
+        if is_file(path):
+            return path
+    raise UnknownName(kind, name, shipped_names(kind))
+
+
+def with_seal(text: str) -> str:
+    """The text of a TOML file below a comment with its checksum, for `read_toml` to compare."""
+    return f"{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def require_seal(content: bytes, path: Path) -> None:
+    """Refuses a file whose first line is the checksum of something else.
+
+    Raises:
+      ConfigError: it names the file.
+    """
+    first, _, below = content.partition(b"\n")
+    if not first.startswith(SEAL.encode()):
+        return
+    if first[len(SEAL) :] != hashlib.sha256(below).hexdigest().encode():
+        raise ConfigError(
+            "EZ-CONFIG-CHANGED",
+            f"{str(path)!r} is damaged: it was changed after ez wrote it.",
+            "Put it back from a copy; in a copy of your own, delete the first line, a checksum.",
+        )
+
+
+def read_toml(path: Path, follow: bool = True) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Args:
+      path: of the file.
+      follow: whether it may be a link, as a file that the user has named may be.
+
+    Raises:
+      ConfigError: it cannot be read, is not TOML, or is not what its checksum says.
+    """
+    try:
+        content = read(path, SETTINGS, follow)
+        require_seal(content, path)
+        tables = tomllib.loads(content.decode())
+    except OSError as error:
+        raise ConfigError(
+            "EZ-CONFIG-UNREADABLE", f"{str(path)!r} cannot be read: {error.strerror}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            "EZ-CONFIG-UNREADABLE", f"{str(path)!r} cannot be read: {error}."
+        ) from error
+    except (ValueError, RecursionError) as error:  # not TOML, or beyond what Python reads
+        raise ConfigError(
+            "EZ-CONFIG-NOT-TOML", f"{str(path)!r} is not valid TOML: {error}."
+        ) from error
+    if is_deep(tables):
+        raise ConfigError(
+            "EZ-CONFIG-NESTED", f"{str(path)!r} is no config: its tables are nested too deep."
+        )
+    return tables
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a plain file; no name is too long to ask for."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -1,0 +1,106 @@
+"""Names of settings: all that there are, what they mean, and which one a wrong name meant."""
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ezcli.config.run import RunConfig
+from ezcli.config.tables import sections_of
+from ezcli.envs.settings import EnvSettings
+from ezcli.envs.suites import SUITES, AnyEnvSettings
+from ezcli.errors import closest, letters
+
+ANY_ENV: TypeAdapter[EnvSettings] = TypeAdapter(AnyEnvSettings)
+# What other projects call some settings, where likeness and initials do not tell.
+SYNONYMS = {
+    "buffersize": "capacity",
+    "gamma": "discount",
+    "nsteps": "td_steps",
+    "replaysize": "capacity",
+    "sims": "num_simulations",
+    "timesteps": "env_steps",
+    "totaltimesteps": "env_steps",
+}
+
+
+def describe(key: str) -> str:
+    """The unit and meaning of the setting with this dotted `key`; empty if none is written."""
+    model: Any = RunConfig
+    *sections, name = key.split(".")
+    for section in sections:
+        if section == "env":
+            return env_descriptions().get(name, "")
+        model = model.model_fields[section].annotation
+    field = getattr(model, "model_fields", {}).get(name)  # none: `key` is within a list
+    return field.description or "" if field else ""
+
+
+def env_descriptions() -> dict[str, str]:
+    """Descriptions of the settings of every environment."""
+    return {
+        name: field.description or ""
+        for suite in SUITES.values()
+        for name, field in suite.settings.model_fields.items()
+    }
+
+
+def optional_env_keys(tables: dict[str, Any]) -> list[str]:
+    """Keys of the environment that have a default and so may be missing from the tables."""
+    try:
+        env = ANY_ENV.validate_python(tables.get("env"))
+    except ValidationError:
+        return []
+    return [f"env.{name}" for name in type(env).model_fields]
+
+
+def optional_keys() -> list[str]:
+    """Keys outside the environment that have a default and so may be missing from the tables."""
+    keys = []
+    for section, field in RunConfig.model_fields.items():
+        fields = getattr(field.annotation, "model_fields", {})
+        keys += [f"{section}.{name}" for name, inner in fields.items() if not inner.is_required()]
+    return keys
+
+
+def nearest(key: str, allowed: list[str]) -> str:
+    """A sentence with the valid key that is most like `key`, or with the settings of its section.
+
+    Sections and names are compared on their own; names also by their initials and by what other
+    projects call them: `optimizer.lr` is `optimiser.learning_rate`. Empty if nothing is like it.
+    """
+    section, _, name = key.rpartition(".")
+    inside = {one: [k for k in allowed if k.startswith(f"{one}.")] for one in sections_of(allowed)}
+    if key not in inside:
+        names = dict.fromkeys(one.rpartition(".")[2] for one in allowed)
+        several = (one for one in names if "_" in one)
+        initials = {"".join(word[0] for word in one.split("_")): one for one in several}
+        known = initials | SYNONYMS
+        meant = known.get(letters(name)) or closest(name, names)
+        of_name = {k.rpartition(".")[0]: k for k in allowed if k.rpartition(".")[2] == meant}
+        if of_name:
+            place = section if section in of_name else closest(section, of_name, cutoff=0)
+            return f"Did you mean {of_name[place or min(of_name)]!r}?"
+    meant = closest(section or name, [*inside, *(k for k in allowed if "." not in k)])
+    if meant in inside:
+        own = (k.rpartition(".")[2] for k in inside[meant])
+        return f"Settings of {meant}: {', '.join(own)}."
+    return f"Did you mean {meant!r}?" if meant else ""
+
+
+def owner(key: str, tables: dict[str, Any]) -> str:
+    """A sentence on the environment that has the setting, where another is in the tables."""
+    env = tables.get("env")
+    section, _, name = key.rpartition(".")
+    owners = [own for own, suite in SUITES.items() if name in suite.settings.model_fields]
+    if section != "env" or not owners or not isinstance(env, dict):
+        return ""
+    return f"It is a setting of {' and '.join(owners)}, not of {env.get('name')}."
+
+
+def all_keys() -> list[str]:
+    """Every dotted key that a config can have."""
+    keys = ["seed", *(f"env.{name}" for name in env_descriptions())]
+    for section, field in RunConfig.model_fields.items():
+        if section not in ("seed", "env"):
+            keys += [f"{section}.{name}" for name in field.annotation.model_fields]  # type: ignore[union-attr]
+    return keys

@@ -1,0 +1,188 @@
+"""The run config: everything that decides a run's result, from TOML files and overrides.
+
+A preset is a complete TOML file; nothing is adjusted after loading. `RunConfig.identity` hashes
+what decides the result, so two runs with the same identity are the same run.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from ezcli.config.tables import flat_items
+from ezcli.efficientzero.hyperparameters import Hyperparameters
+from ezcli.envs.suites import AnyEnvSettings, own_code, suite_of
+from ezcli.settings import DoesNotFit, Settings
+
+UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
+
+
+class EvaluationSettings(Settings):
+    """Playing greedily, without noise, for raw scores (appendix A.1)."""
+
+    episodes: int = Field(
+        ge=1, description="episodes of the final evaluation, and of `ez evaluate`"
+    )
+    interval: int = Field(ge=0, description="train_steps between evaluations on the way; 0: none")
+    interval_episodes: int = Field(ge=1, description="episodes of those, under the training cap")
+
+
+class ComputeSettings(Settings):
+    """Where and how fast; not part of a run's identity."""
+
+    device: str = Field(description="auto, cpu, cuda, cuda:1")
+    threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
+    search: Literal["auto", "cpu", "cuda"] = Field(
+        description="where the trees lie; auto is the network's device, or cpu without ezcli[cuda]",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"
+    )
+    deterministic: bool = Field(
+        description="the same bits again on the same GPU, for some speed; a CPU always is",
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):
+            raise ValueError("a device is auto, cpu, cuda, or cuda:1 and its like")
+        return device
+
+
+class RecordSettings(Settings):
+    """What is written down on the way; not part of a run's identity."""
+
+    metrics_interval: int = Field(ge=1, description="train_steps summed up in a line of metrics")
+    checkpoint_minutes: float = Field(ge=0, description="minutes between checkpoints")
+
+
+class RunConfig(Hyperparameters):
+    """One run, whole: what `config.toml` in its folder says."""
+
+    seed: int = Field(ge=0, lt=2**31, description="of everything random")
+    env: AnyEnvSettings
+    evaluation: EvaluationSettings
+    compute: ComputeSettings
+    record: RecordSettings
+
+    @model_validator(mode="after")
+    def _replay_holds_enough(self) -> Self:
+        per_stream = self.guard_rows(self.env.frame_stack) + self.lookahead + 1
+        least = per_stream * self.acting.num_envs
+        if self.replay.capacity < least:
+            raise DoesNotFit(
+                f"replay.capacity must be at least {least} with these settings",
+                "replay.capacity",
+                "acting.num_envs",
+                "loss.unroll_steps",
+                "value.td_steps",
+                "schedule.sample_ahead",
+                "schedule.train_steps_per_env_step",
+                "env.frame_stack",
+                values=[least],
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_learnt(self) -> Self:
+        if not self.schedule.train_steps:
+            raise DoesNotFit(
+                "a run needs train_steps: raise schedule.env_steps or schedule.final_train_steps",
+                "schedule.final_train_steps",
+                "schedule.env_steps",
+                values=[self.schedule.sample_ahead],
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations_fall_between_cycles(self) -> Self:
+        if self.evaluation.interval % self.schedule.sample_ahead:
+            ahead = self.schedule.sample_ahead
+            raise DoesNotFit(
+                f"evaluation.interval must be a multiple of schedule.sample_ahead = {ahead}",
+                "evaluation.interval",
+                "schedule.sample_ahead",
+            )
+        return self
+
+    @property
+    def env_label(self) -> str:
+        """What is played, for names and tables: the game, the environment, or the user's class."""
+        return suite_of(self.env).label(self.env)
+
+    @property
+    def marked_label(self) -> str:
+        """The same for a table, where it must not be taken for something of another suite."""
+        return self.env_label + suite_of(self.env).mark
+
+    @property
+    def identity(self) -> str:
+        """12 hexadecimal digits of a hash of all that decides the result.
+
+        Neither `compute` nor `record` enter it, nor a setting with its neutral value
+        (`ezcli.settings.Settings`).
+        """
+        tables = without_neutral(self, decisive(self))
+        canonical = json.dumps(tables, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def decisive(config: RunConfig) -> dict[str, Any]:
+    """The tables of all settings that decide a run's result.
+
+    Where the code of an environment of one's own is known, the folder of its file decides nothing.
+    """
+    tables = config.model_dump(mode="json", exclude=UNIDENTIFIED)
+    own = own_code(config.env)
+    if own is not None and own.code:
+        tables["env"]["target"] = Path(own.target).name
+    return tables
+
+
+def settings_of_agent(config: RunConfig) -> dict[str, Any]:
+    """All that decides a run's result but its seed and game: equal for runs of one agent."""
+    tables = decisive(config)
+    del tables["seed"]
+    tables["env"].pop("game", None)
+    return tables
+
+
+def without_neutral(model: BaseModel, tables: dict[str, Any]) -> dict[str, Any]:
+    """The model's `tables` without the fields, and the sections, that have their neutral value."""
+    kept = {}
+    for name, value in tables.items():
+        inner = getattr(model, name)
+        shown = without_neutral(inner, value) if isinstance(inner, BaseModel) else value
+        extra = type(model).model_fields[name].json_schema_extra
+        if not (isinstance(extra, dict) and "neutral" in extra and shown == extra["neutral"]):
+            kept[name] = shown
+    return kept
+
+
+def name_start(label: str, preset: str) -> str:
+    """How the names of runs and studies start: what is played and the preset, once if equal."""
+    stem = Path(preset).stem
+    return label if label == stem else f"{label}-{stem}"
+
+
+def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Settings whose values differ, by dotted key; `compute` and `record` are left out."""
+    left, right = (dict(flat_items(decisive(config))) for config in (one, other))
+    keys = sorted(left.keys() | right.keys())
+    return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}
+
+
+def differences_text(there: RunConfig, now: RunConfig) -> str:
+    """The settings that differ, with both values; empty if none does."""
+    found = differences(there, now).items()
+    return "; ".join(f"{in_words(key)}: {old!r} there, {new!r} now" for key, (old, new) in found)
+
+
+def in_words(key: str) -> str:
+    """A setting as it is named in a sentence; the code of an environment by its file."""
+    file = key.removeprefix("env.code.")
+    return key if file == key else f"code of {file}"
