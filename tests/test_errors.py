@@ -2,6 +2,8 @@
 
 import ast
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,18 @@ def test_the_wording_of_errors():
     now = error_sentences.sentences()
     kept = error_sentences.FILE.read_text(encoding="utf-8").splitlines()
     assert now == kept, "if this is meant: python -m tests.error_sentences"
+
+
+def test_no_test_asserts_the_wording_of_an_error():
+    """`fails` of tests/failing.py asserts the code and what is named."""
+    kinds = error_sentences.error_classes()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and error_sentences.name_of(node) == "raises":
+                named = ast.unparse(node.args[0])
+                is_ours = not kinds.isdisjoint(re.findall(r"\w+", named))
+                asserts_wording = any(keyword.arg == "match" for keyword in node.keywords)
+                assert not (is_ours and asserts_wording), f"{path}, line {node.lineno}"
 
 
 def test_the_code_of_an_unknown_name():

@@ -108,8 +108,9 @@ def subsets(drops: list[str]) -> list[tuple[str, ...]]:
             "--factorial needs ablations to combine.",
             "Name them with --drop.",
         )
-    if len(set(drops)) != len(drops):
-        raise ConfigError("EZ-STUDY-FACTORIAL", "--factorial got the same --drop twice.")
+    twice = next((drop for drop in drops if drops.count(drop) > 1), None)
+    if twice is not None:
+        raise ConfigError("EZ-STUDY-FACTORIAL", f"--factorial got --drop {twice} twice.")
     if len(drops) > MOST_DROPS:
         raise ConfigError(
             "EZ-STUDY-FACTORIAL",

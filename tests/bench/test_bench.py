@@ -14,6 +14,7 @@ from ezcli.bench.timing import Timing, timed
 from ezcli.commands import bench as command
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.cost import Cost
+from tests.failing import check
 from tests.runs.helpers import tiny
 
 NUM_CORES = 2
@@ -149,27 +150,26 @@ def test_json_is_all_that_is_printed(ez):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "error"),
     [
-        (["speed"], "Unknown part 'speed'"),
-        (["--against", "none.json"], "There is no file 'none.json'"),
-        (["--against", "list.json"], "is no result of `ez bench`"),
-        (["--against", "hollow.json"], "is no result of `ez bench`"),
-        (["--preset", "none"], "Unknown preset 'none'"),
+        (["speed"], "EZ-UNKNOWN-PART"),
+        (["--against", "none.json"], "EZ-BENCH-NO-FILE"),
+        (["--against", "list.json"], "EZ-BENCH-NOT-A-RESULT"),
+        (["--against", "hollow.json"], "EZ-BENCH-NOT-A-RESULT"),
+        (["--preset", "none"], "EZ-UNKNOWN-PRESET"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_measuring(ez, tmp_path, more, said):
+def test_what_cannot_be_done_is_said_before_measuring(ez, tmp_path, more, error):
     about = dict.fromkeys(("device_name", "preset", "game", "measured"), "x")
     hollow = {**about, "results": [{"part": "tree", "what": "x", "unit": "ns", "value": "fast"}]}
     (tmp_path / "hollow.json").write_text(json.dumps(hollow))
     (tmp_path / "list.json").write_text("[1]")
     code, out, err = ez(*BENCH, *more)
     assert (code, out) == (2, "")
-    assert said in " ".join(err.split())
+    check(ez.error, error, repr(more[-1]))
     assert "Measuring" not in err
 
 
 def test_a_file_that_cannot_be_written(ez):
-    code, _, err = ez(*BENCH, "-o", "no/such/folder.json")
-    assert code == 2
-    assert "There is no folder 'no/such'.\nMake it first." in err
+    assert ez(*BENCH, "-o", "no/such/folder.json")[0] == 2
+    check(ez.error, "EZ-PATH-NO-FOLDER", "'no/such'")

@@ -24,6 +24,7 @@ from ezcli.runs.cost import (
 )
 from ezcli.runs.workload import Draws
 from ezcli.words import quantity
+from tests.failing import check
 from tests.runs.helpers import run, tiny
 
 TIMES = Seconds(env_step=1.0, decision=2.0, search=10.0, evaluation=1.0, train_step=8.0)
@@ -165,16 +166,14 @@ def test_nothing_is_timed_that_was_not_asked_for(ez, monkeypatch):
 
 def test_a_run_that_learns_nothing_is_refused(ez):
     sets = ("--set", "schedule.random_env_steps=3600", "--set", "schedule.final_train_steps=0")
-    code, _, err = ez("cost", "--env", "catch", *sets, "--no-measure")
-    assert code == 2
-    assert "train_steps" in err
+    assert ez("cost", "--env", "catch", *sets, "--no-measure")[0] == 2
+    check(ez.error, "EZ-CONFIG-COMBINATION", "train_steps")
 
 
 @pytest.mark.parametrize("option", ["--price-per-hour", "--watts"])
 def test_energy_and_money_need_the_hours(ez, option):
-    code, _, err = ez(*COST, option, "2", "--no-measure")
-    assert code == 2
-    assert f"{option} needs the hours" in err
+    assert ez(*COST, option, "2", "--no-measure")[0] == 2
+    check(ez.error, "EZ-COST-NEEDS-HOURS", option, "--no-measure")
 
 
 @pytest.mark.parametrize("option", ["--price-per-hour", "--watts"])

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.errors import Busy, ConfigError
+from ezcli.errors import Busy
 from ezcli.experiments.launchers.cluster import cluster_of
 from ezcli.experiments.launchers.ray import transport
 from ezcli.experiments.launchers.ray.driver import DriverActor
 from ezcli.experiments.launchers.ray.launcher import connect
 from ezcli.experiments.launchers.ray.settings import RaySettings
 from ezcli.runs.folder import RunFolder
+from tests.failing import fails
 
 
 def test_workers_of_ray_do_not_search_the_current_folder(monkeypatch, tmp_path):
@@ -24,7 +25,7 @@ def test_workers_of_ray_do_not_search_the_current_folder(monkeypatch, tmp_path):
         raise ConnectionError
 
     monkeypatch.setattr(ray_module, "init", init)
-    with pytest.raises(ConfigError, match="no Ray cluster"):
+    with fails("EZ-RAY-NO-CLUSTER", repr(RaySettings().address)):
         connect(RaySettings())
     assert began == [Path("/")]
     assert Path.cwd() == tmp_path

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.errors import Busy, RunError
 from ezcli.experiments import handover
 from ezcli.experiments.launchers.local import LocalLauncher
 from ezcli.experiments.launchers.protocol import Ending
@@ -20,6 +19,7 @@ from ezcli.experiments.schedule import Scheduler
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.json_files import read_lines
 from tests.experiments.helpers import make_study, noted, save
+from tests.failing import fails
 from tests.runs.helpers import tiny
 from tests.waiting import wait_for
 
@@ -252,7 +252,7 @@ def test_two_processes_on_one_study(tmp_path, script):
 
     def second(progress):
         if noted(tmp_path) and not refused:
-            with pytest.raises(RunError, match="Another process works on the study 'mine'"):
+            with fails("EZ-STUDY-BUSY", "'mine'"):
                 go(saved)
             refused.append(1)
             (tmp_path / "release").touch()
@@ -427,6 +427,6 @@ def test_a_launcher_that_was_taken_for_gone_hands_over_nothing(tmp_path):
     with saved.folder.lock():
         holder = {"host": "node3", "pid": 4711, "token": "x"}
         (saved.folder.path / ".lock-holder").write_text(json.dumps(holder))
-        with pytest.raises(Busy, match="took over the study 'mine' while this one slept"):
+        with fails("EZ-STUDY-TAKEN-OVER", "'mine'"):
             scheduler.run()
     assert queue.submitted == []

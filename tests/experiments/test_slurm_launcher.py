@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
-from ezcli.errors import ConfigError, EzError, RunError
+from ezcli.errors import EzError
 from ezcli.experiments import handover
 from ezcli.experiments.handover import PYTHON, Task
 from ezcli.experiments.launchers.cluster import queue_of
@@ -25,6 +25,7 @@ from ezcli.experiments.launchers.slurm.programs import JobRecord, ask, describe
 from ezcli.experiments.launchers.slurm.settings import SlurmSettings, minutes_of
 from ezcli.experiments.launchers.slurm.verdict import OUT_OF_MEMORY, UNKNOWN_JOB, verdict
 from ezcli.runs.json_files import append_line
+from tests.failing import fails
 
 
 def test_a_job_of_slurm_is_isolated_from_the_current_folder(tmp_path, monkeypatch):
@@ -39,7 +40,7 @@ def test_a_job_of_slurm_is_isolated_from_the_current_folder(tmp_path, monkeypatc
 
     monkeypatch.setattr(SlurmExecutor, "submit", submit)
     monkeypatch.setattr(SlurmExecutor, "affinity", classmethod(lambda _: 1))
-    with pytest.raises(EzError, match="seen"):
+    with fails("EZ-SLURM-REFUSED", "seen"):
         submission.submit([JobBody([], tmp_path, tmp_path, 60.0)], tmp_path, SlurmSettings(), "ez")
     assert f"{shlex.join(PYTHON)} -u -m submitit" in commands[0]
 
@@ -204,7 +205,7 @@ def test_of_an_array_the_controller_may_have_forgotten_some_tasks(programs):
 def test_a_program_that_does_not_answer_loses_no_job(programs, program):
     said = {"scontrol": FORGOTTEN, program: (1, "Unable to contact slurm controller")}
     programs(**said)
-    with pytest.raises(EzError, match=f"`{program} .*Unable to contact slurm controller"):
+    with fails("EZ-SLURM-NO-ANSWER", f"`{program} ", "Unable to contact slurm controller"):
         describe(["17_3"])
 
 
@@ -416,7 +417,7 @@ def test_a_job_that_ends_while_it_is_cancelled_is_no_error(handed_over, programs
     programs(squeue="17_0|RUNNING\n17_1|RUNNING", scancel=(1, late))
     assert handed_over.cancel(["a", "b", "c"], at_once=False) == ["a", "b"]
     programs(squeue="17_0|RUNNING", scancel=(1, "scancel: error: Access denied"))
-    with pytest.raises(EzError, match="Access denied"):
+    with fails("EZ-SLURM-NO-ANSWER", "`scancel", "Access denied"):
         handed_over.cancel(["a"], at_once=False)
 
 
@@ -425,13 +426,13 @@ def test_what_was_handed_over_before_sbatch_refused_is_said(tmp_path, programs, 
 
     def submit(bodies, folder, *_):
         if (folder / "ledger.jsonl").exists():
-            raise EzError("EZ-SLURM-REFUSED", "SLURM did not take the jobs: too many.")
+            raise EzError("EZ-SLURM-REFUSED", "too many")
         return ["17_0", "17_1"]
 
     monkeypatch.setattr(slurm_launcher, "submit", submit)
     launcher = SlurmLauncher(tmp_path / "jobs", SlurmSettings())
     tasks = [Task(run, tmp_path / run, tmp_path / f"{run}.log", 1) for run in "abc"]
-    with pytest.raises(EzError, match="2 of 3 runs were handed over, then: SLURM did not take"):
+    with fails("EZ-SLURM-PARTLY-SENT", "2 of 3 runs", "too many"):
         launcher.submit(tasks)
     programs(squeue="17_0|RUNNING\n17_1|RUNNING")
     assert set(launcher.states()) == {"a", "b"}
@@ -445,7 +446,7 @@ def test_a_queue_with_a_limit_is_not_given_more(tmp_path, programs):
 
 def test_slurm_is_missed_only_where_jobs_were_not_collected(handed_over, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ConfigError, match="There is no 'sbatch' here"):
+    with fails("EZ-SLURM-NO-PROGRAM", "'sbatch'"):
         queue_of(handed_over.folder)
     assert queue_of(handed_over.folder, besides=SlurmSettings()) is None
     for number, run in enumerate("abc"):
@@ -482,13 +483,13 @@ def test_a_ledger_cannot_name_options_or_files_elsewhere(handed_over, run, job):
     append_line(
         handed_over.ledger, {"run": run, "job": job, "submitted": "now", "collected": False}
     )
-    with pytest.raises(RunError, match=r"ledger.jsonl' is damaged"):
+    with fails("EZ-RUN-DAMAGED", "ledger.jsonl'"):
         handed_over.states()
 
 
 def test_a_queue_that_does_not_answer_is_a_sentence(handed_over, programs):
     programs(squeue=(1, "out of order"))
-    with pytest.raises(EzError, match=r"`squeue .*` failed: out of order"):
+    with fails("EZ-SLURM-NO-ANSWER", "`squeue ", "out of order"):
         handed_over.states()
 
 
@@ -499,7 +500,7 @@ def test_nothing_is_asked_when_nothing_was_handed_over(tmp_path, programs):
 
 def test_a_machine_without_slurm_is_told_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="There is no 'sbatch' here"):
+    with fails("EZ-SLURM-NO-PROGRAM", "'sbatch'"):
         SlurmLauncher(tmp_path, SlurmSettings())
 
 

@@ -288,7 +288,7 @@ def test_a_file_swapped_between_checkpoints(file, copy):
     swap(before / file, newest / file)
     if same:
         return
-    with fails("EZ-CHECKPOINT-NONE-WHOLE", "'run'", file):
+    with fails("EZ-CHECKPOINT-NONE-WHOLE", "'run'", before.name, newest.name):
         Resumed(copy)
 
 

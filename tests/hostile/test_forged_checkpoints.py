@@ -13,7 +13,7 @@ import pytest
 import zstandard
 from safetensors.numpy import load_file, save_file
 
-from ezcli.errors import EzError
+from ezcli.errors import CheckpointError, EzError
 from ezcli.runs import checkpoint
 from ezcli.runs.agent import load_agent
 from ezcli.runs.compute import resolve_compute
@@ -25,6 +25,7 @@ from ezcli.runs.storage import MANIFEST, STATE, StoredArray, stored_arrays
 from ezcli.runs.train import train
 from ezcli.runs.trainer import Trainer
 from ezcli.runs.watch import play
+from tests.failing import fails
 from tests.runs.helpers import Watcher
 
 pytestmark = pytest.mark.slow
@@ -160,8 +161,9 @@ def test_a_state_with_an_odd_entry_is_refused(forged, trainer, odd):
         entry_of(table, path[:-1])[path[-1]] = odd
         (place(forged) / STATE).write_text(json.dumps(table))
         seal(forged)
-        with pytest.raises(EzError, match=path[0]):
+        with pytest.raises(CheckpointError) as caught:
             restore(forged, trainer)
+        assert path[0] in caught.value.message
         refused += 1
     assert refused > 20
 
@@ -180,8 +182,9 @@ def test_a_manifest_with_an_odd_entry_is_refused(forged, trainer, odd):
         entry_of(table, path[:-1])[path[-1]] = odd
         del table["sha256"]
         (place(forged) / MANIFEST).write_text(json.dumps(table | {"sha256": checksum(table)}))
-        with pytest.raises(EzError, match="step-"):
+        with pytest.raises(EzError) as caught:
             restore(forged, trainer)
+        assert "step-" in caught.value.message
 
 
 def restore(folder, trainer):
@@ -217,8 +220,9 @@ def test_missing_and_extra_entries_are_refused(forged, trainer, file):
             (place(forged) / file).write_text(json.dumps(table))
             if file == STATE:
                 seal(forged)
-            with pytest.raises(EzError, match=path[0] if file == STATE else "step-"):
+            with pytest.raises(CheckpointError) as caught:
                 restore(forged, trainer)
+            assert (path[0] if file == STATE else "step-") in caught.value.message
 
 
 @pytest.mark.parametrize("content", ["[]", "", "\0", "[" * 10**5, "9" * 5000, '{"a": ' * 10**4])
@@ -427,7 +431,7 @@ def test_nothing_is_read_before_all_shapes_fit(forged, monkeypatch):
     path = place(forged)
     state = stored_arrays(path / "replay.safetensors") | {"env_steps": 48}
     trainer = Trainer(forged.config(), resolve_compute(forged.config().compute))
-    with pytest.raises(EzError, match="weight"):
+    with fails("EZ-CHECKPOINT-CONTENT", "weight"):
         trainer.replay.restore(state)
 
 

@@ -1,6 +1,7 @@
 """Run folders to scores: what counts, what is left out with a reason, what is refused."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 
 from ezcli.config.resolve import resolve
 from ezcli.config.text import to_toml
-from ezcli.errors import ConfigError, EzError, ReportError
 from ezcli.reports.choice import Choice
 from ezcli.reports.collect import collect, of_study
 from ezcli.reports.compare import scale_of
@@ -18,6 +18,7 @@ from ezcli.reports.run_scores import read_run
 from ezcli.runs.evaluations import why_wrong
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 from tests.experiments.helpers import without_seals
+from tests.failing import fails
 from tests.reports.helpers import evaluation, noisy, preset, raw, write_run, write_study
 
 
@@ -252,7 +253,7 @@ def test_runs_named_together_are_one_group(runs_dir, run):
     "name", ["nothing", "x" * 300, "a/" * 3000, "a\0b", "../nothing", "/nothing"]
 )
 def test_a_name_of_nothing_is_refused(runs_dir, run, name):
-    with pytest.raises(ConfigError, match="is no run, no study and no folder"):
+    with fails("EZ-REPORT-NO-SUCH-NAME", repr(name)):
         collect([name], runs_dir)
 
 
@@ -261,7 +262,7 @@ def test_a_folder_without_a_run_is_refused(runs_dir, run, tmp_path):
     foreign.mkdir()
     (foreign / "photo.png").write_bytes(bytes(range(256)))
     (foreign / "study.json").write_text("{}")
-    with pytest.raises(ReportError, match="There is no run in"):
+    with fails("EZ-REPORT-NO-RUN", str(foreign)):
         collect([str(foreign)], runs_dir)
 
 
@@ -279,13 +280,13 @@ def test_foreign_files_are_no_runs(runs_dir, run):
 
 def test_two_agents_named_together_are_refused_with_the_difference(runs_dir, run):
     write_run(runs_dir / "two", agent(1, search__num_simulations=8), [12.0])
-    with pytest.raises(ReportError, match=r"not of one agent \(search\.num_simulations: 50 / 8\)"):
+    with fails("EZ-REPORT-OTHER-AGENT", "'one'", "'two'", "search.num_simulations: 50 / 8"):
         collect(["one", "two"], runs_dir)
 
 
 def test_named_runs_without_a_score_are_refused(runs_dir):
     write_run(runs_dir / "one", agent(), [1.0], status="failed")
-    with pytest.raises(ReportError, match=r"No score: one is left out: it failed\."):
+    with fails("EZ-REPORT-NO-SCORE", "one ", "failed"):
         collect(["one"], runs_dir)
 
 
@@ -296,7 +297,7 @@ def other_environment(runs_dir):
 
 def test_runs_in_different_environments_are_refused_with_the_difference(runs_dir, run):
     other_environment(runs_dir)
-    with pytest.raises(ReportError, match=r"same environment \(frame_skip: 4 / 5\)"):
+    with fails("EZ-REPORT-OTHER-ENV", "frame_skip: 4 / 5"):
         collect(["one", "two"], runs_dir)
 
 
@@ -332,14 +333,14 @@ def test_runs_of_one_arm_still_need_one_environment(runs_dir):
         runs_dir,
         lambda config: {"frame_skip": config.env.frame_skip, "noop_max": config.seed},
     )
-    with pytest.raises(ReportError, match=r"same environment \(noop_max: 0 / 1\)"):
+    with fails("EZ-REPORT-OTHER-ENV", "noop_max: 0 / 1"):
         collect([folder.name], runs_dir)
 
 
 @pytest.mark.parametrize("key", ["ale_py", "rom_md5"])
 def test_arms_that_change_the_environment_need_one_emulator(runs_dir, key):
     folder = environments(runs_dir, lambda config: {key: str(config.env.frame_skip)})
-    with pytest.raises(ReportError, match=f"same environment \\({key}: '4' / '8'\\)"):
+    with fails("EZ-REPORT-OTHER-ENV", f"{key}: '4' / '8'"):
         collect([folder.name], runs_dir)
 
 
@@ -347,7 +348,7 @@ def test_a_study_in_different_environments_is_refused(runs_dir):
     folder = write_study(runs_dir, lambda *_: 0.5)
     name = folder.record().cells[0].run
     RunFolder(runs_dir / name).update_info(environment={"frame_skip": 5})
-    with pytest.raises(ReportError, match="same environment"):
+    with fails("EZ-REPORT-OTHER-ENV", name):
         collect(["mine"], runs_dir)
     groups, said = collect([], runs_dir)
     assert said[0].startswith("The study mine is left out: The runs")
@@ -411,21 +412,25 @@ def to_swapped_arms(record):
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "code", "cell"),
     [
-        (to_another_game, r"full on breakout with seed 0 is [0-9a-f]{12} there and not a run by"),
-        (to_another_seed, "full on pong with seed 0 is not a run there and [0-9a-f]{12} by"),
-        (to_another_arm, "full on pong with seed 0 is not a run there and [0-9a-f]{12} by"),
-        (to_other_changes, "contradicts preset.toml: value-prefix on pong with seed 0"),
-        (to_swapped_arms, "contradicts preset.toml: full on pong with seed 0"),
-        (to_a_setting_that_is_none, "Unknown setting"),
+        (to_another_game, "EZ-STUDY-DAMAGED", "full on breakout with seed 0"),
+        (to_another_seed, "EZ-STUDY-DAMAGED", "full on pong with seed 0"),
+        (to_another_arm, "EZ-STUDY-DAMAGED", "full on pong with seed 0"),
+        (to_other_changes, "EZ-STUDY-DAMAGED", "value-prefix on pong with seed 0"),
+        (to_swapped_arms, "EZ-STUDY-DAMAGED", "full on pong with seed 0"),
+        (to_a_setting_that_is_none, "EZ-CONFIG-UNKNOWN-KEY", "components.nothing"),
     ],
 )
-def test_a_study_that_was_edited_is_refused(runs_dir, change, reason):
+def test_a_study_that_was_edited_is_refused(runs_dir, change, code, cell):
     folder = write_study(runs_dir, lambda *_: 0.5)
     without_seals(folder, change)
-    with pytest.raises(EzError, match=reason):
+    with fails(code, cell) as caught:
         collect(["mine"], runs_dir)
+    if change in (to_another_game, to_another_seed, to_another_arm):
+        assert (
+            len(re.findall(r"\b[0-9a-f]{12}\b", caught.value.message)) == 1
+        )  # the other is no run
     assert "The study mine is left out" in collect([], runs_dir)[1][0]
 
 
@@ -434,7 +439,7 @@ def test_an_edited_preset_of_a_study_is_refused(runs_dir):
     without_seals(folder)
     text = folder.preset_file.read_text().replace("num_simulations = 50", "num_simulations = 49")
     folder.preset_file.write_text(text)
-    with pytest.raises(EzError, match=r"it contradicts preset\.toml: full on pong with seed 0 is "):
+    with fails("EZ-STUDY-DAMAGED", "preset.toml", "full on pong with seed 0"):
         collect(["mine"], runs_dir)
 
 
@@ -442,7 +447,7 @@ def test_an_edited_preset_of_a_study_is_refused(runs_dir):
 def test_a_damaged_study_is_refused_or_left_out(runs_dir, content):
     folder = write_study(runs_dir, lambda *_: 0.5)
     (folder.path / "study.json").write_text(content)
-    with pytest.raises(EzError, match="is damaged"):
+    with fails("EZ-STUDY-DAMAGED", "study.json"):
         collect(["mine"], runs_dir)
     groups, said = collect([], runs_dir)
     assert "The study mine is left out" in said[0]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ezcli.envs.atari_suite import ATARI_100K
-from ezcli.errors import UnknownName
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
+from tests.failing import fails
 
 # Mean and median as printed in the papers, written down apart from the table.
 IN_PAPERS = {
@@ -72,6 +72,5 @@ def test_agents_come_once_in_the_order_asked_for():
     ("name", "near"), [("eficientzero", "efficientzero"), ("bfb", "bbf"), ("dimond", "diamond")]
 )
 def test_an_unknown_agent_is_named_with_the_nearest(name, near):
-    with pytest.raises(UnknownName, match=f"Unknown published agent '{name}'") as caught:
+    with fails("EZ-UNKNOWN-PUBLISHED-AGENT", repr(name), repr(near)):
         agents_named(["spr", name])
-    assert f"Did you mean '{near}'?" in caught.value.hint

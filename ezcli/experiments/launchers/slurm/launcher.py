@@ -84,9 +84,11 @@ class SlurmLauncher:
                         self.name,
                     )
                 except EzError as error:
+                    if not submitted:
+                        raise
                     before = f"{len(submitted)} of {len(tasks)} runs were handed over, then: "
                     raise EzError(
-                        "EZ-SLURM-PARTLY-SENT", before * bool(submitted) + error.message, error.hint
+                        "EZ-SLURM-PARTLY-SENT", before + error.message, error.hint
                     ) from error
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 entries = [
