@@ -629,9 +629,9 @@ def presets(as_json: Json = False) -> None:
 
     Example: ez presets
     """
-    from ezcli.commands import training
+    from ezcli.commands import configs
 
-    training.presets(as_json)
+    configs.presets(as_json)
 
 
 @config_app.command("show")
@@ -650,9 +650,9 @@ def config_show(
 
     Example: ez config show --preset atari100k --game breakout --explain
     """
-    from ezcli.commands import training
+    from ezcli.commands import configs
 
-    training.config_show(preset, game, env, seed, overrides, explain, as_json)
+    configs.config_show(preset, game, env, seed, overrides, explain, as_json)
 
 
 @app.command()
@@ -670,9 +670,9 @@ def doctor(
 
     Example: ez doctor --preset atari100k
     """
-    from ezcli.commands import training
+    from ezcli.commands import examination
 
-    raise typer.Exit(training.doctor(run, preset, runs_dir))
+    raise typer.Exit(examination.doctor(run, preset, runs_dir))
 
 
 THREADS_END_WITHIN = 3.0  # seconds that the threads of an environment get to end after a command

@@ -18,7 +18,19 @@ import typer
 
 import ezcli
 from ezcli import cli, console
-from ezcli.commands import ablate, ablations, bench, cost, report, runs, studies, training, watch
+from ezcli.commands import (
+    ablate,
+    ablations,
+    bench,
+    configs,
+    cost,
+    examination,
+    report,
+    runs,
+    studies,
+    training,
+    watch,
+)
 from ezcli.config.files import preset_names
 from ezcli.errors import ConfigError, EnvError
 from ezcli.runs.cost import Cost
@@ -44,9 +56,9 @@ COMMANDS = {
     "runs show": runs.show,
     "runs diff": runs.diff,
     "runs rm": runs.remove,
-    "presets": training.presets,
-    "config show": training.config_show,
-    "doctor": training.doctor,
+    "presets": configs.presets,
+    "config show": configs.config_show,
+    "doctor": examination.doctor,
     "bench": bench.bench,
     "cost": cost.cost,
 }

@@ -195,7 +195,7 @@ def test_an_evaluation_by_hand_is_not_the_score(ez, runs_dir, trained):
 def test_a_filter_for_studies_where_there_is_none(ez, runs_dir):
     shutil.rmtree(runs_dir / "studies")
     assert ez("runs", "--study", "mine")[0] == 2
-    check(ez.error, "EZ-RUNS-FILTER-EMPTY", "--study 'mine'")
+    check(ez.error, "EZ-RUNS-FILTER-EMPTY", "--study mine")
 
 
 def test_a_runs_folder_that_is_a_file(ez, tmp_path):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.commands.training import build_config, default_name
+from ezcli.commands.config_options import ConfigOptions, build_config
+from ezcli.commands.find import default_name
 from ezcli.experiments import estimate
 from ezcli.experiments.schedule import Outcome, Scheduler
 from ezcli.runs.cost import Cost, Finished
@@ -73,7 +74,7 @@ def test_the_same_value_twice_is_no_contradiction(options, ez):
 
 def named(preset, *overrides, env=None, game=None, seed=None):
     """The name of the run of a command."""
-    config = build_config(preset, env, game, seed, None, list(overrides))
+    config = build_config(ConfigOptions(preset, env, game, seed, None, overrides))
     return default_name(config, preset)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ezcli import console
+from ezcli.commands.config_options import ConfigOptions, default_preset, playable_config
 from ezcli.commands.files import require_place, save_and_tell
-from ezcli.commands.training import default_preset, playable_config
 from ezcli.config.files import is_file
 from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError, UnknownName
@@ -38,7 +38,9 @@ def bench(
     if preset is None:
         preset, because = default_preset(env, device)
         console.note(f"Preset {preset}: {because}.")
-    config = playable_config(preset, env, game, None, device, overrides)
+    config = playable_config(
+        ConfigOptions(preset, env, game, device=device, overrides=overrides or ())
+    )
     measured = measure(config, preset, parts or list(PART_NAMES), seconds, quiet=as_json)
     text = json_text(measured)
     if as_json:

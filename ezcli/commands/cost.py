@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ezcli import console
-from ezcli.commands.training import default_preset, playable_config
+from ezcli.commands.config_options import ConfigOptions, default_preset, playable_config
 from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError
 from ezcli.words import duration, json_text, quantity, size
@@ -38,7 +38,9 @@ def cost(
     if preset is None:
         preset, because = default_preset(env, device)
         console.note(f"Preset {preset}: {because}.")
-    config = playable_config(preset, env, game, None, device, overrides)
+    config = playable_config(
+        ConfigOptions(preset, env, game, device=device, overrides=overrides or ())
+    )
     found = estimate(config, preset, price_per_hour, watts, measure, quiet=as_json)
     if as_json:
         console.write(json_text(found))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ezcli import doctor
-from ezcli.commands.training import on_device
+from ezcli.commands.config_options import on_device
 from ezcli.config.overrides import parse_override
 from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from ezcli import console
-from ezcli.commands.training import find_run
+from ezcli.commands.find import find_run
 from ezcli.config.run import RunConfig, differences
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue

@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from ezcli.commands.training import (
+from ezcli.commands.config_options import (
+    ConfigOptions,
     build_config,
     default_preset,
-    is_changed,
     playable_config,
     require_trusted,
     with_code,
 )
+from ezcli.commands.find import is_changed
 from ezcli.config.overrides import parse_override
 from ezcli.config.resolve import resolve, use_env
 from ezcli.config.run import RunConfig
@@ -131,9 +132,10 @@ def base_of(
         if not games and env is None and preset == DEFAULT.preset.cpu:
             preset, because = WITHOUT_GPU.preset.cpu, "there is no GPU, and it learns in minutes"
         said.append(f"Preset {preset}: {because}. Choose another with --preset.")
-    base = playable_config(preset, env, games[0] if games else None, None, None, options.overrides)
+    chosen = ConfigOptions(preset, env, overrides=options.overrides)
+    base = playable_config(chosen._replace(game=games[0] if games else None))
     for another in games[1:]:
-        build_config(preset, env, another, None, None, options.overrides)
+        build_config(chosen._replace(game=another))
     game = game_of(base.env)
     if game is not None and not games:
         games = (game,)

@@ -4,7 +4,8 @@ import signal
 from pathlib import Path
 
 from ezcli import console
-from ezcli.commands.training import find_run, recorded
+from ezcli.commands.config_options import recorded
+from ezcli.commands.find import find_run
 from ezcli.envs.suites import suite_of
 
 GIF_STEPS = 500  # env_steps; longer GIFs are too large to be of use

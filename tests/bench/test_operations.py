@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ezcli.bench.operations import Operations, macs, num_parameters, operations, parameters
-from ezcli.commands.training import build_config
+from ezcli.commands.config_options import ConfigOptions, build_config
 from ezcli.config.resolve import with_changes
 from ezcli.config.run import RunConfig
 from ezcli.envs.make import make_env
@@ -27,7 +27,7 @@ def counted(config: RunConfig) -> tuple[EnvSpec, Operations, dict[str, int]]:
 
 @pytest.fixture(scope="module")
 def paper():
-    return counted(build_config("atari100k", None, "pong", None, "cpu", None))
+    return counted(build_config(ConfigOptions("atari100k", game="pong", device="cpu")))
 
 
 def test_the_papers_network_has_the_parameters_that_its_layers_give(paper):
@@ -142,7 +142,7 @@ def test_the_amounts_are_those_of_a_run(changes):
 
 
 def test_without_the_memo_each_target_is_a_search_and_with_it_no_more_than_each_state():
-    config = build_config("atari100k", None, "pong", None, "cpu", None)
+    config = build_config(ConfigOptions("atari100k", game="pong", device="cpu"))
     found = amounts(config)
     networks = math.ceil(config.schedule.train_steps / config.schedule.target_update_interval)
     assert found.searched < networks * config.schedule.env_steps
@@ -152,5 +152,9 @@ def test_without_the_memo_each_target_is_a_search_and_with_it_no_more_than_each_
 
 
 def test_a_very_long_run_is_counted_at_once():
-    config = build_config("atari100k", None, "pong", None, "cpu", ["schedule.env_steps=1000000000"])
+    config = build_config(
+        ConfigOptions(
+            "atari100k", game="pong", device="cpu", overrides=["schedule.env_steps=1000000000"]
+        )
+    )
     assert amounts(config).asked == pytest.approx(config.schedule.train_steps * 253 * 6)

@@ -1,0 +1,89 @@
+"""Where a run is, or would be."""
+
+from pathlib import Path
+
+from ezcli.config.files import is_file, preset_path, read_toml
+from ezcli.config.resolve import resolve
+from ezcli.config.run import RunConfig, name_start
+from ezcli.envs.suites import suite_of
+from ezcli.errors import ConfigError, EzError, UnknownName
+from ezcli.experiments import catalogue
+from ezcli.words import ez_command
+
+
+def default_name(config: RunConfig, preset: str) -> str:
+    """Such as `pong-atari-cpu-seed0`; changed settings add the start of the config's identity."""
+    changed = f"-{config.identity[:6]}" if is_changed(config, preset) else ""
+    return f"{name_start(config.env_label, preset)}-seed{config.seed}{changed}"
+
+
+def is_changed(config: RunConfig, preset: str) -> bool:
+    """Whether a config decides more than what the preset does on that game, under that seed."""
+    env, tables = config.env, read_toml(preset_path(preset))
+    played = {name: getattr(env, name) for name in suite_of(env).played}
+    if tables["env"].get("name") != env.name:
+        tables["env"] = {"name": env.name, **played}
+    changes = {"seed": config.seed, **{f"env.{name}": value for name, value in played.items()}}
+    try:
+        plain = resolve(tables, changes=changes)
+    except ConfigError:  # the preset is none without what was changed
+        return True
+    return plain.identity != config.identity
+
+
+def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) -> Path:
+    """The folder of the run that a config asks for: that of an equal run, wherever it is.
+
+    Args:
+      config: of the run.
+      runs_dir: where an equal run is looked for.
+      name: of the folder, if one was given.
+      default: its name otherwise.
+
+    Raises:
+      ConfigError: a name was given, and the run is there under another one.
+    """
+    from ezcli.runs.folder import RunFolder
+    from ezcli.runs.names import run_path
+
+    folder = RunFolder(run_path(runs_dir, default if name is None else name))
+    if folder.exists:
+        try:
+            folder.require_same(config)
+        except EzError:
+            if name is not None:
+                return folder.path  # which says what differs
+        else:
+            return folder.path
+    equal = catalogue.by_identity(runs_dir).get(config.identity)
+    if equal is None:
+        return folder.path
+    if name is None:
+        return runs_dir / equal
+    go_on, state = ez_command("resume", runs_dir / equal), catalogue.entry(runs_dir / equal).state
+    raise ConfigError(
+        "EZ-RUN-EQUAL",
+        f"The run {equal!r} has this config already; it is {state}.",
+        f"Go on with it: {go_on}. To train it once more, choose another --runs-dir.",
+    )
+
+
+def find_run(run: str, runs_dir: Path) -> Path:
+    """The folder of a run given by name, by path, or by the start of its name or identity.
+
+    Raises:
+      ConfigError: no run is that, or several are.
+    """
+    named, direct = runs_dir / run, Path(run)
+    for path in (named, direct):
+        if any(is_file(path / file) for file in ("config.toml", "run.json")):
+            return path
+    found = catalogue.by_start(runs_dir, run)
+    if found is not None:
+        return found
+    known = sorted(path.parent.name for path in runs_dir.glob("*/config.toml"))
+    if not known:
+        raise ConfigError(
+            "EZ-RUN-MISSING", f"There is no run {run!r}.", f"{str(runs_dir)!r} holds none yet."
+        )
+    raise UnknownName("run", run, known)
