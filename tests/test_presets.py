@@ -44,6 +44,7 @@ PUBLISHED = {
     "value.td_steps": 5,
     "value.td_age_fraction": 0.3,
     "value.value_source": "network",
+    "value.bootstrap_truncated": False,
     "planning.acting": "puct",
     "planning.targets": "puct",
     "planning.evaluation": "puct",

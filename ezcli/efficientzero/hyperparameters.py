@@ -38,6 +38,11 @@ class ValueSettings(Settings):
     value_source: Literal["network", "search"] = Field(
         description="bootstrap from the target network (authors' code) or its search (4.3)"
     )
+    bootstrap_truncated: bool = Field(
+        default=False,
+        json_schema_extra={"neutral": False},
+        description="a value lies beyond a time limit; published without",
+    )
 
 
 class ScheduleSettings(Settings):

@@ -115,12 +115,12 @@ class Reanalyser:
         if version >= 2**20:
             raise ValueError("more than a million target networks")
         tags = (np.int64(version) << 40) | self.replay.arrays.state_id
-        decides = window.is_state & ~window.is_terminal
+        has_value = window.is_state & ~window.is_terminal
         policy_rows = window.rows[self._is_reanalysed(window)]
         rule = self.rules.value_rule
         at = rule.positions(window)
         bootstrap_rows = np.take_along_axis(window.rows, at, 1)
-        needed = bootstrap_rows[np.take_along_axis(decides, at, 1)]
+        needed = bootstrap_rows[np.take_along_axis(has_value, at, 1)]
         asked = np.concatenate([policy_rows, needed]) if rule.by_search else policy_rows
         search_rows = asked
         if self.settings.reanalyse.memoise:
@@ -166,9 +166,10 @@ class Reanalyser:
         depths = [result.depth for result in results]
 
         at = rule.positions(window)
-        decides = window.is_state & ~window.is_terminal
+        has_value = window.is_state & ~window.is_terminal
         values = cache.search_value if rule.by_search else cache.network_value
-        bootstraps = np.where(np.take_along_axis(decides, at, 1), values[pending.bootstrap_rows], 0)
+        counts = np.take_along_axis(has_value, at, 1)
+        bootstraps = np.where(counts, values[pending.bootstrap_rows], 0)
         positions = self.settings.loss.unroll_steps + 1
         policy = self.replay.arrays.policy[window.rows[:, :positions]]
         is_reanalysed = self._is_reanalysed(window)[:, :positions]
@@ -182,7 +183,7 @@ class Reanalyser:
             ),
             value=rule.targets(window, bootstraps),
             policy=policy,
-            has_policy=decides[:, :positions] & self.planner.gives_policies,
+            has_policy=window.is_state[:, 1 : positions + 1] & self.planner.gives_policies,
         )
         work = Work(
             asked=len(pending.policy_rows),
@@ -198,9 +199,9 @@ class Reanalyser:
         loss = self.settings.loss
         share = round(self.settings.reanalyse.ratio * loss.batch_size)
         in_batch = np.arange(len(window.rows)) % loss.batch_size
-        chosen = window.is_state & ~window.is_terminal & (in_batch < share)[:, None]
-        chosen[:, loss.unroll_steps + 1 :] = False
-        return chosen
+        has_action = np.zeros_like(window.is_state)  # that is: a state follows
+        has_action[:, : loss.unroll_steps + 1] = window.is_state[:, 1 : loss.unroll_steps + 2]
+        return has_action & (in_batch < share)[:, None]
 
     def _plan(self, target: Searcher, rows: np.ndarray, draws: Draws) -> Plan:
         observations = self.frames.observations(self.replay.stack_rows(rows))

@@ -69,12 +69,15 @@ class Replay:
             state_id=np.full(rows, -1, np.int64),
             weight=np.zeros(rows, np.float64),
         )
+        # [R] bool, a time limit ended the episode; empty where that counts as any other end
+        self.is_truncated = np.zeros(rows * settings.value.bootstrap_truncated, np.bool_)
         self.length = np.zeros(envs, np.int64)  # states written to each stream
         self.env_steps = 0  # actions recorded
 
     def state(self) -> State:
         """All arrays, the length of each stream, and the env_steps."""
-        return {**self.arrays._asdict(), "length": self.length, "env_steps": self.env_steps}
+        state = {**self.arrays._asdict(), "length": self.length, "env_steps": self.env_steps}
+        return state | ({"is_truncated": self.is_truncated} if self.is_truncated.size else {})
 
     def restore(self, state: State) -> None:
         """Raises CheckpointError: other arrays, or a number that no replay of this run holds."""
@@ -123,7 +126,13 @@ class Replay:
         return self._append(env, age_in_episode=0, is_terminal=False)
 
     def add(
-        self, env: int, action: int, reward: float, policy: np.ndarray, is_episode_over: bool
+        self,
+        env: int,
+        action: int,
+        reward: float,
+        policy: np.ndarray,
+        is_episode_over: bool,
+        is_truncated: bool = False,
     ) -> int:
         """Records the action taken in the newest state of `env`.
 
@@ -135,6 +144,7 @@ class Replay:
         arrays.collected_at[row] = self.env_steps
         age = int(arrays.age_in_episode[row]) + 1
         reached = self._append(env, age, is_episode_over)
+        self.is_truncated[reached : reached + 1] = is_truncated  # of none where it is empty
         # A state may be drawn once all that its targets look at exists: `lookahead` env_steps
         # later, or with the end of the episode.
         nearest = 1 if is_episode_over else self.lookahead
@@ -180,13 +190,14 @@ class Replay:
         last = is_state.sum(1, keepdims=True) - 1
         following = self.shift(rows[:, None], np.minimum(steps, last))
         has_action = is_state & ~is_terminal
+        is_truncated = self.is_truncated[following] if self.is_truncated.size else np.False_
         num_actions = arrays.policy.shape[1]
         filler = rng.integers(num_actions, size=(len(rows), self.unroll_steps))
         within = slice(0, self.unroll_steps)
         return Window(
             rows=following,
             is_state=is_state,
-            is_terminal=is_state & is_terminal,
+            is_terminal=is_state & is_terminal & ~is_truncated,
             actions=np.where(has_action[:, within], arrays.action[following[:, within]], filler),
             rewards=np.where(has_action, arrays.reward[following], 0)[:, :-1].astype(np.float32),
             age=self.env_steps - arrays.collected_at[rows],

@@ -1,7 +1,8 @@
 """Value targets for a window of K unroll steps from a sampled position (MuZero appendix G).
 
-Rewards and bootstrap values beyond the end of an episode are 0, so a finished episode needs no
-special case.
+Rewards beyond the end of an episode are 0, and so is the value of its terminal state. A bootstrap
+goes no further than that state, so an episode that ends needs no special case; nor does one that a
+time limit cut off, whose last state is not terminal and has a value.
 """
 
 from collections.abc import Callable
@@ -36,10 +37,12 @@ def td_rule(
     offsets = np.arange(unroll_steps + 1)
 
     def positions(window: Window) -> np.ndarray:
-        return offsets + td_steps(window.age)[:, None]
+        last = window.is_state.sum(1, keepdims=True) - 1
+        return np.minimum(offsets + td_steps(window.age)[:, None], last)
 
     def targets(window: Window, values: np.ndarray) -> np.ndarray:
-        return value_targets(window.rewards, values, td_steps(window.age), discount)
+        steps = np.maximum(positions(window) - offsets, 0)  # 0 at the last state and beyond
+        return value_targets(window.rewards, values, steps, discount)
 
     return ValueRule(by_search, positions, targets)
 
@@ -47,21 +50,21 @@ def td_rule(
 def value_targets(
     rewards: np.ndarray, bootstraps: np.ndarray, td_steps: np.ndarray, discount: float
 ) -> np.ndarray:
-    """n-step returns, each with the number of steps of its own sample.
+    """n-step returns, each with a number of steps of its own.
 
     Args:
       rewards: [B, K + L] from the sampled position on, where L is the largest of `td_steps`.
       bootstraps: [B, K + 1] value of the state `td_steps` after each position.
-      td_steps: [B] steps before the bootstrap, 1 to L.
+      td_steps: [B, K + 1] or [B, 1] steps before the bootstrap, 0 to L.
       discount: per env_step.
 
     Returns:
       [B, K + 1] float32, return at each position of the window.
     """
     positions = bootstraps.shape[1]
-    returns = bootstraps * discount ** td_steps[:, None]
+    returns = bootstraps * discount**td_steps
     for step in range(rewards.shape[1] - positions + 1):
-        is_within = (step < td_steps)[:, None]
+        is_within = step < td_steps
         returns = returns + is_within * discount**step * rewards[:, step : step + positions]
     return returns.astype(np.float32)
 

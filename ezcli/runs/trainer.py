@@ -200,8 +200,8 @@ class Trainer:
                 reward = arrival.reward
                 if self.config.env.clip_rewards:
                     reward = float(np.sign(reward))
-                over = arrival.is_episode_over
-                row = self.replay.add(env, int(actions[env]), reward, policy[env], over)
+                ends = arrival.is_episode_over, arrival.is_truncated
+                row = self.replay.add(env, int(actions[env]), reward, policy[env], *ends)
                 self.frames.write(row, arrival.frame)
                 if arrival.first_frame is not None:
                     self.frames.write(self.replay.begin_episode(env), arrival.first_frame)

@@ -69,7 +69,8 @@ def filled_replay(config, env_steps=200, num_actions=ACTIONS, seed=0):
         policy = rng.dirichlet(np.ones(num_actions)).astype(np.float32)
         is_over = bool(rng.random() < 1 / 6)
         action, reward = int(rng.integers(num_actions)), float(rng.integers(-1, 2))
-        frames.write(replay.add(env, action, reward, policy, is_over), frame())
+        is_truncated = is_over and step % 4 < 2
+        frames.write(replay.add(env, action, reward, policy, is_over, is_truncated), frame())
         if is_over:
             frames.write(replay.begin_episode(env), frame())
     return replay, frames

@@ -83,7 +83,9 @@ def test_values_are_taken_where_the_returns_bootstrap(correction, source):
     window = filled_replay(config)[0].sample(10, np.full(1, 0.4), np.random.default_rng(0))
     steps = rules.td_steps(window.age)
     assert len(set(steps)) > 1 or correction == "false"
-    expected = [[k + n for k in range(config.loss.unroll_steps + 1)] for n in steps]
+    ends = window.is_state.sum(1) - 1  # the state after the last action, or the window's last
+    unroll = range(config.loss.unroll_steps + 1)
+    expected = [[min(k + n, end) for k in unroll] for n, end in zip(steps, ends, strict=True)]
     assert rules.value_rule.positions(window).tolist() == expected
     assert rules.value_rule.by_search == (source == "search")
 

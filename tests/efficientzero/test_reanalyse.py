@@ -108,6 +108,38 @@ def test_policies_come_from_a_search_for_the_first_rows_of_each_batch(ratio, mem
 
 
 @pytest.mark.parametrize("source", ["network", "search"])
+@pytest.mark.parametrize("bootstrap", ["true", "false"])
+def test_a_value_lies_beyond_a_time_limit_if_the_settings_say_so(source, bootstrap):
+    bench = Bench(f"value.value_source={source}", f"value.bootstrap_truncated={bootstrap}")
+    window = bench.sample()
+    targets, _ = bench.targets(window)
+    steps, discount = bench.rules.td_steps(window.age), bench.config.value.discount
+    truncated = {  # as `filled_replay` has it, from what the replay stores without the setting too
+        row for row in window.rows.ravel() if bench.replay.is_truncated[row : row + 1].any()
+    }
+    assert bool(truncated) == (bootstrap == "true")
+    num_truncated = num_terminal = 0
+    for n, rows in enumerate(window.rows):
+        end = int(window.is_state[n].sum()) - 1
+        is_end = bench.replay.arrays.is_terminal[rows[end]]
+        for k in range(min(end, 5) + 1):
+            stop = min(k + steps[n], end)
+            row, has_ended = rows[stop], is_end and stop == end
+            if has_ended and row not in truncated:
+                value, num_terminal = 0.0, num_terminal + 1
+            else:
+                value = bench.value(row) if source == "network" else bench.search(row)[1]
+                num_truncated += has_ended
+            rewards = window.rewards[n, k:stop].tolist()
+            expected = sum(discount**i * r for i, r in enumerate(rewards))
+            expected += discount ** (stop - k) * value
+            assert targets.value[n, k] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+            assert targets.has_policy[n, k] == (not (is_end and k == end))
+    assert num_terminal
+    assert bool(num_truncated) == (bootstrap == "true")
+
+
+@pytest.mark.parametrize("source", ["network", "search"])
 @pytest.mark.parametrize("memoise", ["true", "false"])
 @pytest.mark.parametrize("correction", ["true", "false"])
 def test_values_are_bootstrapped_as_defined(source, memoise, correction):

@@ -31,7 +31,7 @@ def test_targets_equal_the_definition_at_every_position(length, td_steps):
     starts = range(length)
     windows = [window_of(rewards, values, start, td_steps) for start in starts]
     ahead, bootstraps = map(np.stack, zip(*windows, strict=True))
-    found = value_targets(ahead, bootstraps, np.full(length, td_steps), DISCOUNT)
+    found = value_targets(ahead, bootstraps, np.full((length, 1), td_steps), DISCOUNT)
     assert found.dtype == np.float32
     for start in starts:
         for i in range(K + 1):
@@ -48,7 +48,7 @@ def test_each_sample_has_its_own_number_of_steps():
     steps = np.array([1, 5, 2, 4, 3, 5, 1])
     windows = [window_of(rewards, values, 3, k) for k in steps]
     ahead, bootstraps = map(np.stack, zip(*windows, strict=True))
-    found = value_targets(ahead, bootstraps, steps, DISCOUNT)
+    found = value_targets(ahead, bootstraps, steps[:, None], DISCOUNT)
     for row, k in zip(found, steps.tolist(), strict=True):
         expected = [naive_value_target(rewards, values, 3 + i, k, DISCOUNT) for i in range(K + 1)]
         np.testing.assert_allclose(row, expected, rtol=1e-5)
@@ -57,7 +57,7 @@ def test_each_sample_has_its_own_number_of_steps():
 def test_an_example_by_hand():
     rewards = np.array([[1, 0, 2, 0, 0, 0, 0]])
     bootstraps = np.array([[8.0, 16.0, 0, 0, 0, 0]])
-    found = value_targets(rewards, bootstraps, np.array([2]), 0.5)
+    found = value_targets(rewards, bootstraps, np.array([[2]]), 0.5)
     assert found.tolist() == [[1 + 0 + 0.25 * 8, 0 + 0.5 * 2 + 0.25 * 16, 2, 0, 0, 0]]
 
 

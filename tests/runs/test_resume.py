@@ -191,3 +191,12 @@ def test_scores_asked_for_by_hand_in_between_change_nothing(undisturbed, tmp_pat
     others = [json.dumps(line) + "\n" for line in lines if line["kind"] != "manual"]
     found = outcome(folder) | {"evaluations.jsonl": "".join(others).encode()}
     assert found == undisturbed
+
+
+def test_values_beyond_a_time_limit_are_kept_for_whoever_goes_on(tmp_path):
+    settings = ("keydoor", "env.max_episode_steps=4", "value.bootstrap_truncated=true")
+    whole = run(tmp_path / "whole", tiny(*settings))
+    run(tmp_path / "cut", tiny(*settings), Watcher(stop_after=6))
+    assert outcome(run(tmp_path / "cut", tiny(*settings))) == outcome(whole)
+    without = run(tmp_path / "without", tiny(*settings[:-1]))
+    assert outcome(without) != outcome(whole)
