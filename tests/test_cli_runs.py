@@ -211,7 +211,7 @@ def test_show(ez, runs_dir):
     for part in ("state finished", "arm full in mine", "train_steps 1", "final 56", "torch "):
         assert part in out
     assert "Go on with" not in out
-    assert "Go on with: ez resume runs/by-hand" in ez("runs", "show", "by-hand")[1]
+    assert "Start it with: ez resume runs/by-hand" in ez("runs", "show", "by-hand")[1]
     facts = json.loads(ez("runs", "show", tiny().identity, "--json")[1])
     assert facts["evaluations"][-1]["kind"] == "final"
     assert facts["disk_bytes"] > 1000
