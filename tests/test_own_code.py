@@ -352,7 +352,7 @@ def test_a_study_of_unknown_code_goes_on_as_that(game, ez, plan):
     assert ez("resume", cells[0]["run"])[0] == 0
     assert ez("ablate", "--study", "s", "--dry-run")[0] == 0
     pay(game, 10)
-    assert ez("ablate", "--study", "s", "--dry-run")[0] == 2
+    assert ez("--trust", "ablate", "--study", "s", "--dry-run")[0] == 2
     check(ez.error, "EZ-ENV-OTHER-CODE", "game.py")
 
 

@@ -146,7 +146,7 @@ def test_a_study_cannot_name_a_run_elsewhere(ez, tmp_path, finished):
     [
         ("files", "/dev/zero"),
         ("files", "../../../outside/notes"),
-        ("segments", "../../../outside/0000000000-0000000099.zst"),
+        ("blobs", "../../../outside/0000000000-0000000099.zst"),
         ("records", "../../outside/notes"),
     ],
 )
@@ -155,13 +155,10 @@ def test_a_manifest_cannot_name_a_file_elsewhere(entry, name, begun, elsewhere, 
     for path in begun.glob("checkpoints/step-*/manifest.json"):
         manifest = json.loads(path.read_text())
         del manifest["sha256"]
-        if entry == "segments":
-            manifest[entry][0]["file"] = name
-        else:
-            manifest[entry][name] = next(iter(manifest[entry].values()))
+        manifest[entry][name] = next(iter(manifest[entry].values()))
         path.write_text(json.dumps(manifest | {"sha256": checksum(manifest)}))
     assert ez(*TRAIN)[0] == 1
-    check(ez.error, "EZ-CHECKPOINT-NONE-WHOLE", "manifest.json", repr(name))
+    check(ez.error, "EZ-CHECKPOINT-NONE-WHOLE", "manifest.json", name)
 
 
 def test_a_pipe_in_a_run_stops_nothing(begun, ez):

@@ -227,7 +227,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = read_table(Manifest, newest_table).model_dump()
         require(STATE in manifest["files"], f"it does not name {STATE!r}")
         sealed = set(RECORDS) if is_sealed else set()
-        require(manifest["records"].keys() == sealed, f"it seals other files than {RECORDS}")
+        other = sorted(manifest["records"].keys() ^ sealed)
+        require(not other, f"it seals other files than it should: {', '.join(other)}")
     return manifest
 
 
