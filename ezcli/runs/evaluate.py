@@ -16,7 +16,7 @@ from ezcli.runs.compute import Compute
 from ezcli.runs.seeding import generator
 
 
-class Protocol(NamedTuple):
+class EvaluationProtocol(NamedTuple):
     """How an evaluation is played; stands beside its scores."""
 
     episodes: int
@@ -28,7 +28,7 @@ class Protocol(NamedTuple):
 class Evaluated(NamedTuple):
     """Raw scores of the episodes, and how they were played."""
 
-    protocol: Protocol
+    protocol: EvaluationProtocol
     scores: list[float]
     env_steps: list[int]
 
@@ -41,7 +41,7 @@ def evaluate(
     network: Network,
     config: RunConfig,
     compute: Compute,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluated:
     """Plays every episode to its end or cap.
@@ -84,9 +84,9 @@ def evaluate(
     return Evaluated(protocol, scores.tolist(), lengths.tolist())
 
 
-def final_protocol(config: RunConfig, episodes: int | None = None) -> Protocol:
+def final_protocol(config: RunConfig, episodes: int | None = None) -> EvaluationProtocol:
     """The protocol of the paper: the episodes and the cap of the final evaluation."""
-    return Protocol(
+    return EvaluationProtocol(
         episodes=episodes or config.evaluation.episodes,
         max_env_steps=config.env.evaluation_max_episode_steps,
         seed=0,
@@ -94,9 +94,9 @@ def final_protocol(config: RunConfig, episodes: int | None = None) -> Protocol:
     )
 
 
-def interim_protocol(config: RunConfig, train_steps: int) -> Protocol:
+def interim_protocol(config: RunConfig, train_steps: int) -> EvaluationProtocol:
     """On the way: fewer episodes under the training cap, other starts each time."""
-    return Protocol(
+    return EvaluationProtocol(
         episodes=config.evaluation.interval_episodes,
         max_env_steps=config.env.max_episode_steps,
         seed=train_steps,

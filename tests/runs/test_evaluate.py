@@ -16,7 +16,7 @@ from ezcli.runs import evaluate as module
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.evaluate import (
     Evaluated,
-    Protocol,
+    EvaluationProtocol,
     Stopped,
     evaluate,
     final_protocol,
@@ -84,7 +84,7 @@ def play(config, protocol, should_stop=lambda: False, training=True):
 
 def test_greedy_raw_and_without_noise(searched):
     config = tiny("catch", "env.clip_rewards=true")
-    found = play(config, Protocol(6, 100, seed=0, num_simulations=2))
+    found = play(config, EvaluationProtocol(6, 100, seed=0, num_simulations=2))
     lengths = [game.length for game in Game.made]
     assert len(set(lengths)) > 1
     assert found.env_steps == lengths  # a lost life ends nothing
@@ -98,7 +98,7 @@ def test_greedy_raw_and_without_noise(searched):
 
 
 def test_all_that_still_play_are_in_one_search(searched):
-    play(tiny(), Protocol(6, 100, seed=0, num_simulations=2))
+    play(tiny(), EvaluationProtocol(6, 100, seed=0, num_simulations=2))
     lengths = np.array([game.length for game in Game.made])
     assert [len(observations) for observations, *_ in searched] == [
         int((lengths > step).sum()) for step in range(lengths.max())
@@ -106,14 +106,14 @@ def test_all_that_still_play_are_in_one_search(searched):
 
 
 def test_frames_are_stacked_oldest_first(searched):
-    play(tiny("catch", "env.frame_stack=3"), Protocol(1, 100, seed=4, num_simulations=2))
+    play(tiny("catch", "env.frame_stack=3"), EvaluationProtocol(1, 100, seed=4, num_simulations=2))
     stacks = [observations[0, :, 0, 0].tolist() for observations, *_ in searched]
     assert stacks[:4] == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]][: len(stacks)]
     assert len(stacks) > 2
 
 
 def test_the_cap_is_kept(searched):
-    found = play(tiny(), Protocol(6, 3, seed=0, num_simulations=2))
+    found = play(tiny(), EvaluationProtocol(6, 3, seed=0, num_simulations=2))
     assert found.env_steps == [min(game.length, 3) for game in Game.made]
     assert max(found.env_steps) == 3
 
@@ -121,7 +121,7 @@ def test_the_cap_is_kept(searched):
 def test_starts_differ_by_episode_by_protocol_and_by_run(searched):
     for seed, protocol_seed in [(0, 0), (0, 1), (1, 0)]:
         config = tiny("catch", f"seed={seed}")
-        play(config, Protocol(4, 1, seed=protocol_seed, num_simulations=2))
+        play(config, EvaluationProtocol(4, 1, seed=protocol_seed, num_simulations=2))
     seeds = [game.seeds[0] for game in Game.made]
     assert len(set(seeds)) == 12
     ties = np.concatenate([ties for *_, ties, _ in searched])
@@ -131,8 +131,8 @@ def test_starts_differ_by_episode_by_protocol_and_by_run(searched):
 @pytest.mark.parametrize("training", [True, False])
 def test_a_stop_ends_it_and_the_mode_comes_back(training, searched):
     with pytest.raises(Stopped):
-        play(tiny(), Protocol(2, 100, 0, 2), lambda: len(searched) == 1, training)
-    config, protocol = tiny(), Protocol(1, 9, 0, 2)
+        play(tiny(), EvaluationProtocol(2, 100, 0, 2), lambda: len(searched) == 1, training)
+    config, protocol = tiny(), EvaluationProtocol(1, 9, 0, 2)
     network = make_network(config, (1, 4, 3), 3).train(training)
     with pytest.raises(Stopped):
         evaluate(network, config, resolve_compute(config.compute), protocol, lambda: True)
@@ -157,9 +157,9 @@ def test_again_is_the_same_and_changes_no_weight(finished):
 
 def test_protocols():
     config = resolve(read_toml(preset_path("atari100k")))
-    assert final_protocol(config) == Protocol(32, 27_000, 0, 50)
-    assert final_protocol(config, 4) == Protocol(4, 27_000, 0, 50)
-    assert interim_protocol(config, 10_000) == Protocol(8, 3_000, 10_000, 50)
+    assert final_protocol(config) == EvaluationProtocol(32, 27_000, 0, 50)
+    assert final_protocol(config, 4) == EvaluationProtocol(4, 27_000, 0, 50)
+    assert interim_protocol(config, 10_000) == EvaluationProtocol(8, 3_000, 10_000, 50)
 
 
 def test_summary_by_hand():
@@ -191,7 +191,7 @@ def pong(cap):
     ],
 )
 def test_human_normalised_only_for_whole_games(cap, protocol_cap, lengths, expected):
-    found = Evaluated(Protocol(2, protocol_cap, 0, 50), [-21.0, 14.9], lengths)
+    found = Evaluated(EvaluationProtocol(2, protocol_cap, 0, 50), [-21.0, 14.9], lengths)
     assert normalised(pong(cap), found) == (
         None if expected is None else pytest.approx((-3.05 + 20.7) / (14.6 + 20.7))
     )
@@ -199,20 +199,22 @@ def test_human_normalised_only_for_whole_games(cap, protocol_cap, lengths, expec
 
 
 def test_no_human_score_where_none_is_known():
-    found = Evaluated(Protocol(1, 27_000, 0, 50), [1.0], [9])
+    found = Evaluated(EvaluationProtocol(1, 27_000, 0, 50), [1.0], [9])
     assert normalised(tiny(), found) is None
     unknown = resolve(read_toml(preset_path("smoke")), ["env.game=adventure"])
     assert normalised(unknown, found) is None
 
 
 def test_a_line_in_a_sentence():
-    found = Evaluated(Protocol(2, 27_000, 0, 50), [-21.0, 14.9], [90, 80])
+    found = Evaluated(EvaluationProtocol(2, 27_000, 0, 50), [-21.0, 14.9], [90, 80])
     line = evaluation_line(found, "final", 100_000, 120_000, pong(27_000))
     assert describe_evaluation(line) == (
         "final score at env_step 100,000: -3.05 ± 17.95 (median -3.05, -21.00 to 14.90, 2 episodes)"
         ", human-normalised 0.500"
     )
-    one = evaluation_line(Evaluated(Protocol(1, 9, 0, 2), [1.0], [9]), "manual", 5, 6, tiny())
+    one = evaluation_line(
+        Evaluated(EvaluationProtocol(1, 9, 0, 2), [1.0], [9]), "manual", 5, 6, tiny()
+    )
     assert describe_evaluation(one) == (
         "manual score at env_step 5: 1.00 (median 1.00, 1.00 to 1.00, 1 episode)"
     )

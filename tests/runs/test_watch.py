@@ -9,7 +9,7 @@ from ezcli.efficientzero.puct import Puct
 from ezcli.envs.catch import Catch
 from ezcli.envs.make import make_env
 from ezcli.runs.agent import load_agent
-from ezcli.runs.evaluate import Protocol, evaluate
+from ezcli.runs.evaluate import EvaluationProtocol, evaluate
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.watch import play
 from tests.failing import fails
@@ -54,7 +54,7 @@ def test_it_is_the_game_of_an_evaluation_of_one_episode(seed, agent, finished, p
     config = finished.config()
     *_, last = play(agent, config, seed, 100)
     watched = played.copy()
-    found = evaluate(agent.network, config, agent.compute, Protocol(1, 100, seed, 2))
+    found = evaluate(agent.network, config, agent.compute, EvaluationProtocol(1, 100, seed, 2))
     assert watched == played[len(watched) :]
     assert found.scores == [last.score]
     assert found.env_steps == [last.env_step]
