@@ -13,6 +13,7 @@ sum_a |e(a) - t(a)| / 2. Shapes: B windows, K unroll steps, C, H, W of a stacked
 """
 
 import copy
+from math import nan
 
 import torch
 from torch import Tensor
@@ -74,7 +75,7 @@ def compare_modes(
             for name, number in zip(COMPARED, compared, strict=True):
                 found[f"modes_{what}_{name}_{place}"] = number
         apart = (one.policy.softmax(-1) - other.policy.softmax(-1))[rows].abs().sum(-1) / 2
-        found[f"modes_policy_variation_{place}"] = apart.mean().item()
+        found[f"modes_policy_variation_{place}"] = apart.mean().item() if len(apart) else nan
     return {name: found[name] for name in MODES}
 
 
@@ -90,7 +91,9 @@ def compared_scalars(
 
 
 def compared(evaluated: Tensor, trained: Tensor) -> tuple[float, float, float]:
-    """rmse, bias and correlation of [n] numbers in two modes."""
+    """rmse, bias and correlation of [n] numbers in two modes; NaN where there are none."""
+    if not len(trained):
+        return nan, nan, nan
     error, std = evaluated - trained, trained.std(correction=0)
     both = torch.stack([evaluated, trained]).double()
     return (

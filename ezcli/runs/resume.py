@@ -54,7 +54,7 @@ def drop_lines(found: Checkpoint | None, folder: RunFolder, reporter: Reporter) 
       RunError: lines that are to stay are damaged.
     """
     broken = folder.broken_seals()
-    is_old = found is not None and "records" not in found.manifest  # knows no lines
+    is_old = found is not None and not found.manifest["records"]  # knows no lines
     if is_old:
         folder.require_whole(*RECORDS)
     folder.update_info(seals=folder.seals([CONFIG]))  # before the sealed lines change

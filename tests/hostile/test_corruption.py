@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from ezcli.runs.agent import load_agent
 from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, RECORDS, RunFolder
 from ezcli.runs.scoring import evaluate_run
 from ezcli.runs.train import train
+from ezcli.state import Blob, is_array
 from tests.failing import fails
 from tests.runs.helpers import Watcher, make_old, outcome, run, tiny
 
@@ -68,6 +70,22 @@ def done(finished_path, tmp_path):
     return RunFolder(shutil.copytree(finished_path, tmp_path / "run"))
 
 
+def add_to(digest, state):
+    """Adds a state to a checksum: its names, numbers and arrays. Blobs are frames, added apart."""
+    if isinstance(state, dict):
+        for name, value in sorted(state.items()):
+            digest.update(name.encode())
+            add_to(digest, value)
+    elif is_array(state):
+        digest.update(np.asarray(state).tobytes())
+    elif not isinstance(state, Blob) and not any(isinstance(one, Blob) for one in listed(state)):
+        digest.update(json.dumps(state).encode())
+
+
+def listed(value):
+    return value if isinstance(value, list | tuple) else []
+
+
 class Resumed:
     """What a run goes on from: the trainer's whole state, the lines kept, and what was said."""
 
@@ -82,14 +100,9 @@ class Resumed:
 
     def look(self, trainer, folder):
         digest = hashlib.sha256()
-        for table in (checkpoint.network_tensors(trainer), trainer.learner.network.state_dict()):
-            for name, tensor in sorted(table.items()):
-                digest.update(name.encode() + tensor.numpy().tobytes())
-        for name, array in sorted(checkpoint.replay_arrays(trainer).items()):
-            digest.update(name.encode() + array.tobytes())
+        add_to(digest, trainer.state())
         written = torch.from_numpy(trainer.replay.arrays.state_id >= 0)
         digest.update(trainer.frames.frames[written].numpy().tobytes())
-        digest.update(json.dumps(checkpoint.state(trainer)).encode())
         steps = (trainer.replay.env_steps, trainer.learner.train_steps)
         lines = {file: (folder.path / file).read_bytes() for file in RECORDS[::2]}
         self.state = (steps, digest.hexdigest(), lines)
@@ -298,8 +311,8 @@ def test_a_file_swapped_between_checkpoints(file, copy):
         lambda manifest: manifest.update(env_steps=48),
         lambda manifest: manifest.update(train_steps=8),
         lambda manifest: manifest.update(identity="0" * 12),
-        lambda manifest: manifest["segments"].pop(),
-        lambda manifest: manifest["segments"][0]["pieces"][0].reverse(),
+        lambda manifest: manifest["blobs"].popitem(),
+        lambda manifest: manifest["blobs"].update(dict.fromkeys(manifest["blobs"], "0" * 64)),
         lambda manifest: manifest["records"].pop(METRICS),
         lambda manifest: manifest["files"].pop("state.json"),
         lambda manifest: manifest.update(format=1),
@@ -334,8 +347,10 @@ def test_a_checkpoint_of_another_run(to_train, copy, other, whole):
     for segment in other.frames.iterdir():
         shutil.copy(segment, copy.frames / f"other-{segment.name}")
     manifest = json.loads((newest / "manifest.json").read_text())
-    for segment in manifest["segments"]:
-        segment["file"] = f"other-{segment['file']}"
+    manifest["blobs"] = {
+        name.replace("frames/", "frames/other-"): digest
+        for name, digest in manifest["blobs"].items()
+    }
     manifest["sha256"] = checkpoint.checksum({k: v for k, v in manifest.items() if k != "sha256"})
     (newest / "manifest.json").write_text(json.dumps(manifest))
     found, (complaint,) = checkpoint.newest(copy, to_train)

@@ -159,7 +159,8 @@ LOSSES["size"] = Term("size of latents", neutral=0.0)
 from ezcli.efficientzero import loss
 loss.TERMS["size"] = lambda seen: 7 + 0 * seen.outputs[0].latent.flatten(1).sum(1)
 
-from ezcli.config.run import to_commented_toml, with_changes
+from ezcli.config.resolve import with_changes
+from ezcli.config.text import to_commented_toml
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.metrics import COLUMNS
 from ezcli.runs.trainer import Trainer
