@@ -132,7 +132,9 @@ RUNS = Path("runs")
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show codes and tracebacks of errors.")
+    ] = False,
     trust: Annotated[
         bool,
         typer.Option("--trust", help="Trust the code and clusters that runs and studies name."),

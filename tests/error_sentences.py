@@ -52,6 +52,7 @@ def makers() -> dict[str, str]:
             ):
                 codes = [text for text in strings(function) if CODE.fullmatch(text)]
                 if len(codes) == 1:
+                    assert function.name not in found, f"two modules have a {function.name}"
                     found[function.name] = codes[0]
     return found
 

@@ -213,9 +213,9 @@ class StudyFolder:
             if isinstance(error, ValidationError):
                 first = error.errors()[0]
                 what = ": ".join((".".join(map(str, first["loc"])) or "it", why(first)))
-            raise damaged(path, what) from error
+            raise damaged_study(path, what) from error
         if table.pop("sha256", None) not in (None, checksum(table)):
-            raise damaged(path, "its checksum differs")
+            raise damaged_study(path, "its checksum differs")
         if record.sha256 is not None:
             self._require_whole(record)
         return record
@@ -228,10 +228,10 @@ class StudyFolder:
         """
         for path in (self.preset_file, self.attempts):
             if not holds(path, record.seals.get(path.name, {})):
-                raise damaged(path, "it is not what study.json says the study wrote")
+                raise damaged_study(path, "it is not what study.json says the study wrote")
         if not os.path.lexists(self.launcher_file):
             if record.is_launched:
-                raise damaged(self.launcher_file, "it is missing")
+                raise damaged_study(self.launcher_file, "it is missing")
             return
         try:
             is_sealed = read(self.launcher_file, SETTINGS).startswith(SEAL.encode())
@@ -239,7 +239,7 @@ class StudyFolder:
         except (ConfigError, OSError):
             is_sealed = False
         if not is_sealed:
-            raise damaged(self.launcher_file, "it is not what the study wrote")
+            raise damaged_study(self.launcher_file, "it is not what the study wrote")
 
     def study(self) -> Study:
         """The study as it was saved.
@@ -266,7 +266,7 @@ class StudyFolder:
             if said.get(cell) != found.get(cell):
                 arm, env, seed = cell
                 there, here = (part.get(cell, "not a run") for part in (said, found))
-                raise damaged(
+                raise damaged_study(
                     self.path / "study.json",
                     f"it contradicts {self.preset_file.name}: {arm} on {env} with seed {seed} is "
                     f"{there} there and {here} by the preset and the arms",
@@ -339,7 +339,7 @@ class StudyFolder:
                 self.path.mkdir(parents=True, exist_ok=True)
                 asked = stack.enter_context(lock.holding(self.path / ".lock"))
             except OSError as error:
-                raise cannot_write(self.path, error) from error
+                raise cannot_write_study(self.path, error) from error
             if asked.us is None:
                 raise Busy(
                     "EZ-STUDY-BUSY",
@@ -422,7 +422,7 @@ class StudyFolder:
             yield
         except OSError as error:
             way_out = f"Mend that, then go on with: {self.go_on}"
-            raise cannot_write(self.path, error, way_out) from error
+            raise cannot_write_study(self.path, error, way_out) from error
 
     @property
     def go_on(self) -> str:
@@ -436,7 +436,7 @@ class StudyFolder:
         return None if usual else self.runs_dir
 
 
-def damaged(path: Path, what: str) -> RunError:
+def damaged_study(path: Path, what: str) -> RunError:
     """The error about a file of a study that cannot be used."""
     return RunError(
         "EZ-STUDY-DAMAGED",
@@ -445,7 +445,7 @@ def damaged(path: Path, what: str) -> RunError:
     )
 
 
-def cannot_write(path: Path, error: OSError, way_out: str = "Choose --runs-dir.") -> RunError:
+def cannot_write_study(path: Path, error: OSError, way_out: str = "Choose --runs-dir.") -> RunError:
     """The error about a folder that cannot be written."""
     return RunError(
         "EZ-STUDY-NOT-WRITABLE", f"{str(path)!r} cannot be written: {error.strerror}.", way_out
