@@ -52,6 +52,11 @@ class NetworkCopies:
             self.networks["target"].load_state_dict(self.networks["upcoming"].state_dict())
             self.target.take(self.networks["target"])
 
+    def are_due(self, train_steps: int) -> bool:
+        """Whether a copy is taken after so many train_steps."""
+        intervals = (self.schedule.acting_update_interval, self.schedule.target_update_interval)
+        return any(train_steps % interval == 0 for interval in intervals)
+
     def after_learning(self, learner: Learner) -> None:
         """Called once the learner has finished a group of batches."""
         if learner.train_steps % self.schedule.acting_update_interval == 0:

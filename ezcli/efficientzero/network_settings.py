@@ -10,6 +10,7 @@ NormName = Literal[
     "batch",
     "batch-authors",
     "batch-by-role",
+    "batch-recalibrated",
     "batch-renorm",
     "group",
     "group-standardised",

@@ -7,6 +7,7 @@ g serves both. The choices:
 
     batch               one set of running statistics for all (EfficientZero)
     batch-authors       likewise; the target observations pass through f as well (authors' code)
+    batch-recalibrated  likewise; statistics are made afresh for each copy (`recalibrate`)
     batch-by-role       f and g keep a set for root latents and one for unrolled ones
     batch-renorm        learns from nearly running statistics (Ioffe 2017, arXiv:1702.03275)
     group, layer, rms   no running statistics: both modes are one function

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from ezcli.reports.figures import (
 )
 from ezcli.reports.formats import one_line
 from ezcli.reports.groups import Group, Run
+from ezcli.reports.modes import ROOT_ERROR, measured, runs_of
 from ezcli.reports.published import Agent
 from ezcli.reports.report import Section
 from ezcli.reports.statistics import TAILS, Estimate, profile, resample, student
@@ -56,6 +57,8 @@ def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
     with rc_context(STYLE):
         if any(len(run.curve) > 1 for run in group.runs):
             yield Plot("learning-curves", "Learning curves", learning_curves(group))
+        if section.table("modes"):
+            yield Plot("modes", "Evaluation against training mode", mode_errors(group))
         if scale and scale.kind == "normalised":
             if section.table("aggregates"):
                 figure = aggregate_intervals(section)
@@ -106,14 +109,45 @@ def learning_curves(group: Group) -> Figure:
 def draw_curve(panel: Axes, runs: Sequence[Run], style: dict[str, Any], label: str) -> None:
     """The mean of the runs' evaluations at each env_step that all of them have, with its band."""
     scores = [{point.env_steps: point.score for point in run.curve} for run in runs]
-    steps = sorted(set.intersection(*(set(table) for table in scores)))
+    draw_means(panel, scores, style, label)
+
+
+def draw_means(
+    panel: Axes, runs: Sequence[Mapping[int, float]], style: dict[str, Any], label: str
+) -> None:
+    """The mean of the runs' numbers at each step that all of them have, with its band."""
+    steps = sorted(set.intersection(*map(set, runs))) if runs else []
     if not steps:
         return
-    found = [student([np.array([t[step] for t in scores])]).estimate for step in steps]
+    found = [student([np.array([run[step] for run in runs])]).estimate for step in steps]
     panel.plot(steps, [e.value for e in found], label=label, **style)
     if found[0].low is not None:
         low, high = ([bound(e)[i] for e in found] for i in (0, 1))
         panel.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def mode_errors(group: Group) -> Figure:
+    """Error of the root's value over train_steps, a line for each arm."""
+    figure = Figure(figsize=(5.5, 3.3))
+    panel = figure.subplots()
+    for index, arm in enumerate(group.arms):
+        errors = [
+            {m.train_steps: m.numbers[ROOT_ERROR] or 0.0 for m in measured(run)}
+            for run in runs_of(arm)
+        ]
+        draw_means(panel, errors, look(index), arm_text(arm.name))
+    panel.axhline(1, color=GREY, linestyle=":", zorder=0)
+    panel.set_ylim(bottom=0)
+    panel.xaxis.set_major_formatter(FuncFormatter(thousands))
+    panel.set_xlabel("train_steps")
+    panel.set_ylabel("RMSE / std of the root's value")
+    legend_above(figure, panel, 3)
+    caption(
+        figure,
+        f"{each_has(sizes_of(group))} Value in evaluation against training mode; bands: 95 %, "
+        "Student's t. Dotted: the error is as large as the signal.",
+    )
+    return figure
 
 
 def aggregate_intervals(section: Section) -> Figure:

@@ -25,6 +25,7 @@ from ezcli.reports.comparison_tables import (
     more_differences_table,
 )
 from ezcli.reports.groups import Group
+from ezcli.reports.modes import last_measured, modes_table
 from ezcli.reports.provenance import provenance_notes
 from ezcli.reports.published import Agent
 from ezcli.reports.published_tables import beside_table, published_tables, sources_table
@@ -134,6 +135,8 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
         tables += [scores_table(group, arm) for arm in group.arms if arm.runs]
     if comparisons and len(group.games) > 1:
         tables.append(by_game_table(comparisons))
+    if modes := last_measured(group):
+        tables.append(modes_table(modes))
     if agents and scale and scale.kind == "normalised":
         tables.append(beside_table(group, agents))
     if group.missing:

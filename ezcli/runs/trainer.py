@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ezcli.config.run import RunConfig
 from ezcli.efficientzero.assemble import make_batch, take
@@ -31,6 +32,7 @@ from ezcli.efficientzero.modes import WINDOWS, compare_modes
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.network_copies import NetworkCopies
 from ezcli.efficientzero.reanalyse import Reanalyser
+from ezcli.efficientzero.recalibrate import BATCHES, recalibrate
 from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
@@ -269,29 +271,49 @@ class Trainer:
             raise self._not_finite(int(is_finite.argmin()), numbers, drawn, learnt)
         self.replay.update_priorities(drawn.window.rows[:, 0], errors.ravel().astype(np.float64))
         self.metrics.add_training(numbers, drawn.window.age, self.rules)
+        if self.config.network.norm == "batch-recalibrated":
+            self._recalibrate()
         self.copies.after_learning(self.learner)
+
+    def _recalibrate(self) -> None:
+        """Makes the learner's running statistics afresh if they are read next: copied or scored."""
+        train_steps = self.learner.train_steps
+        if not (self.copies.are_due(train_steps) or self._is_measured()):
+            return
+        rng = generator(self.config.seed, "recalibration", train_steps)
+        size, horizon = self.config.loss.batch_size, self.rules.prefix_horizon
+        samples = (self._sample(rng, size)[:2] for _ in range(BATCHES))
+        recalibrate(self.learner.network, samples, horizon)
+
+    def _is_measured(self) -> bool:
+        """Whether the run is scored after the train_steps so far."""
+        interval = self.config.evaluation.interval
+        return self.is_finished or bool(interval and self.learner.train_steps % interval == 0)
+
+    def _sample(self, rng: np.random.Generator, windows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Windows drawn uniformly from the replay, without augmentation.
+
+        Returns:
+          Observations [B, C, H, W] in [0, 1] and, for K unroll steps, actions [B, K] int64 and
+          whether each position is a state [B, K + 1] bool.
+        """
+        rows = rng.choice(np.flatnonzero(self.replay.arrays.weight), windows)
+        window = self.replay.window(rows, np.ones(windows, np.float32), rng)
+        images = self.frames.observations(self.replay.stack_rows(rows))
+        actions, is_state = map(torch.from_numpy, (window.actions, window.is_state))
+        device = images.device
+        return to_network_input(images), actions.to(device), is_state.to(device)
 
     def _compare_modes(self) -> None:
         """Measures how far searching is from learning, as often as scores are.
 
         Its random numbers are its own: measuring changes no result.
         """
-        train_steps, interval = self.learner.train_steps, self.config.evaluation.interval
-        is_due = self.is_finished or (interval and train_steps % interval == 0)
-        drawable = np.flatnonzero(self.replay.arrays.weight)
-        if not (is_due and len(drawable)):
+        if not (self._is_measured() and self.replay.num_sampleable):
             return
-        rng = generator(self.config.seed, "modes", train_steps)
-        rows = rng.choice(drawable, WINDOWS)
-        window = self.replay.window(rows, np.ones(WINDOWS, np.float32), rng)
-        images = self.frames.observations(self.replay.stack_rows(rows))
-        compared = compare_modes(
-            self.learner.network,
-            to_network_input(images),
-            torch.from_numpy(window.actions).to(images.device),
-            torch.from_numpy(window.is_state).to(images.device),
-            self.rules.prefix_horizon,
-        )
+        rng = generator(self.config.seed, "modes", self.learner.train_steps)
+        sample = self._sample(rng, WINDOWS)
+        compared = compare_modes(self.learner.network, *sample, self.rules.prefix_horizon)
         self.metrics.add_modes(compared)
 
     def _not_finite(

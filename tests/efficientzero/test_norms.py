@@ -19,6 +19,7 @@ from ezcli.efficientzero.norm_layers import (
 )
 from ezcli.efficientzero.norms import ROOT, UNROLLED
 from ezcli.efficientzero.policy import tie_seeds
+from ezcli.efficientzero.recalibrate import recalibrate
 from ezcli.efficientzero.search import puct_constants
 from ezcli.efficientzero.support import to_scalar
 from tests.efficientzero.helpers import (
@@ -121,6 +122,26 @@ def test_by_role_the_modes_agree_at_the_root_on_a_stationary_sample():
         errors[norm] = ((value - other).square().mean().sqrt() / value.std()).item()
     assert errors["batch-by-role"] < 0.05
     assert errors["batch"] > 10 * errors["batch-by-role"]
+
+
+def test_recalibrated_statistics_are_those_of_the_batches():
+    network = opinionated(with_norm("batch-recalibrated")).eval()
+    weights = {name: weight.clone() for name, weight in network.named_parameters()}
+    projected = {n: b.clone() for n, b in network.projector.named_buffers()}
+    inputs = []
+    network.representation.register_forward_hook(lambda _m, x, _y: inputs.append(x[0]))
+    batches = [random_batch(with_norm("batch")) for _ in range(3)]
+    recalibrate(network, [(b.observations[:, 0], b.actions) for b in batches], prefix_horizon=5)
+    assert not network.training
+    for name, weight in network.named_parameters():
+        assert torch.equal(weight, weights[name]), name
+    first = network.representation[1]
+    assert isinstance(first, torch.nn.BatchNorm2d)
+    seen = [network.representation[0](x).mean((0, 2, 3)) for x in inputs]
+    torch.testing.assert_close(first.running_mean, torch.stack(seen).mean(0))
+    assert first.momentum == tiny().network.batch_norm_momentum
+    for name, before in network.projector.named_buffers():
+        assert torch.equal(before, projected[name]), name  # searches do not read it
 
 
 def test_a_role_keeps_its_own_statistics():

@@ -13,8 +13,11 @@ from ezcli.efficientzero.learner import STEP_METRICS
 from ezcli.efficientzero.modes import MODES
 from ezcli.efficientzero.planner import Plan
 from ezcli.efficientzero.reanalyse import Work
+from ezcli.efficientzero.recalibrate import BATCHES
 from ezcli.envs.vector import FinishedGame
+from ezcli.runs.compute import resolve_compute
 from ezcli.runs.metrics import COLUMNS, MetricsWindow
+from ezcli.runs.trainer import Trainer
 from tests.runs.helpers import tiny
 
 
@@ -202,6 +205,23 @@ def test_the_modes_are_compared_as_often_as_scores_are(lines):
         numbers = [line[name] for name in MODES]
         assert (line["train_steps"] in measured) or numbers == [None] * len(MODES)
     assert 0 < lines[-1]["modes_policy_variation_last"] < 1
+
+
+@pytest.mark.slow
+def test_recalibrated_statistics_are_fresh_wherever_they_are_read():
+    """Before each copy and each score; the weights' first gradient steps stay as they were."""
+    found = {}
+    for norm in ("batch", "batch-recalibrated"):
+        config = tiny("catch", f"network.norm={norm}")
+        trainer = Trainer(config, resolve_compute(config.compute))
+        lines = [event.metrics for event in trainer.events() if event.metrics]
+        found[norm] = lines, trainer.copies.networks["acting"].state_dict()
+    (plain, _), (lines, copied) = found.values()
+    measured = [name for name in MODES if "rmse" in name or "variation" in name]
+    assert all(lines[-1][name] != plain[-1][name] for name in measured)
+    passes = {int(n) for name, n in copied.items() if name.endswith("tracked")}
+    assert {BATCHES, tiny().loss.unroll_steps * BATCHES} <= passes  # of h, of g
+    assert lines[0]["loss"] == plain[0]["loss"]
 
 
 def test_a_comparison_that_means_nothing_is_null():

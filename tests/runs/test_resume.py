@@ -3,9 +3,11 @@
 import json
 import shutil
 import signal
+from typing import get_args
 
 import pytest
 
+from ezcli.efficientzero.network_settings import NormName
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.scoring import evaluate_run
 from ezcli.runs.train import train
@@ -200,3 +202,11 @@ def test_values_beyond_a_time_limit_are_kept_for_whoever_goes_on(tmp_path):
     assert outcome(run(tmp_path / "cut", tiny(*settings))) == outcome(whole)
     without = run(tmp_path / "without", tiny(*settings[:-1]))
     assert outcome(without) != outcome(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", [norm for norm in get_args(NormName) if norm != "batch"])
+def test_statistics_of_every_norm_are_resumed(norm, tmp_path):
+    config = tiny("catch", f"network.norm={norm}")
+    whole = outcome(run(tmp_path / "whole", config))
+    assert interrupted(tmp_path / "parts", config, 3, 4) == whole

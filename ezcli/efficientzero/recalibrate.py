@@ -1,0 +1,45 @@
+"""Running statistics of batch-norms made afresh for the weights of now.
+
+Running statistics are averages over many train_steps, whose weights are older than those of a copy.
+With `network.norm = "batch-recalibrated"` the learner's are replaced whenever a copy is taken: by
+the mean over BATCHES batches of windows, passed through the network in training mode. Learning is
+not affected, because it reads the statistics of its own batch. Shapes: B windows, K unroll steps,
+C, H, W of a stacked observation.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ezcli.efficientzero.loss import unroll
+from ezcli.efficientzero.network import Network
+
+BATCHES = 8  # ours
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+@torch.no_grad()
+def recalibrate(
+    network: Network, batches: Iterable[tuple[Tensor, Tensor]], prefix_horizon: int
+) -> None:
+    """Replaces the running statistics of h, g and f by those of the batches.
+
+    Args:
+      network: its weights are not changed, nor whether it is in training mode.
+      batches: at least one; observations [B, C, H, W] in [0, 1] and actions [B, K] int64.
+      prefix_horizon: env_steps after which the value prefix restarts.
+    """
+    parts = (network.representation, network.dynamics, network.prediction)
+    norms = [m for part in parts for m in part.modules() if isinstance(m, BatchNorm)]
+    momentum, was_training = [norm.momentum for norm in norms], network.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all passes
+    network.train()
+    for observations, actions in batches:
+        unroll(network, observations, actions, prefix_horizon)
+    network.train(was_training)
+    for norm, before in zip(norms, momentum, strict=True):
+        norm.momentum = before
