@@ -278,7 +278,7 @@ def test_no_complaint_is_in_terms_of_python(value, env):
         (
             lambda t: t["env"].update(name="nosuch"),
             "VALUE",
-            ["'atari', 'catch', 'keydoor', 'custom'"],
+            ["'atari', 'catch', 'keydoor', 'minatar', 'custom'"],
         ),
     ],
 )
@@ -432,8 +432,9 @@ def other(key, value):
 def every_setting():
     """(tables, key, another value), for all settings of all environments."""
     seen = set()
-    for env in (None, "catch", "keydoor", "mine.py:Mine"):
-        tables = use_env(SMOKE, env, None)
+    minatar = read_toml(preset_path("minatar"))
+    start = [use_env(SMOKE, env, None) for env in (None, "catch", "keydoor", "mine.py:Mine")]
+    for tables in (*start, SMOKE | {"env": minatar["env"]}):
         for key, value in flat_items(resolve(tables).model_dump(mode="json")):
             if key not in seen and key != "env.name":
                 seen.add(key)

@@ -150,8 +150,8 @@ def test_learning_rate_of_atari100k(train_step, rate, published):
     assert learning_rate(train_step, published) == pytest.approx(rate, rel=1e-12)
 
 
-def test_the_five_presets():
-    assert preset_names() == ["atari-cpu", "atari100k", "catch", "keydoor", "smoke"]
+def test_the_six_presets():
+    assert preset_names() == ["atari-cpu", "atari100k", "catch", "keydoor", "minatar", "smoke"]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -159,7 +159,7 @@ def test_a_preset_is_complete_and_means_what_it_says(name):
     tables = read_toml(preset_path(name))
     config = load(name)
     assert tables == config.model_dump(mode="json", exclude_unset=True)
-    assert config.env.name == (name if name in ("catch", "keydoor") else "atari")
+    assert config.env.name == (name if name in ("catch", "keydoor", "minatar") else "atari")
     assert preset_path(name).read_text().startswith("# ")
 
 

@@ -10,7 +10,15 @@ from ezcli.config.resolve import resolve, use_env, with_changes
 from ezcli.config.run import RunConfig
 from ezcli.envs.code import absolute, code_of, locate
 from ezcli.envs.suite import OwnCode
-from ezcli.envs.suites import DEFAULT, SUITES, check_env, check_game, env_tables, own_code
+from ezcli.envs.suites import (
+    DEFAULT,
+    SUITES,
+    check_env,
+    check_game,
+    env_tables,
+    own_code,
+    placed_game,
+)
 from ezcli.errors import ConfigError
 from ezcli.words import shell_word
 
@@ -43,6 +51,8 @@ def build_config(options: ConfigOptions) -> RunConfig:
       ConfigError: an option is wrong, or contradicts another.
     """
     preset, env, game, seed, device, overrides = options
+    if game is not None:
+        env, game = placed_game(env, game)
     asked: dict[str, tuple[str, object]] = {
         "seed": ("--seed", seed),
         "compute.device": ("--device", device),

@@ -22,7 +22,9 @@ from ezcli.envs.suites import (
     game_of,
     game_sets,
     own_code,
+    placed_game,
     suite_of,
+    suite_of_set,
 )
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.experiments.design import Arm, arms_of, parse_values
@@ -125,8 +127,8 @@ def base_of(
                     f"--set {override} is none of the values of --vary {text}.",
                     "Leave out --set, or put its value into --vary.",
                 )
-    games = games_of(options)
-    preset, env = options.preset, options.env
+    env, games = placed_games(options)
+    preset = options.preset
     if preset is None:
         preset, because = default_preset(env, None, cluster.settings.has_gpus)
         if not games and env is None and preset == DEFAULT.preset.cpu:
@@ -142,6 +144,21 @@ def base_of(
         others = ["--game", *(f"--games {name}" for name in game_sets())]
         said.append(f"Game {game}: the preset's. Choose others with {' or '.join(others)}.")
     return preset, base, games
+
+
+def placed_games(options: Options) -> tuple[str | None, tuple[str, ...]]:
+    """What `--env`, `--game` and `--games` mean: the environment, and games without their suite.
+
+    Raises:
+      ConfigError: games of several suites.
+    """
+    env, games = options.env, []
+    if env is None and options.games in game_sets() and suite_of_set(options.games) is not DEFAULT:
+        env = suite_of_set(options.games).name
+    for game in games_of(options):
+        env, plain = placed_game(env, game)
+        games.append(plain)
+    return env, tuple(games)
 
 
 def games_of(options: Options) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from ezcli.commands.config_options import (
 from ezcli.commands.find import default_name, find_run, place_of
 from ezcli.config.resolve import with_changes
 from ezcli.config.run import RunConfig
+from ezcli.envs.suites import placed_game
 from ezcli.errors import ConfigError, RunError
 from ezcli.words import ez_command, json_text
 
@@ -46,6 +47,8 @@ def train(
     from ezcli.experiments.launchers.cluster import cluster_of
 
     cluster = cluster_of(launcher, cluster_file, None, {})
+    if game is not None:
+        env, game = placed_game(env, game)
     because = "asked for"
     if preset is None:
         preset, because = default_preset(env, device, cluster.settings.has_gpus)

@@ -41,7 +41,9 @@ def explain(
             "EZ-CONFIG-UNKNOWN-KEY", f"Unknown setting {key!r}{where}.", owner(key, tables) or near
         )
     if first["type"] == "missing":
-        about = f"That is: {describe(key)}. " if describe(key) else ""
+        env = tables.get("env")
+        meaning = describe(key, env.get("name") if isinstance(env, dict) else None)
+        about = f"That is: {meaning}. " if meaning else ""
         way_out = f"{about}A complete preset: ez config show --preset catch"
         return ConfigError("EZ-CONFIG-MISSING-KEY", f"{key!r} is missing{where}.", way_out)
     value = "" if isinstance(first["input"], dict) else f" = {short(first['input'])}"

@@ -23,23 +23,29 @@ SYNONYMS = {
 }
 
 
-def describe(key: str) -> str:
-    """The unit and meaning of the setting with this dotted `key`; empty if none is written."""
+def describe(key: str, suite: object = None) -> str:
+    """The unit and meaning of a setting; empty if none is written.
+
+    Args:
+      key: dotted.
+      suite: name of that of the environment, where suites have settings of one name.
+    """
     model: Any = RunConfig
     *sections, name = key.split(".")
     for section in sections:
         if section == "env":
-            return env_descriptions().get(name, "")
+            return env_descriptions(suite).get(name, "")
         model = model.model_fields[section].annotation
     field = getattr(model, "model_fields", {}).get(name)  # none: `key` is within a list
     return field.description or "" if field else ""
 
 
-def env_descriptions() -> dict[str, str]:
-    """Descriptions of the settings of every environment."""
+def env_descriptions(first: object = None) -> dict[str, str]:
+    """Descriptions of the settings of every environment; those of a named suite come first."""
+    suites = sorted(SUITES.values(), key=lambda suite: suite.name == first)
     return {
         name: field.description or ""
-        for suite in SUITES.values()
+        for suite in suites
         for name, field in suite.settings.model_fields.items()
     }
 

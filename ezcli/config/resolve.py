@@ -98,13 +98,16 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
             f"--game names a game, but the environment {env!r} has none.",
             "Leave out one of --env and --game.",
         )
-    if asked != {"name": own["name"]}:
+    if asked["name"] == own["name"] and suite.games:
+        tables["env"] |= asked
+    elif asked != {"name": own["name"]}:
         if suite.presets:
             *others, last = suite.presets
+            fitting = f"{', '.join(others)} or {last}" if others else last
             raise ConfigError(
                 "EZ-CONFIG-PRESET-ENV",
                 f"This preset is for {own['name']!r}, not for {suite.title}.",
-                f"Use --preset {', '.join(others)} or {last}.",
+                f"Use --preset {fitting}.",
             )
         tables["env"] = asked
     if game:

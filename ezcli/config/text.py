@@ -36,7 +36,7 @@ def to_commented_toml(config: RunConfig) -> str:
 
 def explained(key: str, config: RunConfig) -> str:
     """`describe`, with what follows from the value that the config has."""
-    about = describe(key)
+    about = describe(key, config.env.name)
     if key == "value.support":
         about += f"; values of up to ±{largest_value(config.value.support):,.6g}"
     return about

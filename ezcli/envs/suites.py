@@ -8,12 +8,13 @@ from pydantic_core import PydanticKnownError
 
 from ezcli.envs.atari_suite import ATARI
 from ezcli.envs.custom_suite import CUSTOM
+from ezcli.envs.minatar_suite import MINATAR
 from ezcli.envs.settings import EnvSettings
 from ezcli.envs.small_suites import CATCH, KEYDOOR
 from ezcli.envs.suite import OwnCode, Reference, Suite
 from ezcli.errors import ConfigError, UnknownName, closest, letters
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (ATARI, CATCH, KEYDOOR, CUSTOM)}
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (ATARI, CATCH, KEYDOOR, MINATAR, CUSTOM)}
 DEFAULT = ATARI
 WITHOUT_GPU = CATCH  # for a study of who names nothing: it learns in minutes on a CPU
 
@@ -75,6 +76,24 @@ def game_sets() -> dict[str, tuple[str, ...]]:
     return {name: games for one in with_games for name, games in one.sets.items()}
 
 
+def placed_game(env: str | None, game: str) -> tuple[str | None, str]:
+    """What `--env` and `--game` mean, where the game is given as `suite/game`.
+
+    Args:
+      env: as for `--env`.
+      game: as for `--game`.
+    """
+    name, _, rest = game.partition("/")
+    if env in (None, name) and rest and name in SUITES and SUITES[name].games:
+        return name, rest
+    return env, game
+
+
+def suite_of_set(name: str) -> Suite:
+    """The suite that a set of games belongs to."""
+    return next(one for one in SUITES.values() if one.games and name in one.games.sets)
+
+
 def suite_with_games(name: str) -> Suite:
     """The suite that a game belongs to: that of the name, if it has games, or else the default."""
     suite = SUITES.get(name, DEFAULT)
@@ -103,7 +122,7 @@ def check_env(text: str) -> None:
       ConfigError: with the nearest name, or the option that takes it.
     """
     names = [suite.name for suite in SUITES.values() if not suite.takes]
-    if text in names:
+    if text in names or any(one.games and one.tables(text) for one in SUITES.values()):
         return
     for suite in SUITES.values():
         if suite.games:

@@ -23,6 +23,7 @@ from tests.runs.helpers import TINY, run
 
 PACKAGE = Path(__file__).parents[2] / "ezcli"
 OWN_FILES = {"atari", "atari_suite", "catch", "custom", "custom_suite", "keydoor", "small_suites"}
+OWN_FILES |= {"minatar", "minatar_suite"}
 LEVELS = {"plains": Reference(random=2.0, human=12.0), "cave": Reference(random=0.0, human=8.0)}
 
 
