@@ -63,7 +63,7 @@ SHOWS = {
     "root-noise": {"search_entropy", "target_entropy"},
     "value-prefix": {"value_prefix", "loss"},
 }
-OF_NO_EFFECT = {("catch", "augmentation"), ("keydoor", "augmentation")}  # has none as it is
+OF_NO_EFFECT = {(preset, "augmentation") for preset in ("catch", "keydoor", "minatar")}
 
 every_ablation = pytest.mark.parametrize("name", CHANGES)
 Write = Callable[[str], str]

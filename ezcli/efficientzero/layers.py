@@ -67,11 +67,15 @@ def head(settings: NetworkSettings, inputs: int, outputs: int) -> Layers:
 
 
 def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> nn.Sequential:
-    """Three layers, each with a norm; no ReLU after the last."""
+    """Three layers, each with a batch-norm; no ReLU after the last.
+
+    Projector and predictor keep batch-norms whatever the other layers have: without them SimSiam's
+    latents collapse (Chen and He 2021, table 3), and no search reads their running statistics.
+    """
     inputs, units = latent_shape[0] * latent_shape[1] * latent_shape[2], settings.projection
     layers: list[nn.Module] = []
     for width in (inputs, units, units):
-        norm = norm1d(settings, units, by_role=False)
+        norm = nn.BatchNorm1d(units, momentum=settings.batch_norm_momentum)
         layers += [nn.Linear(width, units), norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 
@@ -79,7 +83,7 @@ def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> 
 def predictor(settings: NetworkSettings) -> nn.Sequential:
     """A bottleneck of two layers."""
     units, narrow = settings.projection, settings.projection_bottleneck
-    norm = norm1d(settings, narrow, by_role=False)
+    norm = nn.BatchNorm1d(narrow, momentum=settings.batch_norm_momentum)
     relu = nn.ReLU(inplace=True)
     return nn.Sequential(nn.Linear(units, narrow), norm, relu, nn.Linear(narrow, units))
 

@@ -33,7 +33,7 @@ class NetworkSettings(Settings):
     norm: NormName = Field(
         default="batch",
         json_schema_extra={"neutral": "batch"},
-        description="normalisation of every layer (`ezcli/efficientzero/norms.py`)",
+        description="normalisation of h, g and f (`ezcli/efficientzero/norms.py`)",
     )
     latent_scaling: bool = Field(description="latents to [0, 1] by min-max (MuZero appendix G)")
     action_encoding: Literal["scalar", "one-hot"] = Field(

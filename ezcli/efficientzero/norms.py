@@ -13,6 +13,8 @@ g serves both. The choices:
     group, layer, rms   no running statistics: both modes are one function
     group-standardised  group, with standardised convolutions (Qiao et al. 2019, arXiv:1903.10520)
 
+The projection of the consistency loss, which no search reads, has batch-norms with every choice.
+
 Shapes: B latents, C channels or units.
 """
 

@@ -5,6 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ezcli.efficientzero.components import rules_for
 from ezcli.efficientzero.folded import fold
@@ -122,6 +123,16 @@ def test_by_role_the_modes_agree_at_the_root_on_a_stationary_sample():
         errors[norm] = ((value - other).square().mean().sqrt() / value.std()).item()
     assert errors["batch-by-role"] < 0.05
     assert errors["batch"] > 10 * errors["batch-by-role"]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_projector_and_predictor_keep_batch_norms(norm):
+    """Without them the latents of the consistency loss collapse."""
+    network = make_network(with_norm(norm), ACTIONS, 0)
+    layers = [*network.projector, *network.predictor]
+    assert [type(m) for m in layers if isinstance(m, nn.BatchNorm1d)] == [nn.BatchNorm1d] * 4
+    plain = (nn.Linear, nn.BatchNorm1d, nn.ReLU)
+    assert all(isinstance(layer, plain) for layer in layers)
 
 
 def test_recalibrated_statistics_are_those_of_the_batches():
