@@ -225,17 +225,35 @@ def evaluate(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Episodes to play; the run's own number if not given.")
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Which games are played; 0 are those of the final evaluation."),
+    ] = None,
+    planner: Annotated[
+        str | None, typer.Option(help="Who plays: puct or gumbel; the run's own if not given.")
+    ] = None,
+    simulations: Annotated[
+        int | None, typer.Option(min=1, help="Of each search; the run's own number if not given.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="For ez report --evaluation; the options that were given if not given."),
+    ] = None,
     runs_dir: RunsDir = RUNS,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Play games with a run's last weights, and keep the scores.
 
-    Example: ez evaluate pong-atari-cpu-seed0 --episodes 32
+    They stand beside the run's final score and never replace it:
+    ez report --evaluation NAME reports them.
+
+    Example: ez evaluate pong-atari-cpu-seed0 --episodes 100 --seed 1
     """
     from ezcli.commands import training
 
-    training.evaluate(run, episodes, runs_dir, device, as_json)
+    asked = training.Asked(episodes, seed, planner, simulations)
+    training.evaluate(run, asked, name, runs_dir, device, as_json)
 
 
 @app.command()
@@ -444,6 +462,13 @@ def report(
     resamples: Annotated[
         int, typer.Option(min=100, max=10_000_000, help="Bootstrap resamples behind an interval.")
     ] = 50_000,
+    evaluation: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="By which scores runs count: final, latest, or a name of ez evaluate.",
+        ),
+    ] = "final",
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Make tables and plots of scores, with intervals.
@@ -455,7 +480,9 @@ def report(
     """
     from ezcli.commands import report
 
-    options = report.Options(names or [], against, games, arms or [], resamples, runs_dir)
+    options = report.Options(
+        names or [], against, games, arms or [], resamples, evaluation, runs_dir
+    )
     report.report(options, form, output, plots, plot_types)
 
 

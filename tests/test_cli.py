@@ -577,6 +577,18 @@ def test_train_resume_evaluate(ez, monkeypatch):
     assert RunFolder(Path("runs/mine")).read("evaluations.jsonl")[-1] == line
     code, out, _ = ez("evaluate", "runs/mine")
     assert (code, out.startswith("manual score at env_step 56: ")) == (0, True)
+    code, out, _ = ez("evaluate", "mine", "--planner", "gumbel", "--simulations", "3", "--json")
+    line = json.loads(out)
+    assert (code, line["name"]) == (0, "planner=gumbel,simulations=3")
+    changes = {"planning.evaluation": "gumbel", "search.num_simulations": 3}
+    assert line["protocol"]["changes"] == changes
+    assert ez("evaluate", "mine", "--planner", "gumbol")[0] == 2
+    check(ez.error, "EZ-CONFIG-VALUE", "--planner", "gumbel")
+    code, out, _ = ez("report", "mine", "--evaluation", line["name"])
+    assert (code, "planning.evaluation=gumbel" in out) == (0, True)
+    assert ez("report", "mine", "--evaluation", "other")[0] == 1
+    check(ez.error, "EZ-REPORT-NO-SCORE", "'other'", line["name"])
+    assert line["name"] in ez("runs", "show", "mine")[1]
 
 
 def test_a_users_own_environment_and_quiet(ez, tmp_path):

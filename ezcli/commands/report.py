@@ -30,12 +30,13 @@ class Options(NamedTuple):
     games: str | None
     arms: list[str]
     resamples: int
+    evaluation: str
     runs_dir: Path
 
 
 def make(options: Options) -> Report:
     """The report that the options ask for."""
-    groups, said = collect(options.names, options.runs_dir)
+    groups, said = collect(options.names, options.runs_dir, options.evaluation)
     if not groups:
         what = "No run that counts" if said else "No finished run"
         console.note(f"{what} in {options.runs_dir}: these are published scores.")

@@ -255,6 +255,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
         "versions": sessions[-1].get("packages") if sessions else None,
         "evaluations": [
             {k: line.get(k) for k in ("kind", "env_steps", "mean", "standard_error")}
+            | ({"name": line["name"]} if "name" in line else {})
             for line in folder.read(EVALUATIONS)
         ],
     }
@@ -267,7 +268,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
             ("evaluation", "env_steps", "mean", "standard error"),
             [
                 (
-                    e["kind"],
+                    e.get("name", e["kind"]),
                     number(e["env_steps"], ",.0f"),
                     number(e["mean"]),
                     number(e["standard_error"]),

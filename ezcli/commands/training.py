@@ -6,7 +6,7 @@ returns an integer returns the exit code.
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ezcli import console
 from ezcli.commands.config_options import (
@@ -17,7 +17,7 @@ from ezcli.commands.config_options import (
     refuse_contradictions,
 )
 from ezcli.commands.find import default_name, find_run, place_of
-from ezcli.config.resolve import with_changes
+from ezcli.config.resolve import resolve, with_changes
 from ezcli.config.run import RunConfig
 from ezcli.envs.suites import placed_game
 from ezcli.errors import ConfigError, RunError
@@ -94,16 +94,38 @@ def resume(
     return run_training(config, path, quiet, wandb, {})
 
 
+class Asked(NamedTuple):
+    """How `ez evaluate` was asked to play; None: as in the run's final evaluation."""
+
+    episodes: int | None = None
+    seed: int | None = None
+    planner: str | None = None
+    simulations: int | None = None
+
+
+# The settings that options of `ez evaluate` change, by option.
+CHANGED_BY = {"planner": "planning.evaluation", "simulations": "search.num_simulations"}
+
+
 def evaluate(
-    run: str, episodes: int | None, runs_dir: Path, device: str | None, as_json: bool
+    run: str, asked: Asked, name: str | None, runs_dir: Path, device: str | None, as_json: bool
 ) -> None:
-    """`ez evaluate`."""
+    """`ez evaluate`. An evaluation that is not named is named after what was asked."""
+    from ezcli.runs.evaluate import final_protocol
     from ezcli.runs.evaluations import describe_evaluation
     from ezcli.runs.folder import RunFolder
     from ezcli.runs.scoring import evaluate_run
 
     folder = RunFolder(find_run(run, runs_dir))
-    line = evaluate_run(folder, recorded(folder, device), episodes, console.note)
+    config = recorded(folder, device)
+    given = {option: value for option, value in asked._asdict().items() if value is not None}
+    if name is None:
+        name = ",".join(f"{option}={value}" for option, value in given.items())
+    changes = {key: given[option] for option, key in CHANGED_BY.items() if option in given}
+    named = {key: f"--{option}" for option, key in CHANGED_BY.items()}
+    resolve(config.model_dump(mode="json"), changes=changes, given=named)  # blames the option
+    protocol = final_protocol(config, asked.episodes, asked.seed or 0, changes)
+    line = evaluate_run(folder, config, protocol, name, console.note)
     if as_json:
         console.write(json_text(line))
     else:

@@ -1,8 +1,8 @@
 """From names of studies, runs and folders to groups of runs, and what is missing or left out.
 
-A run counts with the final evaluation of its last weights. A group is what may be compared: the
-cells of a study, or runs of one agent that differ in seed and game only. A run that does not count
-is named with the reason.
+A run counts with an evaluation of its last weights, the final one unless another is asked for. A
+group is what may be compared: the cells of a study, or runs of one agent that differ in seed and
+game only. A run that does not count is named with the reason.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,39 +20,43 @@ from ezcli.reports.comparable import (
     mixed,
     require_one_agent,
     require_one_environment,
+    require_one_protocol,
     without_place,
 )
-from ezcli.reports.groups import ArmScores, Group, Missing, Run
+from ezcli.reports.groups import FINAL, ArmScores, Group, Missing, Run
 from ezcli.reports.run_scores import read_run
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.names import is_plain_name
 
 
-def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
+def collect(
+    names: list[str], runs_dir: Path, evaluation: str = FINAL
+) -> tuple[list[Group], list[str]]:
     """The groups that the user asked for, and sentences about runs that are left out.
 
     Args:
       names: of studies and runs, or paths of run folders and of folders of runs; empty for all that
         is in `runs_dir`.
       runs_dir: where names are looked for.
+      evaluation: by which runs count: its name, or `latest`.
 
     Raises:
       ConfigError: a name is nothing.
       ReportError: runs that were named do not belong together.
     """
     if not names:
-        return everything_in(runs_dir)
+        return everything_in(runs_dir, evaluation)
     groups: list[Group] = []
     said: list[str] = []
     single: list[Path] = []
     for name in dict.fromkeys(names):
         found = look_up(name, runs_dir)
         if isinstance(found, StudyFolder):
-            groups.append(of_study(found))
+            groups.append(of_study(found, evaluation))
         elif isinstance(found, RunFolder):
             single.append(found.path)
         elif found is not None:
-            inside, more = everything_in(found)
+            inside, more = everything_in(found, evaluation)
             if not inside and not more:
                 raise ReportError(
                     "EZ-REPORT-NO-RUN",
@@ -68,7 +72,7 @@ def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
                 "`ez runs` lists runs, `ez study status` lists studies.",
             )
     if single:
-        agents, missing = of_agents(single)
+        agents, missing = of_agents(single, evaluation)
         if len(agents) > 1:
             raise mixed(agents)
         if not agents:
@@ -78,6 +82,7 @@ def collect(names: list[str], runs_dir: Path) -> tuple[list[Group], list[str]]:
                 "`ez runs show` says more of a run.",
             )
         require_one_environment(agents[0])
+        require_one_protocol(agents[0])
         groups += agents
         said += missing
     return distinct(groups), list(dict.fromkeys(said))
@@ -111,31 +116,32 @@ def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
         return None
 
 
-def everything_in(runs_dir: Path) -> tuple[list[Group], list[str]]:
+def everything_in(runs_dir: Path, evaluation: str = FINAL) -> tuple[list[Group], list[str]]:
     """Every study, and the runs that are in none, one group for each agent."""
     groups: list[Group] = []
     said: list[str] = []
     for name in study_names(runs_dir):
         try:
-            groups.append(of_study(StudyFolder(runs_dir, name)))
+            groups.append(of_study(StudyFolder(runs_dir, name), evaluation))
         except EzError as error:
             said.append(f"The study {name} is left out: {error.message}")
     in_studies = [run for group in groups for run in group.runs]
     named = {run.path.name for run in in_studies}
     named |= {missing.name for group in groups for missing in group.missing}
     loose = [entry.path for entry in catalogue.scan(runs_dir) if entry.name not in named]
-    agents, missing = of_agents(loose, in_studies)
+    agents, missing = of_agents(loose, evaluation, in_studies)
     said += missing
     for agent in agents:
         try:
             require_one_environment(agent)
+            require_one_protocol(agent)
             groups.append(agent)
         except ReportError as error:
             said.append(f"The runs of {agent.name} are left out: {error.message}")
     return groups, said
 
 
-def of_study(folder: StudyFolder) -> Group:
+def of_study(folder: StudyFolder, evaluation: str = FINAL) -> Group:
     """The cells of a study: those with a score, and those without.
 
     Raises:
@@ -149,7 +155,7 @@ def of_study(folder: StudyFolder) -> Group:
     for cell in record.cells:
         if cell.identity not in read:
             name = there.get(cell.identity, cell.run)
-            read[cell.identity] = read_cell(folder.runs_dir / name, cell)
+            read[cell.identity] = read_cell(folder.runs_dir / name, cell, evaluation)
         found = read[cell.identity]
         require_place(folder.name, arms, cell, found)
         if isinstance(found, str):
@@ -170,15 +176,16 @@ def of_study(folder: StudyFolder) -> Group:
     for arm in group.arms:
         require_one_agent(group, arm)
     require_one_environment(group)
+    require_one_protocol(group)
     return group
 
 
-def read_cell(path: Path, cell: CellRecord) -> Run | str:
+def read_cell(path: Path, cell: CellRecord, evaluation: str) -> Run | str:
     """The scores of a study's run, or why it has none; a folder may hold another run since."""
     folder = RunFolder(path)
     if not folder.exists or catalogue.identity(folder) not in (cell.identity, None):
         return "it was not started"
-    return read_run(path)
+    return read_run(path, evaluation)
 
 
 def require_place(
@@ -205,18 +212,21 @@ def require_place(
         )
 
 
-def of_agents(paths: Iterable[Path], known: Iterable[Run] = ()) -> tuple[list[Group], list[str]]:
+def of_agents(
+    paths: Iterable[Path], evaluation: str, known: Iterable[Run] = ()
+) -> tuple[list[Group], list[str]]:
     """Runs grouped by agent, and sentences about those that do not count.
 
     Args:
       paths: of run folders.
+      evaluation: by which runs count.
       known: runs that count already, so that no copy of them does.
     """
     first = {run.config.identity: run for run in known}
     by_agent: dict[str, dict[str, dict[int, Run]]] = {}
     said = []
     for path in dict.fromkeys(paths):
-        found = read_run(path)
+        found = read_run(path, evaluation)
         if isinstance(found, str):
             said.append(f"{path.name} is left out: {found}.")
             continue

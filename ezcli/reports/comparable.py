@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ezcli.config.resolve import with_changes
-from ezcli.config.run import RunConfig, differences, settings_of_agent
+from ezcli.config.run import RunConfig, decisive, differences, settings_of_agent
+from ezcli.config.tables import flat_items
 from ezcli.envs.suites import game_of, suite_of
 from ezcli.errors import ReportError
-from ezcli.reports.groups import ArmScores, Group, Run
+from ezcli.reports.groups import FINAL, ArmScores, Group, Run
 
 
 def require_one_agent(group: Group, arm: ArmScores) -> None:
@@ -88,6 +89,38 @@ def require_one_code(group: Group) -> None:
                 f"{run.name!r} ({names}).",
                 "Report them one by one.",
             )
+
+
+def require_one_protocol(group: Group) -> None:
+    """Refuses scores that were played by different protocols, unless they are the runs' own.
+
+    Raises:
+      ReportError: with the difference.
+    """
+    runs = group.runs
+    if all(run.protocol.evaluation == FINAL for run in runs):
+        return
+    keys = {key for run in runs for key in run.protocol.changes}
+    played = [{key: played_under(run, key) for key in sorted(keys)} for run in runs]
+    for run, settings in zip(runs, played, strict=True):
+        settings |= {"episodes": run.episodes, "seed": run.protocol.seed}
+        differing = {
+            key: (value, settings[key])
+            for key, value in played[0].items()
+            if settings[key] != value
+        }
+        if differing:
+            raise ReportError(
+                "EZ-REPORT-OTHER-PROTOCOL",
+                f"The runs {runs[0].name!r} and {run.name!r} were not evaluated alike "
+                f"({pairs_text(differing)}).",
+                "Play each with the same options and --name of `ez evaluate`, and report that.",
+            )
+
+
+def played_under(run: Run, key: str) -> Any:
+    """The value of a setting in the evaluation by which a run counts."""
+    return run.protocol.changes.get(key, dict(flat_items(decisive(run.config))).get(key))
 
 
 def mixed(agents: list[Group]) -> ReportError:

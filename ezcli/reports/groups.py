@@ -10,6 +10,8 @@ from ezcli.envs.suite import Benchmark, Reference
 from ezcli.envs.suites import reference_of, suite_of
 from ezcli.words import counted
 
+FINAL = "final"  # the evaluation by which a run counts, unless another is asked for
+
 
 class Point(NamedTuple):
     """A score on the way."""
@@ -18,13 +20,21 @@ class Point(NamedTuple):
     score: float  # mean over the evaluation's episodes
 
 
+class Protocol(NamedTuple):
+    """By which of its evaluations a run counts, and how that was played."""
+
+    evaluation: str = FINAL  # its name
+    seed: int = 0
+    changes: Mapping[str, Any] = MappingProxyType({})  # settings other than the run's, by key
+
+
 class Run(NamedTuple):
     """A finished run, as far as tables and plots need it."""
 
     name: str
     path: Path
     config: RunConfig
-    score: float  # raw, mean over the episodes of the final evaluation
+    score: float  # raw, mean over the episodes of the evaluation by which it counts
     episodes: int
     curve: tuple[Point, ...]  # evaluations on the way and at the end
     preset: str  # name or path, as the user gave it
@@ -32,7 +42,8 @@ class Run(NamedTuple):
     sessions: tuple[dict[str, Any], ...]  # versions and device of each process that trained it
     seconds: float | None  # of training; None if a session did not say
     code: Mapping[str, str] = MappingProxyType({})  # of an environment of one's own, if it is known
-    is_whole: bool = True  # whether its final games ended as the benchmark has them end
+    is_whole: bool = True  # whether its games ended as the benchmark has them end
+    protocol: Protocol = Protocol()
 
     @property
     def game(self) -> str:

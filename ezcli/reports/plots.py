@@ -29,6 +29,7 @@ from ezcli.reports.figures import (
 from ezcli.reports.formats import one_line
 from ezcli.reports.groups import Group, Run
 from ezcli.reports.modes import ROOT_ERROR, measured, runs_of
+from ezcli.reports.provenance import protocol_text
 from ezcli.reports.published import Agent
 from ezcli.reports.report import Section
 from ezcli.reports.statistics import TAILS, Estimate, profile, resample, student
@@ -51,7 +52,7 @@ class Plot(NamedTuple):
 
 def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
     """Every plot that a section has data for."""
-    group, scale = section.group, section.scale
+    group = section.group
     if group is None or not group.runs:
         return
     with rc_context(STYLE):
@@ -59,20 +60,30 @@ def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
             yield Plot("learning-curves", "Learning curves", learning_curves(group))
         if section.table("modes"):
             yield Plot("modes", "Evaluation against training mode", mode_errors(group))
-        if scale and scale.kind == "normalised":
-            if section.table("aggregates"):
-                figure = aggregate_intervals(section)
-                yield Plot("aggregates", "Aggregate scores", figure)
-            yield Plot("games", "Human-normalised score by game", game_bars(group, agents))
-            if len(scale.games) > 1:
-                yield Plot("profile", "Performance profile", performance_profile(group, scale))
-        if section.comparisons:
-            yield Plot("differences", "Differences to the full agent", differences(section))
-            yield Plot("improvement", "Probability of improvement", improvement(section))
-        if section.effects:
-            yield Plot("effects", "Main effects and interactions", effects(section))
-        for key in dict.fromkeys(curve.key for curve in section.curves):
-            yield Plot(f"sweep-{file_name(key)}", f"Score over {key}", sweep(section, key))
+        protocol = protocol_text(group)
+        for plot in plots_of_scores(section, group, agents):
+            if protocol:
+                caption(plot.figure, f"Scores of the {protocol}.")
+            yield plot
+
+
+def plots_of_scores(section: Section, group: Group, agents: Sequence[Agent]) -> Iterator[Plot]:
+    """Those that show the scores by which runs count."""
+    scale = section.scale
+    if scale and scale.kind == "normalised":
+        if section.table("aggregates"):
+            figure = aggregate_intervals(section)
+            yield Plot("aggregates", "Aggregate scores", figure)
+        yield Plot("games", "Human-normalised score by game", game_bars(group, agents))
+        if len(scale.games) > 1:
+            yield Plot("profile", "Performance profile", performance_profile(group, scale))
+    if section.comparisons:
+        yield Plot("differences", "Differences to the full agent", differences(section))
+        yield Plot("improvement", "Probability of improvement", improvement(section))
+    if section.effects:
+        yield Plot("effects", "Main effects and interactions", effects(section))
+    for key in dict.fromkeys(curve.key for curve in section.curves):
+        yield Plot(f"sweep-{file_name(key)}", f"Score over {key}", sweep(section, key))
 
 
 def learning_curves(group: Group) -> Figure:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from ezcli.reports.groups import Group, Run
+from ezcli.reports.groups import FINAL, Group, Run
+from ezcli.runs.evaluations import changes_text
 from ezcli.words import counted, duration
 
 PACKAGES = {"torch": "PyTorch", "numba": "Numba", "numpy": "NumPy", "ale-py": "ale-py"}  # in a note
@@ -22,9 +23,11 @@ def provenance_notes(group: Group) -> list[str]:
     caps = either(run.config.env.evaluation_max_episode_steps for run in runs)
     seeds = sorted({run.config.seed for run in runs})
     presets = [group.preset] if group.preset else sorted({run.preset for run in runs})
+    protocol = protocol_text(group)
     notes = [
         f"{counted(len(runs), 'run')}; each score is the mean over {episodes} episodes of "
         f"at most {caps} env_steps, played with the last weights without exploration.",
+        *([f"Not the final scores, but those of the {protocol}."] if protocol else []),
         f"Preset {', '.join(presets)}; {'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)}.",
     ]
     if any(arm.drops for arm in group.arms):
@@ -71,6 +74,24 @@ def provenance_notes(group: Group) -> list[str]:
             f"{duration(median(seconds))} a run (median)."
         )
     return notes
+
+
+def protocol_text(group: Group) -> str:
+    """Such as `evaluation 'one-step' (32 episodes, seed 0, planning.evaluation=one-step)`.
+
+    Empty where every run counts with its final evaluation.
+    """
+    runs = [run for run in group.runs if run.protocol.evaluation != FINAL]
+    if not runs:
+        return ""
+    names = " and ".join(sorted({repr(run.protocol.evaluation) for run in runs}))
+    changed = [changes_text(run.protocol.changes) for run in runs]
+    played = (
+        f"{either(run.episodes for run in runs)} episodes",
+        f"seed {either(run.protocol.seed for run in runs)}",
+        *filter(None, dict.fromkeys(changed)),
+    )
+    return f"evaluation {names} ({', '.join(played)})"
 
 
 def listed(numbers: Sequence[int]) -> str:

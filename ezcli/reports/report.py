@@ -26,7 +26,7 @@ from ezcli.reports.comparison_tables import (
 )
 from ezcli.reports.groups import Group
 from ezcli.reports.modes import last_measured, modes_table
-from ezcli.reports.provenance import provenance_notes
+from ezcli.reports.provenance import protocol_text, provenance_notes
 from ezcli.reports.published import Agent
 from ezcli.reports.published_tables import beside_table, published_tables, sources_table
 from ezcli.reports.score_tables import aggregates_table, missing_table, one_game_table, scores_table
@@ -143,8 +143,10 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
         tables.append(missing_table(group))
     if agents and scale and scale.kind == "normalised":
         tables.append(sources_table(agents))
+    protocol = protocol_text(group)
     return Section(
-        title=f"{'Study' if group.kind == 'study' else 'Agent'} {group.name}",
+        title=f"{'Study' if group.kind == 'study' else 'Agent'} {group.name}"
+        + (f", {protocol}" if protocol else ""),
         group=group,
         scale=scale,
         tables=tuple(map(with_note_on_equal_runs, tables)),

@@ -1,20 +1,28 @@
 """From one run folder to its scores, or to the reason why it has none that count."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ezcli.config.resolve import with_changes
 from ezcli.config.run import RunConfig
 from ezcli.envs.suites import has_whole_games, own_code
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue
-from ezcli.reports.groups import Point, Run
-from ezcli.runs.evaluations import is_number, why_wrong
+from ezcli.reports.groups import FINAL, Point, Protocol, Run
+from ezcli.runs.evaluations import changes_of, is_number, name_of, why_wrong
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 
+LATEST = "latest"  # the last evaluation of a run's last weights, whatever its name
 
-def read_run(path: Path) -> Run | str:
-    """A run's scores, or why it has none that count."""
+
+def read_run(path: Path, evaluation: str = FINAL) -> Run | str:
+    """A run's scores, or why it has none that count.
+
+    Args:
+      path: of the run's folder.
+      evaluation: by which it counts: the name of one, or `latest`.
+    """
     folder = RunFolder(path)
     state = catalogue.state(folder)
     if state == "damaged":
@@ -41,6 +49,14 @@ def read_run(path: Path) -> Run | str:
     differing = protocol_differs(config, final["protocol"])
     if differing:
         return f"its final evaluation was not played by the protocol of its config ({differing})"
+    chosen = choose(lines, final, evaluation)
+    if isinstance(chosen, str):
+        return chosen
+    changes = changes_of(chosen)
+    try:
+        played = with_changes(config, changes)
+    except EzError as error:
+        return f"its evaluation {evaluation!r} is damaged ({error})"
     own = own_code(config.env)
     sessions = info.get("sessions", [])
     seconds = [session.get("seconds") for session in sessions]
@@ -49,8 +65,8 @@ def read_run(path: Path) -> Run | str:
         path.name,
         path,
         config,
-        float(final["mean"]),
-        len(final["scores"]),
+        float(chosen["mean"]),
+        len(chosen["scores"]),
         tuple(Point(x["env_steps"], float(x["mean"])) for x in lines if x["kind"] != "manual"),
         str(info.get("preset") or path.name),
         info.get("environment", {}),
@@ -58,9 +74,34 @@ def read_run(path: Path) -> Run | str:
         sum(known) if known and len(known) == len(seconds) else None,
         (own.code if own else {}) or noted_code(info),
         has_whole_games(
-            config.env, final["game_env_steps"], config.env.evaluation_max_episode_steps
+            played.env, chosen["game_env_steps"], played.env.evaluation_max_episode_steps
         ),
+        Protocol(name_of(chosen), chosen["protocol"].get("seed", 0), changes),
     )
+
+
+def choose(
+    lines: Sequence[Mapping[str, Any]], final: Mapping[str, Any], evaluation: str
+) -> Mapping[str, Any] | str:
+    """The last evaluation of the final weights that has this name, or why there is none.
+
+    Args:
+      lines: all evaluations of a run.
+      final: the one by which it counts unless another is asked for.
+      evaluation: a name, or `latest` for the last one of any name.
+    """
+    if evaluation == FINAL:
+        return final
+    own = [
+        line
+        for line in lines
+        if line["kind"] != "interim" and line.get("train_steps") == final.get("train_steps")
+    ]
+    named = [line for line in own if evaluation in (LATEST, name_of(line))]
+    if named:
+        return named[-1]
+    there = ", ".join(dict.fromkeys(map(name_of, own)))
+    return f"it has no evaluation {evaluation!r} of its last weights (it has: {there})"
 
 
 def why_damaged(folder: RunFolder) -> str:
@@ -99,6 +140,7 @@ def protocol_differs(config: RunConfig, protocol: Mapping[str, Any]) -> str:
         "episodes": config.evaluation.episodes,
         "max_env_steps": config.env.evaluation_max_episode_steps,
         "num_simulations": config.search.num_simulations,
+        "changes": None,
     }
     return "; ".join(
         f"{key} {protocol.get(key)!r}, its config says {value!r}"

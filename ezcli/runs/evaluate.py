@@ -1,11 +1,13 @@
 """Scores: whole games played greedily, without noise, all of them in one search."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ezcli.config.run import RunConfig
+from ezcli.config.resolve import with_changes
+from ezcli.config.run import RunConfig, differences
 from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import RecentFrames
 from ezcli.efficientzero.network import Network
@@ -17,12 +19,23 @@ from ezcli.runs.seeding import generator
 
 
 class EvaluationProtocol(NamedTuple):
-    """How an evaluation is played; stands beside its scores."""
+    """How an evaluation is played; stands beside its scores.
+
+    Scores under different changes are never mixed. A run's own scores have none.
+    """
 
     episodes: int
     max_env_steps: int  # cap of one game
-    seed: int  # of the starts and of the searches' ties
+    seed: int  # of the starts and of the planner's random numbers
     num_simulations: int
+    changes: Mapping[str, Any] = MappingProxyType({})  # settings other than the run's, by key
+
+    def table(self) -> dict[str, Any]:
+        """As a line of `evaluations.jsonl` holds it: without changes if there are none."""
+        table = self._asdict() | {"changes": dict(self.changes)}
+        if not self.changes:
+            del table["changes"]
+        return table
 
 
 class Evaluated(NamedTuple):
@@ -48,7 +61,8 @@ def evaluate(
 
     Args:
       network: any; it is used in evaluation mode and left in the mode it came in.
-      config: of the run; its environment is built under the rules of evaluation.
+      config: of the run, before the changes of the protocol; its environment is built under the
+        rules of evaluation.
       compute: device and precision.
       protocol: how many episodes, how long, which starts.
       should_stop: asked before every step.
@@ -56,6 +70,7 @@ def evaluate(
     Raises:
       Stopped: `should_stop` said so.
     """
+    config = with_changes(config, protocol.changes)
     rng = generator(config.seed, "evaluation", protocol.seed)
     planner = planners_for(config, network.num_actions).evaluation
     frozen = Searcher(network, compute.precision, compute.search)
@@ -84,13 +99,30 @@ def evaluate(
     return Evaluated(protocol, scores.tolist(), lengths.tolist())
 
 
-def final_protocol(config: RunConfig, episodes: int | None = None) -> EvaluationProtocol:
-    """The protocol of the paper: the episodes and the cap of the final evaluation."""
+def final_protocol(
+    config: RunConfig,
+    episodes: int | None = None,
+    seed: int = 0,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> EvaluationProtocol:
+    """The protocol of the final evaluation, or one that differs from it.
+
+    Args:
+      config: of the run.
+      episodes: the config's number if None.
+      seed: of the starts and of the planner's random numbers.
+      changes: settings to play under, by dotted key. One that the run has already is no change.
+
+    Raises:
+      ConfigError: a changed setting does not exist, or its value is not allowed.
+    """
+    played = with_changes(config, changes)
     return EvaluationProtocol(
-        episodes=episodes or config.evaluation.episodes,
-        max_env_steps=config.env.evaluation_max_episode_steps,
-        seed=0,
-        num_simulations=config.search.num_simulations,
+        episodes=episodes or played.evaluation.episodes,
+        max_env_steps=played.env.evaluation_max_episode_steps,
+        seed=seed,
+        num_simulations=played.search.num_simulations,
+        changes={key: value for key, (_, value) in differences(config, played).items()},
     )
 
 

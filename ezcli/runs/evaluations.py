@@ -1,4 +1,8 @@
-"""Lines of `evaluations.jsonl`: what is wrong with one, and what it says."""
+"""Lines of `evaluations.jsonl`: what is wrong with one, and what it says.
+
+A line is of one of three kinds: `final` and `interim` are the run's own, `manual` is one of
+`ez evaluate`.
+"""
 
 from collections.abc import Mapping
 from typing import Any, TypeGuard
@@ -18,6 +22,11 @@ def why_wrong(line: Mapping[str, Any]) -> str:
         return "no env_steps or no protocol"
     if protocol.get("episodes") != len(scores):
         return f"{len(scores)} scores of {protocol.get('episodes')!r} episodes"
+    if type(protocol.get("seed", 0)) is not int:
+        return f"its seed is {protocol['seed']!r}"
+    changes = protocol.get("changes", {})
+    if not isinstance(changes, dict) or not all(map(is_plain, changes.values())):
+        return "changes of its protocol that are no table of settings"
     lengths = line.get("game_env_steps")
     if not isinstance(lengths, list) or len(lengths) != len(scores):
         return f"{len(scores)} scores without the length of each game"
@@ -25,6 +34,8 @@ def why_wrong(line: Mapping[str, Any]) -> str:
         return "lengths of games that are not all counts of env_steps"
     if line.get("kind") not in ("interim", "final", "manual"):
         return f"its kind is {line.get('kind')!r}"
+    if not isinstance(line.get("name", ""), str) or ("name" in line and line["kind"] != "manual"):
+        return f"its name is {line['name']!r}"
     return ""
 
 
@@ -35,13 +46,38 @@ def is_number(value: object) -> TypeGuard[float]:
     )
 
 
+def is_plain(value: object) -> bool:
+    """Whether a value of a file can be that of a setting: a number, a text, or yes or no."""
+    return isinstance(value, str | bool) or is_number(value)
+
+
+def name_of(line: Mapping[str, Any]) -> str:
+    """What an evaluation is called: its own name, or its kind."""
+    return str(line.get("name", line["kind"]))
+
+
+def changes_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in which an evaluation differs from its run, by dotted key."""
+    return dict(line["protocol"].get("changes", {}))
+
+
+def changes_text(changes: Mapping[str, Any]) -> str:
+    """Such as `planning.evaluation=one-step`; empty without changes."""
+    return ", ".join(f"{key}={value}" for key, value in changes.items())
+
+
 def describe_evaluation(line: dict[str, Any]) -> str:
     """The line in one sentence."""
     error = "" if line["standard_error"] is None else f" ± {line['standard_error']:.2f}"
-    human = line["human_normalised"]
+    human, protocol = line["human_normalised"], line["protocol"]
+    played = [counted(protocol["episodes"], "episode")]
+    if line["kind"] == "manual" and protocol["seed"]:
+        played.append(f"seed {protocol['seed']}")
+    if protocol.get("changes"):
+        played.append(changes_text(protocol["changes"]))
+    called = f"{line['kind']} score" + (f" {line['name']!r}" if "name" in line else "")
     return (
-        f"{line['kind']} score at env_step {line['env_steps']:,}: {line['mean']:.2f}{error} "
+        f"{called} at env_step {line['env_steps']:,}: {line['mean']:.2f}{error} "
         f"(median {line['median']:.2f}, {line['min']:.2f} to {line['max']:.2f}, "
-        f"{counted(line['protocol']['episodes'], 'episode')})"
-        + ("" if human is None else f", human-normalised {human:.3f}")
+        f"{', '.join(played)})" + ("" if human is None else f", human-normalised {human:.3f}")
     )

@@ -5,9 +5,11 @@ from contextlib import nullcontext
 from typing import Any
 
 from ezcli.config.run import RunConfig
+from ezcli.errors import ConfigError
 from ezcli.runs.agent import load_agent
 from ezcli.runs.evaluate import (
     Evaluated,
+    EvaluationProtocol,
     Stopped,
     evaluate,
     final_protocol,
@@ -15,13 +17,16 @@ from ezcli.runs.evaluate import (
     normalised,
     summary,
 )
-from ezcli.runs.evaluations import describe_evaluation
+from ezcli.runs.evaluations import describe_evaluation, name_of
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 from ezcli.runs.machine_errors import disk_errors, memory_errors
+from ezcli.runs.names import is_plain_name
 from ezcli.runs.provenance import note_code
 from ezcli.runs.session import Session
 from ezcli.runs.trainer import Trainer
 from ezcli.words import counted
+
+RESERVED = ("final", "interim", "manual", "latest")  # no names of single evaluations
 
 
 def finish_evaluations(trainer: Trainer, session: Session) -> None:
@@ -72,7 +77,7 @@ def evaluation_line(
         "train_steps": train_steps,
         **numbers,
         "human_normalised": normalised(config, found),
-        "protocol": found.protocol._asdict(),
+        "protocol": found.protocol.table(),
         "scores": found.scores,
         "game_env_steps": found.env_steps,
     }
@@ -81,33 +86,65 @@ def evaluation_line(
 def evaluate_run(
     folder: RunFolder,
     config: RunConfig,
-    episodes: int | None = None,
+    protocol: EvaluationProtocol | None = None,
+    name: str = "",
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Plays with the last weights of a run under the final protocol; adds the line to the run.
+    """Plays with the last weights of a run; adds the line to the run.
 
     Args:
       folder: of the run.
       config: of the run; the device may be another one.
-      episodes: the config's number if None.
+      protocol: how to play; as in the final evaluation if None.
+      name: by which reports find the scores; `manual` if empty.
       say: told about checkpoints that are damaged.
 
     Raises:
-      EzError: there is no whole checkpoint, or the run is being trained or is damaged.
+      EzError: there is no whole checkpoint, the run is being trained or is damaged, or the name is
+        that of another evaluation.
     """
+    protocol = protocol or final_protocol(config)
     go_on = "repeat the command."
     with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         folder.require_whole(EVALUATIONS)
+        require_free(name, protocol, folder)
         note_code(folder, config, say)
-        return _evaluate_run(folder, config, episodes, say)
+        return _evaluate_run(folder, config, protocol, name, say)
+
+
+def require_free(name: str, protocol: EvaluationProtocol, folder: RunFolder) -> None:
+    """Refuses a name that cannot be told from others, or that another protocol of the run has.
+
+    Raises:
+      ConfigError: saying what has the name.
+    """
+    if name and (name in RESERVED or not is_plain_name(name)):
+        raise ConfigError(
+            "EZ-EVALUATION-NAME",
+            f"{name!r} cannot name an evaluation.",
+            f"Use a short name without '/', other than {', '.join(RESERVED)}.",
+        )
+    for line in folder.read(EVALUATIONS):
+        if name and name_of(line) == name and line["protocol"] != protocol.table():
+            raise ConfigError(
+                "EZ-EVALUATION-NAME",
+                f"The evaluation {name!r} of {folder.name!r} was played by another protocol.",
+                "Give another --name.",
+            )
 
 
 def _evaluate_run(
-    folder: RunFolder, config: RunConfig, episodes: int | None, say: Callable[[str], None]
+    folder: RunFolder,
+    config: RunConfig,
+    protocol: EvaluationProtocol,
+    name: str,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     agent = load_agent(folder, config, say)
-    played = evaluate(agent.network, config, agent.compute, final_protocol(config, episodes))
+    played = evaluate(agent.network, config, agent.compute, protocol)
     line = evaluation_line(played, "manual", agent.env_steps, agent.train_steps, config)
+    if name:
+        line["name"] = name
     folder.append(EVALUATIONS, line)
     seals = folder.read_info().get("seals")
     if seals is not None:

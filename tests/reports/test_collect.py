@@ -13,6 +13,7 @@ from ezcli.config.text import to_toml
 from ezcli.reports.choice import Choice
 from ezcli.reports.collect import collect, of_study
 from ezcli.reports.compare import scale_of
+from ezcli.reports.groups import Protocol
 from ezcli.reports.report import section
 from ezcli.reports.run_scores import read_run
 from ezcli.runs.evaluations import why_wrong
@@ -85,6 +86,86 @@ def test_manual_evaluations_do_not_count(run):
     rewrite(run, [*lines_of(run), again])
     found = read_run(run)
     assert (found.score, len(found.curve)) == (10.0, 2)
+
+
+def evaluated(run, score, name=None, **protocol):
+    """Adds an evaluation of the last weights to a run."""
+    config = RunFolder(run).config()
+    line = evaluation(config, [score] * 4, 100_000, "manual")
+    line["protocol"] |= protocol
+    rewrite(run, [*lines_of(run), line | ({"name": name} if name else {})])
+
+
+def test_a_run_counts_with_the_evaluation_that_is_asked_for(runs_dir, run):
+    changes = {"search.num_simulations": 5}
+    evaluated(run, 1.0, "few", seed=2, changes=changes)
+    evaluated(run, 2.0)
+    assert read_run(run).score == 10.0
+    assert read_run(run).protocol == Protocol("final", 0, {})
+    few = read_run(run, "few")
+    assert (few.score, few.episodes, few.protocol) == (1.0, 4, Protocol("few", 2, changes))
+    assert few.curve == read_run(run).curve
+    assert read_run(run, "latest").score == read_run(run, "manual").score == 2.0
+    assert read_run(run, "other") == (
+        "it has no evaluation 'other' of its last weights (it has: final, few, manual)"
+    )
+    older = [line | {"train_steps": 1} for line in lines_of(run) if line.get("name")]
+    rewrite(run, [*lines_of(run)[:2], *older])
+    assert read_run(run, "latest").score == 10.0
+    assert "no evaluation 'few' of its last weights" in read_run(run, "few")
+
+
+def test_the_protocol_stands_in_the_caption(runs_dir, run):
+    evaluated(run, 1.0, "few", seed=2, changes={"search.num_simulations": 5})
+    (group,), _ = collect(["one"], runs_dir, "few")
+    made = section(group, [], Choice())
+    protocol = "evaluation 'few' (4 episodes, seed 2, search.num_simulations=5)"
+    assert made.title == f"Agent atari100k, {protocol}"
+    assert f"Not the final scores, but those of the {protocol}." in made.notes
+    (group,), _ = collect(["one"], runs_dir)
+    assert section(group, [], Choice()).title == "Agent atari100k"
+
+
+def test_evaluations_that_were_not_played_alike_are_not_compared(runs_dir, run):
+    two = write_run(runs_dir / "two", agent(seed=1), [10.0])
+    evaluated(run, 1.0, "again", seed=1)
+    evaluated(two, 2.0, "again", seed=2)
+    with fails("EZ-REPORT-OTHER-PROTOCOL", "seed: 1 / 2"):
+        collect(["one", "two"], runs_dir, "again")
+    groups, (said,) = collect([], runs_dir, "again")
+    assert (groups, "are left out" in said) == ([], True)
+    evaluated(two, 3.0, "again", seed=1)
+    (group,), _ = collect(["one", "two"], runs_dir, "again")
+    assert [run.score for run in group.runs] == [1.0, 3.0]
+    evaluated(two, 3.0, "again", seed=1, changes={"search.num_simulations": 5})
+    with fails("EZ-REPORT-OTHER-PROTOCOL", "search.num_simulations: 50 / 5"):
+        collect(["one", "two"], runs_dir, "again")
+    evaluated(two, 3.0, "again", seed=1, changes={"search.num_simulations": 50})  # its own
+    collect(["one", "two"], runs_dir, "again")
+
+
+def test_a_final_score_under_changes_does_not_count(run):
+    lines = lines_of(run)
+    changed = lines[-1]["protocol"] | {"changes": {"planning.evaluation": "gumbel"}}
+    rewrite(run, [*lines[:-1], lines[-1] | {"protocol": changed}])
+    assert "was not played by the protocol of its config (changes" in read_run(run)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "wrong"),
+    [
+        ("name", 3, "its name is 3"),
+        ("seed", "x", "its seed is 'x'"),
+        ("changes", [1], "changes of its protocol"),
+        ("changes", {"a.b": [1]}, "changes of its protocol"),
+        ("changes", {"a.b": 1}, "its evaluation 'few' is damaged"),
+    ],
+)
+def test_a_forged_protocol_is_refused(run, entry, value, wrong):
+    evaluated(run, 1.0, "few", **({} if entry == "name" else {entry: value}))
+    if entry == "name":
+        rewrite(run, [*lines_of(run)[:-1], lines_of(run)[-1] | {"name": value}])
+    assert wrong in read_run(run, "few")
 
 
 def test_a_study_is_its_cells(runs_dir):

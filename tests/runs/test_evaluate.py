@@ -163,6 +163,44 @@ def test_protocols():
     assert interim_protocol(config, 10_000) == EvaluationProtocol(8, 3_000, 10_000, 50)
 
 
+def test_a_protocol_keeps_the_changes_that_differ():
+    config = resolve(read_toml(preset_path("atari100k")))
+    asked = {"planning.evaluation": "gumbel", "search.num_simulations": 50}
+    protocol = final_protocol(config, seed=3, changes=asked)
+    changes = {"planning.evaluation": "gumbel"}  # 50 are the run's own
+    assert protocol == EvaluationProtocol(32, 27_000, 3, 50, changes)
+    plain = {"episodes": 32, "max_env_steps": 27_000, "seed": 0, "num_simulations": 50}
+    assert final_protocol(config).table() == plain
+    assert protocol.table() == plain | {"seed": 3, "changes": changes}
+    fewer = final_protocol(config, changes={"search.num_simulations": 5})
+    assert (fewer.num_simulations, fewer.changes) == (5, {"search.num_simulations": 5})
+
+
+def test_an_evaluation_is_played_under_the_changes_of_its_protocol(searched):
+    config = tiny()
+    changes = {"search.num_simulations": 7}
+    play(config, final_protocol(config, episodes=2, changes=changes))
+    assert {constants.num_simulations for _, constants, *_ in searched} == {7}
+
+
+def test_a_name_has_one_protocol(finished, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    config = folder.config()
+    seeded = final_protocol(config, seed=1)
+    line = evaluate_run(folder, config, seeded, "mine")
+    assert (line["kind"], line["name"], line["protocol"]["seed"]) == ("manual", "mine", 1)
+    assert evaluate_run(folder, config, seeded, "mine") == line  # again is the same
+    assert "manual score 'mine' at env_step 56: " in describe_evaluation(line)
+    assert "2 episodes, seed 1)" in describe_evaluation(line)
+    with fails("EZ-EVALUATION-NAME", "'mine'"):
+        evaluate_run(folder, config, final_protocol(config, seed=2), "mine")
+    for name in ("final", "latest", "interim", "manual", "a/b"):
+        with fails("EZ-EVALUATION-NAME", repr(name)):
+            evaluate_run(folder, config, seeded, name)
+    assert len(folder.read("evaluations.jsonl")) == len(finished.read("evaluations.jsonl")) + 2
+
+
 def test_summary_by_hand():
     assert summary([1.0, 2.0, 6.0, 11.0]) == {
         "mean": 5.0,
@@ -240,7 +278,7 @@ def test_evaluating_a_run_by_hand_adds_a_line(finished, tmp_path):
     before = folder.read("evaluations.jsonl")
     by_hand = evaluate_run(folder, folder.config())
     assert by_hand == before[-1] | {"kind": "manual"}  # the last weights, the final protocol
-    more = evaluate_run(folder, folder.config(), 3)
+    more = evaluate_run(folder, folder.config(), final_protocol(folder.config(), 3))
     assert len(more["scores"]) == 3
     assert folder.read("evaluations.jsonl") == [*before, by_hand, more]
 

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from ezcli.efficientzero.network_settings import NormName
+from ezcli.runs.evaluate import final_protocol
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.scoring import evaluate_run
 from ezcli.runs.train import train
@@ -186,7 +187,7 @@ def test_checkpoints_that_were_taken_away_are_asked_for(stopped, undisturbed, tm
 def test_scores_asked_for_by_hand_in_between_change_nothing(undisturbed, tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert train(tiny(), folder, Watcher(6))
-    manual = evaluate_run(folder, tiny(), episodes=3)
+    manual = evaluate_run(folder, tiny(), final_protocol(tiny(), 3))
     assert train(tiny(), folder, Watcher()) is None
     lines = folder.read("evaluations.jsonl")
     assert [line for line in lines if line["kind"] == "manual"] == [manual]
