@@ -409,6 +409,7 @@ def other(key, value):
         "acting.temperatures": [1.0, 0.5, 0.125],
         "acting.temperature_until": [0.25, 0.75],
         "replay.importance_exponent": [0.5, 1.0],
+        "loss.auxiliary": "spr",
         "optimiser.name": "adam",
         "value.value_source": "search",
         "compute.device": "cpu",

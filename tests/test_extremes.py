@@ -96,6 +96,14 @@ TOGETHER = {
 }
 CASES = [{key: value} for key, values in EXTREME.items() for value in values]
 CASES += [TOGETHER | {"replay.min_priority": value} for value in (1e-38, 1e38)]
+CASES += [
+    {"loss.auxiliary": "spr", "loss.auxiliary_momentum": momentum}
+    for momentum in (5e-324, math.nextafter(1, 0))
+]
+CASES += [
+    {"loss.auxiliary": name, "loss.consistency_coefficient": 1e308}
+    for name in ("contrastive", "reconstruction")
+]
 CASES += [{"optimiser.name": "adam", "optimiser.learning_rate": rate} for rate in (5e-324, 1e308)]
 
 

@@ -76,6 +76,7 @@ def batch_of(spec: EnvSpec, observations: torch.Tensor) -> Batch:
         policy=ones.unsqueeze(-1).expand(-1, -1, actions) / actions,
         has_policy=ones,
         weights=ones[:, 0],
+        frames=(observations * 255).to(torch.uint8),
     )
 
 

@@ -32,12 +32,12 @@ def make_batch(
     """Gathers and augments the observations of B windows; moves the targets beside them."""
     positions = settings.unroll_steps + 1
     rows = window.rows[:, :positions].reshape(-1)
-    images = frames.observations(replay.stack_rows(rows))
+    stored = frames.observations(replay.stack_rows(rows))
     if settings.augmentation:
         noise = augmentation_noise(rng, len(rows), settings.shift_pixels, settings.intensity_scale)
-        images = augment(images, *noise)
+        images = augment(stored, *noise)
     else:
-        images = to_network_input(images)
+        images = to_network_input(stored)
 
     def to_device(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(images.device, dtype)
@@ -51,4 +51,5 @@ def make_batch(
         policy=to_device(targets.policy),
         has_policy=to_device(targets.has_policy),
         weights=to_device(window.weights),
+        frames=stored.unflatten(0, (-1, positions)),
     )

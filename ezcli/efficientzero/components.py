@@ -10,15 +10,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from ezcli.efficientzero.gumbel import Gumbel
-from ezcli.efficientzero.hyperparameters import Hyperparameters
-from ezcli.efficientzero.loss import (
+from ezcli.efficientzero.auxiliary import (
     AuxiliaryLoss,
     authors_consistency,
+    contrastive,
     cosine_consistency,
-    no_consistency,
+    no_auxiliary,
+    reconstruction,
 )
+from ezcli.efficientzero.decoder import Decoder
+from ezcli.efficientzero.gumbel import Gumbel
+from ezcli.efficientzero.hyperparameters import Hyperparameters
+from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.planner import Planner
 from ezcli.efficientzero.puct import Puct
 from ezcli.efficientzero.targets import ValueRule, aged_td_steps, td_rule
@@ -26,6 +31,23 @@ from ezcli.efficientzero.targets import ValueRule, aged_td_steps, td_rule
 PLANNERS: dict[str, Callable[[Hyperparameters, int, int], Planner]] = {
     "puct": Puct,
     "gumbel": Gumbel,
+}
+
+
+class Auxiliary(NamedTuple):
+    """An auxiliary loss, and what it needs."""
+
+    loss: AuxiliaryLoss
+    by_average: bool = False  # a moving average gives the targets
+    decodes: bool = False  # it needs a decoder
+
+
+AUXILIARY = {
+    "simsiam": Auxiliary(cosine_consistency),
+    "spr": Auxiliary(cosine_consistency, by_average=True),
+    "contrastive": Auxiliary(contrastive),
+    "reconstruction": Auxiliary(reconstruction, decodes=True),
+    "none": Auxiliary(no_auxiliary),
 }
 
 
@@ -41,6 +63,7 @@ class Rules(NamedTuple):
     """What the switches come to: a field for each component, and what follows from them."""
 
     auxiliary_loss: AuxiliaryLoss  # section 4.1
+    target_momentum: float  # of the moving average that gives its targets; 0: the network's own
     prefix_horizon: int  # section 4.2; env_steps, at 1 a prefix is a reward
     td_steps: Callable[[np.ndarray], np.ndarray]  # section 4.3; age in env_steps [B] -> td_steps
     value_rule: ValueRule  # how value targets follow from these steps
@@ -59,19 +82,40 @@ def rules_for(settings: Hyperparameters) -> Rules:
 
     td_steps = aged if components.off_policy_correction else constant
     by_search = value.value_source == "search"
+    auxiliary = auxiliary_of(settings)
     return Rules(
-        auxiliary_loss=auxiliary_loss(settings),
+        auxiliary_loss=auxiliary.loss,
+        target_momentum=settings.loss.auxiliary_momentum if auxiliary.by_average else 0.0,
         prefix_horizon=settings.search.prefix_horizon if components.value_prefix else 1,
         td_steps=td_steps,
         value_rule=td_rule(settings.loss.unroll_steps, td_steps, value.discount, by_search),
     )
 
 
-def auxiliary_loss(settings: Hyperparameters) -> AuxiliaryLoss:
-    """What learns the latents beside the other losses."""
-    if not settings.components.consistency:
-        return no_consistency
-    return authors_consistency if settings.network.norm == "batch-authors" else cosine_consistency
+def auxiliary_of(settings: Hyperparameters) -> Auxiliary:
+    """The loss that `loss.auxiliary` names, unless `components.consistency` drops it."""
+    found = AUXILIARY[settings.loss.auxiliary if settings.components.consistency else "none"]
+    if settings.network.norm == "batch-authors" and found.loss is cosine_consistency:
+        return found._replace(loss=authors_consistency)
+    return found
+
+
+def add_decoder(
+    network: Network, settings: Hyperparameters, frame_shape: tuple[int, int, int], seed: int
+) -> None:
+    """Gives a network the decoder that `loss.auxiliary` needs, also where the loss is dropped.
+
+    Args:
+      network: with its first weights, which stay as they are.
+      settings: of the run.
+      frame_shape: (C, H, W) of one frame.
+      seed: of the decoder's first weights.
+    """
+    if AUXILIARY[settings.loss.auxiliary].decodes:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network.decoder = Decoder(settings.network, frame_shape)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def planners_for(settings: Hyperparameters, num_actions: int) -> Planners:

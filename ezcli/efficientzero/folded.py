@@ -33,6 +33,7 @@ def fold(network: Network, precision: str) -> Network:
     """
     folded = copy.deepcopy(network).eval().requires_grad_(False)
     folded.projector, folded.predictor = nn.Sequential(), nn.Sequential()
+    folded.decoder = None
     for name, module in list(folded.named_modules()):
         if isinstance(module, StandardisedConv2d):
             replace(folded, name, module.plain())

@@ -17,6 +17,8 @@ from ezcli.efficientzero.network_settings import NetworkSettings
 from ezcli.efficientzero.search_settings import GumbelSettings, PlanningSettings, SearchSettings
 from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings, Share
 
+AuxiliaryName = Literal["simsiam", "spr", "contrastive", "reconstruction", "none"]
+
 
 class Components(Settings):
     """Which of the paper's three additions to MuZero are present (section 4)."""
@@ -141,6 +143,19 @@ class LossSettings(Settings):
 
     batch_size: int = Field(ge=2, description="windows learnt from in one train_step")
     unroll_steps: int = Field(ge=1, description="env_steps the model is unrolled, K")
+    auxiliary: AuxiliaryName = Field(
+        default="simsiam",
+        json_schema_extra={"neutral": "simsiam"},
+        description="what learns latents beside rewards, values and policies (`auxiliary.py`); "
+        "components.consistency = false drops it",
+    )
+    auxiliary_momentum: float = Field(
+        default=0.99,
+        ge=0,
+        lt=1,
+        json_schema_extra={"neutral": 0.99},
+        description="of the moving average that gives the targets of spr; 0: simsiam",
+    )
     augmentation: bool = Field(description="random shift and intensity of every observation")
     shift_pixels: int = Field(ge=0, description="pixels; largest shift (DrQ, Yarats et al. 2021)")
     intensity_scale: float = Field(ge=0, le=LARGEST, description="standard deviation of brightness")

@@ -10,8 +10,9 @@ from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.hyperparameters import Hyperparameters, OptimiserSettings
 from ezcli.efficientzero.inference import autocast
-from ezcli.efficientzero.loss import Objective, objective, value_errors
-from ezcli.efficientzero.loss_terms import LOSSES
+from ezcli.efficientzero.loss import Objective, objective, total_loss, value_errors
+from ezcli.efficientzero.loss_terms import AUXILIARY_TERM, LOSSES
+from ezcli.efficientzero.moving_average import MovingAverage
 from ezcli.efficientzero.network import Network, array_of
 from ezcli.state import (
     Count,
@@ -25,6 +26,7 @@ from ezcli.state import (
 )
 
 STEP_METRICS = ("loss", *LOSSES, "gradient_norm")
+MEASURED_STEPS, MEASURED_EVERY = 500, 10  # train_steps, of the auxiliary gradient
 
 
 class StepResult(NamedTuple):
@@ -32,6 +34,7 @@ class StepResult(NamedTuple):
 
     errors: Tensor  # [B] |V predicted - V target| at the first position
     metrics: Tensor  # [len(STEP_METRICS)] total, mean of each loss, norm before clipping
+    auxiliary_gradient: Tensor | None = None  # see `Learner.auxiliary_gradient`
 
 
 class LearnerCounts(Table):
@@ -53,6 +56,8 @@ class Learner:
         self.network, self.settings, self.rules = network, settings, rules
         self.precision = precision
         self.optimiser = make_optimiser(network, settings.optimiser)
+        momentum = rules.target_momentum
+        self.average = MovingAverage(network, momentum) if momentum else None
         self.has_failed = next(network.parameters()).new_zeros(())  # 1: not finite
         self.train_steps = 0
 
@@ -111,6 +116,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
+        auxiliary_gradient = self.auxiliary_gradient(found, batch)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(
             self.network.parameters(), self.settings.optimiser.max_gradient_norm
@@ -121,19 +127,43 @@ class Learner:
         # As PyTorch's GradScaler does it: a fused optimiser leaves the weights where this is 1.
         self.optimiser.found_inf = self.has_failed  # type: ignore[attr-defined]
         self.optimiser.step()
+        if self.average is not None:
+            self.average.follow(self.network)
         self.train_steps += 1
         means = [loss.detach().mean() for loss in found.values()]
         return StepResult(
             errors=errors,
             metrics=torch.stack([total.detach(), *means, norm.detach()]),
+            auxiliary_gradient=auxiliary_gradient,
         )
+
+    def auxiliary_gradient(self, found: dict[str, Tensor], batch: Batch) -> Tensor | None:
+        """Norm of the gradient that the weighted auxiliary loss sends into the encoder h.
+
+        It is measured in each `MEASURED_EVERY`-th of the first `MEASURED_STEPS` train_steps, and
+        None otherwise or where there is no auxiliary loss. Equal norms make the weights of
+        different auxiliary losses comparable.
+        """
+        is_due = self.train_steps < MEASURED_STEPS and self.train_steps % MEASURED_EVERY == 0
+        loss = {AUXILIARY_TERM: found[AUXILIARY_TERM]}
+        if not (is_due and loss[AUXILIARY_TERM].requires_grad):
+            return None
+        total = total_loss(loss, batch.weights, self.settings.loss)
+        weights = list(self.network.representation.parameters())
+        gradients = torch.autograd.grad(total, weights, retain_graph=True)
+        return torch.nn.utils.get_total_norm(gradients)
 
     def objective(self, network: Network, batch: Batch) -> Objective:
         """What a train_step would minimise with the weights of `network`, in training mode."""
         rules = self.rules
         with autocast(batch.observations.device, self.precision):
             return objective(
-                network, batch, rules.prefix_horizon, rules.auxiliary_loss, self.settings.loss
+                network,
+                batch,
+                rules.prefix_horizon,
+                rules.auxiliary_loss,
+                self.settings.loss,
+                self.average,
             )
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ezcli.efficientzero.auxiliary import AuxiliaryLoss, Target
 from ezcli.efficientzero.batch import Batch, NetworkOutput, PrefixState
 from ezcli.efficientzero.hyperparameters import LossSettings
 from ezcli.efficientzero.loss_terms import LOSSES
@@ -25,9 +25,6 @@ from ezcli.efficientzero.support import to_categorical, to_scalar
 from ezcli.efficientzero.value_prefix import restarts_after
 
 LATENT_GRADIENT = 0.5  # of the gradient passed to the previous step (MuZero appendix G)
-
-# (network, K unrolled latents, observations [B, K, C, H, W]) -> [B, K]
-AuxiliaryLoss = Callable[[Network, list[Tensor], Tensor], Tensor]
 
 
 class Objective(NamedTuple):
@@ -45,6 +42,7 @@ class Unrolled(NamedTuple):
     batch: Batch
     outputs: list[NetworkOutput]  # K + 1
     auxiliary: AuxiliaryLoss
+    target: Target | None  # of the auxiliary loss; None: the network's own
 
 
 def objective(
@@ -53,10 +51,11 @@ def objective(
     prefix_horizon: int,
     auxiliary: AuxiliaryLoss,
     settings: LossSettings,
+    target: Target | None = None,
 ) -> Objective:
     """Unrolls the model, computes its losses, and sums them up."""
     outputs = unroll(network, batch.observations[:, 0], batch.actions, prefix_horizon)
-    found = losses(network, batch, outputs, auxiliary)
+    found = losses(network, batch, outputs, auxiliary, target)
     return Objective(outputs, found, total_loss(found, batch.weights, settings))
 
 
@@ -77,10 +76,14 @@ def unroll(
 
 
 def losses(
-    network: Network, batch: Batch, outputs: list[NetworkOutput], auxiliary: AuxiliaryLoss
+    network: Network,
+    batch: Batch,
+    outputs: list[NetworkOutput],
+    auxiliary: AuxiliaryLoss,
+    target: Target | None = None,
 ) -> dict[str, Tensor]:
     """The losses [B] of an unroll by name, each summed over its unmasked positions."""
-    seen = Unrolled(network, batch, outputs, auxiliary)
+    seen = Unrolled(network, batch, outputs, auxiliary, target)
     return {name: TERMS[name](seen) for name in LOSSES}
 
 
@@ -106,7 +109,7 @@ def value_loss(seen: Unrolled) -> Tensor:
 def consistency_loss(seen: Unrolled) -> Tensor:
     """[B]: the auxiliary loss of each unrolled latent."""
     latents = [output.latent for output in seen.outputs[1:]]
-    loss = seen.auxiliary(seen.network, latents, seen.batch.observations[:, 1:])
+    loss = seen.auxiliary(seen.network, latents, seen.batch, seen.target)
     return (loss * seen.batch.is_state[:, 1:]).sum(1)
 
 
@@ -133,49 +136,6 @@ def total_loss(found: dict[str, Tensor], weights: Tensor, settings: LossSettings
 def value_errors(outputs: list[NetworkOutput], batch: Batch) -> Tensor:
     """|V predicted - V target| [B] at the first position, for the priorities."""
     return (to_scalar(outputs[0].value.detach()) - batch.value[:, 0]).abs()
-
-
-def cosine_consistency(
-    network: Network,
-    latents: list[Tensor],
-    observations: Tensor,
-    encode: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
-    """Negative cosine similarity [B, K] of unrolled latents and seen ones (section 4.1, SimSiam).
-
-    Args:
-      network: its batch-norms take part in training on both branches.
-      latents: K unrolled latents [B, c, h, w].
-      observations: [B, K, C, H, W], what was seen where the latents should be.
-      encode: from observations to latents; the representation h if None.
-    """
-    encode = encode or network.representation
-    batch, steps = observations.shape[:2]
-    # First the branch with gradients: autocast keeps its cast of a weight, and one made without
-    # gradients would cut the projector off in some releases of PyTorch (pytorch #112583).
-    online = network.predict_projection(torch.stack(latents, 1).flatten(0, 1))
-    with torch.no_grad():
-        seen = observations.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        target = network.project(encode(seen))
-    similarity = F.cosine_similarity(online.float(), target.float(), dim=1)
-    return -similarity.view(batch, steps)
-
-
-def authors_consistency(network: Network, latents: list[Tensor], observations: Tensor) -> Tensor:
-    """`cosine_consistency`, where what was seen passes through f too, as in the authors' code.
-
-    It changes the running statistics of f, and nothing else.
-    """
-
-    def encode(seen: Tensor) -> Tensor:
-        return network.initial_inference(seen).latent
-
-    return cosine_consistency(network, latents, observations, encode)
-
-
-def no_consistency(network: Network, latents: list[Tensor], observations: Tensor) -> Tensor:
-    """Zeros [B, K], and no forward pass: one would move the batch-norms."""
-    return observations.new_zeros(observations.shape[:2])
 
 
 def categorical_loss(logits: Tensor, target: Tensor) -> Tensor:

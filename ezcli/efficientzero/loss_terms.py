@@ -23,8 +23,9 @@ LOSSES = {
     "value_prefix": Term("value-prefix cross-entropy"),
     "policy": Term("policy cross-entropy"),
     "value": Term("value cross-entropy"),
-    "consistency": Term("negative cosine similarity of latents (4.1)"),
+    "consistency": Term("auxiliary loss of latents (4.1)"),
 }
+AUXILIARY_TERM = "consistency"
 
 
 def with_coefficients(model: type[Model]) -> type[Model]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
+from ezcli.efficientzero.decoder import Decoder
 from ezcli.efficientzero.layers import (
     ResidualBlock,
     convolution,
@@ -26,7 +27,24 @@ from ezcli.efficientzero.norms import ROOT, UNROLLED, Layers, norm1d, norm2d, no
 from ezcli.state import Layout, State, read_arrays
 
 
-class Network(nn.Module):
+class SavedModule(nn.Module):
+    """A module whose weights and running statistics are a part of a run's state."""
+
+    def state(self) -> State:
+        """Weights and running statistics."""
+        return {name: array_of(tensor) for name, tensor in self.state_dict().items()}
+
+    def restore(self, state: State) -> None:
+        """Raises CheckpointError: tensors of another module, or that are not finite."""
+        layouts = {
+            name: Layout.of(array, 0 if name.endswith("running_var") else -math.inf)
+            for name, array in self.state().items()
+        }
+        found = read_arrays(layouts, state)
+        self.load_state_dict({name: torch.from_numpy(array) for name, array in found.items()})
+
+
+class Network(SavedModule):
     """h, g, f and the projection in one module.
 
     Args:
@@ -61,22 +79,10 @@ class Network(nn.Module):
             self.prediction = Prediction(settings, self.latent_shape, num_actions, atoms)
             self.projector = projector(settings, self.latent_shape)
             self.predictor = predictor(settings)
+        self.decoder: Decoder | None = None  # of latents to frames, where a loss needs one
         self.num_actions = num_actions
         self.prefix_units = settings.prefix_lstm
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def state(self) -> State:
-        """Weights and running statistics."""
-        return {name: array_of(tensor) for name, tensor in self.state_dict().items()}
-
-    def restore(self, state: State) -> None:
-        """Raises CheckpointError: tensors of another network, or that are not finite."""
-        layouts = {
-            name: Layout.of(array, 0 if name.endswith("running_var") else -math.inf)
-            for name, array in self.state().items()
-        }
-        found = read_arrays(layouts, state)
-        self.load_state_dict({name: torch.from_numpy(array) for name, array in found.items()})
 
     def initial_inference(self, observations: Tensor) -> NetworkOutput:
         """f(h(observations)); observations [B, C, H, W] in [0, 1]. The prefix starts at zero."""

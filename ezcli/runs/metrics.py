@@ -33,6 +33,8 @@ COLUMNS = {
         for name, term in LOSSES.items()
     },
     "gradient_norm": "norm of the gradient before clipping, mean",
+    "auxiliary_gradient": "norm of the gradient of the weighted auxiliary loss into the encoder, "
+    "mean over every 10th of the first 500 train_steps; null later",
     "learning_rate": "of the last train_step",
     "td_steps": "mean steps before the bootstrap",
     "search_depth": "mean depth of the deepest node while acting, env_steps",
@@ -56,6 +58,7 @@ class WindowState(Table):
     td_steps: Annotated[list[Number], FailFast()]
     acting: rows_of(3)  # type: ignore[valid-type]
     work: rows_of(5, may_be_nan=2)  # type: ignore[valid-type]
+    auxiliary_gradient: Annotated[list[Number], FailFast()] = Field(default=[])
     modes: rows_of(len(MODES), may_be_nan=len(MODES)) = Field(default=[])  # type: ignore[valid-type]
 
 
@@ -69,6 +72,7 @@ class MetricsWindow:
         """Begins anew, after a line."""
         self.games: list[list[float]] = []  # score, env_steps
         self.training: dict[str, list[float]] = {name: [] for name in STEP_METRICS}
+        self.auxiliary_gradient: list[float] = []  # of train_steps where it was measured
         self.td_steps: list[float] = []
         self.acting: list[list[float]] = []  # depth, entropy, root value
         self.work: list[list[float]] = []  # asked, searched, evaluated, depth, entropy
@@ -101,8 +105,22 @@ class MetricsWindow:
         """Notes what the targets of a draw took."""
         self.work.append([float(number) for number in work])
 
-    def add_training(self, numbers: np.ndarray, age: np.ndarray, rules: Rules) -> None:
-        """Notes n train_steps: a row of STEP_METRICS for each, and the ages [n * B] they learnt."""
+    def add_training(
+        self,
+        numbers: np.ndarray,
+        auxiliary_gradients: list[float],
+        age: np.ndarray,
+        rules: Rules,
+    ) -> None:
+        """Notes n train_steps.
+
+        Args:
+          numbers: [n, len(STEP_METRICS)].
+          auxiliary_gradients: norms, of the train_steps where they were measured.
+          age: [n * B] env_steps, of what was learnt from.
+          rules: of the run.
+        """
+        self.auxiliary_gradient += auxiliary_gradients
         for name, values in zip(STEP_METRICS, numbers.T, strict=True):
             self.training[name] += values.astype(float).tolist()
         self.td_steps.append(float(rules.td_steps(age).mean()))
@@ -127,6 +145,7 @@ class MetricsWindow:
             "score_max": float(scores.max()) if len(scores) else None,
             "game_env_steps": mean(lengths),
             **{name: mean(np.array(values)) for name, values in self.training.items()},
+            "auxiliary_gradient": mean(np.array(self.auxiliary_gradient)),
             "learning_rate": learning_rate(max(0, learner.train_steps - 1), learner.settings),
             "td_steps": mean(np.array(self.td_steps)),
             "search_depth": mean(depth),

@@ -58,6 +58,11 @@ def generator(seed: int, name: str, *indices: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(entropy))
 
 
-def network_seed(seed: int) -> int:
-    """Seed of the first weights: equal in every arm of a study."""
-    return int(generator(seed, "network").integers(2**31))
+def network_seed(seed: int, part: str = "network") -> int:
+    """Seed of the first weights: equal in every arm of a study.
+
+    Args:
+      seed: of the run.
+      part: what an arm builds beside the network has weights of its own.
+    """
+    return int(generator(seed, part).integers(2**31))

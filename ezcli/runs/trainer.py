@@ -24,7 +24,7 @@ from torch import Tensor
 from ezcli.config.run import RunConfig
 from ezcli.efficientzero.assemble import make_batch, take
 from ezcli.efficientzero.batch import Batch, Window
-from ezcli.efficientzero.components import planners_for, rules_for
+from ezcli.efficientzero.components import add_decoder, planners_for, rules_for
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.inference import to_network_input
 from ezcli.efficientzero.learner import STEP_METRICS, Learner, StepResult
@@ -114,6 +114,8 @@ class Trainer:
             "streams": self.streams,
             "environments": self.envs,
         }
+        if self.learner.average is not None:
+            self.parts["moving_average"] = self.learner.average
 
     def state(self) -> dict[str, State]:
         """The state of every part, by its name."""
@@ -270,7 +272,9 @@ class Trainer:
         if not is_finite.all():
             raise self._not_finite(int(is_finite.argmin()), numbers, drawn, learnt)
         self.replay.update_priorities(drawn.window.rows[:, 0], errors.ravel().astype(np.float64))
-        self.metrics.add_training(numbers, drawn.window.age, self.rules)
+        norms = [r.auxiliary_gradient for r in results if r.auxiliary_gradient is not None]
+        gradients = [norm.item() for norm in norms]
+        self.metrics.add_training(numbers, gradients, drawn.window.age, self.rules)
         if self.config.network.norm == "batch-recalibrated":
             self._recalibrate()
         self.copies.after_learning(self.learner)
@@ -337,10 +341,7 @@ def make_network(config: RunConfig, frame_shape: tuple[int, int, int], num_actio
     """The run's network with its first weights, on the CPU."""
     channels, height, width = frame_shape
     observation_shape = (channels * config.env.frame_stack, height, width)
-    return Network(
-        config.network,
-        observation_shape,
-        num_actions,
-        config.value.support,
-        network_seed(config.seed),
-    )
+    seed, of_decoder = network_seed(config.seed), network_seed(config.seed, "decoder")
+    network = Network(config.network, observation_shape, num_actions, config.value.support, seed)
+    add_decoder(network, config, frame_shape, of_decoder)
+    return network

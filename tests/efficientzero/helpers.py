@@ -94,6 +94,7 @@ def random_batch(config, num_actions=ACTIONS, seed=0):
         policy=tensor(np.eye(num_actions)[rng.integers(num_actions, size=(size, steps + 1))]),
         has_policy=torch.ones(size, steps + 1),
         weights=tensor(rng.uniform(0.2, 1, size)),
+        frames=tensor(rng.integers(256, size=(size, steps + 1, *shape))).byte(),
     )
 
 

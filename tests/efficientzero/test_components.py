@@ -12,9 +12,9 @@ import torch
 import ezcli
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve
+from ezcli.efficientzero.auxiliary import cosine_consistency, no_auxiliary
 from ezcli.efficientzero.components import Rules, rules_for
 from ezcli.efficientzero.hyperparameters import Components
-from ezcli.efficientzero.loss import cosine_consistency, no_consistency
 from ezcli.efficientzero.network import Network
 from tests.efficientzero.helpers import filled_replay, make_network, tiny
 
@@ -42,12 +42,13 @@ def values(rules):
 
 def test_there_is_a_rule_for_every_component():
     assert set(RULE_OF) == set(Components.model_fields)
-    assert {*RULE_OF.values(), "value_rule"} == set(Rules._fields)
+    assert {*RULE_OF.values(), "target_momentum", "value_rule"} == set(Rules._fields)
 
 
 def test_the_full_algorithm():
     assert values(rules_without()) == {
         "auxiliary_loss": cosine_consistency,
+        "target_momentum": 0.0,
         "prefix_horizon": 5,
         "td_steps": [5, 5, 4, 4, 3, 2, 1, 1],
     }
@@ -55,7 +56,8 @@ def test_the_full_algorithm():
 
 def test_muzero_reanalyse():
     assert values(rules_without(*RULE_OF)) == {
-        "auxiliary_loss": no_consistency,
+        "auxiliary_loss": no_auxiliary,
+        "target_momentum": 0.0,
         "prefix_horizon": 1,
         "td_steps": [5] * len(AGES),
     }

@@ -6,14 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ezcli.efficientzero.auxiliary import cosine_consistency, no_auxiliary
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.hyperparameters import LossSettings
 from ezcli.efficientzero.loss import (
     TERMS,
     coefficients,
-    cosine_consistency,
     losses,
-    no_consistency,
     scale_gradient,
     total_loss,
     unroll,
@@ -70,7 +69,7 @@ def similarity():
 
 @pytest.fixture
 def found(batch, outputs, similarity):
-    return losses(None, batch, outputs, lambda network, latents, observations: similarity)
+    return losses(None, batch, outputs, lambda *_: similarity)
 
 
 def cross_entropy(logits, target):
@@ -140,7 +139,7 @@ def test_targets_of_masked_positions_do_not_matter(batch, outputs, found):
         policy=batch.policy + (1 - batch.has_policy).unsqueeze(-1),
     )
     assert not torch.equal(other.value, batch.value)
-    again = losses(None, other, outputs, no_consistency)
+    again = losses(None, other, outputs, no_auxiliary)
     for name in ("value_prefix", "policy", "value"):
         assert torch.equal(again[name], found[name])
 
@@ -298,7 +297,7 @@ def test_no_gradient_flows_through_the_consistency_target(config):
     batch = random_batch(config)
     latents = [leaf(B, *network.latent_shape) for _ in range(K)]
     frozen = copy.deepcopy(network)
-    cosine_consistency(network, latents, batch.observations[:, 1:]).sum().backward()
+    cosine_consistency(network, latents, batch).sum().backward()
     assert all(p.grad is None for p in network.representation.parameters())
     # The projector's gradient is that of the online branch alone, the target a constant.
     with torch.no_grad():
@@ -317,7 +316,7 @@ def test_consistency_compares_each_latent_with_its_own_observation(config):
     batch = random_batch(config)
     latents = [torch.randn(B, *network.latent_shape) for _ in range(K)]
     with torch.no_grad():
-        found = cosine_consistency(network, latents, batch.observations[:, 1:])
+        found = cosine_consistency(network, latents, batch)
         assert found.shape == (B, K)
         for b in range(B):
             for k in range(K):
@@ -337,7 +336,7 @@ def test_no_consistency_leaves_the_running_statistics_alone(config):
     batch = random_batch(config)
     before = statistics(network, "")
     latents = [torch.randn(B, *network.latent_shape)] * K
-    found = no_consistency(network, latents, batch.observations[:, 1:])
+    found = no_auxiliary(network, latents, batch)
     assert torch.equal(found, torch.zeros(B, K))
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
@@ -345,6 +344,6 @@ def test_no_consistency_leaves_the_running_statistics_alone(config):
 
 def test_without_consistency_the_projection_gets_no_gradient(config):
     network = opinionated(config).train()
-    whole_loss(network, random_batch(config), config, no_consistency).backward()
+    whole_loss(network, random_batch(config), config, no_auxiliary).backward()
     for part in (network.projector, network.predictor):
         assert all(parameter.grad is None for parameter in part.parameters())

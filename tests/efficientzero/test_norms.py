@@ -220,9 +220,9 @@ def test_the_authors_passes_move_the_statistics_of_the_prediction_only():
         config = with_norm(norm)
         network = opinionated(config).train()
         batch = random_batch(config)
-        latents = [o.latent for o in played(network, random_images(len(batch.actions)))][1:]
-        observations = batch.observations[:, 1 : 1 + len(latents)]
-        found = rules_for(config).auxiliary_loss(network, latents, observations)
+        size, steps = batch.actions.shape
+        latents = [o.latent for o in played(network, random_images(size), steps)][1:]
+        found = rules_for(config).auxiliary_loss(network, latents, batch, None)
         networks[norm] = found, network.state_dict()
     torch.testing.assert_close(networks["batch"][0], networks["batch-authors"][0])
     one, other = networks["batch"][1], networks["batch-authors"][1]

@@ -46,6 +46,7 @@ def make_batch(config, device="cpu") -> Batch:
         policy=tensor(rng.dirichlet(np.ones(ACTIONS), size=(size, steps + 1))),
         has_policy=tensor(np.ones((size, steps + 1))),
         weights=tensor(np.ones(size)),
+        frames=tensor(rng.integers(256, size=(size, steps + 1, channels, *SHAPE[1:]))).byte(),
     )
 
 

@@ -95,7 +95,7 @@ def filled(window):
     window.add_work(Work(asked=9, searched=5, evaluated=2, depth=4.0, entropy=0.5))
     window.add_work(Work(asked=9, searched=0, evaluated=1, depth=float("nan"), entropy=1.0))
     numbers = np.arange(2 * len(STEP_METRICS), dtype=np.float32).reshape(2, -1)
-    window.add_training(numbers, np.zeros(4, np.int64), rules_for(tiny()))
+    window.add_training(numbers, [3.0, 5.0], np.zeros(4, np.int64), rules_for(tiny()))
     return window
 
 
@@ -116,6 +116,7 @@ def test_a_line_by_hand():
         "game_env_steps": 15.0,
         "loss": 3.0,  # the mean of 0 and 6
         "gradient_norm": 8.0,
+        "auxiliary_gradient": 4.0,
         "td_steps": 2.0,
         "search_depth": 2.0,
         "search_entropy": pytest.approx(np.log(2) / 2),

@@ -1,0 +1,105 @@
+"""The auxiliary losses: what learns latents beside rewards, values and policies (section 4.1).
+
+Each compares the K unrolled latents with what was seen at the same env_steps, through which no
+gradient flows. `components.AUXILIARY` names them. Shapes as in `batch`.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ezcli.efficientzero.batch import Batch
+from ezcli.efficientzero.network import Network
+
+TEMPERATURE = 0.1  # of the similarities in `contrastive`
+
+# From observations [n, C, H, W] to the projections [n, projection] that latents should have.
+Target = Callable[[Tensor], Tensor]
+# (network, K unrolled latents [B, c, h, w], batch, target) -> [B, K]. Without a target the network
+# itself gives it.
+AuxiliaryLoss = Callable[[Network, list[Tensor], Batch, Target | None], Tensor]
+
+
+def cosine_consistency(
+    network: Network, latents: list[Tensor], batch: Batch, target: Target | None = None
+) -> Tensor:
+    """Negative cosine similarity [B, K] of predicted projections and target projections.
+
+    With the network's own target it is SimSiam (Chen and He 2021), with that of a moving average it
+    is SPR's loss (Schwarzer et al. 2021). The network's batch-norms take part in training on both
+    branches.
+    """
+    # First the branch with gradients: autocast keeps its cast of a weight, and one made without
+    # gradients would cut the projector off in some releases of PyTorch (pytorch #112583).
+    online = network.predict_projection(torch.stack(latents, 1).flatten(0, 1))
+    similarity = F.cosine_similarity(
+        online.float(), projections(network, batch, target).float(), dim=1
+    )
+    return -similarity.view(len(batch.actions), -1)
+
+
+def authors_consistency(
+    network: Network, latents: list[Tensor], batch: Batch, target: Target | None = None
+) -> Tensor:
+    """`cosine_consistency`, where what was seen passes through f too, as in the authors' code.
+
+    It changes the running statistics of f, and nothing else.
+    """
+
+    def own_target(observations: Tensor) -> Tensor:
+        return network.project(network.initial_inference(observations).latent)
+
+    return cosine_consistency(network, latents, batch, target or own_target)
+
+
+def contrastive(
+    network: Network, latents: list[Tensor], batch: Batch, target: Target | None = None
+) -> Tensor:
+    """InfoNCE [B, K] (van den Oord et al. 2018): each latent finds its own observation.
+
+    A latent of step k is told apart from the observations of step k in all windows of the batch, by
+    the cosine similarity of their projections. Windows that have ended by then take no part.
+    """
+    size, steps = batch.actions.shape
+    online = network.project(torch.stack(latents, 1).flatten(0, 1))
+    seen = projections(network, batch, target)
+    online, seen = (
+        F.normalize(x.float(), dim=1).view(size, steps, -1).transpose(0, 1) for x in (online, seen)
+    )
+    logits = online @ seen.transpose(1, 2) / TEMPERATURE  # [K, B, B]
+    absent = batch.is_state[:, 1:].T.unsqueeze(1) == 0
+    own = torch.eye(size, dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(absent & ~own, -torch.inf)
+    return -logits.log_softmax(2).diagonal(dim1=1, dim2=2).T
+
+
+def reconstruction(
+    network: Network, latents: list[Tensor], batch: Batch, target: Target | None = None
+) -> Tensor:
+    """Squared error [B, K] of the decoded newest frame in [0, 1], mean over its pixels.
+
+    The frame is the one before augmentation: no latent can know the random shift of a later one.
+    """
+    assert network.decoder is not None
+    decoded = network.decoder(torch.stack(latents, 1).flatten(0, 1)).float()
+    frames = batch.frames[:, 1:, -decoded.shape[1] :].flatten(0, 1) / 255
+    return (decoded - frames).square().mean((1, 2, 3)).view(len(batch.actions), -1)
+
+
+def no_auxiliary(
+    network: Network, latents: list[Tensor], batch: Batch, target: Target | None = None
+) -> Tensor:
+    """Zeros [B, K], and no forward pass: one would move the batch-norms."""
+    return batch.observations.new_zeros(batch.actions.shape)
+
+
+@torch.no_grad()
+def projections(network: Network, batch: Batch, target: Target | None) -> Tensor:
+    """The target projections [B * K, projection] of what was seen at k = 1..K."""
+    seen = batch.observations[:, 1:].flatten(0, 1)
+    seen = seen.contiguous(memory_format=torch.channels_last)
+    if target is None:
+        return network.project(network.representation(seen))
+    return target(seen)
