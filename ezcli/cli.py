@@ -235,6 +235,13 @@ def evaluate(
     simulations: Annotated[
         int | None, typer.Option(min=1, help="Of each search; the run's own number if not given.")
     ] = None,
+    sticky: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Probability that a frame repeats the last action; the run's own if not given.",
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="For ez report --evaluation; the options that were given if not given."),
@@ -249,10 +256,12 @@ def evaluate(
     ez report --evaluation NAME reports them.
 
     Example: ez evaluate pong-atari-cpu-seed0 --episodes 100 --seed 1
+
+    Example: ez evaluate pong-atari-cpu-seed0 --sticky 0.25
     """
     from ezcli.commands import training
 
-    asked = training.Asked(episodes, seed, planner, simulations)
+    asked = training.Asked(episodes, seed, planner, simulations, sticky)
     training.evaluate(run, asked, name, runs_dir, device, as_json)
 
 

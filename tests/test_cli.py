@@ -589,6 +589,9 @@ def test_train_resume_evaluate(ez, monkeypatch):
     assert ez("report", "mine", "--evaluation", "other")[0] == 1
     check(ez.error, "EZ-REPORT-NO-SCORE", "'other'", line["name"])
     assert line["name"] in ez("runs", "show", "mine")[1]
+    assert ez("evaluate", "mine", "--sticky", "0.25")[0] == 2
+    check(ez.error, "EZ-CONFIG-UNKNOWN-KEY", "'env.sticky'", "not of catch")
+    assert RunFolder(Path("runs/mine")).read("evaluations.jsonl")[-1] == line
 
 
 def test_a_users_own_environment_and_quiet(ez, tmp_path):

@@ -17,6 +17,8 @@ PUBLISHED = {
     "env.frame_stack": 4,
     "env.noop_max": 30,
     "env.life_loss_ends_episode": True,
+    "env.sticky": 0.0,
+    "env.full_action_set": False,
     "env.clip_rewards": True,
     "env.max_episode_steps": 12_000 // 4,
     "env.evaluation_max_episode_steps": 108_000 // 4,

@@ -101,10 +101,15 @@ class Asked(NamedTuple):
     seed: int | None = None
     planner: str | None = None
     simulations: int | None = None
+    sticky: float | None = None
 
 
 # The settings that options of `ez evaluate` change, by option.
-CHANGED_BY = {"planner": "planning.evaluation", "simulations": "search.num_simulations"}
+CHANGED_BY = {
+    "planner": "planning.evaluation",
+    "simulations": "search.num_simulations",
+    "sticky": "env.sticky",
+}
 
 
 def evaluate(

@@ -2,7 +2,8 @@
 
 The loop over raw frames is our own, so that every rule of the protocol stands on this page. ALE is
 asked for one raw frame at a time and adds nothing: no sticky actions, no frame skip, no colour
-averaging. What it says about this after loading is checked, and written into the contract.
+averaging. What it says about this after loading is checked, and written into the contract. Sticky
+actions (`env.sticky`) follow ALE's rule, with random numbers that the seed of the game decides.
 
 Units: a frame is one raw frame of the console (60 per second), an env_step is `frame_skip` of them.
 """
@@ -23,7 +24,7 @@ cv2.setNumThreads(1)
 
 
 class AtariEnv:
-    """One game of one console; all of its randomness is the number of no-ops at the start."""
+    """One game of one console. Its randomness: the number of no-ops, and which actions stick."""
 
     def __init__(self, settings: AtariSettings, evaluation: bool) -> None:
         check_game(settings)
@@ -33,9 +34,15 @@ class AtariEnv:
         self._ale = _quiet_console()
         self._ale.loadROM(self._rom)
         self._has_played = False
-        actions = self._ale.getMinimalActionSet()
+        actions = (
+            self._ale.getLegalActionSet()
+            if settings.full_action_set
+            else self._ale.getMinimalActionSet()
+        )
         self._action_codes = [action.value for action in actions]
         self._lives = 0
+        self._held = ale_py.Action.NOOP.value  # the action of the frame before
+        self._rng = np.random.default_rng(0)  # of sticky actions
 
         height, width = self._ale.getScreenDims()
         channels = 1 if settings.grayscale else 3
@@ -45,7 +52,7 @@ class AtariEnv:
         self.spec = EnvSpec(
             frame_shape=(channels, settings.frame_size, settings.frame_size),
             action_names=tuple(action.name.lower() for action in actions),
-            contract=self._contract(settings.cap(evaluation)),
+            contract=self._contract(settings.cap(evaluation), actions),
         )
 
     def reset(self, seed: int) -> np.ndarray:
@@ -60,6 +67,8 @@ class AtariEnv:
             self._ale.act(ale_py.Action.NOOP)
             if self._ale.game_over():
                 self._ale.reset_game()
+        self._held = ale_py.Action.NOOP.value
+        self._rng = np.random.default_rng((seed, 1))  # (seed,) draws the no-ops
         self._lives = self._ale.lives()
         self._read(self._screen)
         return self._resized(self._screen)
@@ -68,9 +77,9 @@ class AtariEnv:
         """Holds one action for `frame_skip` raw frames, fewer if the game ends among them."""
         ale, code = self._ale, self._action_codes[action]
         # Past a game's end ALE stands still: no frame, no reward, and the last screen stays.
-        reward = sum(ale.act(code) for _ in range(self._settings.frame_skip - 1))
+        reward = sum(self._play_frame(code) for _ in range(self._settings.frame_skip - 1))
         self._read(self._previous_screen)
-        reward += ale.act(code)
+        reward += self._play_frame(code)
         self._read(self._screen)
         # Games draw some objects in every other frame only; the maximum shows them all.
         np.maximum(self._screen, self._previous_screen, out=self._screen)
@@ -82,6 +91,12 @@ class AtariEnv:
         has_lost_life = 0 < lives < lives_before
         is_episode_over = is_game_over or (self._life_loss_ends_episode and has_lost_life)
         return Step(self._resized(self._screen), float(reward), is_episode_over, is_game_over)
+
+    def _play_frame(self, code: int) -> int:
+        """One raw frame under an action of ALE, or under that of the frame before; its reward."""
+        if not self._settings.sticky or self._rng.random() >= self._settings.sticky:
+            self._held = code
+        return int(self._ale.act(self._held))
 
     def _draw_noops(self, seed: int) -> int:
         most = self._settings.noop_max
@@ -99,12 +114,12 @@ class AtariEnv:
         channel_last = frame.reshape(size, size, -1)  # OpenCV drops a single channel
         return np.ascontiguousarray(channel_last.transpose(2, 0, 1))
 
-    def _contract(self, cap: int) -> dict[str, object]:
+    def _contract(self, cap: int, actions: list[ale_py.Action]) -> dict[str, object]:
         """What the task is, as far as possible in the emulator's own words."""
         ale, settings = self._ale, self._settings
-        sticky = ale.getFloat("repeat_action_probability")
+        sticky_of_ale = ale.getFloat("repeat_action_probability")
         skip_of_ale = ale.getInt("frame_skip")
-        assert sticky == 0.0, f"ALE repeats actions with probability {sticky}"
+        assert sticky_of_ale == 0.0, f"ALE repeats actions with probability {sticky_of_ale}"
         assert skip_of_ale == 1, f"ALE skips frames itself: frame_skip {skip_of_ale}"
         assert not ale.getBool("color_averaging"), "ALE averages the colours of frames itself"
         return {
@@ -114,15 +129,15 @@ class AtariEnv:
             "rom_md5": hashlib.md5(self._rom.read_bytes()).hexdigest(),
             "frame_skip": settings.frame_skip,
             "frame_max_over": 2,
-            "sticky_actions": sticky,
+            "sticky_actions": settings.sticky,
             "frame_size": settings.frame_size,
             "resize": "cv2.INTER_AREA",
             "colour": "grayscale" if settings.grayscale else "rgb",
             "noop_max": settings.noop_max,
             "noop_unit": "raw frames",
             "life_loss_ends_episode": self._life_loss_ends_episode,
-            "action_set": "minimal",
-            "action_names": [action.name.lower() for action in ale.getMinimalActionSet()],
+            "action_set": "full" if settings.full_action_set else "minimal",
+            "action_names": [action.name.lower() for action in actions],
             "max_episode_steps": cap,
         }
 

@@ -31,6 +31,7 @@ from ezcli.envs.suite import (
     Suite,
 )
 from ezcli.errors import letters
+from ezcli.settings import Share
 
 CONSOLE_FPS = 60  # frames a second
 # Gymnasium's ids of a game, such as ALE/Pong-v5 and Pong-ramNoFrameskip-v4, and Dreamer's.
@@ -73,7 +74,11 @@ ATARI_100K: tuple[str, ...] = (
 
 
 class AtariSettings(EnvSettings):
-    """An ALE game under the Atari 100k protocol (EfficientZero appendix A.1)."""
+    """An ALE game under the Atari 100k protocol (EfficientZero appendix A.1).
+
+    Machado et al. (2018, arXiv:1709.06009) recommend another one: sticky actions with probability
+    0.25 instead of no-ops, the full action set, and no signal of a lost life.
+    """
 
     name: Literal["atari"]
     game: str = Field(description="rom name, such as 'ms_pacman'")
@@ -82,6 +87,16 @@ class AtariSettings(EnvSettings):
     frame_skip: int = Field(ge=2, description="frames per env_step; the last two are max-pooled")
     noop_max: int = Field(ge=0, description="frames; a game starts with 1 to this many no-ops")
     life_loss_ends_episode: bool = Field(description="while training; never in evaluation")
+    sticky: Share = Field(
+        default=0.0,
+        json_schema_extra={"neutral": 0.0},
+        description="probability that a frame repeats the action of the frame before",
+    )
+    full_action_set: bool = Field(
+        default=False,
+        json_schema_extra={"neutral": False},
+        description="all 18 actions of the joystick, not only those that the game reacts to",
+    )
 
 
 @cache

@@ -75,6 +75,7 @@ def describe_evaluation(line: dict[str, Any]) -> str:
         played.append(f"seed {protocol['seed']}")
     if protocol.get("changes"):
         played.append(changes_text(protocol["changes"]))
+    played.append(counted(len(set(line["scores"])), "distinct score"))
     called = f"{line['kind']} score" + (f" {line['name']!r}" if "name" in line else "")
     return (
         f"{called} at env_step {line['env_steps']:,}: {line['mean']:.2f}{error} "

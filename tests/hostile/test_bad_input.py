@@ -316,7 +316,13 @@ COMMANDS = {
         "--quiet": FLAG,
     },
     ("resume",): {**COMMON, "": MAYBE_RUN, "--device": DEVICES, "--wandb": WORDS},
-    ("evaluate",): {**COMMON, "": MAYBE_RUN, "--episodes": NUMBER_WORDS, "--device": DEVICES},
+    ("evaluate",): {
+        **COMMON,
+        "": MAYBE_RUN,
+        "--episodes": NUMBER_WORDS,
+        "--sticky": NUMBER_WORDS,
+        "--device": DEVICES,
+    },
     ("watch",): {
         **COMMON,
         "": MAYBE_RUN,
