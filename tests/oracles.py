@@ -273,6 +273,21 @@ def naive_value_target(rewards, values, t, td_steps, discount):
     return total
 
 
+def naive_gae_target(rewards, values, t, steps, discount, decay):
+    """Value plus generalised advantage at time `t` of one episode, cut after `steps`.
+
+    The state after the last action is worth nothing.
+    """
+    if t >= len(values):
+        return 0.0
+    worth = [*values, 0.0]
+    total = values[t]
+    for step in range(min(steps, len(values) - t)):
+        error = rewards[t + step] + discount * worth[t + step + 1] - worth[t + step]
+        total += (discount * decay) ** step * error
+    return total
+
+
 def naive_prefix_target(rewards, k, horizon):
     """Sum of `rewards` up to and with the k-th, since the last multiple of `horizon`."""
     return sum(rewards[k // horizon * horizon : k + 1])

@@ -412,6 +412,7 @@ def other(key, value):
         "loss.auxiliary": "spr",
         "optimiser.name": "adam",
         "value.value_source": "search",
+        "value.target": "mixed",
         "compute.device": "cpu",
         "compute.search": "cpu",
         "evaluation.interval": 10,

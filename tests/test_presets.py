@@ -47,6 +47,11 @@ PUBLISHED = {
     "value.td_age_fraction": 0.3,
     "value.value_source": "network",
     "value.bootstrap_truncated": False,
+    "value.target": "td",
+    "value.mixed_from": 0.4,  # EfficientZero V2, table 3; these four are not in use here
+    "value.mixed_newest": 0.2,
+    "value.gae_lambda": 0.95,
+    "value.gae_steps": 15,
     "planning.acting": "puct",
     "planning.targets": "puct",
     "planning.evaluation": "puct",

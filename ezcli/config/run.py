@@ -80,6 +80,7 @@ class RunConfig(Hyperparameters):
                 "acting.num_envs",
                 "loss.unroll_steps",
                 "value.td_steps",
+                "value.gae_steps",
                 "schedule.sample_ahead",
                 "schedule.train_steps_per_env_step",
                 "env.frame_stack",

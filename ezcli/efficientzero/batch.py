@@ -29,11 +29,12 @@ class NetworkOutput(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Sampled positions and what follows each, from the replay. L is the largest td_steps.
+    """Sampled positions and what follows each, from the replay.
 
-    Rows number the states of the replay; `is_state` is False past the end of the episode, where
-    rows repeat the last state, rewards are 0 and actions are random. With
-    `value.bootstrap_truncated` the last state of a truncated episode is not terminal.
+    L is how many env_steps a value target looks ahead at most. Rows number the states of the
+    replay; `is_state` is False past the end of the episode, where rows repeat the last state,
+    rewards are 0 and actions are random. With `value.bootstrap_truncated` the last state of a
+    truncated episode is not terminal.
     """
 
     rows: np.ndarray  # [B, K + L + 1] int64

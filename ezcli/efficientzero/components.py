@@ -20,13 +20,20 @@ from ezcli.efficientzero.auxiliary import (
     no_auxiliary,
     reconstruction,
 )
+from ezcli.efficientzero.batch import Window
 from ezcli.efficientzero.decoder import Decoder
 from ezcli.efficientzero.gumbel import Gumbel
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.planner import Planner
 from ezcli.efficientzero.puct import Puct
-from ezcli.efficientzero.targets import ValueRule, aged_td_steps, td_rule
+from ezcli.efficientzero.targets import (
+    ValueRule,
+    aged_td_steps,
+    gae_rule,
+    mixed_steps,
+    returns_rule,
+)
 
 PLANNERS: dict[str, Callable[[Hyperparameters, int, int], Planner]] = {
     "puct": Puct,
@@ -81,15 +88,42 @@ def rules_for(settings: Hyperparameters) -> Rules:
         return np.full_like(age, value.td_steps)
 
     td_steps = aged if components.off_policy_correction else constant
-    by_search = value.value_source == "search"
     auxiliary = auxiliary_of(settings)
     return Rules(
         auxiliary_loss=auxiliary.loss,
         target_momentum=settings.loss.auxiliary_momentum if auxiliary.by_average else 0.0,
         prefix_horizon=settings.search.prefix_horizon if components.value_prefix else 1,
         td_steps=td_steps,
-        value_rule=td_rule(settings.loss.unroll_steps, td_steps, value.discount, by_search),
+        value_rule=value_rule(settings, td_steps),
     )
+
+
+def value_rule(
+    settings: Hyperparameters, td_steps: Callable[[np.ndarray], np.ndarray]
+) -> ValueRule:
+    """How value targets are made; `td_steps` gives the steps of returns from ages."""
+    value, schedule, unroll = settings.value, settings.schedule, settings.loss.unroll_steps
+    by_search = value.value_source == "search"
+
+    def of_returns(window: Window, train_steps: np.ndarray) -> np.ndarray:
+        return td_steps(window.age)
+
+    def of_searches(window: Window, train_steps: np.ndarray) -> np.ndarray:
+        return np.zeros_like(window.age)
+
+    if value.target == "gae":
+        return gae_rule(unroll, value.gae_steps, value.discount, value.gae_lambda, by_search)
+    budget = schedule.env_steps * schedule.train_steps_per_env_step
+    steps = {
+        "td": of_returns,
+        "search": of_searches,
+        "mixed": mixed_steps(
+            td_steps,
+            first_train_step=round(value.mixed_from * budget),
+            newest=round(value.mixed_newest * schedule.env_steps),
+        ),
+    }
+    return returns_rule(unroll, steps[value.target], value.discount, by_search)
 
 
 def auxiliary_of(settings: Hyperparameters) -> Auxiliary:

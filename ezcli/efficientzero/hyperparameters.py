@@ -15,6 +15,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from ezcli.efficientzero.loss_terms import with_coefficients
 from ezcli.efficientzero.network_settings import NetworkSettings
 from ezcli.efficientzero.search_settings import GumbelSettings, PlanningSettings, SearchSettings
+from ezcli.efficientzero.value_settings import ValueSettings
 from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings, Share
 
 AuxiliaryName = Literal["simsiam", "spr", "contrastive", "reconstruction", "none"]
@@ -26,25 +27,6 @@ class Components(Settings):
     consistency: bool = Field(description="self-supervised consistency loss (4.1)")
     value_prefix: bool = Field(description="predict sums of rewards, not each reward (4.2)")
     off_policy_correction: bool = Field(description="shorter returns for older data (4.3)")
-
-
-class ValueSettings(Settings):
-    """How rewards add up and how sums become classes (MuZero appendix F)."""
-
-    discount: float = Field(gt=0, le=1, description="per env_step; 0.997 per frame to the 4th")
-    support: int = Field(ge=1, description="atoms each side of 0, after the square-root squash")
-    td_steps: int = Field(ge=1, description="env_steps before the bootstrap, for fresh data")
-    td_age_fraction: float = Field(
-        gt=0, le=LARGEST, description="share of schedule.env_steps; age that costs one td_step"
-    )
-    value_source: Literal["network", "search"] = Field(
-        description="bootstrap from the target network (authors' code) or its search (4.3)"
-    )
-    bootstrap_truncated: bool = Field(
-        default=False,
-        json_schema_extra={"neutral": False},
-        description="a value lies beyond a time limit; published without",
-    )
 
 
 class ScheduleSettings(Settings):
@@ -195,7 +177,7 @@ class Hyperparameters(Settings):
     @property
     def lookahead(self) -> int:
         """env_steps that the targets of a state look ahead, K + L."""
-        return self.loss.unroll_steps + self.value.td_steps
+        return self.loss.unroll_steps + self.value.lookahead
 
     def guard_rows(self, frame_stack: int) -> int:
         """States of a stream that are about to be overwritten and so must not be drawn.

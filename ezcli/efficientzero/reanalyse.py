@@ -18,6 +18,7 @@ from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.planner import Draws, Plan, Planner
 from ezcli.efficientzero.replay import ROUNDED_ONE, Replay
 from ezcli.efficientzero.searcher import Searcher
+from ezcli.efficientzero.targets import Sources
 from ezcli.efficientzero.value_prefix import prefix_targets
 from ezcli.state import Layout, State, read_arrays
 
@@ -49,8 +50,9 @@ class Pending(NamedTuple):
     """Searches under way for one draw of windows."""
 
     window: Window
+    sources: Sources  # of the values that targets are made from
     policy_rows: np.ndarray  # rows whose search gives a policy target, in window order
-    bootstrap_rows: np.ndarray  # rows whose value bootstraps a return, in window order
+    value_rows: np.ndarray  # [n, M] rows whose values the value targets are made from
     search_rows: np.ndarray  # rows searched now
     evaluate_rows: np.ndarray  # rows evaluated now
     searches: list[Future[Plan]]
@@ -100,6 +102,7 @@ class Reanalyser:
         window: Window,
         target: Searcher,
         version: int,
+        train_step: int,
         rng: np.random.Generator,
         executor: Executor,
     ) -> Pending:
@@ -109,6 +112,7 @@ class Reanalyser:
           window: positions of whole batches, one after the other.
           target: searches with the target network; it must not change before `finish`.
           version: which target network that is; answers of another are forgotten.
+          train_step: of the first batch, counted from 0; the others follow.
           rng: for the plans.
           executor: runs the searches.
         """
@@ -117,15 +121,15 @@ class Reanalyser:
         tags = (np.int64(version) << 40) | self.replay.arrays.state_id
         has_value = window.is_state & ~window.is_terminal
         policy_rows = window.rows[self._is_reanalysed(window)]
-        rule = self.rules.value_rule
-        at = rule.positions(window)
-        bootstrap_rows = np.take_along_axis(window.rows, at, 1)
-        needed = bootstrap_rows[np.take_along_axis(has_value, at, 1)]
-        asked = np.concatenate([policy_rows, needed]) if rule.by_search else policy_rows
-        search_rows = asked
+        train_steps = train_step + np.arange(len(window.rows)) // self.settings.loss.batch_size
+        sources = self.rules.value_rule.sources(window, train_steps)
+        value_rows = np.take_along_axis(window.rows, sources.positions, 1)
+        is_needed = np.take_along_axis(has_value, sources.positions, 1)
+        by_search = sources.by_search[:, None]
+        search_rows = asked = np.concatenate([policy_rows, value_rows[is_needed & by_search]])
         if self.settings.reanalyse.memoise:
             search_rows = np.unique(asked[self.cache.searched[asked] != tags[asked]])
-        evaluate_rows = np.empty(0, np.int64) if rule.by_search else np.unique(needed)
+        evaluate_rows = np.unique(value_rows[is_needed & ~by_search])
         known = self.cache.evaluated[evaluate_rows] == tags[evaluate_rows]
         evaluate_rows = np.setdiff1d(evaluate_rows[~known], search_rows)
         self.cache.searched[search_rows] = tags[search_rows]
@@ -136,8 +140,9 @@ class Reanalyser:
         pieces = [slice(i, i + size) for i in range(0, len(search_rows), size)]
         return Pending(
             window,
+            sources,
             policy_rows,
-            bootstrap_rows,
+            value_rows,
             search_rows,
             evaluate_rows,
             searches=[
@@ -165,11 +170,10 @@ class Reanalyser:
             cache.network_value[pending.evaluate_rows] = np.concatenate(found)
         depths = [result.depth for result in results]
 
-        at = rule.positions(window)
-        has_value = window.is_state & ~window.is_terminal
-        values = cache.search_value if rule.by_search else cache.network_value
-        counts = np.take_along_axis(has_value, at, 1)
-        bootstraps = np.where(counts, values[pending.bootstrap_rows], 0)
+        sources, rows = pending.sources, pending.value_rows
+        has_value = np.take_along_axis(window.is_state & ~window.is_terminal, sources.positions, 1)
+        by_search = sources.by_search[:, None]
+        values = np.where(by_search, cache.search_value[rows], cache.network_value[rows])
         positions = self.settings.loss.unroll_steps + 1
         policy = self.replay.arrays.policy[window.rows[:, :positions]]
         is_reanalysed = self._is_reanalysed(window)[:, :positions]
@@ -181,7 +185,7 @@ class Reanalyser:
             value_prefix=prefix_targets(
                 window.rewards[:, : positions - 1], self.rules.prefix_horizon
             ),
-            value=rule.targets(window, bootstraps),
+            value=rule.targets(window, sources, np.where(has_value, values, 0)),
             policy=policy,
             has_policy=window.is_state[:, 1 : positions + 1] & self.planner.gives_policies,
         )

@@ -3,7 +3,7 @@
 Each of the E environments writes its own stream of rows, one row for each state, terminal states
 included; streams are rings, so the oldest states make room when the capacity is reached. A row's
 neighbours in time are its neighbours in the stream: windows and frame stacks are index arithmetic.
-Shapes: R rows, n sampled positions, K unroll steps, L the largest td_steps, A actions.
+Shapes: R rows, n sampled positions, K unroll steps, A actions, L as in `Window`.
 """
 
 from typing import NamedTuple

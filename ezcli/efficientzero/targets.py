@@ -13,38 +13,106 @@ import numpy as np
 from ezcli.efficientzero.batch import Window
 
 
+class Sources(NamedTuple):
+    """Where the values of n windows come from; M values for each."""
+
+    positions: np.ndarray  # [n, M] where in the window a value is taken
+    by_search: np.ndarray  # [n] bool, values are those of searches, not the network's own
+
+
 class ValueRule(NamedTuple):
-    """How value targets are made: from values that the target network gives, and from rewards.
+    """How value targets are made: from values that the target network gives, and from rewards."""
 
-    Shapes: n windows, K + 1 positions that have a target, M values that the rule asks for.
-    """
-
-    by_search: bool  # values are those of searches, not the network's own
-    positions: Callable[[Window], np.ndarray]  # [n, M] where in each window a value is taken
-    targets: Callable[[Window, np.ndarray], np.ndarray]  # of values [n, M], 0 past the end
+    # of n windows, and the train_step [n] that each is for, counted from 0
+    sources: Callable[[Window, np.ndarray], Sources]
+    # from values [n, M], 0 past the end, to targets [n, K + 1]
+    targets: Callable[[Window, Sources, np.ndarray], np.ndarray]
 
 
-def td_rule(
+def returns_rule(
     unroll_steps: int,
-    td_steps: Callable[[np.ndarray], np.ndarray],
+    steps: Callable[[Window, np.ndarray], np.ndarray],
     discount: float,
     by_search: bool,
 ) -> ValueRule:
-    """n-step returns that bootstrap `td_steps(age)` env_steps after each of K + 1 positions.
+    """n-step returns from each of K + 1 positions.
 
     z_t = r_t + g r_(t+1) + ... + g^(n-1) r_(t+n-1) + g^n v_(t+n)
+
+    Args:
+      unroll_steps: K.
+      steps: n of each window [n]. At 0 its targets are values of searches at the positions.
+      discount: g, per env_step.
+      by_search: bootstraps are values of searches too, not the network's own.
     """
     offsets = np.arange(unroll_steps + 1)
 
-    def positions(window: Window) -> np.ndarray:
-        last = window.is_state.sum(1, keepdims=True) - 1
-        return np.minimum(offsets + td_steps(window.age)[:, None], last)
+    def sources(window: Window, train_steps: np.ndarray) -> Sources:
+        ahead = steps(window, train_steps)
+        positions = np.minimum(offsets + ahead[:, None], last_states(window))
+        return Sources(positions, (ahead == 0) | by_search)
 
-    def targets(window: Window, values: np.ndarray) -> np.ndarray:
-        steps = np.maximum(positions(window) - offsets, 0)  # 0 at the last state and beyond
-        return value_targets(window.rewards, values, steps, discount)
+    def targets(window: Window, sources: Sources, values: np.ndarray) -> np.ndarray:
+        ahead = np.maximum(sources.positions - offsets, 0)  # 0 at the last state and beyond
+        return value_targets(window.rewards, values, ahead, discount)
 
-    return ValueRule(by_search, positions, targets)
+    return ValueRule(sources, targets)
+
+
+def mixed_steps(
+    td_steps: Callable[[np.ndarray], np.ndarray], first_train_step: int, newest: int
+) -> Callable[[Window, np.ndarray], np.ndarray]:
+    """The steps of the mixed value target (EfficientZero V2, equation 16).
+
+    Args:
+      td_steps: from ages [n] to the steps of returns.
+      first_train_step: before it, all targets are returns.
+      newest: states collected within so many env_steps keep their returns.
+    """
+
+    def steps(window: Window, train_steps: np.ndarray) -> np.ndarray:
+        is_return = (train_steps < first_train_step) | (window.age < newest)
+        return np.where(is_return, td_steps(window.age), 0)
+
+    return steps
+
+
+def gae_rule(
+    unroll_steps: int, steps: int, discount: float, decay: float, by_search: bool
+) -> ValueRule:
+    """Values plus generalised advantages (Schulman et al., ICLR 2016), cut after `steps`.
+
+    z_t = v_t + sum_(l < steps) (g d)^l (r_(t+l) + g v_(t+l+1) - v_(t+l)), up to the episode's end
+
+    Args:
+      unroll_steps: K.
+      steps: env_steps that are looked ahead.
+      discount: g, per env_step.
+      decay: d, often called lambda.
+      by_search: values are those of searches, not the network's own.
+    """
+    positions = np.arange(unroll_steps + 1 + steps)
+
+    def sources(window: Window, train_steps: np.ndarray) -> Sources:
+        inside = np.minimum(positions, last_states(window))
+        return Sources(inside, np.full(len(inside), by_search))
+
+    def targets(window: Window, sources: Sources, values: np.ndarray) -> np.ndarray:
+        is_step = positions[:-1] < last_states(window)
+        rewards = window.rewards[:, : len(positions) - 1]
+        errors = is_step * (rewards + discount * values[:, 1:] - values[:, :-1])
+        found = values[:, : unroll_steps + 1].astype(np.float64)
+        for step in range(steps):
+            found += (discount * decay) ** step * errors[:, step : step + unroll_steps + 1]
+        return found.astype(np.float32)
+
+    return ValueRule(sources, targets)
+
+
+def last_states(window: Window) -> np.ndarray:
+    """[n, 1] position of the last state of the episode in each window."""
+    last: np.ndarray = window.is_state.sum(1, keepdims=True) - 1
+    return last
 
 
 def value_targets(

@@ -171,6 +171,7 @@ class Trainer:
                         window,
                         self.copies.target,
                         self.copies.target_version(drawn_steps),
+                        drawn_steps,
                         self.streams["reanalysis"],
                         executor,
                     )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ezcli.config.run import RunConfig
+from ezcli.efficientzero.batch import Window
 from ezcli.efficientzero.components import rules_for
 
 MOST_NETWORKS = 10_000  # target networks that are looked at one by one
@@ -52,9 +53,7 @@ def draws(config: RunConfig) -> Draws:
     positions = loss.unroll_steps + 1
     chosen = ahead * round(config.reanalyse.ratio * loss.batch_size)  # windows that are searched
     windows = ahead * loss.batch_size
-    td_steps = rules_for(config).td_steps
-    ages = (states * np.linspace(0, 1, num=100)).astype(np.int64)
-    beyond = np.minimum(td_steps(ages), positions).mean(1, keepdims=True)
+    beyond, by_search = values_at(config, train_step, states)
     asked = np.full((shown, len(draw)), float(chosen * positions))
     # How often a draw names each state: for a policy, and for a policy or a bootstrap.
     by_policy, by_any = (
@@ -62,18 +61,51 @@ def draws(config: RunConfig) -> Draws:
         (chosen * beyond + windows * positions) / states,
     )
     unnamed = np.exp(-by_any * draw)  # by the draws before
-    if config.value.value_source == "search":
-        searched = -np.expm1(-by_any) * unnamed * states
-        if not config.reanalyse.memoise:
-            searched = asked + windows * positions
-        evaluated = np.zeros_like(asked)
+    if config.reanalyse.memoise:
+        # Where searches give all values, and where they give policies alone.
+        for_both = -np.expm1(-by_any) * unnamed * states
+        for_policies = -np.expm1(-by_policy) * np.exp(-by_policy * draw) * states
     else:
-        searched = -np.expm1(-by_policy) * np.exp(-by_policy * draw) * states
-        if not config.reanalyse.memoise:
-            searched = asked
-        evaluated = (np.exp(-by_policy) - np.exp(-by_any)) * unnamed * states
+        for_both, for_policies = asked + windows * positions, asked
+    searched = np.where(by_search, for_both, for_policies)
+    evaluated = (np.exp(-by_policy) - np.exp(-by_any)) * unnamed * states
+    evaluated = np.where(by_search, 0.0, evaluated)
     times = schedule.train_steps / ahead / max(asked.size, 1)
     return Draws(train_step, asked, searched, evaluated, times)
+
+
+def values_at(
+    config: RunConfig, train_step: np.ndarray, states: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What value targets ask for at each train_step [networks] with so many states [networks, 1].
+
+    Returns:
+      [networks, 1]: states beyond the unroll whose values a window needs, mean over all ages.
+      [networks, 1] bool: whether searches give all values.
+    """
+    rule, unroll = rules_for(config).value_rule, config.loss.unroll_steps
+    beyond, by_search = np.empty(states.shape), np.empty(states.shape, np.bool_)
+    for number, step in enumerate(train_step):
+        ages = (states[number] * np.linspace(0, 1, num=100)).astype(np.int64)
+        window = endless_window(ages, unroll, config.lookahead)
+        sources = rule.sources(window, np.full(len(ages), step))
+        beyond[number] = (sources.positions > unroll).sum(1).mean()
+        by_search[number] = sources.by_search.all()
+    return beyond, by_search
+
+
+def endless_window(age: np.ndarray, unroll_steps: int, lookahead: int) -> Window:
+    """Windows of these ages [n] in an episode that does not end; of no replay."""
+    shape = len(age), lookahead + 1
+    return Window(
+        rows=np.zeros(shape, np.int64),
+        is_state=np.ones(shape, np.bool_),
+        is_terminal=np.zeros(shape, np.bool_),
+        actions=np.zeros((len(age), unroll_steps), np.int64),
+        rewards=np.zeros((len(age), lookahead), np.float32),
+        age=age,
+        weights=np.ones(len(age), np.float32),
+    )
 
 
 def amounts(config: RunConfig) -> Amounts:

@@ -88,8 +88,9 @@ def test_values_are_taken_where_the_returns_bootstrap(correction, source):
     ends = window.is_state.sum(1) - 1  # the state after the last action, or the window's last
     unroll = range(config.loss.unroll_steps + 1)
     expected = [[min(k + n, end) for k in unroll] for n, end in zip(steps, ends, strict=True)]
-    assert rules.value_rule.positions(window).tolist() == expected
-    assert rules.value_rule.by_search == (source == "search")
+    sources = rules.value_rule.sources(window, np.zeros(len(window.rows), np.int64))
+    assert sources.positions.tolist() == expected
+    assert sources.by_search.tolist() == [source == "search"] * len(window.rows)
 
 
 def test_rules_keep_the_type_of_the_ages():

@@ -12,7 +12,7 @@ from ezcli.efficientzero.reanalyse import Reanalyser, mean_entropy
 from ezcli.efficientzero.search import puct_constants
 from ezcli.efficientzero.searcher import Searcher
 from tests.efficientzero.helpers import ACTIONS, Inline, filled_replay, opinionated, tiny
-from tests.oracles import naive_prefix_target, naive_value_target
+from tests.oracles import naive_gae_target, naive_prefix_target, naive_value_target
 
 QUIET = (
     "search.root_exploration_fraction=0.0",
@@ -48,11 +48,11 @@ class Bench:
         rng = np.random.default_rng(seed)
         return self.replay.sample(self.config.loss.batch_size, np.full(batches, 0.4), rng)
 
-    def targets(self, window, version=0, target=None, executor=None, seed=0):
+    def targets(self, window, version=0, target=None, executor=None, seed=0, train_step=0):
         target = self.target if target is None else target
         executor = self.executor if executor is None else executor
         rng = np.random.default_rng(seed)
-        pending = self.reanalyser.start(window, target, version, rng, executor)
+        pending = self.reanalyser.start(window, target, version, train_step, rng, executor)
         return self.reanalyser.finish(pending)
 
     def observation(self, row):
@@ -179,6 +179,109 @@ def test_a_terminal_position_is_worth_nothing_and_has_no_policy():
     assert not targets.value[past].any()
     assert not targets.has_policy[past].any()
     assert targets.has_policy[~past].all()
+
+
+def decisions_of(bench, window, n, value_of):
+    """Rewards and values of the decisions that are left in a window; a value is of a row."""
+    length = int(is_decision(window)[n].sum())
+    rewards = [*window.rewards[n].tolist(), 0.0][:length]
+    return rewards, [value_of(row) for row in window.rows[n, :length]]
+
+
+@pytest.mark.parametrize("source", ["network", "search"])
+@pytest.mark.parametrize("memoise", ["true", "false"])
+def test_values_of_searches_are_those_of_the_positions(source, memoise):
+    """Whatever bootstraps returns: there are none."""
+    bench = Bench(
+        "value.target='search'", f"value.value_source={source}", f"reanalyse.memoise={memoise}"
+    )
+    window = bench.sample()
+    targets, work = bench.targets(window)
+    assert work.evaluated == 0
+    ends = 0
+    for n in range(len(window.rows)):
+        _, values = decisions_of(bench, window, n, lambda row: bench.search(row)[1])
+        expected = [*values, *[0.0] * 6][:6]
+        ends += len(values) < 6
+        np.testing.assert_allclose(targets.value[n], expected, rtol=1e-3, atol=1e-3)
+    assert 0 < ends < len(window.rows)
+
+
+def test_mixed_targets_switch_by_train_step_and_by_age():
+    """Of 200 env_steps, each with a quarter of a train_step: at train_step 20, at age 50."""
+    mixed = Bench("value.target='mixed'", "value.mixed_from=0.4", "value.mixed_newest=0.25")
+    td, search = Bench(), Bench("value.target='search'")
+    window = mixed.sample(batches=4)
+    returns, searched = (bench.targets(window)[0].value for bench in (td, search))
+    assert not np.isclose(returns, searched).all(1).any()
+    before = mixed.targets(window, train_step=16)[0].value  # the last batch is of train_step 19
+    np.testing.assert_array_equal(before, returns)
+    crossing = mixed.targets(window, version=1, train_step=18)[0].value
+    is_return = (np.arange(40) < 20) | (window.age < 50)
+    assert 0 < is_return[20:].sum() < 20
+    np.testing.assert_array_equal(crossing[is_return], returns[is_return])
+    np.testing.assert_allclose(crossing[~is_return], searched[~is_return], rtol=1e-6)
+
+
+def test_the_age_that_mixed_targets_switch_at_is_exact():
+    config = tiny("value.target='mixed'", "value.mixed_from=0.0", "value.mixed_newest=0.1")
+    window = Bench().sample()._replace(age=np.arange(11, 31))  # 20 of 200 env_steps
+    sources = rules_for(config).value_rule.sources(window, np.zeros(20, np.int64))
+    assert sources.by_search.tolist() == [age >= 20 for age in range(11, 31)]
+
+
+def test_mixed_targets_need_no_search_beyond_those_for_policies():
+    bench = Bench("value.target='mixed'", "value.mixed_newest=0.0", "reanalyse.ratio=1.0")
+    targets, work = bench.targets(bench.sample(), train_step=10**6)
+    assert work.evaluated == 0
+    assert work.searched <= work.asked == targets.has_policy.sum()
+
+
+@pytest.mark.parametrize("source", ["network", "search"])
+@pytest.mark.parametrize("steps", [1, 3, 15])
+def test_generalised_advantages_as_defined(source, steps):
+    bench = Bench(
+        "value.target='gae'",
+        f"value.value_source={source}",
+        f"value.gae_steps={steps}",
+        "value.gae_lambda=0.7",
+    )
+    window = bench.sample()
+    targets, _ = bench.targets(window)
+    known, ends = {}, 0
+
+    def value_of(row):
+        if row not in known:
+            known[row] = bench.value(row) if source == "network" else bench.search(row)[1]
+        return known[row]
+
+    for n in range(len(window.rows)):
+        rewards, values = decisions_of(bench, window, n, value_of)
+        ends += len(values) < 6
+        for k in range(6):
+            expected = naive_gae_target(rewards, values, k, steps, 0.9, 0.7)
+            assert targets.value[n, k] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert 0 < ends < len(window.rows)
+
+
+def test_generalised_advantages_beyond_a_time_limit():
+    """The last state of a truncated episode has a value, and nothing follows it."""
+    bench = Bench("value.target='gae'", "value.gae_steps=4", "value.bootstrap_truncated=true")
+    window = bench.sample(batches=4)
+    targets, _ = bench.targets(window)
+    found = 0
+    for n, rows in enumerate(window.rows):
+        end = int(window.is_state[n].sum()) - 1
+        if window.is_terminal[n].any() or end > 5:
+            continue  # not truncated within the unroll
+        found += 1
+        value = bench.value(rows[end])
+        assert targets.value[n, end] == pytest.approx(value, rel=1e-3, abs=1e-3)
+        last, reward = bench.value(rows[end - 1]), window.rewards[n, end - 1]
+        if end:
+            expected = last + (reward + 0.9 * value - last)
+            assert targets.value[n, end - 1] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert found
 
 
 @pytest.mark.parametrize("prefix", ["true", "false"])
@@ -316,7 +419,7 @@ def test_searches_are_cut_into_batches_of_fixed_size():
     bench = Bench()
     window = bench.sample()
     pending = bench.reanalyser.start(
-        window, bench.target, 0, np.random.default_rng(0), bench.executor
+        window, bench.target, 0, 0, np.random.default_rng(0), bench.executor
     )
     sizes = [len(search.result().visits) for search in pending.searches]
     assert sizes[:-1] == [7] * (len(sizes) - 1)
