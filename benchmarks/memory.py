@@ -49,7 +49,7 @@ def main() -> None:
         targets, _ = trainer.reanalyser.finish(pending)
         say("drawn and reanalysed")
         drawn = Drawn(window, targets)
-        executor.submit(trainer._learn, drawn).result()
+        executor.submit(trainer._learn, drawn, executor).result()
         trainer.ahead.drawn = drawn
         say("learnt")
     with tempfile.TemporaryDirectory() as scratch:

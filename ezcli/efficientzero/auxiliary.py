@@ -5,11 +5,13 @@ gradient flows. `components.AUXILIARY` names them. Shapes as in `batch`.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ezcli.efficientzero import aside
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.network import Network
 
@@ -95,11 +97,45 @@ def no_auxiliary(
     return batch.observations.new_zeros(batch.actions.shape)
 
 
+READ_TARGETS = (cosine_consistency, contrastive)  # in training mode, after h alone
+
+
+def begun(
+    auxiliary: AuxiliaryLoss,
+    network: Network,
+    batch: Batch,
+    target: Target | None,
+    executor: Executor,
+) -> Target | None:
+    """`target` of what was seen in this batch, where a thread may encode it from now on.
+
+    To be called when h has seen the roots: the running statistics of h depend on the order.
+    """
+    if auxiliary not in READ_TARGETS:
+        return target
+    encode = network.representation if target is None else target
+    encoded = aside.begin(lambda: without_gradient(encode, batch), executor)
+
+    def own(observations: Tensor) -> Tensor:
+        return network.project(encoded())
+
+    def given(observations: Tensor) -> Tensor:
+        return encoded()
+
+    return own if target is None else given
+
+
 @torch.no_grad()
+def without_gradient(encode: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+    """What `encode` makes of the observations [B * K, C, H, W] at k = 1..K."""
+    seen = batch.observations[:, 1:].flatten(0, 1)
+    return encode(seen.contiguous(memory_format=torch.channels_last))
+
+
 def projections(network: Network, batch: Batch, target: Target | None) -> Tensor:
     """The target projections [B * K, projection] of what was seen at k = 1..K."""
-    seen = batch.observations[:, 1:].flatten(0, 1)
-    seen = seen.contiguous(memory_format=torch.channels_last)
-    if target is None:
-        return network.project(network.representation(seen))
-    return target(seen)
+
+    def own(observations: Tensor) -> Tensor:
+        return network.project(network.representation(observations))
+
+    return without_gradient(target or own, batch)

@@ -1,5 +1,6 @@
 """One train_step: unroll, losses, gradient."""
 
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 import numpy as np
@@ -108,10 +109,10 @@ class Learner:
             "exp_avg_sq": Layout(np.float32, shape, 0),
         }
 
-    def step(self, batch: Batch) -> StepResult:
-        """Learns from one batch."""
+    def step(self, batch: Batch, executor: Executor | None = None) -> StepResult:
+        """Learns from one batch; a thread of the executor may help, which changes no bit."""
         self.network.train()
-        outputs, found, total = self.objective(self.network, batch)
+        outputs, found, total = self.objective(self.network, batch, executor)
         rate = learning_rate(self.train_steps, self.settings)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -153,10 +154,14 @@ class Learner:
         gradients = torch.autograd.grad(total, weights, retain_graph=True)
         return torch.nn.utils.get_total_norm(gradients)
 
-    def objective(self, network: Network, batch: Batch) -> Objective:
+    def objective(
+        self, network: Network, batch: Batch, executor: Executor | None = None
+    ) -> Objective:
         """What a train_step would minimise with the weights of `network`, in training mode."""
-        rules = self.rules
-        with autocast(batch.observations.device, self.precision):
+        rules, device = self.rules, batch.observations.device
+        if self.precision != "float32" or device.type != "cpu":
+            executor = None  # autocast cannot run beside itself, and a GPU gains nothing
+        with autocast(device, self.precision):
             return objective(
                 network,
                 batch,
@@ -164,6 +169,7 @@ class Learner:
                 rules.auxiliary_loss,
                 self.settings.loss,
                 self.average,
+                executor,
             )
 
 

@@ -10,12 +10,13 @@ Shapes as in `batch`.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ezcli.efficientzero.auxiliary import AuxiliaryLoss, Target
+from ezcli.efficientzero.auxiliary import AuxiliaryLoss, Target, begun
 from ezcli.efficientzero.batch import Batch, NetworkOutput, PrefixState
 from ezcli.efficientzero.hyperparameters import LossSettings
 from ezcli.efficientzero.loss_terms import LOSSES
@@ -52,9 +53,17 @@ def objective(
     auxiliary: AuxiliaryLoss,
     settings: LossSettings,
     target: Target | None = None,
+    executor: Executor | None = None,
 ) -> Objective:
-    """Unrolls the model, computes its losses, and sums them up."""
-    outputs = unroll(network, batch.observations[:, 0], batch.actions, prefix_horizon)
+    """Unrolls the model, computes its losses, and sums them up.
+
+    A thread of the executor may encode the targets of the auxiliary loss beside the unroll; this
+    changes no bit.
+    """
+    root = network.initial_inference(batch.observations[:, 0])
+    if executor is not None:
+        target = begun(auxiliary, network, batch, target, executor)
+    outputs = unroll_from(network, root, batch.actions, prefix_horizon)
     found = losses(network, batch, outputs, auxiliary, target)
     return Objective(outputs, found, total_loss(found, batch.weights, settings))
 
@@ -63,8 +72,15 @@ def unroll(
     network: Network, observations: Tensor, actions: Tensor, prefix_horizon: int
 ) -> list[NetworkOutput]:
     """The model's K + 1 outputs: of observations [B, C, H, W], then of each of actions [B, K]."""
-    output = network.initial_inference(observations)
-    outputs, latent, prefix_state = [output], output.latent, output.prefix_state
+    root = network.initial_inference(observations)
+    return unroll_from(network, root, actions, prefix_horizon)
+
+
+def unroll_from(
+    network: Network, root: NetworkOutput, actions: Tensor, prefix_horizon: int
+) -> list[NetworkOutput]:
+    """The output at the root, and those of each of actions [B, K] from there on."""
+    outputs, latent, prefix_state = [root], root.latent, root.prefix_state
     for k in range(actions.shape[1]):
         role = UNROLLED if k else ROOT
         if restarts_after(k, prefix_horizon):

@@ -3,7 +3,7 @@
 One process, synchronous, a fixed ratio of train_steps to env_steps; the same config gives the same
 result however fast the machine is. A cycle is
 
-    learn     from the batches drawn one cycle before, in a thread         ┐
+    learn     from the batches drawn one cycle before, in a thread or two  ┐
     collect   env_steps with the acting network, until the budget is spent │ side by side: learning
     draw      the batches of the next `sample_ahead` train_steps           │ reads nothing that the
     reanalyse what those need, in threads                                  ┘ others write, nor they
@@ -14,6 +14,7 @@ and another `Trainer` goes on from it.
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ezcli.config.run import RunConfig
+from ezcli.efficientzero import aside
 from ezcli.efficientzero.assemble import make_batch, take
 from ezcli.efficientzero.batch import Batch, Window
 from ezcli.efficientzero.components import add_decoder, planners_for, rules_for
@@ -159,7 +161,7 @@ class Trainer:
                 drawn, learning = self.ahead.drawn, None
                 if drawn is not None:
                     drawn_steps += schedule.sample_ahead
-                    learning = executor.submit(self._learn, drawn)
+                    learning = executor.submit(self._learn, drawn, executor)
                 may_learn = self.replay.env_steps >= schedule.random_env_steps
                 if self.replay.env_steps < schedule.env_steps:
                     self._collect(steps_before)
@@ -242,10 +244,19 @@ class Trainer:
         exponents = first + (last - first) * progress
         return self.replay.sample(self.config.loss.batch_size, exponents, self.streams["replay"])
 
-    def _learn(self, drawn: Drawn) -> Learnt:
-        """Makes one train_step from each batch; writes nothing but the learner's own."""
+    def _learn(self, drawn: Drawn, executor: Executor) -> Learnt:
+        """Makes one train_step from each batch; writes nothing but the learner's own.
+
+        A free thread of the executor assembles the next batch meanwhile.
+        """
         before = self.streams["augmentation"].bit_generator.state
-        return Learnt([self.learner.step(batch) for batch in self._batches(drawn)], before)
+        batches, results = self._batches(drawn), []
+        batch = next(batches, None)
+        while batch is not None:
+            upcoming = aside.begin(lambda: next(batches, None), executor)
+            results.append(self.learner.step(batch, executor))
+            batch = upcoming()
+        return Learnt(results, before)
 
     def _batches(self, drawn: Drawn) -> Iterator[Batch]:
         """The batches of a draw, augmented as the stream has it."""

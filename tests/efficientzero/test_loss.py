@@ -1,18 +1,20 @@
 """Each term of the loss by hand, what is masked, and where gradients go."""
 
 import copy
+import threading
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from ezcli.efficientzero.auxiliary import cosine_consistency, no_auxiliary
+from ezcli.efficientzero.auxiliary import contrastive, cosine_consistency, no_auxiliary
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.hyperparameters import LossSettings
 from ezcli.efficientzero.loss import (
     TERMS,
     coefficients,
     losses,
+    objective,
     scale_gradient,
     total_loss,
     unroll,
@@ -20,6 +22,7 @@ from ezcli.efficientzero.loss import (
 )
 from ezcli.efficientzero.loss_terms import LOSSES
 from ezcli.efficientzero.support import to_categorical, to_scalar
+from ezcli.runs.compute import make_executor
 from tests.efficientzero.helpers import make_network, opinionated, random_batch, tiny
 
 B, K, A, ATOMS = 4, 3, 3, 11
@@ -290,6 +293,28 @@ def test_each_loss_reaches_its_own_parts(config, name):
     }
     assert {"representation", "dynamics"} | own[name] <= reached
     assert not reached & (parts - own[name])
+
+
+@pytest.mark.parametrize("auxiliary", [cosine_consistency, contrastive])
+@pytest.mark.parametrize("who", ["at once", "a thread", "who asks"])
+def test_encoding_beside_the_unroll_changes_no_bit(config, auxiliary, who):
+    batch, found, held = random_batch(config), [], threading.Event()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with make_executor(1 if who == "at once" else 2) as executor:
+        if who == "who asks":
+            for _ in range(2):
+                executor.submit(held.wait)
+        for used in (None, executor):
+            network = opinionated(config).train()
+            horizon = config.search.prefix_horizon
+            made = objective(network, batch, horizon, auxiliary, config.loss, None, used)
+            made.total.backward()
+            gradients = [w.grad for w in network.parameters() if w.grad is not None]
+            found.append([made.total, *gradients, *network.state_dict().values()])
+        held.set()
+    torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_no_gradient_flows_through_the_consistency_target(config):
