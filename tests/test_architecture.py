@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ezcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ALGORITHM = sorted((PACKAGE / "efficientzero").glob("*.py"))
-HEAVY = {"torch", "numba", "wandb", "ale_py", "cv2", "av", "PIL"}
+HEAVY = {"torch", "numba", "wandb", "ale_py", "av", "PIL"}
 
 
 def layers() -> dict[str, set[str]]:
@@ -36,10 +36,10 @@ MAY = layers()
 NEVER: dict[str, set[str]] = {
     "errors": {"pydantic", "numpy"},
     "settings": {"numpy"},
-    "efficientzero": {"wandb", "ale_py", "cv2", "time", "datetime", "random"},
+    "efficientzero": {"wandb", "ale_py", "time", "datetime", "random"},
     "envs": {"torch", "numba", "wandb"},
     "config": HEAVY,
-    "runs": {"ale_py", "cv2"},
+    "runs": {"ale_py"},
     "experiments": HEAVY,
     "reports": HEAVY,
     "film": HEAVY - {"av", "PIL"},

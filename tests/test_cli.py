@@ -198,7 +198,6 @@ def test_help_loads_nothing_heavy():
         "numpy",
         "pydantic",
         "ale_py",
-        "cv2",
         "wandb",
         "av",
         "PIL",

@@ -11,16 +11,13 @@ Units: a frame is one raw frame of the console (60 per second), an env_step is `
 import hashlib
 
 import ale_py
-import cv2
 import numpy as np
 from ale_py import roms
 
+from ezcli.envs.area import areas, shrink, warm_up
 from ezcli.envs.atari_suite import AtariSettings
 from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.envs.suites import check_game
-
-# One frame is too small to share: more threads only take the cores from other environments.
-cv2.setNumThreads(1)
 
 
 class AtariEnv:
@@ -49,6 +46,8 @@ class AtariEnv:
         shape = (height, width) if settings.grayscale else (height, width, channels)
         self._screen = np.empty(shape, np.uint8)
         self._previous_screen = np.empty(shape, np.uint8)
+        self._areas = areas(height, width, channels, settings.frame_size)
+        warm_up()
         self.spec = EnvSpec(
             frame_shape=(channels, settings.frame_size, settings.frame_size),
             action_names=tuple(action.name.lower() for action in actions),
@@ -109,10 +108,9 @@ class AtariEnv:
             self._ale.getScreenRGB(screen)
 
     def _resized(self, screen: np.ndarray) -> np.ndarray:
-        size = self._settings.frame_size
-        frame = cv2.resize(screen, (size, size), interpolation=cv2.INTER_AREA)
-        channel_last = frame.reshape(size, size, -1)  # OpenCV drops a single channel
-        return np.ascontiguousarray(channel_last.transpose(2, 0, 1))
+        frame = np.empty(self.spec.frame_shape, np.uint8)
+        shrink(screen.reshape(len(screen), -1), self._areas, frame)
+        return frame
 
     def _contract(self, cap: int, actions: list[ale_py.Action]) -> dict[str, object]:
         """What the task is, as far as possible in the emulator's own words."""

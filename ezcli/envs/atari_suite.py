@@ -82,7 +82,7 @@ class AtariSettings(EnvSettings):
 
     name: Literal["atari"]
     game: str = Field(description="rom name, such as 'ms_pacman'")
-    frame_size: int = Field(ge=16, le=210, description="pixels; frames are resized to a square")
+    frame_size: int = Field(ge=16, le=160, description="pixels; frames are reduced to a square")
     grayscale: bool = Field(description="one luminance channel instead of RGB")
     frame_skip: int = Field(ge=2, description="frames per env_step; the last two are max-pooled")
     noop_max: int = Field(ge=0, description="frames; a game starts with 1 to this many no-ops")

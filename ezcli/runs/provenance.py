@@ -46,7 +46,7 @@ VARIABLES = (
 )
 LONGEST = 100  # characters of a variable that are recorded
 GIT_SECONDS = 20  # that git may take
-PACKAGES = ("torch", "numba", "numpy", "ale-py", "opencv-python-headless", "pydantic")
+PACKAGES = ("torch", "numba", "numpy", "ale-py", "pydantic")
 
 
 def provenance(compute: Compute) -> dict[str, Any]:
@@ -79,7 +79,8 @@ def libraries() -> dict[str, str]:
 def other_bits(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """How a session of a run differs from one before so that it computes other bits; or nothing.
 
-    Sessions from before something was recorded are taken to agree in it.
+    Sessions from before something was recorded are taken to agree in it. OpenCV, which 0.1.0 used,
+    resized as `envs.area` does.
     """
     facts = []
     for session in (before, now):
@@ -87,6 +88,7 @@ def other_bits(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         for group in ("packages", "libraries"):
             table = session.get(group)
             flat |= table if isinstance(table, dict) else {}
+        flat.pop("opencv-python-headless", None)
         facts.append(flat)
     old, new = facts
     keys = sorted(old.keys() | new.keys()) if "libraries" in before else sorted(old)

@@ -146,6 +146,11 @@ def test_a_session_from_before_they_were_recorded_differs_in_nothing_unknown():
     assert other_bits(old, now | {"device_name": "another"}).startswith("device_name: a processor")
 
 
+def test_a_package_that_resized_frames_alike_is_not_missed():
+    packages = {"torch": "2.6.0", "opencv-python-headless": "4.10.0"}
+    assert other_bits(SESSION | {"packages": packages}, SESSION) == ""
+
+
 def test_a_run_resumed_under_other_variables_says_so(tmp_path, monkeypatch):
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     folder = run(tmp_path / "run", tiny(), Watcher(3))
