@@ -395,6 +395,7 @@ def other(key, value):
     special = {
         "env.game": "breakout",
         "env.target": "other.py:Mine",
+        "env.evaluation_levels": "training",
         "schedule.env_steps": value * 2 if isinstance(value, int) else value,
         "schedule.random_env_steps": 100,
         "schedule.train_steps_per_env_step": 0.125,

@@ -22,6 +22,7 @@ class Keydoor:
     """
 
     def __init__(self, settings: KeydoorSettings, evaluation: bool) -> None:
+        self.settings = settings
         self.size = settings.size
         self.delay = settings.delay
         self.spec = EnvSpec(
@@ -33,22 +34,26 @@ class Keydoor:
                 "delay": self.delay,
                 "reward": "+1 `delay` env_steps after each time that the key opens the door",
                 "max_episode_steps": settings.cap(evaluation),
+                **({"levels": settings.levels} if settings.levels else {}),
             },
         )
+        self.level_set = settings.level_set(evaluation)
+        self.training_levels = training_levels(settings.levels, settings.num_levels)
         self.agent = self.key = self.door = (0, 0)  # row, column
         self.has_key = False
         self.num_steps = 0
         self.opened_at: int | None = None  # env_step at which it opened; None while it is shut
 
     def reset(self, seed: int) -> np.ndarray:
-        """Places agent and key on two different cells; the door is always in the middle."""
+        """Places agent and key on two different cells; the door is always in the middle.
+
+        The seed chooses among the levels that training or evaluation draws from.
+        """
         middle = self.size // 2
         self.door = (middle, middle)
         cells = [divmod(cell, self.size) for cell in range(self.size**2)]
         cells.remove(self.door)
-        self.agent, self.key = (
-            cells[i] for i in np.random.default_rng(seed).permutation(len(cells))[:2]
-        )
+        self.agent, self.key = (cells[i] for i in self._starts(np.random.default_rng(seed)))
         self.has_key = False
         self.num_steps = 0
         self.opened_at = None
@@ -68,6 +73,21 @@ class Keydoor:
             self.opened_at = None
         return Step(self._frame(), float(is_paid), is_episode_over=False, is_game_over=False)
 
+    def _starts(self, rng: np.random.Generator) -> tuple[int, int]:
+        """The cells of agent and key, counted without the door's."""
+        cells = self.size**2 - 1
+        if self.level_set == "all":
+            agent, key = rng.permutation(cells)[:2]
+            return int(agent), int(key)
+        if self.level_set == "training":
+            level = self.training_levels[int(rng.integers(len(self.training_levels)))]
+        else:
+            level = int(rng.integers(self.settings.num_levels))
+            while level in self.training_levels:
+                level = int(rng.integers(self.settings.num_levels))
+        agent, key = divmod(level, cells - 1)
+        return agent, key + (key >= agent)
+
     def _frame(self) -> np.ndarray:
         frame = np.zeros(self.spec.frame_shape, np.uint8)
         key = self.agent if self.has_key else self.key
@@ -75,3 +95,11 @@ class Keydoor:
         frame[(1, *key)] = 255
         frame[(2, *self.door)] = 255 if self.opened_at is None else 128
         return frame
+
+
+def training_levels(count: int, among: int) -> list[int]:
+    """The levels that training meets: the same in every run, and among those of a larger count."""
+    rng, found = np.random.default_rng(0), dict[int, None]()
+    while len(found) < count:
+        found[int(rng.integers(among))] = None
+    return list(found)

@@ -1,6 +1,6 @@
 """Settings that all environments share; those of a suite stand in its own file."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -30,3 +30,38 @@ class EnvSettings(Settings):
     def cap(self, evaluation: bool) -> int:
         """env_steps after which a game is cut off."""
         return self.evaluation_max_episode_steps if evaluation else self.max_episode_steps
+
+    @property
+    def has_unseen_levels(self) -> bool:
+        """Whether evaluation can play levels that training never meets."""
+        return False
+
+
+LevelSet = Literal["all", "training", "unseen"]
+
+
+class LevelSettings(EnvSettings):
+    """Of an environment whose games start from one of many levels, which its seed chooses."""
+
+    levels: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"neutral": 0},
+        description="training meets only this many, evaluation only others; 0: all, in both",
+    )
+    evaluation_levels: Literal["unseen", "training"] = Field(
+        default="unseen",
+        json_schema_extra={"neutral": "unseen"},
+        description="which of them evaluation plays; no matter where env.levels is 0",
+    )
+
+    @property
+    def has_unseen_levels(self) -> bool:
+        """Whether evaluation can play levels that training never meets."""
+        return self.levels > 0
+
+    def level_set(self, evaluation: bool) -> LevelSet:
+        """Which levels an environment draws from."""
+        if not self.levels:
+            return "all"
+        return self.evaluation_levels if evaluation else "training"

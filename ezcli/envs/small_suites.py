@@ -1,17 +1,19 @@
 """The two games of a few pixels that are learnt in minutes on a CPU: their settings and suites."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ezcli.envs.settings import (
     ClipRewards,
     EnvSettings,
     EvaluationMaxEpisodeSteps,
     FrameStack,
+    LevelSettings,
     MaxEpisodeSteps,
 )
 from ezcli.envs.suite import DefaultPreset, Suite
+from ezcli.settings import DoesNotFit
 
 
 class CatchSettings(EnvSettings):
@@ -26,8 +28,11 @@ class CatchSettings(EnvSettings):
     evaluation_max_episode_steps: EvaluationMaxEpisodeSteps = 100
 
 
-class KeydoorSettings(EnvSettings):
-    """Bring the key to the door, again and again; the door pays after a delay."""
+class KeydoorSettings(LevelSettings):
+    """Bring the key to the door, again and again; the door pays after a delay.
+
+    A level says on which two cells, other than the door's, agent and key start.
+    """
 
     name: Literal["keydoor"]
     size: int = Field(default=3, ge=3, description="cells along each side of the room")
@@ -36,6 +41,25 @@ class KeydoorSettings(EnvSettings):
     clip_rewards: ClipRewards = False
     max_episode_steps: MaxEpisodeSteps = 50
     evaluation_max_episode_steps: EvaluationMaxEpisodeSteps = 50
+
+    @property
+    def num_levels(self) -> int:
+        """All levels that there are."""
+        cells = self.size**2 - 1
+        return cells * (cells - 1)
+
+    @model_validator(mode="after")
+    def _some_levels_are_unseen(self) -> Self:
+        if self.levels >= self.num_levels:
+            most = self.num_levels - 1
+            raise DoesNotFit(
+                f"env.levels must be at most {most} with env.size = {self.size}, so that one of "
+                "the levels stays unseen",
+                "levels",
+                "size",
+                values=[most],
+            )
+        return self
 
 
 def _catch(settings: CatchSettings) -> type:

@@ -12,7 +12,7 @@ from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError, EzError
 from ezcli.experiments.study import StudyFolder, study_names
 from ezcli.files import DAMAGED, LINES, folders_with, opened
-from ezcli.runs.evaluations import is_number
+from ezcli.runs.evaluations import OWN, is_number
 from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, STALLED, TIMING, RunFolder
 
 State = Literal[
@@ -123,7 +123,7 @@ def progress(entry: Entry) -> Progress:
         return Progress(None, None, None, None, None)
     path = entry.path
     timing, metrics = last_line(path / TIMING), last_line(path / METRICS)
-    evaluation = last_line(path / EVALUATIONS, lambda line: line.get("kind") != "manual")
+    evaluation = last_line(path / EVALUATIONS, lambda line: line.get("kind") in OWN)
     score, kind = number(evaluation, "mean"), evaluation.get("kind")
     if score is None and number(metrics, "score") is not None:
         score, kind = number(metrics, "score"), "training"

@@ -10,7 +10,7 @@ from ezcli.envs.suites import has_whole_games, own_code
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue
 from ezcli.reports.groups import FINAL, Point, Protocol, Run
-from ezcli.runs.evaluations import changes_of, is_number, name_of, why_wrong
+from ezcli.runs.evaluations import OWN, changes_of, is_number, name_of, why_wrong
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 
 LATEST = "latest"  # the last evaluation of a run's last weights, whatever its name
@@ -67,7 +67,7 @@ def read_run(path: Path, evaluation: str = FINAL) -> Run | str:
         config,
         float(chosen["mean"]),
         len(chosen["scores"]),
-        tuple(Point(x["env_steps"], float(x["mean"])) for x in lines if x["kind"] != "manual"),
+        tuple(Point(x["env_steps"], float(x["mean"])) for x in lines if x["kind"] in OWN),
         str(info.get("preset") or path.name),
         info.get("environment", {}),
         tuple(sessions),

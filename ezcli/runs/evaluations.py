@@ -1,7 +1,7 @@
 """Lines of `evaluations.jsonl`: what is wrong with one, and what it says.
 
-A line is of one of three kinds: `final` and `interim` are the run's own, `manual` is one of
-`ez evaluate`.
+A line is of one of four kinds: `final` and `interim` are the run's own, `training-levels` follows
+the final one and is played on the levels that training met, `manual` is one of `ez evaluate`.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,10 @@ from typing import Any, TypeGuard
 
 from ezcli.settings import LARGEST_SCORE
 from ezcli.words import counted
+
+OWN = ("interim", "final")  # kinds by which a run counts
+TRAINING_LEVELS = "training-levels"
+KINDS = (*OWN, TRAINING_LEVELS, "manual")
 
 
 def why_wrong(line: Mapping[str, Any]) -> str:
@@ -32,7 +36,7 @@ def why_wrong(line: Mapping[str, Any]) -> str:
         return f"{len(scores)} scores without the length of each game"
     if not all(type(length) is int and 0 < length <= LARGEST_SCORE for length in lengths):
         return "lengths of games that are not all counts of env_steps"
-    if line.get("kind") not in ("interim", "final", "manual"):
+    if line.get("kind") not in KINDS:
         return f"its kind is {line.get('kind')!r}"
     if not isinstance(line.get("name", ""), str) or ("name" in line and line["kind"] != "manual"):
         return f"its name is {line['name']!r}"

@@ -17,7 +17,7 @@ from ezcli.runs.evaluate import (
     normalised,
     summary,
 )
-from ezcli.runs.evaluations import describe_evaluation, name_of
+from ezcli.runs.evaluations import KINDS, TRAINING_LEVELS, describe_evaluation, name_of
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 from ezcli.runs.machine_errors import disk_errors, memory_errors
 from ezcli.runs.names import is_plain_name
@@ -26,20 +26,28 @@ from ezcli.runs.session import Session
 from ezcli.runs.trainer import Trainer
 from ezcli.words import counted
 
-RESERVED = ("final", "interim", "manual", "latest")  # no names of single evaluations
+RESERVED = (*KINDS, "latest")  # no names of single evaluations
 
 
 def finish_evaluations(trainer: Trainer, session: Session) -> None:
-    """Plays the evaluation that is due at this train_step, unless it is there already."""
-    folder, reporter, stop, watchdog, tracker = session
+    """Plays the evaluations that are due at this train_step, unless they are there already."""
     config, train_steps = trainer.config, trainer.learner.train_steps
     interval = config.evaluation.interval
     if trainer.is_finished:
-        kind, protocol = "final", final_protocol(config)
+        finish_evaluation("final", final_protocol(config), trainer, session)
+        if config.env.has_unseen_levels:
+            seen = final_protocol(config, changes={"env.evaluation_levels": "training"})
+            finish_evaluation(TRAINING_LEVELS, seen, trainer, session)
     elif train_steps and interval and train_steps % interval == 0:
-        kind, protocol = "interim", interim_protocol(config, train_steps)
-    else:
-        return
+        finish_evaluation("interim", interim_protocol(config, train_steps), trainer, session)
+
+
+def finish_evaluation(
+    kind: str, protocol: EvaluationProtocol, trainer: Trainer, session: Session
+) -> None:
+    """Plays one evaluation, unless it is there already or the run is stopped."""
+    folder, reporter, stop, watchdog, tracker = session
+    config, train_steps = trainer.config, trainer.learner.train_steps
     if any(
         line.get("train_steps") == train_steps and line.get("kind") == kind
         for line in folder.read(EVALUATIONS)
@@ -53,7 +61,7 @@ def finish_evaluations(trainer: Trainer, session: Session) -> None:
     episodes = counted(protocol.episodes, "episode")
     what = f"Evaluating: {episodes} of up to {protocol.max_env_steps:,} env_steps"
     try:
-        with reporter.quiet_while(what) if kind == "final" else nullcontext():
+        with reporter.quiet_while(what) if trainer.is_finished else nullcontext():
             found = evaluate(
                 trainer.learner.network, config, trainer.compute, protocol, should_stop
             )

@@ -135,3 +135,30 @@ def test_reset_forgets_the_game_before():
         ours, theirs = env.step(move), fresh.step(move)
         assert np.array_equal(ours.frame, theirs.frame)
         assert ours[1:] == theirs[1:]
+
+
+def rooms_of(levels: int, evaluation: bool, **changes: str) -> set[bytes]:
+    settings = KeydoorSettings(name="keydoor", size=3, levels=levels, **changes)
+    env = Keydoor(settings, evaluation)
+    return {env.reset(seed).tobytes() for seed in range(600)}
+
+
+def test_training_meets_some_levels_and_evaluation_only_others():
+    """A room of 3 x 3 cells has 8 x 7 levels."""
+    every = rooms_of(0, False)
+    assert len(every) == 56
+    assert rooms_of(0, True) == every
+    for levels in (1, 20, 55):
+        training, unseen = rooms_of(levels, False), rooms_of(levels, True)
+        assert len(training) == levels
+        assert not training & unseen
+        assert training | unseen == every
+        assert rooms_of(levels, True, evaluation_levels="training") == training
+        assert rooms_of(levels, False, evaluation_levels="training") == training
+    assert rooms_of(5, False) < rooms_of(20, False)  # more levels are these and others
+
+
+def test_the_contract_names_levels_only_where_they_are_limited():
+    limited = Keydoor(KeydoorSettings(name="keydoor", levels=5), evaluation=True)
+    assert limited.spec.contract["levels"] == 5
+    assert "levels" not in make().spec.contract

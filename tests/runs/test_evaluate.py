@@ -1,6 +1,7 @@
 """The protocol of an evaluation, and the numbers made from its scores."""
 
 import shutil
+import signal
 from typing import ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from ezcli.runs.evaluate import (
     normalised,
     summary,
 )
-from ezcli.runs.evaluations import describe_evaluation
+from ezcli.runs.evaluations import describe_evaluation, why_wrong
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.scoring import evaluate_run, evaluation_line
 from ezcli.runs.trainer import make_network
@@ -298,3 +299,34 @@ def test_evaluations_on_the_way_change_nothing(tmp_path):
     measured = dict.fromkeys(MODES)  # as often as scores are
     assert [line | measured for line in one] == [line | measured for line in two]
     assert one != two
+
+
+def test_a_run_on_some_levels_is_scored_on_unseen_ones_and_on_those(tmp_path):
+    config = tiny("keydoor", "env.size=3", "env.levels=5", "evaluation.interval=0")
+    folder = run(tmp_path / "levels", config, Watcher())
+    final, seen = folder.read("evaluations.jsonl")
+    assert (final["kind"], seen["kind"]) == ("final", "training-levels")
+    assert seen["protocol"] == final["protocol"] | {
+        "changes": {"env.evaluation_levels": "training"}
+    }
+    assert [why_wrong(line) for line in (final, seen)] == ["", ""]
+    assert "env.evaluation_levels=training" in describe_evaluation(seen)
+
+
+class StopsAfterTheFinalScore(Watcher):
+    """Asks the run to stop as soon as its final score is said."""
+
+    def say(self, text):
+        super().say(text)
+        if text.startswith("final score"):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_between_its_last_evaluations_plays_each_once(tmp_path):
+    config = tiny("keydoor", "env.size=3", "env.levels=5", "evaluation.interval=0")
+    whole = run(tmp_path / "whole", config, Watcher()).read("evaluations.jsonl")
+    folder = run(tmp_path / "stopped", config, StopsAfterTheFinalScore())
+    assert folder.read("evaluations.jsonl") == whole[:1]
+    run(folder.path, config, Watcher())
+    assert folder.read("evaluations.jsonl") == whole
