@@ -72,7 +72,8 @@ def reserve_output(context: typer.Context, is_asked: bool) -> bool:
 
 Game = Annotated[str | None, typer.Option(help="Atari game, by rom name: pong, ms_pacman, ...")]
 Environment = Annotated[
-    str | None, typer.Option("--env", help="atari, catch, keydoor, or your own file.py:Class.")
+    str | None,
+    typer.Option("--env", help="atari, catch, keydoor, gym:ID, or your own file.py:Class."),
 ]
 Preset = Annotated[
     str | None,

@@ -41,6 +41,7 @@ PUBLISHED = {
     "network.projection_bottleneck": 512,
     "network.batch_norm_momentum": 0.1,
     "network.norm": "batch",
+    "network.representation": "convolutional",
     "value.discount": pytest.approx(0.997**4, rel=1e-11),
     "value.support": 300,
     "value.td_steps": 5,
@@ -159,8 +160,11 @@ def test_learning_rate_of_atari100k(train_step, rate, published):
     assert learning_rate(train_step, published) == pytest.approx(rate, rel=1e-12)
 
 
-def test_the_six_presets():
-    assert preset_names() == ["atari-cpu", "atari100k", "catch", "keydoor", "minatar", "smoke"]
+OF_SUITES = {"catch": "catch", "gym-vector": "gym", "keydoor": "keydoor", "minatar": "minatar"}
+
+
+def test_the_presets():
+    assert set(preset_names()) == {"atari-cpu", "atari100k", "smoke", *OF_SUITES}
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -168,7 +172,7 @@ def test_a_preset_is_complete_and_means_what_it_says(name):
     tables = read_toml(preset_path(name))
     config = load(name)
     assert tables == config.model_dump(mode="json", exclude_unset=True)
-    assert config.env.name == (name if name in ("catch", "keydoor", "minatar") else "atari")
+    assert config.env.name == OF_SUITES.get(name, "atari")
     assert preset_path(name).read_text().startswith("# ")
 
 

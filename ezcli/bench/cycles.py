@@ -1,6 +1,5 @@
 """The first cycles of a run on this machine: how fast they are, and what memory they hold."""
 
-import math
 import time
 from typing import NamedTuple
 
@@ -44,5 +43,5 @@ def memory(trainer: Trainer) -> int:
     """Main memory of the whole run, bytes; on a CPU the replay fills what it has not touched."""
     if trainer.compute.device.type == "cuda":
         return peak_memory()
-    frame = math.prod(trainer.envs.spec.frame_shape)
+    frame = trainer.envs.spec.frame_bytes
     return memory_of_run(trainer.config, frame, peak_memory())

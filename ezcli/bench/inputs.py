@@ -14,6 +14,7 @@ from ezcli.config.run import RunConfig
 from ezcli.efficientzero.batch import Batch, Targets
 from ezcli.efficientzero.components import Rules, rules_for
 from ezcli.efficientzero.frames import FrameStore
+from ezcli.efficientzero.inference import to_network_input
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.replay import Replay
 from ezcli.envs.make import make_env
@@ -49,17 +50,24 @@ def bench(config: RunConfig, compute: Compute, seconds: float) -> Bench:
 
 
 def random_observations(at: Bench, batch: int) -> torch.Tensor:
-    """[B, C, H, W] uint8 on the device."""
+    """[B, C, H, W] of the frames' type on the device."""
     channels, height, width = at.spec.frame_shape
     shape = (batch, channels * at.config.env.frame_stack, height, width)
-    images = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    images = random_frames(at.spec, shape, np.random.default_rng(0))
     return torch.from_numpy(images).to(at.compute.device)
+
+
+def random_frames(spec: EnvSpec, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Frames of noise, of the environment's type."""
+    if spec.frame_type == "uint8":
+        return rng.integers(256, size=shape, dtype=np.uint8)
+    return rng.standard_normal(shape, np.float32)
 
 
 def random_batch(at: Bench) -> Batch:
     """A batch of the run's shapes, on the device."""
     positions = at.config.loss.unroll_steps + 1
-    images = random_observations(at, at.config.loss.batch_size * positions).float() / 255
+    images = to_network_input(random_observations(at, at.config.loss.batch_size * positions))
     return batch_of(at.spec, images.unflatten(0, (-1, positions)))
 
 
@@ -115,7 +123,7 @@ def fill(
     replay: Replay, frames: FrameStore, spec: EnvSpec, states: int, rng: np.random.Generator
 ) -> None:
     """Adds random states until there are so many; episodes last 500 env_steps."""
-    frame = rng.integers(256, size=spec.frame_shape, dtype=np.uint8)
+    frame = random_frames(spec, spec.frame_shape, rng)
     policy = np.full(len(spec.action_names), 1 / len(spec.action_names), np.float32)
     num_envs = len(replay.length)
     while replay.length.sum() < states:

@@ -131,7 +131,7 @@ def replay(at: Bench) -> Iterator[Result]:
     """Drawing a batch, and gathering and augmenting its observations, as the buffer fills."""
     config, rng = at.config, np.random.default_rng(0)
     replay = Replay(config, len(at.spec.action_names), config.env.frame_stack)
-    frames = FrameStore(replay.rows, at.spec.frame_shape, at.compute.device)
+    frames = FrameStore(replay.rows, at.spec.frame_shape, at.compute.device, at.spec.frame_type)
     size = config.loss.batch_size
     targets = zero_targets(at)
     for share in (0.1, 0.9):

@@ -9,7 +9,6 @@ process of its own can be given up when a single train_step takes minutes.
 """
 
 import json
-import math
 import sys
 from collections.abc import Callable
 
@@ -56,7 +55,7 @@ def measured(at: Bench) -> Pieces:
         cores=num_cores(),
         memory_bytes=peak_memory(),
         device_memory_bytes=torch.cuda.max_memory_reserved(device) if on_gpu else None,
-        frame_bytes=math.prod(at.spec.frame_shape),
+        frame_bytes=at.spec.frame_bytes,
         checkpoint_bytes=checkpoint_bytes(at.config, parameters, len(at.spec.action_names)),
     )
 
@@ -96,7 +95,7 @@ def train_step_of(at: Bench) -> Callable[[], None]:
     """One train_step, from the replay to the new weights."""
     config, rng = at.config, np.random.default_rng(0)
     replay = Replay(config, len(at.spec.action_names), config.env.frame_stack)
-    frames = FrameStore(replay.rows, at.spec.frame_shape, at.compute.device)
+    frames = FrameStore(replay.rows, at.spec.frame_shape, at.compute.device, at.spec.frame_type)
     drawable = config.acting.num_envs * (config.lookahead + 2)
     fill(replay, frames, at.spec, max(min(replay.rows // 2, FILLED), drawable), rng)
     network = make_network(config, at.spec.frame_shape, len(at.spec.action_names))

@@ -176,11 +176,12 @@ def default_preset(
     Raises:
       ConfigError: `--env` does not take that name.
     """
-    suite = DEFAULT
+    suite, table = DEFAULT, {}
     if env is not None:
         check_env(env)
-        suite = SUITES[env_tables(env)["name"]]
-    gpu, cpu, because = suite.preset
+        table = env_tables(env)
+        suite = SUITES[table["name"]]
+    gpu, cpu, because = suite.preset_of(table) if suite.preset_of else suite.preset
     if because:
         return cpu, because
     if device == "cpu":

@@ -89,6 +89,13 @@ class RunConfig(Hyperparameters):
         return self
 
     @model_validator(mode="after")
+    def _vectors_are_not_augmented(self) -> Self:
+        if self.network.representation == "mlp" and self.loss.augmentation:
+            rule = 'network.representation = "mlp" needs loss.augmentation = false'
+            raise DoesNotFit(rule, "loss.augmentation", "network.representation")
+        return self
+
+    @model_validator(mode="after")
     def _something_is_learnt(self) -> Self:
         if not self.schedule.train_steps:
             raise DoesNotFit(

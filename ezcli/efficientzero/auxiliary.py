@@ -80,13 +80,14 @@ def contrastive(
 def reconstruction(
     network: Network, latents: list[Tensor], batch: Batch, target: Target | None = None
 ) -> Tensor:
-    """Squared error [B, K] of the decoded newest frame in [0, 1], mean over its pixels.
+    """Squared error [B, K] of the decoded newest frame, mean over its pixels in [0, 1] or numbers.
 
     The frame is the one before augmentation: no latent can know the random shift of a later one.
     """
     assert network.decoder is not None
     decoded = network.decoder(torch.stack(latents, 1).flatten(0, 1)).float()
-    frames = batch.frames[:, 1:, -decoded.shape[1] :].flatten(0, 1) / 255
+    scale = 255 if batch.frames.dtype == torch.uint8 else 1
+    frames = batch.frames[:, 1:, -decoded.shape[1] :].flatten(0, 1) / scale
     return (decoded - frames).square().mean((1, 2, 3)).view(len(batch.actions), -1)
 
 

@@ -66,4 +66,4 @@ class Batch(NamedTuple):
     policy: Tensor  # [B, K + 1, A]
     has_policy: Tensor  # [B, K + 1] float32
     weights: Tensor  # [B]
-    frames: Tensor  # [B, K + 1, C, H, W] uint8, the observations before augmentation
+    frames: Tensor  # [B, K + 1, C, H, W], the stored observations before augmentation

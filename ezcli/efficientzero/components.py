@@ -21,7 +21,7 @@ from ezcli.efficientzero.auxiliary import (
     reconstruction,
 )
 from ezcli.efficientzero.batch import Window
-from ezcli.efficientzero.decoder import Decoder
+from ezcli.efficientzero.decoder import DECODERS
 from ezcli.efficientzero.gumbel import Gumbel
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.network import Network
@@ -148,7 +148,9 @@ def add_decoder(
     if AUXILIARY[settings.loss.auxiliary].decodes:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network.decoder = Decoder(settings.network, frame_shape)
+            network.decoder = DECODERS[settings.network.representation](
+                settings.network, frame_shape
+            )
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

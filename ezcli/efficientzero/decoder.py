@@ -38,6 +38,30 @@ class Decoder(nn.Sequential):
         super().__init__(*layers)
 
 
+class VectorDecoder(nn.Sequential):
+    """The mirror of h for vectors: from latents [n, c, 1, 1] to frames [n, C, H, W].
+
+    Args:
+      settings: of the network.
+      frame_shape: (C, H, W) of one frame.
+    """
+
+    def __init__(self, settings: NetworkSettings, frame_shape: tuple[int, int, int]) -> None:
+        channels = settings.channels
+        super().__init__(
+            ResidualBlock(settings, channels, channels, 1, by_role=False),
+            nn.Conv2d(channels, math.prod(frame_shape), 1),
+            nn.Flatten(),
+            nn.Unflatten(1, frame_shape),
+        )
+
+
+DECODERS: dict[str, type[Decoder] | type[VectorDecoder]] = {
+    "convolutional": Decoder,
+    "mlp": VectorDecoder,
+}
+
+
 def enlargement(
     inputs: int, outputs: int, before: tuple[int, int], after: tuple[int, int], bias: bool
 ) -> nn.ConvTranspose2d:

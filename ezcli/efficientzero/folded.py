@@ -111,12 +111,12 @@ class FoldedDynamics(nn.Module):
         channels = whole.out_channels
         actions = torch.arange(dynamics.num_actions, device=whole.weight.device)
         planes = dynamics.action_planes(actions, whole.weight.dtype)
-        table = F.conv2d(planes, whole.weight[:, channels:], whole.bias, padding=1)
+        table = F.conv2d(planes, whole.weight[:, channels:], whole.bias, padding=whole.padding)
         self.table = nn.Parameter(
             table.contiguous(memory_format=torch.channels_last), requires_grad=False
         )
         self.weight = nn.Parameter(whole.weight[:, :channels].clone(), requires_grad=False)
-        self.norm = dynamics.norm
+        self.norm, self.padding = dynamics.norm, whole.padding
         self.block, self.scale, self.reduce = dynamics.block, dynamics.scale, dynamics.reduce
         self.lstm, self.lstm_norm = dynamics.lstm, dynamics.lstm_norm
         self.value_prefix = dynamics.value_prefix
@@ -125,7 +125,7 @@ class FoldedDynamics(nn.Module):
         self, latent: Tensor, prefix_state: PrefixState, action: Tensor, role: Role
     ) -> tuple[Tensor, PrefixState, Tensor]:
         """As `Dynamics.forward`."""
-        x = F.conv2d(latent, self.weight, padding=1) + self.table[action]
+        x = F.conv2d(latent, self.weight, padding=self.padding) + self.table[action]
         x = normalised(self.norm, x, role)
         following = self.scale(self.block(F.relu(x + latent, inplace=True), role))
         hidden, cell = self.lstm(self.reduce(following, role).flatten(1), tuple(prefix_state))

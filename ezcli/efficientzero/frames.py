@@ -1,4 +1,6 @@
-"""All frames of a run as one uint8 tensor on the run's device; an observation is a gather.
+"""All frames of a run as one tensor on the run's device; an observation is a gather.
+
+Frames are uint8, or float32 where observations are vectors.
 
 Nothing is encoded: frames are kept exactly. Stacking is index arithmetic (`frames_back`), for the
 replay of a run as for games played for a score.
@@ -13,17 +15,24 @@ from torch import Tensor
 
 
 class FrameStore:
-    """R frames [R, C, H, W] uint8, written once each and read many times."""
+    """R frames [R, C, H, W] of one type, written once each and read many times."""
 
-    def __init__(self, rows: int, frame_shape: tuple[int, int, int], device: torch.device) -> None:
-        self.frames = torch.empty((rows, *frame_shape), dtype=torch.uint8, device=device)
+    def __init__(
+        self,
+        rows: int,
+        frame_shape: tuple[int, int, int],
+        device: torch.device,
+        frame_type: str = "uint8",
+    ) -> None:
+        dtype = getattr(torch, frame_type)
+        self.frames = torch.empty((rows, *frame_shape), dtype=dtype, device=device)
 
     def write(self, row: int, frame: np.ndarray) -> None:
         """Puts `frame` [C, H, W] into `row`."""
         self.frames[row] = torch.from_numpy(np.ascontiguousarray(frame))
 
     def observations(self, stack_rows: np.ndarray) -> Tensor:
-        """Stacked observations [n, T * C, H, W] uint8 from rows [n, T], oldest frame first."""
+        """Stacked observations [n, T * C, H, W] from rows [n, T], oldest frame first."""
         index = torch.from_numpy(np.ascontiguousarray(stack_rows)).to(self.frames.device)
         stacked = self.frames[index]
         return stacked.flatten(1, 2)
@@ -33,7 +42,7 @@ class RecentFrames:
     """The newest T frames of each of several games that are played side by side.
 
     Args:
-      first: uint8 [C, H, W], the first frame of each game.
+      first: [C, H, W], the first frame of each game.
       depth: T.
       device: of the observations.
     """
@@ -42,7 +51,8 @@ class RecentFrames:
         channels, height, width = first[0].shape
         self.depth = depth
         self.age = np.zeros(len(first), np.int64)  # env_steps of each game
-        self.store = FrameStore(len(first) * depth, (channels, height, width), device)
+        shape, frame_type = (channels, height, width), first[0].dtype.name
+        self.store = FrameStore(len(first) * depth, shape, device, frame_type)
         for game, frame in enumerate(first):
             self.store.write(game * depth, frame)
 
@@ -52,7 +62,7 @@ class RecentFrames:
         self.store.write(game * self.depth + self.age[game] % self.depth, frame)
 
     def observations(self, games: Sequence[int]) -> Tensor:
-        """Stacked observations [n, T * C, H, W] uint8 of `games` [n], oldest frame first."""
+        """Stacked observations [n, T * C, H, W] of `games` [n], oldest frame first."""
         age = self.age[games]
         shown = age[:, None] - frames_back(age, self.depth)
         return self.store.observations(np.array(games)[:, None] * self.depth + shown % self.depth)

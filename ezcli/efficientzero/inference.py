@@ -65,7 +65,7 @@ def search_states(
 
     Args:
       network: in evaluation mode; its batch-norms use their running statistics.
-      observations: [B, C, H, W] uint8 on the network's device.
+      observations: [B, C, H, W] uint8 or float32 on the network's device.
       constants: of the search.
       noise: None to search greedily.
       tie_seed: [B], see `search`.
@@ -114,7 +114,7 @@ def search_tree(
 
 @torch.inference_mode()
 def evaluate_states(network: Network, observations: Tensor, precision: str) -> np.ndarray:
-    """The network's value [B] float32 of states [B, C, H, W] uint8, without a search."""
+    """The network's value [B] float32 of states [B, C, H, W], without a search."""
     with autocast(observations.device, precision):
         output = initial_output(network, observations)
     return to_scalar(output.value).cpu().numpy()
@@ -157,12 +157,13 @@ class Latents:
 
 
 def to_network_input(observations: Tensor) -> Tensor:
-    """uint8 to [0, 1], channels last in memory."""
-    return observations.to(torch.float32, memory_format=torch.channels_last) / 255
+    """uint8 to [0, 1], float32 as it is; channels last in memory."""
+    scale = 255 if observations.dtype == torch.uint8 else 1
+    return observations.to(torch.float32, memory_format=torch.channels_last) / scale
 
 
 def initial_output(network: Network, observations: Tensor) -> NetworkOutput:
-    """What a network says of observations [B, C, H, W] uint8, in the precision of its weights."""
+    """What a network says of observations [B, C, H, W], in the precision of its weights."""
     weight = next(network.parameters())
     return network.initial_inference(to_network_input(observations).to(weight.dtype))
 

@@ -1,7 +1,8 @@
 """The layers that the network is built from (EfficientZero appendix A.1).
 
-All 3x3 convolutions are without bias and, but for those of skips, followed by a norm (`norms`). The
-1x1 convolutions before the heads carry a bias, as the published parameter counts show. Every ReLU
+All 3x3 convolutions are without bias and, but for those of skips, followed by a norm (`norms`). A
+latent that is a vector has one pixel, [B, c, 1, 1], and 1x1 convolutions in their place. The 1x1
+convolutions before the heads carry a bias, as the published parameter counts show. Every ReLU
 writes in place: nothing reads what it overwrites, and on a CPU the memory is what costs.
 """
 
@@ -45,9 +46,10 @@ class ResidualBlock(nn.Module):
 
 
 def convolution(settings: NetworkSettings, inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """3x3, same padding, no bias."""
+    """3x3 with same padding, or 1x1 where latents are vectors; no bias."""
     kind = StandardisedConv2d if settings.norm == "group-standardised" else nn.Conv2d
-    return kind(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    size = 1 if settings.representation == "mlp" else 3
+    return kind(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
 
 
 def reduction(settings: NetworkSettings, channels: int) -> Layers:

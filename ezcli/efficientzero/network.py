@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
-from ezcli.efficientzero.decoder import Decoder
+from ezcli.efficientzero.decoder import Decoder, VectorDecoder
 from ezcli.efficientzero.layers import (
     ResidualBlock,
     convolution,
@@ -23,7 +23,8 @@ from ezcli.efficientzero.layers import (
 )
 from ezcli.efficientzero.network_settings import NetworkSettings
 from ezcli.efficientzero.norm_layers import Role
-from ezcli.efficientzero.norms import ROOT, UNROLLED, Layers, norm1d, norm2d, normalised
+from ezcli.efficientzero.norms import ROOT, UNROLLED, norm1d, norm2d, normalised
+from ezcli.efficientzero.representation import REPRESENTATIONS, Shape
 from ezcli.state import Layout, State, read_arrays
 
 
@@ -59,27 +60,23 @@ class Network(SavedModule):
     def __init__(
         self,
         settings: NetworkSettings,
-        observation_shape: tuple[int, int, int],
+        observation_shape: Shape,
         num_actions: int,
         support: int,
         seed: int,
     ) -> None:
         super().__init__()
-        atoms, shrink = 2 * support + 1, 2**settings.downsamplings
-        channels, height, width = observation_shape
-        self.latent_shape = (
-            settings.channels,
-            math.ceil(height / shrink),
-            math.ceil(width / shrink),
-        )
+        atoms, kind = 2 * support + 1, REPRESENTATIONS[settings.representation]
+        self.latent_shape = kind.latent_shape(settings, observation_shape)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.representation = Representation(settings, channels)
+            self.representation = kind(settings, observation_shape)
             self.dynamics = Dynamics(settings, self.latent_shape, num_actions, atoms)
             self.prediction = Prediction(settings, self.latent_shape, num_actions, atoms)
             self.projector = projector(settings, self.latent_shape)
             self.predictor = predictor(settings)
-        self.decoder: Decoder | None = None  # of latents to frames, where a loss needs one
+        # Of latents to frames, where a loss needs one.
+        self.decoder: Decoder | VectorDecoder | None = None
         self.num_actions = num_actions
         self.prefix_units = settings.prefix_lstm
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -108,39 +105,13 @@ class Network(SavedModule):
         return self.predictor(self.project(latent))
 
 
-class Representation(Layers):
-    """h: stacked frames to latent. Four halvings take 96 px to 6; fewer omit the later ones."""
-
-    def __init__(self, settings: NetworkSettings, inputs: int) -> None:
-        channels, halvings = settings.channels, settings.downsamplings
-        stem = channels // 2
-
-        def stride(halving: int) -> int:
-            return 2 if halvings >= halving else 1
-
-        def block(before: int, after: int, halving: int = halvings + 1) -> ResidualBlock:
-            return ResidualBlock(settings, before, after, stride(halving), by_role=False)
-
-        layers: list[nn.Module] = [
-            convolution(settings, inputs, stem, stride(1)),
-            norm2d(settings, stem, by_role=False),
-            nn.ReLU(inplace=True),
-            block(stem, stem),
-            block(stem, channels, 2),
-            block(channels, channels),
-        ]
-        for _ in range(2, halvings):
-            layers += [nn.AvgPool2d(3, stride=2, padding=1), block(channels, channels)]
-        super().__init__(*layers, scaling(settings))
-
-
 class Dynamics(nn.Module):
     """g: latent and action to next latent and value prefix."""
 
     def __init__(
         self,
         settings: NetworkSettings,
-        latent_shape: tuple[int, int, int],
+        latent_shape: Shape,
         num_actions: int,
         atoms: int,
     ) -> None:
@@ -185,7 +156,7 @@ class Prediction(nn.Module):
     def __init__(
         self,
         settings: NetworkSettings,
-        latent_shape: tuple[int, int, int],
+        latent_shape: Shape,
         num_actions: int,
         atoms: int,
     ) -> None:

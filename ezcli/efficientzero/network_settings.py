@@ -1,10 +1,10 @@
 """Widths of the network, and how its layers are normalised (`hyperparameters`)."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ezcli.settings import Settings
+from ezcli.settings import DoesNotFit, Settings
 
 NormName = Literal[
     "batch",
@@ -22,6 +22,11 @@ NormName = Literal[
 class NetworkSettings(Settings):
     """Widths of h, g, f and the projection (appendix A.1, table 6)."""
 
+    representation: Literal["convolutional", "mlp"] = Field(
+        default="convolutional",
+        json_schema_extra={"neutral": "convolutional"},
+        description="kind of h; mlp is for vectors, its latent is a vector too",
+    )
     channels: int = Field(ge=2, multiple_of=2, description="channels of the latent state")
     downsamplings: int = Field(ge=0, le=4, description="halvings of the frame; 4: 96 px to 6")
     head_channels: int = Field(ge=1, description="channels of the 1x1 convolution before each head")
@@ -39,3 +44,10 @@ class NetworkSettings(Settings):
     action_encoding: Literal["scalar", "one-hot"] = Field(
         description="one plane of action / A (authors' code) or A planes (MuZero appendix E)"
     )
+
+    @model_validator(mode="after")
+    def _vectors_are_not_halved(self) -> Self:
+        if self.representation == "mlp" and self.downsamplings:
+            rule = 'downsamplings must be 0 with representation = "mlp"'
+            raise DoesNotFit(rule, "downsamplings", "representation", values=[0])
+        return self

@@ -148,9 +148,9 @@ class StandardisedConv2d(nn.Conv2d):
 
     def plain(self) -> nn.Conv2d:
         """A convolution of the filters as they are used."""
-        stride = self.stride[0]
+        size, stride = self.kernel_size[0], self.stride[0]
         made = nn.Conv2d(
-            self.in_channels, self.out_channels, 3, stride=stride, padding=1, bias=False
+            self.in_channels, self.out_channels, size, stride=stride, padding=size // 2, bias=False
         )
         made.weight = nn.Parameter(self.standardised(), requires_grad=False)
         return made

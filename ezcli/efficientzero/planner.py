@@ -73,7 +73,7 @@ class Planner(Protocol):
         ...
 
     def plan(self, network: Searcher, observations: Tensor, draws: Draws) -> Plan:
-        """Plans from observations [B, C, H, W] uint8 on the network's device.
+        """Plans from observations [B, C, H, W] on the network's device.
 
         Raises:
           NotFinite: a value is not finite.

@@ -1,4 +1,4 @@
-"""Environments: the games of Atari 100k, two small games for a CPU, and a user's own class.
+"""Environments: families of games, two small games for a CPU, and a user's own class.
 
 Reading order:
 
@@ -13,6 +13,7 @@ Reading order:
 
     atari_suite, atari           the 26 games, random and human scores; ALE under their protocol
     small_suites, catch, keydoor two games of a few pixels
+    gym_suite, gym, gym_spaces   any environment of Gymnasium, by its id
     custom_suite, custom, code   a user's own class, and the checksums of its files
 
 Nothing here knows networks, search or runs.

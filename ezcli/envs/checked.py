@@ -21,6 +21,7 @@ from ezcli.settings import LARGEST_SCORE
 LONGEST_MESSAGE = 200  # characters
 LONGEST_NAME = 100  # characters of an action's name, which tables and films show
 LARGEST_CONTRACT = 100_000  # characters, as JSON
+FRAME_TYPES = ("uint8", "float32")
 DEEPEST_CONTRACT = 10  # tables and lists in each other
 SHOWS = "`ez --debug` shows where."
 Value = TypeVar("Value")
@@ -130,7 +131,8 @@ class Checked:
         Raises:
           EnvError: they differ.
         """
-        for name, here, there in zip(EnvSpec._fields[:2], self.spec, spec, strict=False):
+        for name in ("frame_shape", "action_names", "frame_type"):
+            here, there = getattr(self.spec, name), getattr(spec, name)
             if here != there:
                 raise self.violation(
                     f"has {name} {here} here and {there} elsewhere; it must be one"
@@ -177,9 +179,14 @@ class Checked:
             raise self.violation("has no actions; `action_names` is empty")
         if any(len(name) > LONGEST_NAME for name in names):
             raise self.violation(f"has an action name of more than {LONGEST_NAME} characters")
+        if spec.frame_type not in FRAME_TYPES:
+            raise self.violation(
+                f"has frame_type {spec.frame_type!r}; it must be {' or '.join(FRAME_TYPES)}"
+            )
         channels, height, width = map(int, shape)
         contract = self._checked_contract(spec.contract)
-        return EnvSpec((channels, height, width), tuple(map(str, names)), contract)
+        shape = (channels, height, width)
+        return EnvSpec(shape, tuple(map(str, names)), contract, spec.frame_type)
 
     def _checked_contract(self, contract: object) -> dict[str, object]:
         """The contract as a run's files will hold it, so that what is compared was written."""
@@ -210,8 +217,12 @@ class Checked:
             raise self.violation(
                 f"returned a frame of shape {frame.shape}; its spec says {self.spec.frame_shape}"
             )
-        if frame.dtype != np.uint8:
-            raise self.violation(f"returned a frame of {frame.dtype}; it must be uint8")
+        if frame.dtype != self.spec.frame_type:
+            raise self.violation(
+                f"returned a frame of {frame.dtype}; it must be {self.spec.frame_type}"
+            )
+        if frame.dtype.kind == "f" and not np.isfinite(frame).all():
+            raise self.violation("returned a frame with a number that is not finite")
         return frame
 
 

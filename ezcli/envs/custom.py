@@ -35,7 +35,7 @@ def load_class(target: str, code: Code) -> type:
       EzError: it is not there, is other code than was recorded, or cannot be loaded.
     """
     place, name = target.rsplit(":", 1)
-    module = _load(target, tuple(code.items()), os.getcwd())
+    module = load_module(target, code)
     found = getattr(module, name, None)
     if not isinstance(found, type):
         own = sorted(
@@ -46,6 +46,11 @@ def load_class(target: str, code: Code) -> type:
         hint = suggestion(name, own) if own else "It defines no class."
         raise ConfigError("EZ-ENV-NO-CLASS", f"There is no class {name!r} in {place!r}.", hint)
     return found
+
+
+def load_module(target: str, code: Code) -> ModuleType:
+    """The module of `module:Class` or `path/file.py:Class`; arguments and errors as above."""
+    return _load(target, tuple(code.items()), os.getcwd())
 
 
 @cache

@@ -17,10 +17,12 @@ because an emulator's own saved state is not exact.
 Every answer is checked (`ezcli.envs.checked`). A game that has not ended by itself is cut off after
 the settings' `max_episode_steps`, so no environment counts its steps for that.
 
-Shapes: C channels, H height, W width. Frames are uint8; stacking is the trainer's work.
+Shapes: C channels, H height, W width. Frames are uint8 images; a vector of n numbers is a float32
+frame of shape (1, 1, n), with numbers of the order of 1. Stacking is the trainer's work.
 """
 
-from typing import Any, NamedTuple, Protocol
+import math
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,12 +33,18 @@ class EnvSpec(NamedTuple):
     frame_shape: tuple[int, int, int]  # C, H, W of one frame
     action_names: tuple[str, ...]  # index = action; action 0 continues after a lost life
     contract: dict[str, Any]  # everything that defines the task, written into every run
+    frame_type: Literal["uint8", "float32"] = "uint8"  # float32: vectors, for `mlp`
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame."""
+        return math.prod(self.frame_shape) * np.dtype(self.frame_type).itemsize
 
 
 class Step(NamedTuple):
     """What one action leads to."""
 
-    frame: np.ndarray  # uint8 [C, H, W]
+    frame: np.ndarray  # [C, H, W] of the spec's type
     reward: float  # raw, never clipped here
     is_episode_over: bool  # for the agent: the next frame begins another episode
     is_game_over: bool  # for the environment: the next call must be `reset`

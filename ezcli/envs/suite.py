@@ -79,13 +79,18 @@ class Suite:
     builder: Callable[[Any], type]  # the class of the environment; imports its module
     title: str  # in sentences
     preset: DefaultPreset
+    preset_of: Callable[[Mapping[str, Any]], DefaultPreset] | None = None
+    """The preset for a table `env`, where it depends on the environment; may load it."""
     presets: tuple[str, ...] = ()  # the only ones that fit; none: the settings fit any preset
     label: Callable[[Any], str] = lambda env: str(env.name)  # what is played, in names and tables
     mark: str = ""  # behind the label, where labels could be those of another suite
     takes: str = ""  # what `--env` takes instead of the name, in words
+    prefix: str = ""  # how an `--env` of this suite starts; nothing else starts so
     tables: Callable[[str], dict[str, Any] | None] = lambda text: None
     """The table `env` that an `--env` other than the suite's name means; None: another suite's."""
     played: tuple[str, ...] = ()  # settings that say what is played; equal in all arms of a study
+    require: Callable[[Any], None] = lambda env: None
+    """Refuses settings of an environment that is not installed; executes no code of the user's."""
     games: Games | None = None
     benchmark: Benchmark | None = None
     own_code: Callable[[Any], OwnCode | None] = lambda env: None
@@ -93,4 +98,7 @@ class Suite:
     seeds: int = 5  # of a study, where none are named
     frame_bytes: Callable[[Any], int] = lambda env: 1024  # of one frame, about
     fps: Callable[[Any], int] = lambda env: 4  # env_steps a second, in a film
+    tried_steps: int = 0
+    """env_steps that are played twice before a run, where it is not known that games repeat."""
+    advice: Callable[[Any], list[str]] = lambda env: []  # said before a run
     check: Callable[[], Check] | None = None  # what the suite needs of the machine

@@ -8,13 +8,16 @@ from pydantic_core import PydanticKnownError
 
 from ezcli.envs.atari_suite import ATARI
 from ezcli.envs.custom_suite import CUSTOM
+from ezcli.envs.gym_suite import GYM
 from ezcli.envs.minatar_suite import MINATAR
 from ezcli.envs.settings import EnvSettings
 from ezcli.envs.small_suites import CATCH, KEYDOOR
 from ezcli.envs.suite import OwnCode, Reference, Suite
 from ezcli.errors import ConfigError, UnknownName, closest, letters
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (ATARI, CATCH, KEYDOOR, MINATAR, CUSTOM)}
+SUITES: dict[str, Suite] = {
+    suite.name: suite for suite in (ATARI, CATCH, KEYDOOR, MINATAR, GYM, CUSTOM)
+}
 DEFAULT = ATARI
 WITHOUT_GPU = CATCH  # for a study of who names nothing: it learns in minutes on a CPU
 
@@ -122,8 +125,12 @@ def check_env(text: str) -> None:
       ConfigError: with the nearest name, or the option that takes it.
     """
     names = [suite.name for suite in SUITES.values() if not suite.takes]
-    if text in names or any(one.games and one.tables(text) for one in SUITES.values()):
+    if text in names:
         return
+    for suite in SUITES.values():
+        starts = suite.prefix and text.startswith(suite.prefix)
+        if (starts or suite.games) and suite.tables(text):
+            return
     for suite in SUITES.values():
         if suite.games:
             games = suite.games.known()
@@ -138,12 +145,13 @@ def check_env(text: str) -> None:
 
 
 def check_game(env: EnvSettings) -> None:
-    """Refuses a game that the suite does not have.
+    """Refuses a game that the suite does not have, and what is not installed.
 
     Raises:
       ConfigError: with the nearest name, or the option that takes it.
     """
     suite, game = suite_of(env), game_of(env)
+    suite.require(env)
     if suite.games is None or game is None:
         return
     games = suite.games.known()

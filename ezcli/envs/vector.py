@@ -28,11 +28,11 @@ class FinishedGame(NamedTuple):
 class Arrival(NamedTuple):
     """What one environment's action led to."""
 
-    frame: np.ndarray  # uint8 [C, H, W]: the frame reached, even if it is the episode's last
+    frame: np.ndarray  # [C, H, W]: the frame reached, even if it is the episode's last
     reward: float  # raw
     is_episode_over: bool
     is_truncated: bool  # a time limit ended the episode
-    first_frame: np.ndarray | None  # uint8 [C, H, W] of the next episode, if this one is over
+    first_frame: np.ndarray | None  # [C, H, W] of the next episode, if this one is over
     finished: FinishedGame | None  # set when the game is over
 
 
@@ -113,7 +113,7 @@ class VectorEnv:
         """Refuses games that were played again and do not show what they showed.
 
         Args:
-          frames: uint8 [C, H, W], the last one of each environment when the state was given.
+          frames: [C, H, W], the last one of each environment when the state was given.
 
         Raises:
           EnvError: the same seed and actions gave another game.

@@ -112,7 +112,12 @@ def draw_game(image: Image.Image, frame: np.ndarray) -> None:
 
 
 def to_rgb(frame: np.ndarray) -> np.ndarray:
-    """A frame [C, H, W] uint8 as [H, W, 3]: grey, RGB, or a colour for each plane."""
+    """A frame [C, H, W] as [H, W, 3] uint8: grey, RGB, or a colour for each plane.
+
+    Of a vector each number is a shade: black is -1 or less, white is 1 or more.
+    """
+    if frame.dtype != np.uint8:
+        frame = ((frame.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
     channels = len(frame)
     if channels == 3:
         return np.ascontiguousarray(frame.transpose(1, 2, 0))

@@ -99,14 +99,15 @@ class FrameLog:
     def _read(self, name: str, segment: Segment) -> None:
         """Fills the rows of a segment."""
         stored, shape = self.frames.frames, self.frames.frames.shape[1:]
+        dtype = np.dtype(str(stored.dtype).removeprefix("torch."))
         chunks, buffer = segment.blob.chunks(), bytearray()
         for rows in self._blocks(segment.pieces):
-            size = len(rows) * shape.numel()
+            size = len(rows) * shape.numel() * dtype.itemsize
             while len(buffer) < size:
                 chunk = next(chunks, b"")
                 require(chunk, f"segment {name!r} holds too few frames")
                 buffer += chunk
-            block = np.frombuffer(bytes(buffer[:size]), np.uint8).reshape(len(rows), *shape)
+            block = np.frombuffer(bytes(buffer[:size]), dtype).reshape(len(rows), *shape)
             del buffer[:size]
             stored[torch.from_numpy(rows)] = torch.tensor(block, device=stored.device)
 

@@ -9,12 +9,12 @@ from math import inf
 
 from ezcli.config.run import RunConfig
 from ezcli.efficientzero.squash import largest_value
-from ezcli.envs.make import make_env
 from ezcli.errors import EzError, NotFinite
 from ezcli.runs import failure
 from ezcli.runs.compute import Compute, resolve_compute, warm_up_search
 from ezcli.runs.folder import CONFIG, METRICS, RECORDS, TIMING, RunFolder
 from ezcli.runs.machine_errors import disk_errors, memory_errors
+from ezcli.runs.playable import require_playable
 from ezcli.runs.provenance import note_code, now, other_bits, peak_memory, provenance
 from ezcli.runs.rates import Clock
 from ezcli.runs.resume import is_saved, resume, save
@@ -47,8 +47,7 @@ def train(
     """
     compute = resolve_compute(config.compute)
     # What cannot be played leaves no run behind.
-    spec = make_env(config.env, evaluation=False).spec
-    make_env(config.env, evaluation=True).require_like(spec)
+    advice = require_playable(config)
     go_on = f"go on with: {ez_command('resume', folder.path)}"
     with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         if folder.exists:
@@ -61,6 +60,8 @@ def train(
         if origin:
             folder.update_info(**origin)
         note_code(folder, config, reporter.say)
+        for sentence in advice:
+            reporter.say(sentence)
         stop = StopRequest(reporter)
         with stop.listening(), Watchdog(folder, reporter.say) as watchdog:
             return _train(config, compute, folder, reporter, stop, watchdog, wandb_mode)

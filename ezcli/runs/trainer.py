@@ -94,7 +94,9 @@ class Trainer:
             network, config, lambda network: Searcher(network, compute.precision, compute.search)
         )
         self.replay = Replay(config, self.num_actions, config.env.frame_stack)
-        self.frames = FrameStore(self.replay.rows, self.envs.spec.frame_shape, compute.device)
+        self.frames = FrameStore(
+            self.replay.rows, self.envs.spec.frame_shape, compute.device, self.envs.spec.frame_type
+        )
         self.reanalyser = Reanalyser(
             config, self.rules, self.planners.targets, self.replay, self.frames
         )

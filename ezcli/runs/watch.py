@@ -26,7 +26,7 @@ Ending = Literal["over", "cut", "stopped"]
 class Moment(NamedTuple):
     """A state of the game: one for each env_step, and one for the end."""
 
-    frame: np.ndarray  # uint8 [C, H, W], the newest of the observation
+    frame: np.ndarray  # [C, H, W], the newest of the observation
     env_step: int  # actions taken so far
     reward: float  # raw, of the action that led here; 0 at the start
     score: float  # raw, so far

@@ -13,6 +13,8 @@ from ezcli.efficientzero.inference import RootNoise, search_states
 from ezcli.efficientzero.search import gumbel_constants, puct_constants
 from ezcli.efficientzero.searcher import Searcher
 from tests.efficientzero.helpers import opinionated, random_images, tiny
+from tests.efficientzero.test_representation import observations as vectors_seen
+from tests.efficientzero.test_representation import vectors, with_opinions
 
 SIMULATED = bool(numba_config.ENABLE_CUDASIM)
 DEVICES = [
@@ -68,6 +70,19 @@ def test_the_same_visits(device, horizon, num_actions):
     expected, found, *_ = both(device, 4, 4, horizon, num_actions)
     assert_same(found, expected)
     assert expected.depth.max() > 3
+
+
+def test_the_same_visits_where_observations_are_vectors(device):
+    from ezcli.efficientzero.device_search import DeviceSearch
+
+    config = vectors("search.num_simulations=20")
+    network = fold(with_opinions(config), "float32").to(device)
+    constants, ties = puct_constants(config, 5), np.arange(4, dtype=np.uint64)
+    seen = vectors_seen(4).to(device)
+    expected = search_states(network, seen, constants, None, ties, "float32")
+    found = DeviceSearch(network, constants, 4).search(seen, None, ties.astype(np.int64))
+    assert_same(found, expected)
+    assert expected.depth.max() > 2
 
 
 @pytest.mark.parametrize("scaling", ["tree", "node"])

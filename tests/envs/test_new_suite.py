@@ -22,8 +22,8 @@ from tests.failing import fails
 from tests.runs.helpers import TINY, run
 
 PACKAGE = Path(__file__).parents[2] / "ezcli"
-OWN_FILES = {"atari", "atari_suite", "catch", "custom", "custom_suite", "keydoor", "small_suites"}
-OWN_FILES |= {"minatar", "minatar_suite"}
+OWN_FILES = {"atari", "atari_suite", "catch", "custom", "custom_suite", "gym", "gym_spaces"}
+OWN_FILES |= {"gym_suite", "keydoor", "minatar", "minatar_suite", "small_suites"}
 LEVELS = {"plains": Reference(random=2.0, human=12.0), "cave": Reference(random=0.0, human=8.0)}
 
 

@@ -132,7 +132,7 @@ def test_what_is_no_game_leads_to_the_other_option(name, option):
         ("Atari", "EZ-UNKNOWN-ENVIRONMENT", "'atari'"),
         ("pongg", "EZ-ENV-IS-A-GAME", "--game pong"),
         ("game.py", "EZ-ENV-NO-CLASS-NAMED", "--env game.py:MyEnv"),
-        ("Ünïcode", "EZ-UNKNOWN-ENVIRONMENT", "atari, catch, file.py:Class, keydoor"),
+        ("Ünïcode", "EZ-UNKNOWN-ENVIRONMENT", "atari, catch, file.py:Class, gym:ID, keydoor"),
     ],
 )
 def test_a_name_that_is_no_environment_has_a_way_out(name, code, way_out):

@@ -1,0 +1,141 @@
+"""Gymnasium as a suite: any installed environment, by its id."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from ezcli.envs.settings import (
+    ClipRewards,
+    EnvSettings,
+    EvaluationMaxEpisodeSteps,
+    FrameStack,
+    MaxEpisodeSteps,
+)
+from ezcli.envs.suite import DefaultPreset, OwnCode, Suite
+from ezcli.errors import ConfigError
+
+PREFIX = "gym:"
+AN_ID = re.compile(r"(?:[\w.-]+(?:\.py)?:)?(?:[\w:.-]+/)?[\w:.-]+-v\d+")
+SMALL_IMAGE = 32  # pixels along the longer side
+
+
+class GymSettings(EnvSettings):
+    """An environment of Gymnasium: its id, perhaps behind the module that registers it."""
+
+    name: Literal["gym"]
+    target: str = Field(description="Gymnasium's id, or `module:id`")
+    code: dict[str, str] = Field(
+        default={},
+        json_schema_extra={"neutral": {}},
+        description="start of the SHA-256 of each file of its code; none: not known",
+    )
+    observation_key: str = Field(
+        default="", description="entry of a Dict observation; empty: its only image"
+    )
+    channel_axis: Literal["auto", "first", "last"] = Field(
+        default="auto", description="of an image; auto: the shorter one, the last of equal ones"
+    )
+    frame_stack: FrameStack = 1
+    clip_rewards: ClipRewards = False
+    max_episode_steps: MaxEpisodeSteps = 10_000
+    evaluation_max_episode_steps: EvaluationMaxEpisodeSteps = 10_000
+
+    @field_validator("target")
+    @classmethod
+    def _names_an_id(cls, target: str) -> str:
+        module, colon, env_id = target.rpartition(":")
+        if not env_id or (colon and not module) or ":" in module:
+            raise ValueError(
+                "it must be an id, or a module, one colon and an id: module:CartPole-v1"
+            )
+        return target
+
+    @property
+    def env_id(self) -> str:
+        """The id without the module."""
+        return self.target.rpartition(":")[2]
+
+    @property
+    def module(self) -> str:
+        """The module or file that registers the id; empty: an installed package does."""
+        return self.target.rpartition(":")[0]
+
+
+def _builder(settings: GymSettings) -> type:
+    from ezcli.envs.gym import GymEnv
+
+    # Errors name an environment by its class.
+    return type(settings.env_id, (GymEnv,), {})
+
+
+def _tables(text: str) -> dict[str, Any] | None:
+    """Of `gym:ID`.
+
+    Raises:
+      ConfigError: it is an id without `gym:`.
+    """
+    if text.startswith(PREFIX):
+        return {"name": GYM.name, "target": text.removeprefix(PREFIX)}
+    if AN_ID.fullmatch(text):
+        raise ConfigError(
+            "EZ-ENV-IS-AN-ID",
+            f"{text!r} is not an environment of ezcli.",
+            f"For the environment of Gymnasium: --env {PREFIX}{text}",
+        )
+    return None
+
+
+def _label(settings: GymSettings) -> str:
+    """The id in lower case, without its namespace."""
+    return re.sub(r"[^a-z0-9_.-]", "-", settings.env_id.rpartition("/")[2].lower())
+
+
+def _preset(table: Mapping[str, Any]) -> DefaultPreset:
+    """By what the environment shows."""
+    from ezcli.envs.gym import GymEnv
+
+    spec = GymEnv(GymSettings.model_validate(dict(table)), evaluation=False).spec
+    if spec.frame_type == "float32":
+        return DefaultPreset("gym-vector", "gym-vector", "its observations are vectors")
+    if max(spec.frame_shape[1:]) <= SMALL_IMAGE:
+        return DefaultPreset("keydoor", "keydoor", "its images have few pixels")
+    return DefaultPreset("atari100k", "atari-cpu")
+
+
+def _require(settings: GymSettings) -> None:
+    """Refuses an id that nothing installed registers; a user's module is not imported."""
+    if not settings.module:
+        from ezcli.envs.gym import spec_of
+
+        spec_of(settings)
+
+
+def _advice(settings: GymSettings) -> list[str]:
+    from ezcli.envs.gym import advice
+
+    return advice(settings)
+
+
+GYM = Suite(
+    name="gym",
+    settings=GymSettings,
+    builder=_builder,
+    title="Gymnasium",
+    preset=DefaultPreset("gym-vector", "gym-vector", "its observations are vectors"),
+    preset_of=_preset,
+    label=_label,
+    mark=" (Gymnasium)",
+    takes="gym:ID",
+    prefix=PREFIX,
+    tables=_tables,
+    require=_require,
+    played=("target", "code"),
+    own_code=lambda env: OwnCode(env.target, env.code) if env.module else None,
+    installed=("versions",),
+    frame_bytes=lambda env: 16_384,
+    fps=lambda env: 15,
+    tried_steps=100,
+    advice=_advice,
+)
