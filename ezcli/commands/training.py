@@ -19,7 +19,7 @@ from ezcli.commands.config_options import (
 from ezcli.commands.find import default_name, find_run, place_of
 from ezcli.config.resolve import resolve, with_changes
 from ezcli.config.run import RunConfig
-from ezcli.envs.suites import placed_game
+from ezcli.envs.suites import normalisation_of, placed_game
 from ezcli.errors import ConfigError, RunError
 from ezcli.words import ez_command, json_text
 
@@ -134,7 +134,7 @@ def evaluate(
     if as_json:
         console.write(json_text(line))
     else:
-        console.show(describe_evaluation(line))
+        console.show(describe_evaluation(line, normalisation_of(config.env)))
 
 
 def run_training(

@@ -27,6 +27,7 @@ from ezcli.envs.suite import (
     Check,
     DefaultPreset,
     Games,
+    Normalisation,
     Reference,
     Suite,
 )
@@ -188,10 +189,12 @@ ATARI = Suite(
     benchmark=Benchmark(
         "Atari 100k",
         ATARI_100K,
+        Normalisation("human-normalised", zero="random play", one="human"),
         reference_scores,
-        f"{BENCHMARK_FRAMES:,} frames",
+        f"a game ends by itself or after {BENCHMARK_FRAMES:,} frames",
         ends_as_in_the_benchmark,
         published="published",
+        against=("efficientzero", "efficientzero-rerun"),
     ),
     installed=("ale_py", "rom_md5"),
     seeds=3,

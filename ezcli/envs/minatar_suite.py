@@ -5,17 +5,39 @@ probability 0.1, difficulty that rises, no frame stack. Games go by the package'
 functions import the package, which is an extra.
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field
 
 from ezcli.envs.settings import EnvSettings
-from ezcli.envs.suite import Check, DefaultPreset, Games, Suite
+from ezcli.envs.suite import (
+    Benchmark,
+    Check,
+    DefaultPreset,
+    Games,
+    Normalisation,
+    Reference,
+    Suite,
+)
 from ezcli.settings import Share
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 PREFIX = "minatar/"  # of a game, for `--game` and `--env`
 INSTALL = "pip install 'ezcli[minatar]'"
+
+
+# Zero: random play of all six actions, measured under this protocol over 1,000 games (of Freeway
+# 200).
+# One: the best published training return after 5,000,000 frames, of agents on the package itself
+# (`ezcli/reports/published_minatar.csv`).
+REFERENCES = {
+    "minatar-asterix": Reference(zero=0.513, one=28.05),  # UCB exploration
+    "minatar-breakout": Reference(zero=0.5, one=19.51),  # Bootstrapped DQN
+    "minatar-freeway": Reference(zero=0.125, one=60.74),  # Ensemble DQN
+    "minatar-seaquest": Reference(zero=0.081, one=21.91),  # Ensemble DQN
+    "minatar-space_invaders": Reference(zero=2.815, one=185.77),  # AC(0.8)
+}
 
 
 class MinatarSettings(EnvSettings):
@@ -38,6 +60,17 @@ def tables(text: str) -> dict[str, Any] | None:
 def undecorated(name: str, games: tuple[str, ...]) -> str:
     """The part of a name that names a game: of `MinAtar/Breakout-v1` it is `Breakout`."""
     return name.rpartition("/")[2].partition("-v")[0]
+
+
+def follows_rules(env: MinatarSettings, lengths: Iterable[int], cap: int) -> bool:
+    """Whether games were played as those behind the published scores.
+
+    Args:
+      env: the settings.
+      lengths: env_steps of each game.
+      cap: env_steps at which a game was cut off.
+    """
+    return env.sticky == 0.1 and env.ramping and all(length < cap for length in lengths)
 
 
 def installed() -> Check:
@@ -68,6 +101,24 @@ MINATAR = Suite(
     tables=tables,
     played=("game",),
     games=Games(lambda: GAMES, {"minatar5": GAMES}, undecorated),
+    benchmark=Benchmark(
+        "MinAtar",
+        tuple(REFERENCES),
+        Normalisation(
+            "best-published-normalised", zero="random play", one="best published at 5M frames"
+        ),
+        lambda: REFERENCES,
+        "sticky actions with probability 0.1, difficulty that rises, and no game cut off",
+        follows_rules,
+        published="published_minatar",
+        against=(
+            "minatar-dqn",
+            "minatar-ac-traces",
+            "minatar-bootstrapped-dqn",
+            "minatar-ensemble-dqn",
+        ),
+        budgets=(100_000, 500_000, 1_000_000, 5_000_000),
+    ),
     installed=("minatar",),
     frame_bytes=lambda env: 10 * 10 * 10,
     fps=lambda env: 15,

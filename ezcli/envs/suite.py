@@ -47,27 +47,48 @@ class Games(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """Raw scores of one game that put others on a scale."""
+    """Two raw scores of one game that put others on a scale."""
 
-    random: float  # mean of a uniformly random policy
-    human: float  # mean of a human tester
+    zero: float  # the raw score that becomes 0
+    one: float  # the raw score that becomes 1
 
     def normalised(self, score: float) -> float:
-        """A raw score on the scale where the random policy is 0 and the human tester is 1."""
-        return (score - self.random) / (self.human - self.random)
+        """A raw score on the scale."""
+        return (score - self.zero) / (self.one - self.zero)
+
+
+class Normalisation(NamedTuple):
+    """The scale on which a benchmark averages over games."""
+
+    name: str  # of a score on it, such as `human-normalised`
+    zero: str  # whose score is 0
+    one: str  # whose score is 1
+
+    @property
+    def key(self) -> str:
+        """The name for programs, such as `human_normalised`."""
+        return self.name.replace("-", "_")
 
 
 class Benchmark(NamedTuple):
-    """Games whose scores are compared with those of a human tester and of published agents."""
+    """Games whose normalised scores are averaged, and compared with those of published agents.
+
+    Games go by the label of their suite.
+    """
 
     title: str
     games: tuple[str, ...]
+    normalisation: Normalisation
     references: Callable[[], Mapping[str, Reference]]  # by game; of more games than these, perhaps
-    whole_game: str  # how long a game lasts at most, in words
-    is_whole: Callable[[Any, Iterable[int], int], bool]
-    """Whether games ended as the benchmark has them end: of the settings, the env_steps of each
-    game, and the env_steps at which games were cut off."""
+    rules: str  # what `follows_rules` asks for, in words
+    follows_rules: Callable[[Any, Iterable[int], int], bool]
+    """Whether games were played as in the benchmark: of the settings, the env_steps of each game,
+    and the env_steps at which games were cut off."""
     published: str = ""  # name of the tables in `ezcli/reports` with scores of other agents
+    against: tuple[str, ...] = ()  # published agents that a report shows unless others are named
+    budgets: tuple[int, ...] = ()
+    """Frames after which published scores are known, where there are several; a frame is an
+    env_step. Averages take those after the most frames."""
 
 
 @dataclass(frozen=True)

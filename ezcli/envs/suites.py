@@ -12,7 +12,7 @@ from ezcli.envs.gym_suite import GYM
 from ezcli.envs.minatar_suite import MINATAR
 from ezcli.envs.settings import EnvSettings
 from ezcli.envs.small_suites import CATCH, KEYDOOR
-from ezcli.envs.suite import OwnCode, Reference, Suite
+from ezcli.envs.suite import Normalisation, OwnCode, Reference, Suite
 from ezcli.errors import ConfigError, UnknownName, closest, letters
 
 SUITES: dict[str, Suite] = {
@@ -57,12 +57,18 @@ def own_code(env: EnvSettings) -> OwnCode | None:
 
 def reference_of(env: EnvSettings) -> Reference | None:
     """The scores that normalise those of the game, where they are known."""
-    benchmark, game = suite_of(env).benchmark, game_of(env)
-    return benchmark.references().get(game or suite_of(env).label(env)) if benchmark else None
+    benchmark = suite_of(env).benchmark
+    return benchmark.references().get(suite_of(env).label(env)) if benchmark else None
 
 
-def has_whole_games(env: EnvSettings, lengths: Iterable[int], cap: int) -> bool:
-    """Whether games ended as the suite's benchmark has them end; true without a benchmark.
+def normalisation_of(env: EnvSettings) -> Normalisation | None:
+    """The scale on which the suite's benchmark averages over games."""
+    benchmark = suite_of(env).benchmark
+    return benchmark.normalisation if benchmark else None
+
+
+def follows_rules(env: EnvSettings, lengths: Iterable[int], cap: int) -> bool:
+    """Whether games were played as in the suite's benchmark; true without a benchmark.
 
     Args:
       env: the settings.
@@ -70,7 +76,7 @@ def has_whole_games(env: EnvSettings, lengths: Iterable[int], cap: int) -> bool:
       cap: env_steps at which a game was cut off.
     """
     benchmark = suite_of(env).benchmark
-    return benchmark is None or benchmark.is_whole(env, lengths, cap)
+    return benchmark is None or benchmark.follows_rules(env, lengths, cap)
 
 
 def game_sets() -> dict[str, tuple[str, ...]]:

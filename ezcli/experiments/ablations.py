@@ -32,6 +32,9 @@ class Published(Settings):
     median: float
 
 
+PUBLISHED_SCALE = "human-normalised"
+
+
 class Header(Settings):
     """What an ablation file says beside the settings."""
 

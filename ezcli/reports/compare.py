@@ -10,7 +10,12 @@ import numpy as np
 from ezcli.config.tables import flat_items
 from ezcli.envs.suite import Benchmark
 from ezcli.errors import EzError
-from ezcli.experiments.ablations import PUBLISHED_FULL, ablation_names, load_ablation
+from ezcli.experiments.ablations import (
+    PUBLISHED_FULL,
+    PUBLISHED_SCALE,
+    ablation_names,
+    load_ablation,
+)
 from ezcli.experiments.design import FULL, arm_label
 from ezcli.reports.groups import ArmScores, Group, Run
 from ezcli.reports.statistics import (
@@ -35,6 +40,20 @@ class Scale(NamedTuple):
     kind: Literal["normalised", "raw"]
     games: tuple[str, ...]  # those that every arm with scores has
     benchmark: Benchmark | None = None  # of the suite that was played
+
+    @property
+    def name(self) -> str:
+        """Such as `human-normalised`."""
+        if self.kind == "raw" or self.benchmark is None:
+            return "raw"
+        return self.benchmark.normalisation.name
+
+    @property
+    def ends(self) -> str:
+        """What is 0 and 1, such as `random play 0, human 1`; empty for raw scores."""
+        if self.kind == "raw" or self.benchmark is None:
+            return ""
+        return f"{self.benchmark.normalisation.zero} 0, {self.benchmark.normalisation.one} 1"
 
     def of(self, run: Run) -> float:
         """A run's score on this scale."""
@@ -118,14 +137,14 @@ def verdict(difference: Difference, adjusted_p: float | None, pairs: int) -> str
 def scale_of(group: Group) -> Scale | None:
     """The scale on which the group's arms can be compared over games; None if there is none.
 
-    Human-normalised where human scores are known. Otherwise raw, if there is one game only.
+    Normalised where the benchmark has reference scores. Otherwise raw, if there is one game only.
     """
     games = {run.game for run in group.runs}
     scored = [arm for arm in group.arms if arm.runs]
     common = {game for game in games if all(game in arm.runs for arm in scored)}
-    human = common & group.human_games
-    if human:
-        return Scale("normalised", tuple(sorted(human)), group.benchmark)
+    known = common & group.normalised_games
+    if known:
+        return Scale("normalised", tuple(sorted(known)), group.benchmark)
     return Scale("raw", tuple(common)) if len(games) == 1 and common else None
 
 
@@ -202,7 +221,7 @@ def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -
             game: paired([(ours[seed].score, theirs[seed].score) for seed in seeds])
             for game, (ours, theirs, seeds) in pairs.items()
         },
-        published=published_effect(arm),
+        published=published_effect(arm) if scale.name == PUBLISHED_SCALE else None,
     )
 
 

@@ -185,5 +185,5 @@ def scale_digits(scale: Scale, values: Sequence[Estimate]) -> int:
 def scale_text(scale: Scale) -> str:
     """What is averaged."""
     if scale.kind == "normalised":
-        return f"human-normalised, mean over {of_games(scale.games, scale.benchmark)}"
+        return f"{scale.name}, mean over {of_games(scale.games, scale.benchmark)}"
     return f"raw score, {scale.games[0]}"

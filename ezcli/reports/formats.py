@@ -7,6 +7,8 @@ import string
 from collections.abc import Callable
 from typing import Any
 
+from ezcli.envs.suites import normalisation_of
+from ezcli.reports.groups import Run
 from ezcli.reports.report import Report
 from ezcli.reports.tables import Cell, Interval, Number, Probability, Shown, Table
 from ezcli.words import STEERING, json_text
@@ -153,7 +155,11 @@ def as_json(report: Report) -> str:
     sections = [
         {
             "title": section.title,
-            "scale": {"kind": section.scale.kind, "games": section.scale.games}
+            "scale": {
+                "kind": section.scale.kind,
+                "name": section.scale.name,
+                "games": section.scale.games,
+            }
             if section.scale
             else None,
             "tables": [json_table(table) for table in section.tables],
@@ -166,7 +172,7 @@ def as_json(report: Report) -> str:
                     "run": run.name,
                     "identity": run.config.identity,
                     "score": run.score,
-                    "human_normalised": run.normalised(run.score) if run.has_human_score else None,
+                    **normalised(run),
                     "episodes": run.episodes,
                     "sessions": run.sessions,
                 }
@@ -181,11 +187,24 @@ def as_json(report: Report) -> str:
         for section in report.sections
     ]
     published = [
-        {"name": a.name, **a.about.model_dump(), "raw": a.raw, "human_normalised": a.normalised}
+        {
+            "name": a.name,
+            **a.about.model_dump(),
+            "raw": a.raw,
+            a.benchmark.normalisation.key: a.normalised,
+        }
         for a in report.agents
     ]
     whole = {"sections": sections, "published": published, "notes": report.notes}
     return json_text(whole)
+
+
+def normalised(run: Run) -> dict[str, float | None]:
+    """The run's score on the scale of its suite, if that has one."""
+    scale = normalisation_of(run.config.env)
+    if scale is None:
+        return {}
+    return {scale.key: run.normalised(run.score) if run.can_be_normalised else None}
 
 
 def json_table(table: Table) -> dict[str, Any]:

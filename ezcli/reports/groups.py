@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from ezcli.config.run import RunConfig
-from ezcli.envs.suite import Benchmark, Reference
-from ezcli.envs.suites import reference_of, suite_of
+from ezcli.envs.suite import Benchmark, Normalisation, Reference
+from ezcli.envs.suites import normalisation_of, reference_of, suite_of
 from ezcli.words import counted
 
 FINAL = "final"  # the evaluation by which a run counts, unless another is asked for
@@ -42,7 +42,7 @@ class Run(NamedTuple):
     sessions: tuple[dict[str, Any], ...]  # versions and device of each process that trained it
     seconds: float | None  # of training; None if a session did not say
     code: Mapping[str, str] = MappingProxyType({})  # of an environment of one's own, if it is known
-    is_whole: bool = True  # whether its games ended as the benchmark has them end
+    follows_rules: bool = True  # whether its games were played as in the benchmark
     protocol: Protocol = Protocol()
 
     @property
@@ -51,9 +51,9 @@ class Run(NamedTuple):
         return self.config.env_label
 
     @property
-    def has_human_score(self) -> bool:
-        """Whether the run's score can be human-normalised."""
-        return self.reference is not None and self.is_whole
+    def can_be_normalised(self) -> bool:
+        """Whether the run's score has a place on the benchmark's scale."""
+        return self.reference is not None and self.follows_rules
 
     @property
     def reference(self) -> Reference | None:
@@ -61,8 +61,8 @@ class Run(NamedTuple):
         return reference_of(self.config.env)
 
     def normalised(self, score: float) -> float:
-        """A raw score of this run's game, human-normalised; it must have a reference."""
-        assert self.reference is not None, f"{self.game} has no human score"
+        """A raw score of this run's game on the benchmark's scale; it must have a reference."""
+        assert self.reference is not None, f"{self.game} has no reference scores"
         return self.reference.normalised(score)
 
 
@@ -114,10 +114,15 @@ class Group(NamedTuple):
         return suite_of(self.base.env).benchmark
 
     @property
-    def human_games(self) -> set[str]:
-        """Games where every score can be human-normalised."""
+    def normalised_games(self) -> set[str]:
+        """Games where every score can be normalised."""
         runs = self.runs
-        return {run.game for run in runs} - {run.game for run in runs if not run.has_human_score}
+        return {run.game for run in runs} - {run.game for run in runs if not run.can_be_normalised}
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """The scale on which it averages."""
+        return normalisation_of(self.base.env)
 
 
 def of_games(games: Sequence[str], benchmark: Benchmark | None, wanted: int = 0) -> str:

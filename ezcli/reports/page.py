@@ -61,6 +61,7 @@ def html(report: Report, folder: Path) -> str:
         made_by=f"Made by ezcli {__version__}.",
         pictures=[pictures(section, report) for section in report.sections],
         runs=[run_rows(section, folder) for section in report.sections],
+        scales=[scale_name(section) for section in report.sections],
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -119,7 +120,7 @@ def run_rows(section: Section, folder: Path) -> list[RunRow]:
     for arm in section.group.arms if section.group else ():
         for game, seeds in sorted(arm.runs.items()):
             for seed, run in sorted(seeds.items()):
-                known = section.group is not None and game in section.group.human_games
+                known = section.group is not None and game in section.group.normalised_games
                 value = run.normalised(run.score) if known else None
                 rows.append(
                     RunRow(
@@ -135,6 +136,12 @@ def run_rows(section: Section, folder: Path) -> list[RunRow]:
                     )
                 )
     return rows
+
+
+def scale_name(section: Section) -> str:
+    """Heading of the runs' normalised scores; empty if there are none."""
+    group = section.group
+    return group.normalisation.name if group and group.normalisation else ""
 
 
 def link(path: Path, folder: Path) -> str:

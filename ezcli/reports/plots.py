@@ -74,7 +74,8 @@ def plots_of_scores(section: Section, group: Group, agents: Sequence[Agent]) -> 
         if section.table("aggregates"):
             figure = aggregate_intervals(section)
             yield Plot("aggregates", "Aggregate scores", figure)
-        yield Plot("games", "Human-normalised score by game", game_bars(group, agents))
+        title = f"{axis_text(scale).capitalize()} by game"
+        yield Plot("games", title, game_bars(group, scale, agents))
         if len(scale.games) > 1:
             yield Plot("profile", "Performance profile", performance_profile(group, scale))
     if section.comparisons:
@@ -102,7 +103,7 @@ def learning_curves(group: Group) -> Figure:
             if game in arm.runs:
                 draw_curve(panel, list(arm.runs[game].values()), look(index), arm_text(arm.name))
         if game in references:
-            panel.axhline(references[game].random, color=GREY, linestyle=":", zorder=0)
+            panel.axhline(references[game].zero, color=GREY, linestyle=":", zorder=0)
         panel.set_title(game)
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.xaxis.set_major_formatter(FuncFormatter(thousands))
@@ -112,7 +113,7 @@ def learning_curves(group: Group) -> Figure:
     caption(
         figure,
         f"{each_has(sizes_of(group))} Means of greedy evaluations; bands: 95 %, Student's t."
-        + (" Dotted: random play." if references else ""),
+        + (f" Dotted: {group.normalisation.zero}." if references and group.normalisation else ""),
     )
     return figure
 
@@ -164,7 +165,9 @@ def mode_errors(group: Group) -> Figure:
 def aggregate_intervals(section: Section) -> Figure:
     """Mean, median, IQM and optimality gap of every arm; published ones without an interval."""
     table = section.table("aggregates")
-    assert table is not None, "sections with aggregates only"
+    scale = section.scale
+    assert table, "sections with aggregates only"
+    assert scale, "aggregates have a scale"
     names = [one_line(str(row[0])) for row in table.rows]
     figure = Figure(figsize=(8, 0.34 * len(names) + 1.4))
     titles = table.columns[1:]
@@ -184,17 +187,19 @@ def aggregate_intervals(section: Section) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(4))
     panels[0].set_yticks(rows, names)
     panels[0].set_ylim(-0.6, len(names) - 0.4)
-    figure.supxlabel("human-normalised score (random 0, human 1)", fontsize=8.5)
+    figure.supxlabel(f"{axis_text(scale)} ({scale.ends})", fontsize=8.5)
     marks = " Grey ticks: published, not measured here." if arms < len(names) else ""
     caption(figure, f"{table.title}. Bars: 95 % stratified bootstrap.{marks}")
     return figure
 
 
-def game_bars(group: Group, agents: Sequence[Agent]) -> Figure:
-    """Human-normalised score of each game: bars of the full agent, marks of published ones."""
+def game_bars(group: Group, scale: Scale, agents: Sequence[Agent]) -> Figure:
+    """Normalised score of each game: bars of the full agent, marks of published ones."""
     arm = next(arm for arm in group.arms if arm.runs)  # the full agent stands first
     games = [
-        game for game in reversed(group.games) if game in group.human_games and game in arm.runs
+        game
+        for game in reversed(group.games)
+        if game in group.normalised_games and game in arm.runs
     ]
     figure = Figure(figsize=(7, 0.24 * len(games) + 1.8))
     panel = figure.subplots()
@@ -216,7 +221,7 @@ def game_bars(group: Group, agents: Sequence[Agent]) -> Figure:
                 markeredgecolor=INK,
                 markeredgewidth=0.6,
                 markersize=5.5,
-                label=f"{agent.about.title} ({agent.about.kind})",
+                label=f"{agent.title} ({agent.about.kind})",
             )
     low, high = panel.dataLim.intervalx
     panel.set_xlim(min(low, 0) - 0.05, max(high, 1) * 1.25)
@@ -227,15 +232,15 @@ def game_bars(group: Group, agents: Sequence[Agent]) -> Figure:
     panel.set_yticks(range(len(games)), games)
     panel.set_ylim(-0.6, len(games) - 0.4)
     panel.grid(axis="y", visible=False)
-    panel.set_xlabel("human-normalised score (linear to 1, logarithmic above; dashed: human)")
+    panel.set_xlabel(f"{axis_text(scale)} (linear to 1, logarithmic above)")
     legend_above(figure, panel, 3)
     sizes = {len(arm.runs[game]) for game in games}
-    caption(figure, f"{each_has(sizes)} Lines: 95 %, Student's t.")
+    caption(figure, f"{each_has(sizes)} Lines: 95 %, Student's t. Scale: {scale.ends}.")
     return figure
 
 
 def performance_profile(group: Group, scale: Scale) -> Figure:
-    """Share of runs above each human-normalised score."""
+    """Share of runs above each normalised score."""
     figure = Figure(figsize=(6, 3.6))
     panel = figure.subplots()
     every = np.concatenate([x for arm in group.arms if arm.runs for x in arm_scores(arm, scale)])
@@ -257,10 +262,14 @@ def performance_profile(group: Group, scale: Scale) -> Figure:
             panel.fill_between(thresholds, low, high, color=style["color"], alpha=0.15, linewidth=0)
     panel.axvline(1, color=GREY, linestyle="--", linewidth=1)
     panel.set_ylim(-0.02, 1.02)
-    panel.set_xlabel("human-normalised score τ (dashed: human)")
+    panel.set_xlabel(f"{axis_text(scale)} τ")
     panel.set_ylabel("share of runs with score > τ")
     legend_above(figure, panel, 3)
-    caption(figure, f"{each_has(sizes_of(group))} Bands: 95 % stratified bootstrap, pointwise.")
+    caption(
+        figure,
+        f"{each_has(sizes_of(group))} Bands: 95 % stratified bootstrap, pointwise. "
+        f"Scale: {scale.ends}.",
+    )
     return figure
 
 
@@ -373,9 +382,7 @@ def each_has(runs: set[int]) -> str:
 
 def axis_text(scale: Scale | None) -> str:
     """What is measured."""
-    if scale is None or scale.kind == "raw":
-        return "score"
-    return "human-normalised score"
+    return "score" if scale is None or scale.kind == "raw" else f"{scale.name} score"
 
 
 def thousands(value: float, _position: int) -> str:

@@ -49,11 +49,11 @@ def provenance_notes(group: Group) -> list[str]:
             f"Each arm was scored in its own environment, and these change it: {there}. So a "
             "difference between arms can be one of what is played, not of the agent."
         )
-    cut = sorted({run.game for run in runs if not run.is_whole})
-    if cut and group.benchmark:
+    others = sorted({run.game for run in runs if not run.follows_rules})
+    if others and group.benchmark:
         notes.append(
-            f"{', '.join(cut)}: not human-normalised, since final games were cut off before the "
-            f"{group.benchmark.whole_game} of the benchmark, or went on beyond them."
+            f"{', '.join(others)}: not {group.benchmark.normalisation.name}, since final games "
+            f"were not played by the rules of the benchmark: {group.benchmark.rules}."
         )
     versions = sessions_by(runs, version_text)
     notes.append(f"Code: {counts_text(versions)}.")

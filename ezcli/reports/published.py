@@ -6,7 +6,7 @@ published of most agents, so nothing that needs single runs can be said of them.
 
 import csv
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Literal, NamedTuple
@@ -18,7 +18,10 @@ from ezcli.envs.suites import SUITES
 from ezcli.errors import UnknownName
 from ezcli.settings import Settings
 
-DEFAULT_AGAINST = ("efficientzero", "efficientzero-rerun")
+NEAR = 0.05  # of a budget: how far the frames of a score may be from it
+DEFAULT_AGAINST = tuple(
+    name for suite in SUITES.values() if suite.benchmark for name in suite.benchmark.against
+)
 
 
 class About(Settings):
@@ -29,7 +32,18 @@ class About(Settings):
     source: str
     protocol: str
     runs: int = Field(ge=0)  # behind each score; 0 where the source does not say
-    printed: tuple[float, float] = Field(strict=False)  # mean and median, human-normalised
+    printed: tuple[float, float] | None = Field(default=None, strict=False)
+    """Mean and median, normalised, as the source prints them."""
+
+
+class Score(NamedTuple):
+    """A published mean score, from a table with several budgets."""
+
+    frames: int  # within `NEAR` of the budget
+    score: float
+    standard_error: float | None
+    runs: int
+    reading: str  # raw, digitised or by eye
 
 
 class Agent(NamedTuple):
@@ -38,8 +52,15 @@ class Agent(NamedTuple):
     name: str
     about: About
     benchmark: Benchmark
-    raw: dict[str, float]  # mean score of each game of the benchmark, by name
+    raw: dict[str, float]  # mean score of each game, after the most frames; not of all, perhaps
     normalised: dict[str, float]
+    by_budget: dict[int, dict[str, Score]]  # empty where the benchmark has a single budget
+
+    @property
+    def title(self) -> str:
+        """What to call it beside its scores in `raw`."""
+        budgets = self.benchmark.budgets
+        return f"{self.about.title} at {frames_text(budgets[-1])}" if budgets else self.about.title
 
 
 @cache
@@ -56,11 +77,45 @@ def agents_of(benchmark: Benchmark) -> list[Agent]:
     table = (folder / f"{benchmark.published}.csv").read_text(encoding="utf-8")
     rows, references = list(csv.DictReader(table.splitlines())), benchmark.references()
     found = []
-    for name, about in abouts.items():
-        raw = {row["game"]: float(row[name]) for row in rows}
+    for name, told in abouts.items():
+        about = About.model_validate(told)
+        by_budget = {
+            budget: scores_near(budget, (row for row in rows if row["agent"] == name))
+            for budget in benchmark.budgets
+        }
+        if by_budget:
+            last = by_budget[benchmark.budgets[-1]]
+            raw = {game: score.score for game, score in last.items()}
+        else:
+            raw = {row["game"]: float(row[name]) for row in rows}
         normalised = {game: references[game].normalised(score) for game, score in raw.items()}
-        found.append(Agent(name, About.model_validate(about), benchmark, raw, normalised))
+        found.append(Agent(name, about, benchmark, raw, normalised, by_budget))
     return found
+
+
+def scores_near(budget: int, rows: Iterable[Mapping[str, str]]) -> dict[str, Score]:
+    """The scores of an agent after about so many frames, by game."""
+    return {
+        row["game"]: Score(
+            int(row["frames"]),
+            float(row["score"]),
+            float(row["standard_error"]) if row["standard_error"] else None,
+            int(row["runs"]),
+            row["reading"],
+        )
+        for row in rows
+        if is_near(int(row["frames"]), budget)
+    }
+
+
+def is_near(frames: int, budget: int) -> bool:
+    """Whether scores after so many frames stand for the budget."""
+    return abs(frames - budget) <= NEAR * budget
+
+
+def frames_text(frames: int) -> str:
+    """Such as `500k frames`, `5M frames`."""
+    return f"{frames / 1e6:g}M frames" if frames >= 1e6 else f"{frames / 1e3:g}k frames"
 
 
 def agents_named(names: Iterable[str]) -> list[Agent]:

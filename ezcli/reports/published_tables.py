@@ -5,16 +5,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ezcli.experiments.design import FULL
-from ezcli.reports.groups import Group, of_games
-from ezcli.reports.published import Agent
+from ezcli.reports.groups import ArmScores, Group, Point, of_games
+from ezcli.reports.published import Agent, frames_text, is_near
 from ezcli.reports.statistics import AGGREGATES, once
-from ezcli.reports.tables import DIGITS, Cell, Number, Table
+from ezcli.reports.tables import DIGITS, Cell, Number, Table, interval, shown_arm
 
 MARKS = {"published": "†", "re-run by others": "‡"}
 
 
 def marked(agent: Agent) -> str:
-    """A published agent's name with the sign that says that it was not measured here."""
+    """What to call a published agent beside its scores, with the sign of its kind."""
+    return f"{agent.title} {MARKS[agent.about.kind]}"
+
+
+def marked_name(agent: Agent) -> str:
+    """A published agent's own name, with the sign of its kind."""
     return f"{agent.about.title} {MARKS[agent.about.kind]}"
 
 
@@ -25,23 +30,69 @@ def mark_notes(agents: Iterable[Agent]) -> list[str]:
 
 
 def beside_table(group: Group, agents: list[Agent]) -> Table:
-    """The full agent's human-normalised score of each game beside published ones."""
-    full = next((arm for arm in group.arms if arm.name == FULL), group.arms[0])
+    """The full agent's normalised score of each game beside published ones."""
+    full = full_agent(group)
     rows = []
     for game in group.games:
         runs = list(full.runs.get(game, {}).values())
         ours: Cell = None
-        if runs and game in group.human_games:
+        if runs and game in group.normalised_games:
             ours = Number(float(np.mean([r.normalised(r.score) for r in runs])), DIGITS)
         theirs = [a.normalised.get(game) for a in agents]
         rows.append((game, ours, *(None if x is None else Number(x, DIGITS) for x in theirs)))
     return Table(
         "beside",
-        f"Human-normalised score of {full.name} beside published ones",
+        f"{agents[0].benchmark.normalisation.name.capitalize()} score of {full.name} beside "
+        "published ones",
         ("game", full.name, *map(marked, agents)),
         tuple(rows),
         tuple(mark_notes(agents)),
     )
+
+
+def full_agent(group: Group) -> ArmScores:
+    """The full agent, or the first arm where it was not chosen."""
+    return next((arm for arm in group.arms if arm.name == FULL), group.arms[0])
+
+
+def budgets_table(agents: Sequence[Agent], games: Sequence[str], arm: ArmScores | None) -> Table:
+    """Raw scores after each of the benchmark's budgets, game by game.
+
+    Args:
+      agents: of one benchmark, which has several budgets.
+      games: rows.
+      arm: its evaluations at these budgets stand first; none: published scores only.
+    """
+    budgets = agents[0].benchmark.budgets
+    rows: list[tuple[Cell, ...]] = []
+    for game in games:
+        if arm is not None:
+            curves = [run.curve for run in arm.runs.get(game, {}).values()]
+            rows.append((game, shown_arm(arm.name), *(measured(curves, b) for b in budgets)))
+        for agent in agents:
+            scores = [agent.by_budget[budget].get(game) for budget in budgets]
+            if any(scores):
+                cells = (None if s is None else Number(s.score, 2) for s in scores)
+                rows.append((game, marked_name(agent), *cells))
+    notes = mark_notes(agents)
+    if arm is not None:
+        notes.append("Measured: the evaluation nearest to the frames, within 5 %. Brackets: 95 %.")
+    return Table(
+        "budgets",
+        "Score by frames, game by game",
+        ("game", "agent", *map(frames_text, budgets)),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def measured(curves: Sequence[Sequence[Point]], budget: int) -> Cell:
+    """The mean of the runs' evaluations at a budget; none where a run has no evaluation near it."""
+    near = [[point for point in curve if is_near(point.env_steps, budget)] for curve in curves]
+    if not near or not all(near):
+        return None
+    closest = (min(points, key=lambda point: abs(point.env_steps - budget)) for points in near)
+    return interval([point.score for point in closest], 2)
 
 
 def published_tables(agents: list[Agent], games: Sequence[str]) -> list[Table]:
@@ -52,15 +103,18 @@ def published_tables(agents: list[Agent], games: Sequence[str]) -> list[Table]:
       games: of it; none: all.
     """
     benchmark = agents[0].benchmark
-    games = games or benchmark.games
+    games = [game for game in games if any(game in a.raw for a in agents)] or benchmark.games
     rows: list[tuple[Cell, ...]] = []
     for agent in agents:
-        known = [np.array([agent.normalised[g]]) for g in games if g in agent.normalised]
+        if not set(games) <= set(agent.normalised):
+            continue
+        known = [np.array([agent.normalised[game]]) for game in games]
         values = [float(f(known, once(known))[0]) for f in AGGREGATES.values()]
         rows.append((marked(agent), *(Number(value, DIGITS) for value in values)))
     table = Table(
         "published",
-        f"Published human-normalised scores over {of_games(games, benchmark)} of {benchmark.title}",
+        f"Published {benchmark.normalisation.name} scores over {of_games(games, benchmark)} of "
+        f"{benchmark.title}",
         ("agent", "mean", "median", "IQM of game means", "gap of game means"),
         tuple(rows),
         (
@@ -71,7 +125,7 @@ def published_tables(agents: list[Agent], games: Sequence[str]) -> list[Table]:
     )
     by_game = Table(
         "published_by_game",
-        "Game by game, human-normalised",
+        f"Game by game, {benchmark.normalisation.name}",
         ("game", *map(marked, agents)),
         tuple(
             (
@@ -84,7 +138,9 @@ def published_tables(agents: list[Agent], games: Sequence[str]) -> list[Table]:
             for game in games
         ),
     )
-    return [table, *([by_game] if len(agents) <= 6 else []), sources_table(agents)]
+    found = [*([table] if rows else []), *([by_game] if len(agents) <= 6 else [])]
+    found += [budgets_table(agents, games, None)] if benchmark.budgets else []
+    return [*found, sources_table(agents)]
 
 
 def sources_table(agents: Sequence[Agent]) -> Table:
@@ -94,6 +150,7 @@ def sources_table(agents: Sequence[Agent]) -> Table:
         "Sources of the published scores",
         ("agent", "runs", "source", "protocol"),
         tuple(
-            (marked(a), str(a.about.runs or "?"), a.about.source, a.about.protocol) for a in agents
+            (marked_name(a), str(a.about.runs or "?"), a.about.source, a.about.protocol)
+            for a in agents
         ),
     )

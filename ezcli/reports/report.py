@@ -28,7 +28,13 @@ from ezcli.reports.groups import Group
 from ezcli.reports.modes import last_measured, modes_table
 from ezcli.reports.provenance import protocol_text, provenance_notes
 from ezcli.reports.published import Agent
-from ezcli.reports.published_tables import beside_table, published_tables, sources_table
+from ezcli.reports.published_tables import (
+    beside_table,
+    budgets_table,
+    full_agent,
+    published_tables,
+    sources_table,
+)
 from ezcli.reports.score_tables import aggregates_table, missing_table, one_game_table, scores_table
 from ezcli.reports.tables import Table, with_note_on_equal_runs
 
@@ -87,7 +93,9 @@ def build(
             "EZ-REPORT-NOT-PLAYED", "No study or agent has both these games and these arms."
         )
     sections = [section(group, agents, choice) for group in chosen]
-    if not chosen:
+    if chosen:
+        agents = [a for a in agents if any(a.benchmark is group.benchmark for group in chosen)]
+    else:
         told = [a for a in agents if not choice.games or a.normalised.keys() & set(choice.games)]
         if not told:
             raise ReportError(
@@ -139,9 +147,11 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
         tables.append(modes_table(modes))
     if agents and scale and scale.kind == "normalised":
         tables.append(beside_table(group, agents))
+    if agents and group.benchmark and group.benchmark.budgets:
+        tables.append(budgets_table(agents, group.games, full_agent(group)))
     if group.missing:
         tables.append(missing_table(group))
-    if agents and scale and scale.kind == "normalised":
+    if any(table.key in ("beside", "budgets") for table in tables):
         tables.append(sources_table(agents))
     protocol = protocol_text(group)
     return Section(

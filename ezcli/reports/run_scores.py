@@ -6,7 +6,7 @@ from typing import Any
 
 from ezcli.config.resolve import with_changes
 from ezcli.config.run import RunConfig
-from ezcli.envs.suites import has_whole_games, own_code
+from ezcli.envs.suites import follows_rules, own_code
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue
 from ezcli.reports.groups import FINAL, Point, Protocol, Run
@@ -73,7 +73,7 @@ def read_run(path: Path, evaluation: str = FINAL) -> Run | str:
         tuple(sessions),
         sum(known) if known and len(known) == len(seconds) else None,
         (own.code if own else {}) or noted_code(info),
-        has_whole_games(
+        follows_rules(
             played.env, chosen["game_env_steps"], played.env.evaluation_max_episode_steps
         ),
         Protocol(name_of(chosen), chosen["protocol"].get("seed", 0), changes),

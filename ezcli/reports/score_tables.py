@@ -21,7 +21,7 @@ STUDENT = "Brackets: 95 %, Student's t over runs; none from a single run."
 
 
 def scores_table(group: Group, arm: ArmScores) -> Table:
-    """Raw and human-normalised scores of each game, games without a score included."""
+    """Raw and normalised scores of each game, games without a score included."""
     rows = tuple((game, *score_cells(group, arm, game)) for game in group.games)
     title = f"{arm_label(arm.name)}: {of_games(arm.games, group.benchmark, len(group.games))}"
     return Table("scores", title, ("game", *score_columns(group)), rows, (STUDENT,))
@@ -36,16 +36,17 @@ def one_game_table(group: Group) -> Table:
 
 def score_columns(group: Group) -> tuple[str, ...]:
     """What is said of the runs of one arm on one game."""
-    return ("runs", "score", *(("human-normalised",) if group.human_games else ()))
+    known = group.normalisation if group.normalised_games else None
+    return ("runs", "score", *((known.name,) if known else ()))
 
 
 def score_cells(group: Group, arm: ArmScores, game: str) -> list[Cell]:
-    """Number of runs, raw score and, where the group has any, human-normalised score."""
+    """Number of runs, raw score and, where the group has any, normalised score."""
     runs = [run for _, run in sorted(arm.runs.get(game, {}).items())]
     raw = interval([run.score for run in runs]) if runs else None
     cells: list[Cell] = [str(len(runs)), raw]
-    if group.human_games:
-        known = bool(runs) and game in group.human_games
+    if group.normalised_games:
+        known = bool(runs) and game in group.normalised_games
         normalised = [run.normalised(run.score) for run in runs] if known else []
         cells.append(interval(normalised, DIGITS) if known else None)
     return cells
@@ -70,18 +71,20 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
         means = (Number(float(f(values)), DIGITS) for f in (np.mean, np.median))
         rows.append((marked(agent), *means, None, None))
     notes = [
-        "IQM and optimality gap are over runs, not over game means; of published agents only game "
-        "means are known. Brackets: 95 % stratified bootstrap over runs, "
-        f"{resamples:,} resamples."
+        f"Scale: {scale.ends}. IQM and optimality gap are over runs, not over game means; of "
+        "published agents only game means are known. Brackets: 95 % stratified bootstrap over "
+        f"runs, {resamples:,} resamples."
     ]
     if known:
         notes += mark_notes(known)
+    if known and known[0].benchmark.budgets:
+        notes.append(f"The runs here were trained for {group.base.schedule.env_steps:,} frames.")
     absent = [game for game in scale.games if any(game not in a.normalised for a in agents)]
     if absent:
         notes.append(f"Not beside published scores: there is none of {', '.join(absent)}.")
     return Table(
         "aggregates",
-        f"Human-normalised over {of_games(scale.games, scale.benchmark)}, "
+        f"{scale.name.capitalize()} over {of_games(scale.games, scale.benchmark)}, "
         f"{counted_range(sizes, 'run')} each",
         ("agent", *AGGREGATE_TITLES.values()),
         tuple(rows),

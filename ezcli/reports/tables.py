@@ -8,7 +8,7 @@ import numpy as np
 from ezcli.experiments.design import arm_label
 from ezcli.reports.statistics import Estimate, student
 
-DIGITS = 3  # of human-normalised scores and probabilities
+DIGITS = 3  # of normalised scores and probabilities
 
 
 EQUAL_RUNS = (

@@ -13,7 +13,7 @@ from ezcli.efficientzero.frames import RecentFrames
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
-from ezcli.envs.suites import has_whole_games, reference_of
+from ezcli.envs.suites import follows_rules, reference_of
 from ezcli.runs.compute import Compute
 from ezcli.runs.seeding import generator
 
@@ -150,13 +150,14 @@ def summary(scores: list[float]) -> dict[str, Any]:
 
 
 def normalised(config: RunConfig, found: Evaluated) -> float | None:
-    """The human-normalised mean score.
+    """The mean score on the scale of the suite's benchmark.
 
-    None where no human score is known, and where a game was cut off before the benchmark's cap or
-    went on beyond it: the score of another length of game says nothing on that scale.
+    None where the game has no reference scores, and where games were not played by the benchmark's
+    rules: a game of another length, say, gives a score that says nothing on that scale.
     """
-    reference = reference_of(config.env)
-    cap = min(found.protocol.max_env_steps, config.env.evaluation_max_episode_steps)
-    if reference is None or not has_whole_games(config.env, found.env_steps, cap):
+    env = with_changes(config, found.protocol.changes).env
+    reference = reference_of(env)
+    cap = min(found.protocol.max_env_steps, env.evaluation_max_episode_steps)
+    if reference is None or not follows_rules(env, found.env_steps, cap):
         return None
     return reference.normalised(float(np.mean(found.scores)))

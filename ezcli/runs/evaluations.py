@@ -7,6 +7,7 @@ the final one and is played on the levels that training met, `manual` is one of 
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from ezcli.envs.suite import Normalisation
 from ezcli.settings import LARGEST_SCORE
 from ezcli.words import counted
 
@@ -70,10 +71,10 @@ def changes_text(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in changes.items())
 
 
-def describe_evaluation(line: dict[str, Any]) -> str:
-    """The line in one sentence."""
+def describe_evaluation(line: dict[str, Any], scale: Normalisation | None) -> str:
+    """The line in one sentence; `scale` is that of the suite."""
     error = "" if line["standard_error"] is None else f" ± {line['standard_error']:.2f}"
-    human, protocol = line["human_normalised"], line["protocol"]
+    normalised, protocol = line.get(scale.key) if scale else None, line["protocol"]
     played = [counted(protocol["episodes"], "episode")]
     if line["kind"] == "manual" and protocol["seed"]:
         played.append(f"seed {protocol['seed']}")
@@ -84,5 +85,6 @@ def describe_evaluation(line: dict[str, Any]) -> str:
     return (
         f"{called} at env_step {line['env_steps']:,}: {line['mean']:.2f}{error} "
         f"(median {line['median']:.2f}, {line['min']:.2f} to {line['max']:.2f}, "
-        f"{', '.join(played)})" + ("" if human is None else f", human-normalised {human:.3f}")
+        f"{', '.join(played)})"
+        + (f", {scale.name} {normalised:.3f}" if scale and normalised is not None else "")
     )

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from ezcli.config.run import RunConfig
+from ezcli.envs.suites import normalisation_of
 from ezcli.errors import ConfigError
 from ezcli.runs.agent import load_agent
 from ezcli.runs.evaluate import (
@@ -71,7 +72,7 @@ def finish_evaluation(
     folder.append(EVALUATIONS, line)
     numbers = {"env_steps": line["env_steps"], f"evaluation/{kind}": line["mean"]}
     tracker.log(kind, train_steps, numbers)
-    reporter.say(describe_evaluation(line))
+    reporter.say(describe_evaluation(line, normalisation_of(config.env)))
 
 
 def evaluation_line(
@@ -79,12 +80,13 @@ def evaluation_line(
 ) -> dict[str, Any]:
     """A line of `evaluations.jsonl`."""
     numbers = summary(found.scores)
+    scale = normalisation_of(config.env)
     return {
         "kind": kind,
         "env_steps": env_steps,
         "train_steps": train_steps,
         **numbers,
-        "human_normalised": normalised(config, found),
+        **({scale.key: normalised(config, found)} if scale else {}),
         "protocol": found.protocol.table(),
         "scores": found.scores,
         "game_env_steps": found.env_steps,

@@ -10,7 +10,7 @@ from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
 from ezcli.envs.make import make_env
 from ezcli.envs.minatar_suite import GAMES, MinatarSettings
-from ezcli.envs.suites import placed_game
+from ezcli.envs.suites import follows_rules, placed_game
 from tests.failing import check, fails
 
 CHANNELS = {"asterix": 4, "breakout": 4, "freeway": 7, "seaquest": 10, "space_invaders": 6}
@@ -69,6 +69,19 @@ def test_the_protocol_is_that_of_the_published_curves(game):
     made = settings(game)
     assert (made.sticky, made.ramping, made.frame_stack) == (0.1, True, 1)
     assert not made.clip_rewards
+
+
+@pytest.mark.parametrize(
+    ("changes", "length", "follows"),
+    [
+        ({}, 9_999, True),
+        ({}, 10_000, False),
+        ({"sticky": 0.25}, 5, False),
+        ({"ramping": False}, 5, False),
+    ],
+)
+def test_scores_under_other_rules_have_no_place_on_the_scale(changes, length, follows):
+    assert follows_rules(settings("breakout", **changes), [5, length], 10_000) == follows
 
 
 def test_sticky_actions_repeat_the_last_one():

@@ -11,7 +11,7 @@ from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
 from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.envs.settings import EnvSettings
-from ezcli.envs.suite import Benchmark, DefaultPreset, Games, Reference, Suite
+from ezcli.envs.suite import Benchmark, DefaultPreset, Games, Normalisation, Reference, Suite
 from ezcli.envs.suites import SUITES, check_env, check_game
 from ezcli.reports.choice import Choice
 from ezcli.reports.collect import collect
@@ -24,7 +24,7 @@ from tests.runs.helpers import TINY, run
 PACKAGE = Path(__file__).parents[2] / "ezcli"
 OWN_FILES = {"atari", "atari_suite", "catch", "custom", "custom_suite", "gym", "gym_spaces"}
 OWN_FILES |= {"gym_suite", "keydoor", "minatar", "minatar_suite", "small_suites"}
-LEVELS = {"plains": Reference(random=2.0, human=12.0), "cave": Reference(random=0.0, human=8.0)}
+LEVELS = {"plains": Reference(2.0, 12.0), "cave": Reference(0.0, 8.0)}
 
 
 class LevelSettings(EnvSettings):
@@ -65,7 +65,12 @@ SUITE = Suite(
     played=("game",),
     games=Games(lambda: tuple(LEVELS), {"levels2": tuple(LEVELS)}, lambda name, games: name),
     benchmark=Benchmark(
-        "Levels", tuple(LEVELS), lambda: LEVELS, "6 steps", lambda env, lengths, cap: True
+        "Levels",
+        tuple(LEVELS),
+        Normalisation("level-normalised", zero="lowest", one="highest"),
+        lambda: LEVELS,
+        "",
+        lambda env, lengths, cap: True,
     ),
     installed=("engine",),
 )
@@ -86,7 +91,7 @@ def test_a_new_suite_trains_is_evaluated_and_is_reported_on_its_own_scale(tmp_pa
         folder = run(tmp_path / f"{game}-seed0", config_of(game))
     line = evaluate_run(folder, folder.config())
     assert (folder.config(), line["mean"]) == (config_of("cave"), 7.0)
-    assert line["human_normalised"] == 7 / 8
+    assert line["level_normalised"] == 7 / 8
 
     groups, said = collect([], tmp_path)
     report = build(groups, said, agents_named(DEFAULT_AGAINST), Choice((), (), 100))

@@ -9,6 +9,7 @@ import numpy as np
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
 from ezcli.envs.atari_suite import reference_scores
+from ezcli.envs.minatar_suite import REFERENCES
 from ezcli.experiments.design import arms_of
 from ezcli.experiments.study import Study, StudyFolder, plan
 from ezcli.reports.groups import ArmScores, Group, Missing, Point, Run
@@ -77,9 +78,16 @@ def evaluation(config, scores, env_steps, kind):
 
 def make_study(drops, vary, factorial, games, seeds, env, preset_name, name):
     """A study as `ez ablate` would make it."""
-    base = preset(preset_name, env, games[0] if env is None else None)
+    base = preset(preset_name, env, games[0] if games and env in (None, "minatar") else None)
     arms, _ = arms_of(base, list(drops), list(vary), factorial)
-    return Study(name, preset_name, base, tuple(arms), () if env else tuple(games), tuple(seeds))
+    return Study(
+        name,
+        preset_name,
+        base,
+        tuple(arms),
+        tuple(games) if env in (None, "minatar") else (),
+        tuple(seeds),
+    )
 
 
 def write_study(
@@ -161,11 +169,11 @@ def make_group(
 
 
 def raw(game, normalised):
-    """The raw score of a human-normalised one; itself where no human score is known."""
-    if game not in reference_scores():
+    """The raw score of a normalised one; itself where there are no reference scores."""
+    reference = (reference_scores() | REFERENCES).get(game)
+    if reference is None:
         return normalised
-    random, human = reference_scores()[game]
-    return random + normalised * (human - random)
+    return reference.zero + normalised * (reference.one - reference.zero)
 
 
 def noisy(arm_effects, spread=0.1):

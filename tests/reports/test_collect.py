@@ -74,10 +74,16 @@ def test_a_score_of_half_a_game_is_not_human_normalised(runs_dir, run):
         run, [line | {"game_env_steps": [27_001] * len(line["scores"])} for line in lines_of(run)]
     )
     (cut,), _ = collect(["one", "two"], runs_dir)
-    assert cut.human_games == set()
+    assert cut.normalised_games == set()
     assert scale_of(cut).kind == "raw"
     said = section(cut, [], Choice()).notes
-    assert sum("pong: not human-normalised, since final games were cut off" in x for x in said) == 1
+    assert (
+        sum(
+            "pong: not human-normalised, since final games were not played by the rules" in x
+            for x in said
+        )
+        == 1
+    )
 
 
 def test_manual_evaluations_do_not_count(run):

@@ -235,7 +235,11 @@ def test_json_says_all(study):
     whole = strictly(FORMATS["json"](study))
     assert set(whole) == {"sections", "published", "notes"}
     (section,) = whole["sections"]
-    assert section["scale"] == {"kind": "normalised", "games": ["pong", "qbert"]}
+    assert section["scale"] == {
+        "kind": "normalised",
+        "name": "human-normalised",
+        "games": ["pong", "qbert"],
+    }
     found = {
         (table["title"], row[next(iter(row))], column): value
         for table in section["tables"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ezcli.envs.atari_suite import ATARI_100K
-from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
+from ezcli.envs.minatar_suite import REFERENCES
+from ezcli.reports.published import DEFAULT_AGAINST, Score, agents_named, published_agents
 from tests.failing import fails
 
 # Mean and median as printed in the papers, written down apart from the table.
@@ -26,7 +27,14 @@ def mean_and_median(name):
     return np.mean(values), np.median(values)
 
 
-@pytest.mark.parametrize("name", published_agents())
+def agents_on(title):
+    """Published agents of one benchmark, by name."""
+    return {
+        name: agent for name, agent in published_agents().items() if agent.benchmark.title == title
+    }
+
+
+@pytest.mark.parametrize("name", agents_on("Atari 100k"))
 def test_every_column_gives_its_printed_numbers(name):
     assert mean_and_median(name) == pytest.approx(published_agents()[name].about.printed, abs=6e-4)
 
@@ -37,19 +45,47 @@ def test_the_numbers_of_the_papers(name):
     assert mean_and_median(name) == pytest.approx(IN_PAPERS[name], abs=6e-4)
 
 
-def test_every_agent_has_the_26_games_and_a_source():
-    for agent in published_agents().values():
+def test_every_agent_of_atari_100k_has_the_26_games():
+    for agent in agents_on("Atari 100k").values():
         assert tuple(agent.raw) == tuple(agent.normalised) == ATARI_100K
+        assert agent.by_budget == {}
+
+
+def test_every_agent_has_scores_and_a_source():
+    for agent in published_agents().values():
         assert all(np.isfinite(list(agent.raw.values())))
         assert agent.about.title
         assert agent.about.source
         assert agent.about.protocol
 
 
+def test_one_on_the_scale_of_minatar_is_the_best_published_score_after_five_million_frames():
+    agents = [a for name, a in agents_on("MinAtar").items() if name != "gymnax-ppo"]
+    for game, reference in REFERENCES.items():
+        assert reference.one == max(a.raw.get(game, 0.0) for a in agents)
+        best = max(agents, key=lambda a: a.raw.get(game, 0.0))
+        assert best.normalised[game] == 1
+
+
+def test_published_scores_of_minatar_keep_their_provenance():
+    agents = agents_on("MinAtar")
+    assert agents["minatar-dqn"].by_budget[100_000]["minatar-breakout"] == Score(
+        100_000, 4.57, None, 30, "digitised"
+    )
+    assert agents["minatar-dqn"].by_budget[100_000]["minatar-asterix"].reading == "by eye"
+    ppo = agents["gymnax-ppo"].by_budget
+    assert ppo[1_000_000]["minatar-breakout"] == Score(959_936, 16.63, None, 1, "raw")
+    assert ppo[100_000] == {}  # its first score is of 319,936 frames
+    assert agents["minatar-team-dqn"].raw.keys() == {"minatar-asterix", "minatar-breakout"}
+
+
 def test_scores_and_sources_are_of_the_same_agents():
     folder = files("ezcli.reports")
     columns = next(csv.reader((folder / "published.csv").read_text().splitlines()))
     assert columns == ["game", *tomllib.loads((folder / "published.toml").read_text())]
+    minatar = csv.DictReader((folder / "published_minatar.csv").read_text().splitlines())
+    abouts = tomllib.loads((folder / "published_minatar.toml").read_text())
+    assert list(dict.fromkeys(row["agent"] for row in minatar)) == list(abouts)
     titles = [agent.about.title for agent in published_agents().values()]
     assert len(set(titles)) == len(titles)
 

@@ -17,6 +17,9 @@ from tests.reports.helpers import make_group, noisy
 
 SEVEN = ("alien", "amidar", "assault", "asterix", "bank_heist", "battle_zone", "boxing")
 DROPS = ("value-prefix", "consistency")
+ATARI_AGENTS = [
+    name for name, agent in published_agents().items() if agent.benchmark is ATARI.benchmark
+]
 
 
 def made(*groups, said=(), against=DEFAULT_AGAINST, **choice):
@@ -451,13 +454,28 @@ def test_a_study_without_the_chosen_games_is_left_out():
 
 
 def test_without_runs_the_published_scores_are_compared():
-    report = made(against=published_agents())
+    report = made(against=ATARI_AGENTS)
     assert keys(report) == ["published", "sources"]
     table = tables(report)["published"][0]
     assert table.title == "Published human-normalised scores over 26 of 26 games of Atari 100k"
     assert cells(table)["EfficientZero †"][:2] == ["1.943", "1.090"]
-    assert len(table.rows) == len(published_agents())
-    assert len(tables(report)["sources"][0].rows) == len(published_agents())
+    assert len(table.rows) == len(ATARI_AGENTS)
+    assert len(tables(report)["sources"][0].rows) == len(ATARI_AGENTS)
+
+
+def test_published_scores_of_several_suites_stand_in_tables_of_their_own():
+    atari, minatar = made(against=published_agents()).sections
+    names = [tuple(section.table("published").title.split()[1:2]) for section in (atari, minatar)]
+    assert names == [("human-normalised",), ("best-published-normalised",)]
+    shown = {row[0] for row in minatar.table("published").rows}
+    assert "DQN at 5M frames †" in shown
+    assert not any("TEAM" in name for name in shown)  # it has scores of two games only
+    assert minatar.table("budgets").columns[2:] == (
+        "100k frames",
+        "500k frames",
+        "1M frames",
+        "5M frames",
+    )
 
 
 def test_a_few_agents_are_compared_game_by_game():
@@ -476,7 +494,7 @@ def test_as_many_agents_as_fit_are_compared_game_by_game(number, by_game):
 
 
 def test_an_unknown_number_of_runs_behind_a_published_score_is_a_question_mark():
-    (table,) = tables(made())["sources"]
+    (table,) = tables(made(against=ATARI.benchmark.against))["sources"]
     assert [row[1] for row in table.rows] == ["3", "?"]
 
 
