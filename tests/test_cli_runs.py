@@ -10,7 +10,7 @@ import pytest
 
 from ezcli import console
 from ezcli.commands import runs as commands
-from ezcli.commands.runs import SORTS
+from ezcli.commands.runs import SORTS, auxiliary_gradient
 from ezcli.experiments import catalogue
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.names import run_path
@@ -214,7 +214,22 @@ def test_show(ez, runs_dir):
     assert "Start it with: ez resume runs/by-hand" in ez("runs", "show", "by-hand")[1]
     facts = json.loads(ez("runs", "show", tiny().identity, "--json")[1])
     assert facts["evaluations"][-1]["kind"] == "final"
+    shown = f"auxiliary gradient {facts['auxiliary_gradient']:.3g}, norm into the encoder of 2 x"
+    assert shown in out
     assert facts["disk_bytes"] > 1000
+
+
+def test_the_auxiliary_gradient_is_the_mean_over_the_train_steps_that_measured_it(tmp_path):
+    folder = RunFolder(tmp_path)
+    lines = [
+        {"train_steps": 300, "auxiliary_gradient": 2.0},
+        {"train_steps": 600, "auxiliary_gradient": 7.0},
+        {"train_steps": 900, "auxiliary_gradient": None},
+    ]
+    for count, expected in ((0, None), (1, 2.0), (2, 4.0), (3, 4.0)):
+        text = "".join(json.dumps(line) + "\n" for line in lines[:count])
+        (tmp_path / "metrics.jsonl").write_text(text)
+        assert auxiliary_gradient(folder) == expected
 
 
 def test_an_id_of_several_runs_is_refused(ez, runs_dir, trained):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_args
 from ezcli import console
 from ezcli.commands.find import find_run
 from ezcli.config.run import RunConfig, differences
+from ezcli.efficientzero.loss_terms import AUXILIARY_TERM, MEASURED_STEPS
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State
@@ -20,7 +21,7 @@ from ezcli.files import draft_name
 from ezcli.files import remove as remove_path
 from ezcli.runs.cost import folder_bytes
 from ezcli.runs.evaluations import is_number
-from ezcli.runs.folder import EVALUATIONS, RunFolder
+from ezcli.runs.folder import EVALUATIONS, METRICS, RunFolder
 from ezcli.runs.names import is_plain_name
 from ezcli.words import counted, duration, ez_command, json_text, size
 
@@ -251,6 +252,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
         "seconds": sum(known) if len(known) == len(sessions) and sessions else None,
         "peak_memory_bytes": max(memory, default=0),
         "disk_bytes": folder_bytes(path),
+        "auxiliary_gradient": auxiliary_gradient(folder),
         "device": sessions[-1].get("device_name") if sessions else None,
         "versions": sessions[-1].get("packages") if sessions else None,
         "evaluations": [
@@ -301,10 +303,33 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("training took", "" if seconds is None else duration(seconds)),
         ("most memory", size(facts["peak_memory_bytes"]) if facts["peak_memory_bytes"] else ""),
         ("on disk", size(facts["disk_bytes"])),
+        ("auxiliary gradient", auxiliary_text(row, facts["auxiliary_gradient"])),
         ("device", facts["device"] or ""),
         ("versions", ", ".join(f"{k} {v}" for k, v in versions.items() if v)),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def auxiliary_gradient(folder: RunFolder) -> float | None:
+    """The norm of the auxiliary gradient, mean over the train_steps that measured it so far."""
+    weighted, before = 0.0, 0
+    for line in folder.read(METRICS):
+        norm, train_steps = line.get("auxiliary_gradient"), line.get("train_steps")
+        if not (is_number(norm) and isinstance(train_steps, int) and before < MEASURED_STEPS):
+            break
+        until = min(train_steps, MEASURED_STEPS)
+        weighted, before = weighted + norm * (until - before), until
+    return weighted / before if before else None
+
+
+def auxiliary_text(row: Row, norm: float | None) -> str:
+    """The norm of the auxiliary gradient with the loss and the weight that it belongs to."""
+    if norm is None or row.config is None:
+        return ""
+    loss = row.config.loss
+    coefficient = getattr(loss, f"{AUXILIARY_TERM}_coefficient")
+    weight = f"{coefficient:g} x {loss.auxiliary}"
+    return f"{norm:.3g}, norm into the encoder of {weight} at the start"
 
 
 def number(value: object, style: str = ".2f") -> str:

@@ -45,6 +45,7 @@ def watch(
             title=config.env_label,
             subtitle=f"{folder.name}, train_step {agent.train_steps:,}",
             action_names=agent.spec.action_names,
+            decodes=agent.network.decoder is not None,
         )
     )
     stop = StopRequest()

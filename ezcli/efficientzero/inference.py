@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.norms import ROOT as ROOT_ROLE
 from ezcli.efficientzero.norms import UNROLLED
 from ezcli.efficientzero.search import Evaluation, search
 from ezcli.efficientzero.support import to_scalar
@@ -118,6 +119,24 @@ def evaluate_states(network: Network, observations: Tensor, precision: str) -> n
     with autocast(observations.device, precision):
         output = initial_output(network, observations)
     return to_scalar(output.value).cpu().numpy()
+
+
+@torch.inference_mode()
+def expected_frames(network: Network, observations: Tensor, actions: Tensor) -> np.ndarray | None:
+    """The frames [B, C, H, W] uint8 that the model expects after actions; None without a decoder.
+
+    Args:
+      network: in evaluation mode, not folded.
+      observations: [B, C, H, W] uint8, of the states before.
+      actions: [B] int64.
+    """
+    if network.decoder is None:
+        return None
+    root = network.initial_inference(to_network_input(observations))
+    following = network.recurrent_inference(root.latent, root.prefix_state, actions, ROOT_ROLE)
+    pixels = network.decoder(following.latent).clamp(0, 1) * 255
+    frames: np.ndarray = pixels.round().to(torch.uint8).cpu().numpy()
+    return frames
 
 
 def roles(nodes: Tensor) -> Tensor:

@@ -12,7 +12,12 @@ from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.hyperparameters import Hyperparameters, OptimiserSettings
 from ezcli.efficientzero.inference import autocast
 from ezcli.efficientzero.loss import Objective, objective, total_loss, value_errors
-from ezcli.efficientzero.loss_terms import AUXILIARY_TERM, LOSSES
+from ezcli.efficientzero.loss_terms import (
+    AUXILIARY_TERM,
+    LOSSES,
+    MEASURED_EVERY,
+    MEASURED_STEPS,
+)
 from ezcli.efficientzero.moving_average import MovingAverage
 from ezcli.efficientzero.network import Network, array_of
 from ezcli.state import (
@@ -27,7 +32,6 @@ from ezcli.state import (
 )
 
 STEP_METRICS = ("loss", *LOSSES, "gradient_norm")
-MEASURED_STEPS, MEASURED_EVERY = 500, 10  # train_steps, of the auxiliary gradient
 
 
 class StepResult(NamedTuple):

@@ -26,6 +26,7 @@ LOSSES = {
     "consistency": Term("auxiliary loss of latents (4.1)"),
 }
 AUXILIARY_TERM = "consistency"
+MEASURED_STEPS, MEASURED_EVERY = 500, 10  # train_steps, of this term's gradient into the encoder
 
 
 def with_coefficients(model: type[Model]) -> type[Model]:

@@ -25,6 +25,7 @@ VALUE: Box = (416, 52, 944, 188)
 VISITS: Box = (416, 196, 944, 436)
 PATH: Box = (16, 446, 944, 530)
 CURVE: Box = (614, 68, 930, 172)
+COLUMN = GAME[2]  # pixels that the expected frame needs on the left
 
 BACKGROUND, PANEL, INSET = "#0e1116", "#181c22", "#262c35"
 TEXT, DIM, FAINT = "#f2f4f7", "#9aa3af", "#4a525e"
@@ -48,6 +49,7 @@ class Captions(NamedTuple):
     title: str  # what is played
     subtitle: str  # by whom
     action_names: Sequence[str]
+    decodes: bool = False  # whether a column on the left shows the frame that the model expected
 
 
 class Artist:
@@ -81,7 +83,7 @@ class Artist:
         else:
             draw_visits(brush, thought, self.captions.action_names)
             draw_path(brush, thought.best_path, self.captions.action_names)
-        return image
+        return beside_expected(image, moment) if self.captions.decodes else image
 
 
 def draw_header(brush: ImageDraw.ImageDraw, captions: Captions, moment: "Moment") -> None:
@@ -95,6 +97,24 @@ def draw_header(brush: ImageDraw.ImageDraw, captions: Captions, moment: "Moment"
     brush.text((right - 110, line), "score", DIM, font(13), anchor="rs")
     brush.text((right - 190, line), f"{moment.env_step:,}", TEXT, font(20), anchor="rs")
     brush.text((right - 262, line), "env_step", DIM, font(13), anchor="rs")
+
+
+def beside_expected(image: Image.Image, moment: "Moment") -> Image.Image:
+    """The picture with the frame that the model expected in a column on its left."""
+    whole = Image.new("RGB", (COLUMN + SIZE[0], SIZE[1]), BACKGROUND)
+    whole.paste(image, (COLUMN, 0))
+    brush = ImageDraw.Draw(whole)
+    left, top, right, bottom = GAME
+    brush.text((left, 34), "expected frame", TEXT, font(20), anchor="ls")
+    about = "decoded from the state before and its action"
+    brush.text((left, bottom + 22), about, DIM, font(13), anchor="ls")
+    if moment.expected is None:
+        brush.rectangle((left, top, right - 1, bottom - 1), fill=PANEL)
+        centre = ((left + right) // 2, (top + bottom) // 2)
+        brush.text(centre, "no action yet", DIM, font(13), anchor="mm")
+    else:
+        draw_game(whole, moment.expected)
+    return whole
 
 
 def draw_game(image: Image.Image, frame: np.ndarray) -> None:

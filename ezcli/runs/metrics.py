@@ -11,7 +11,7 @@ from pydantic import FailFast, Field
 
 from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.learner import STEP_METRICS, Learner, learning_rate
-from ezcli.efficientzero.loss_terms import LOSSES
+from ezcli.efficientzero.loss_terms import LOSSES, MEASURED_EVERY, MEASURED_STEPS
 from ezcli.efficientzero.modes import MODES
 from ezcli.efficientzero.planner import Plan
 from ezcli.efficientzero.reanalyse import Work, mean_entropy
@@ -34,7 +34,7 @@ COLUMNS = {
     },
     "gradient_norm": "norm of the gradient before clipping, mean",
     "auxiliary_gradient": "norm of the gradient of the weighted auxiliary loss into the encoder, "
-    "mean over every 10th of the first 500 train_steps; null later",
+    f"mean over every {MEASURED_EVERY}th of the first {MEASURED_STEPS} train_steps; null later",
     "learning_rate": "of the last train_step",
     "td_steps": "mean steps before the bootstrap",
     "search_depth": "mean depth of the deepest node while acting, env_steps",

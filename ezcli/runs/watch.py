@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from ezcli.config.run import RunConfig
 from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import RecentFrames
+from ezcli.efficientzero.inference import expected_frames
 from ezcli.efficientzero.planner import Edge, Thought
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.envs.make import make_env
@@ -32,6 +34,7 @@ class Moment(NamedTuple):
     score: float  # raw, so far
     thought: Thought | None  # None at the end
     ending: Ending | None  # None before the end
+    expected: np.ndarray | None = None  # as `frame`, by the model from the state before; see `play`
 
 
 def play(
@@ -42,6 +45,8 @@ def play(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Moment]:
     """Plays greedily and without noise, to the game's end or cap; the last moment says which.
+
+    A network with a decoder also says which frame it expects after each action.
 
     Args:
       agent: who plays.
@@ -58,13 +63,18 @@ def play(
     frames = RecentFrames([frame], config.env.frame_stack, agent.compute.device)
     env_step, reward, score = 0, 0.0, 0.0
     ending: Ending | None = None
+    expected: np.ndarray | None = None
     while ending is None:
         if should_stop():
             ending = "stopped"
             break
         draws = planner.draws(rng, 1, explores=False)
-        thought = planner.think(frozen, frames.observations([0]), draws)
-        yield Moment(frame, env_step, reward, score, thought, None)
+        observations = frames.observations([0])
+        thought = planner.think(frozen, observations, draws)
+        yield Moment(frame, env_step, reward, score, thought, None, expected)
+        action = torch.tensor([thought.action], device=observations.device)
+        decoded = expected_frames(agent.network, observations, action)
+        expected = None if decoded is None else decoded[0]
         step = game.step(thought.action)
         frame = step.frame
         frames.add(0, frame)
@@ -73,4 +83,4 @@ def play(
             ending = "cut"
         elif step.is_game_over:
             ending = "over"
-    yield Moment(frame, env_step, reward, score, None, ending)
+    yield Moment(frame, env_step, reward, score, None, ending, expected)

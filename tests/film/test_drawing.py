@@ -9,6 +9,7 @@ from PIL import ImageColor
 from ezcli.film import drawing
 from ezcli.film.drawing import (
     CHOSEN,
+    COLUMN,
     CURVE,
     GAIN,
     GAME,
@@ -228,6 +229,17 @@ def test_a_small_frame_is_enlarged_by_whole_pixels(shape, scale):
     shown = game[top : top + height, left : left + width]
     expected = to_rgb(frame).repeat(scale, 0).repeat(scale, 1)
     np.testing.assert_array_equal(shown, expected)
+
+
+def test_the_expected_frame_is_beside_the_picture():
+    frames = np.random.default_rng(0).integers(100, 256, (2, 1, 24, 24), dtype=np.uint8)
+    seen = moment(frame=frames[0])
+    artist = Artist(Captions("seaquest", "a run", NAMES, decodes=True))
+    first, whole = (artist.draw(m) for m in (seen, seen._replace(expected=frames[1])))
+    assert first.size == whole.size == (SIZE[0] + COLUMN, SIZE[1])
+    picture = np.array(whole)
+    np.testing.assert_array_equal(picture[:, COLUMN:], draw(seen, seen))
+    np.testing.assert_array_equal(cut(picture, GAME), to_rgb(frames[1]).repeat(16, 0).repeat(16, 1))
 
 
 def test_a_large_frame_is_shrunk_into_its_box():

@@ -54,6 +54,8 @@ def test_with_a_replay_that_overwrites_its_past(tmp_path):
         ("catch", "compute.threads=2"),
         ("catch", "value.value_source='search'"),
         ("catch", "optimiser.name='adam'"),
+        ("catch", "loss.auxiliary=spr"),
+        ("catch", "loss.auxiliary=reconstruction"),
         ("catch", "components.consistency=false", "components.value_prefix=false"),
     ],
     ids="-".join,

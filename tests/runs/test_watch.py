@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from ezcli.efficientzero.inference import search_states
 from ezcli.efficientzero.planner import Thought
@@ -11,6 +12,7 @@ from ezcli.envs.make import make_env
 from ezcli.runs.agent import load_agent
 from ezcli.runs.evaluate import EvaluationProtocol, evaluate
 from ezcli.runs.folder import RunFolder
+from ezcli.runs.trainer import make_network
 from ezcli.runs.watch import play
 from tests.failing import fails
 from tests.runs.helpers import tiny
@@ -177,3 +179,26 @@ def test_a_run_without_a_checkpoint_has_no_agent(tmp_path):
     folder.create(tiny())
     with fails("EZ-RUN-NO-CHECKPOINT", "'run'"):
         load_agent(folder, tiny())
+
+
+def test_a_network_with_a_decoder_says_which_frame_it_expects(agent, finished):
+    assert all(moment.expected is None for moment in play(agent, finished.config(), 0, 100))
+    config = tiny("catch", "loss.auxiliary=reconstruction")
+    network = make_network(config, agent.spec.frame_shape, len(agent.spec.action_names)).eval()
+    first, *others = play(agent._replace(network=network), config, 0, 100)
+    assert first.expected is None
+    assert others
+    before = first
+    observation = np.repeat(first.frame, config.env.frame_stack, axis=0)
+    for moment in others:
+        with torch.no_grad():
+            seen = torch.from_numpy(observation)[None].float() / 255
+            latent, prefix, *_ = network.initial_inference(seen)
+            action = torch.tensor([before.thought.action])
+            following = network.dynamics(latent, prefix, action, 0)[0]
+            pixels = 255 * network.decoder(following)[0].clamp(0, 1)
+        assert moment.expected.dtype == np.uint8
+        assert moment.expected.shape == moment.frame.shape
+        assert np.abs(moment.expected - pixels.numpy()).max() < 0.51
+        observation = np.concatenate([observation[len(moment.frame) :], moment.frame])
+        before = moment
