@@ -417,6 +417,8 @@ def other(key, value):
         "optimiser.name": "adam",
         "value.value_source": "search",
         "value.target": "mixed",
+        "replay.new_priority": "error",
+        "network.head_activation": "elu",
         "compute.device": "cpu",
         "compute.search": "cpu",
         "evaluation.interval": 10,

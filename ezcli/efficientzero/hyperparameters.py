@@ -14,9 +14,10 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from ezcli.efficientzero.loss_terms import with_coefficients
 from ezcli.efficientzero.network_settings import NetworkSettings
+from ezcli.efficientzero.replay_settings import ReplaySettings
 from ezcli.efficientzero.search_settings import GumbelSettings, PlanningSettings, SearchSettings
 from ezcli.efficientzero.value_settings import ValueSettings
-from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings, Share
+from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings
 
 AuxiliaryName = Literal["simsiam", "spr", "contrastive", "reconstruction", "none"]
 
@@ -33,7 +34,9 @@ class ScheduleSettings(Settings):
     """How much is collected and learnt, and how the two interleave (appendix A.1)."""
 
     env_steps: int = Field(ge=1, description="env_steps collected in the whole run")
-    random_env_steps: int = Field(ge=1, description="env_steps of uniform play before learning")
+    random_env_steps: int = Field(
+        ge=1, description="env_steps before learning, of uniform play with acting.random_phase"
+    )
     train_steps_per_env_step: Ratio = Field(description="while experience is collected")
     final_train_steps: int = Field(ge=0, description="train_steps after the last env_step")
     acting_update_interval: int = Field(ge=1, description="train_steps the acting weights are kept")
@@ -89,6 +92,12 @@ class ActingSettings(Settings):
         description="where each phase but the last ends, in shares of collecting train_steps",
     )
 
+    random_phase: bool = Field(
+        default=True,
+        json_schema_extra={"neutral": True},
+        description="play uniformly until learning begins; else as planned from the start (V2)",
+    )
+
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
         bounds = (0.0, *self.temperature_until, 1.0)
@@ -98,17 +107,6 @@ class ActingSettings(Settings):
         if any(low > high for low, high in pairwise(bounds)):
             raise DoesNotFit("temperature_until must rise within 0 and 1", "temperature_until")
         return self
-
-
-class ReplaySettings(Settings):
-    """Prioritised replay (Schaul et al. 2016); the bounds keep every weight finite in float64."""
-
-    capacity: int = Field(ge=1, description="states kept; an episode of n env_steps holds n + 1")
-    priority_exponent: float = Field(ge=0, le=2, description="0: uniform sampling")
-    importance_exponent: tuple[Share, Share] = Field(
-        strict=False, description="first and last value, linear over training"
-    )
-    min_priority: float = Field(ge=1e-38, le=1e38, description="added to every |value - target|")
 
 
 class ReanalyseSettings(Settings):
@@ -178,6 +176,11 @@ class Hyperparameters(Settings):
     def lookahead(self) -> int:
         """env_steps that the targets of a state look ahead, K + L."""
         return self.loss.unroll_steps + self.value.lookahead
+
+    @property
+    def random_play(self) -> int:
+        """env_steps of uniform play."""
+        return self.schedule.random_env_steps if self.acting.random_phase else 0
 
     def guard_rows(self, frame_stack: int) -> int:
         """States of a stream that are about to be overwritten and so must not be drawn.

@@ -65,7 +65,23 @@ def head(settings: NetworkSettings, inputs: int, outputs: int) -> Layers:
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     norm = norm1d(settings, settings.head_hidden, by_role=True)
-    return Layers(nn.Linear(inputs, settings.head_hidden), norm, nn.ReLU(inplace=True), last)
+    activation = nn.ELU if settings.head_activation == "elu" else nn.ReLU
+    return Layers(nn.Linear(inputs, settings.head_hidden), norm, activation(inplace=True), last)
+
+
+def embedding(settings: NetworkSettings, planes: int, shape: tuple[int, int, int]) -> nn.Module:
+    """What becomes of the planes of an action (EfficientZero V2); nothing where it is off.
+
+    Args:
+      settings: of the network.
+      planes: that say which action was taken.
+      shape: (c, h, w) of a latent.
+    """
+    outputs = settings.action_embedding
+    if not outputs:
+        return nn.Identity()
+    norm = nn.LayerNorm([outputs, *shape[1:]])
+    return nn.Sequential(nn.Conv2d(planes, outputs, 1), norm, nn.ReLU(inplace=True))
 
 
 def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> nn.Sequential:

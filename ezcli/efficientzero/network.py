@@ -15,6 +15,7 @@ from ezcli.efficientzero.decoder import Decoder, VectorDecoder
 from ezcli.efficientzero.layers import (
     ResidualBlock,
     convolution,
+    embedding,
     head,
     predictor,
     projector,
@@ -120,6 +121,8 @@ class Dynamics(nn.Module):
         self.num_actions, self.latent_shape = num_actions, latent_shape
         self.one_hot = settings.action_encoding == "one-hot"
         planes = num_actions if self.one_hot else 1
+        self.embedding = embedding(settings, planes, latent_shape)
+        planes = settings.action_embedding or planes
         self.convolution = convolution(settings, channels + planes, channels)
         self.norm = norm2d(settings, channels, by_role=True)
         self.block = ResidualBlock(settings, channels, channels, 1, by_role=True)
@@ -142,12 +145,13 @@ class Dynamics(nn.Module):
         return following, PrefixState(hidden, cell), self.value_prefix(x, role)
 
     def action_planes(self, action: Tensor, dtype: torch.dtype) -> Tensor:
-        """The planes [B, A or 1, h, w] that say which action [B] was taken."""
+        """The planes [B, p, h, w] that say which action [B] was taken."""
         if self.one_hot:
             code = F.one_hot(action, self.num_actions).to(dtype)
         else:
             code = (action.to(dtype) / self.num_actions).unsqueeze(1)
-        return code[:, :, None, None].expand(-1, -1, *self.latent_shape[1:])
+        planes = self.embedding(code[:, :, None, None].expand(-1, -1, *self.latent_shape[1:]))
+        return planes.to(dtype)
 
 
 class Prediction(nn.Module):

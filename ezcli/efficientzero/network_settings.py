@@ -44,6 +44,17 @@ class NetworkSettings(Settings):
     action_encoding: Literal["scalar", "one-hot"] = Field(
         description="one plane of action / A (authors' code) or A planes (MuZero appendix E)"
     )
+    action_embedding: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"neutral": 0},
+        description="planes that those of an action become before g (EfficientZero V2); 0: as is",
+    )
+    head_activation: Literal["relu", "elu"] = Field(
+        default="relu",
+        json_schema_extra={"neutral": "relu"},
+        description="of the hidden layer in each head (EfficientZero V2's code: elu)",
+    )
 
     @model_validator(mode="after")
     def _vectors_are_not_halved(self) -> Self:

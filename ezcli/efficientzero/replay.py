@@ -6,13 +6,13 @@ neighbours in time are its neighbours in the stream: windows and frame stacks ar
 Shapes: R rows, n sampled positions, K unroll steps, A actions, L as in `Window`.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ezcli.efficientzero.batch import Window
 from ezcli.efficientzero.frames import frames_back
 from ezcli.efficientzero.hyperparameters import Hyperparameters
+from ezcli.efficientzero.replay_arrays import empty_arrays
+from ezcli.efficientzero.targets import return_errors
 from ezcli.state import (
     Count,
     Layout,
@@ -26,19 +26,6 @@ from ezcli.state import (
 )
 
 ROUNDED_ONE = 1.001  # the largest probability that rounding leaves
-
-
-class ReplayArrays(NamedTuple):
-    """Everything but the frames, one entry for each row."""
-
-    action: np.ndarray  # [R] int64, taken in the state
-    reward: np.ndarray  # [R] float32, that the action gave
-    policy: np.ndarray  # [R, A] float32, visit distribution while acting
-    is_terminal: np.ndarray  # [R] bool, no action was taken: the episode had ended
-    age_in_episode: np.ndarray  # [R] int64, env_steps since the episode's first state
-    collected_at: np.ndarray  # [R] int64, env_steps of the run when the action was taken
-    state_id: np.ndarray  # [R] int64, a number no other state of the run has; -1 in unused rows
-    weight: np.ndarray  # [R] float64, priority ** exponent; 0 where sampling is not allowed
 
 
 class ReplayCounts(Table):
@@ -59,25 +46,21 @@ class Replay:
         self.unroll_steps = settings.loss.unroll_steps
         self.lookahead = settings.lookahead
         self.guard_rows = settings.guard_rows(frame_stack)
-        self.arrays = ReplayArrays(
-            action=np.zeros(rows, np.int64),
-            reward=np.zeros(rows, np.float32),
-            policy=np.zeros((rows, num_actions), np.float32),
-            is_terminal=np.zeros(rows, np.bool_),
-            age_in_episode=np.zeros(rows, np.int64),
-            collected_at=np.zeros(rows, np.int64),
-            state_id=np.full(rows, -1, np.int64),
-            weight=np.zeros(rows, np.float64),
-        )
+        self.arrays = empty_arrays(rows, num_actions)
         # [R] bool, a time limit ended the episode; empty where that counts as any other end
         self.is_truncated = np.zeros(rows * settings.value.bootstrap_truncated, np.bool_)
+        # [R] float32, what the network that acted said of the state; empty where nobody asks
+        self.values = np.zeros(rows * (settings.replay.new_priority != "max"), np.float32)
+        self.discount = settings.value.discount
+        self.td_steps = min(settings.value.td_steps, settings.value.lookahead)
         self.length = np.zeros(envs, np.int64)  # states written to each stream
         self.env_steps = 0  # actions recorded
 
     def state(self) -> State:
         """All arrays, the length of each stream, and the env_steps."""
         state = {**self.arrays._asdict(), "length": self.length, "env_steps": self.env_steps}
-        return state | ({"is_truncated": self.is_truncated} if self.is_truncated.size else {})
+        optional = {"is_truncated": self.is_truncated, "values": self.values}
+        return state | {name: array for name, array in optional.items() if array.size}
 
     def restore(self, state: State) -> None:
         """Raises CheckpointError: other arrays, or a number that no replay of this run holds."""
@@ -133,13 +116,16 @@ class Replay:
         policy: np.ndarray,
         is_episode_over: bool,
         is_truncated: bool = False,
+        value: float = 0.0,
     ) -> int:
         """Records the action taken in the newest state of `env`.
 
+        `value` is what the network that acted said of the state; a first network says 0 of all.
         Returns the row for the frame it led to.
         """
         row, arrays = self.newest_row(env), self.arrays
         arrays.action[row], arrays.reward[row], arrays.policy[row] = action, reward, policy
+        self.values[row : row + 1] = value  # of none where it is empty
         self.env_steps += 1
         arrays.collected_at[row] = self.env_steps
         age = int(arrays.age_in_episode[row]) + 1
@@ -150,8 +136,19 @@ class Replay:
         nearest = 1 if is_episode_over else self.lookahead
         back = np.arange(nearest, min(self.lookahead, age) + 1)
         ready = self.shift(np.full(len(back), reached), -back)
-        arrays.weight[ready] = arrays.weight.max() or 1.0  # the current largest
+        arrays.weight[ready] = self._first_weights(ready)
         return reached
+
+    def _first_weights(self, rows: np.ndarray) -> np.ndarray | float:
+        """The weights of states that may be drawn from now on."""
+        largest: float = self.arrays.weight.max() or 1.0
+        if self.settings.new_priority == "max":
+            return largest
+        after, arrays = self.shift(rows[:, None], np.arange(self.td_steps + 1)), self.arrays
+        known = self.values[after], arrays.reward[after], arrays.is_terminal[after]
+        errors = return_errors(*known, self.discount)
+        own = (errors + self.settings.min_priority) ** self.settings.priority_exponent
+        return own if self.settings.new_priority == "error" else max(largest, own.max(initial=0))
 
     def shift(self, rows: np.ndarray, by: np.ndarray) -> np.ndarray:
         """Rows `by` states later in the same stream."""
@@ -179,6 +176,7 @@ class Replay:
         scaled = self.num_sampleable * self.arrays.weight[rows] / total
         weights = scaled.reshape(-1, batch_size) ** -importance_exponents[:, None]
         weights /= weights.max(1, keepdims=True)
+        weights = np.maximum(weights, self.settings.weight_floor)
         return self.window(rows, weights.reshape(-1).astype(np.float32), rng)
 
     def window(self, rows: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Window:

@@ -137,6 +137,25 @@ def value_targets(
     return returns.astype(np.float32)
 
 
+def return_errors(
+    values: np.ndarray, rewards: np.ndarray, is_terminal: np.ndarray, discount: float
+) -> np.ndarray:
+    """|value - n-step return| [B] of states, from what was known while acting.
+
+    Args:
+      values: [B, n + 1] of each state and the n that follow it in their stream.
+      rewards: [B, n + 1] that the actions taken in these states gave; the last is not looked at.
+      is_terminal: [B, n + 1], nothing counts from the first of them on.
+      discount: per env_step.
+    """
+    goes_on = np.cumsum(is_terminal, 1) == 0
+    steps = values.shape[1] - 1
+    found = np.where(goes_on[:, -1], discount**steps * values[:, -1], 0.0)
+    found += np.where(goes_on, rewards, 0.0)[:, :-1] @ discount ** np.arange(steps)
+    errors: np.ndarray = np.abs(values[:, 0] - found)
+    return errors
+
+
 def aged_td_steps(age: np.ndarray, td_steps: int, age_per_step: int) -> np.ndarray:
     """One step fewer for every `age_per_step` env_steps of age (EfficientZero section 4.3).
 

@@ -118,7 +118,9 @@ def from_pieces(config: RunConfig, pieces: Pieces) -> Cost:
     cycles = (learning + acting) / cores + reanalysis
     if threads > 1:
         cycles = np.maximum(cycles, np.maximum(learning, acting + reanalysis))
-    whole = schedule.random_env_steps * times.env_step + found.times * cycles.sum()
+    decisions = schedule.random_env_steps - config.random_play  # before learning
+    before = schedule.random_env_steps * times.env_step + decisions * times.decision
+    whole = before + found.times * cycles.sum()
     work = {"acting": acting, "reanalysis": cores * reanalysis, "learning": learning}
     sums = {name: float(part.sum()) for name, part in work.items()}
     frame, memory = pieces.frame_bytes, pieces.memory_bytes

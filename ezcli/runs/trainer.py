@@ -204,32 +204,33 @@ class Trainer:
         """Plays one cycle's env_steps, all environments in lock step, after so many train_steps."""
         num_envs = self.config.acting.num_envs
         for _ in range(self.config.schedule.env_steps_per_cycle // num_envs):
-            policy, actions = self._act(train_steps)
+            policy, actions, values = self._act(train_steps)
             for env, arrival in enumerate(self.envs.step(actions.tolist())):
                 reward = arrival.reward
                 if self.config.env.clip_rewards:
                     reward = float(np.sign(reward))
                 ends = arrival.is_episode_over, arrival.is_truncated
-                row = self.replay.add(env, int(actions[env]), reward, policy[env], *ends)
+                action, value = int(actions[env]), float(values[env])
+                row = self.replay.add(env, action, reward, policy[env], *ends, value)
                 self.frames.write(row, arrival.frame)
                 if arrival.first_frame is not None:
                     self.frames.write(self.replay.begin_episode(env), arrival.first_frame)
                 if arrival.finished is not None:
                     self.metrics.add_game(arrival.finished)
 
-    def _act(self, train_steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Policies [E, A] and actions [E] for the newest states."""
+    def _act(self, train_steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Policies [E, A], actions [E] and the network's values [E] for the newest states."""
         planner, rng = self.planners.acting, self.streams["acting"]
         envs = self.config.acting.num_envs
-        if self.replay.env_steps < self.config.schedule.random_env_steps:
+        if self.replay.env_steps < self.config.random_play:
             uniform = np.full((envs, self.num_actions), 1 / self.num_actions, np.float32)
-            return uniform, rng.integers(self.num_actions, size=envs)
+            return uniform, rng.integers(self.num_actions, size=envs), np.zeros(envs)
         rows = np.array([self.replay.newest_row(env) for env in range(envs)])
         observations = self.frames.observations(self.replay.stack_rows(rows))
         draws = planner.draws(rng, envs, explores=True)
         plan = planner.plan(self.copies.acting, observations, draws)
         self.metrics.add_plan(plan)
-        return plan.policy, planner.act(plan, train_steps, rng)
+        return plan.policy, planner.act(plan, train_steps, rng), plan.network_value
 
     def _draw(self, drawn_steps: int) -> Window:
         """Positions for the `sample_ahead` batches that follow those of so many train_steps."""

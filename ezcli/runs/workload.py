@@ -112,7 +112,7 @@ def amounts(config: RunConfig) -> Amounts:
     """How often a whole run decides, searches for targets, and learns."""
     found = draws(config)
     return Amounts(
-        decisions=config.schedule.env_steps - config.schedule.random_env_steps,
+        decisions=config.schedule.env_steps - config.random_play,
         asked=float(found.times * found.asked.sum()),
         searched=float(found.times * found.searched.sum()),
         evaluated=float(found.times * found.evaluated.sum()),

@@ -68,6 +68,12 @@ def test_one_thread_does_one_thing_after_the_other(config):
     assert found.device_memory_bytes is None
 
 
+def test_before_learning_a_run_may_decide_too(config):
+    planned = with_changes(config, {"acting.random_phase": False})
+    one, other = (from_pieces(each, measured()).hours for each in (config, planned))
+    assert 3600 * (other - one) == pytest.approx(config.schedule.random_env_steps * TIMES.decision)
+
+
 @pytest.mark.parametrize("threads", [2, 16])
 def test_in_each_cycle_the_longest_of_what_is_waited_for_counts(config, threads):
     """Two cores, however many threads: all busy; collecting, then searching; or learning alone."""

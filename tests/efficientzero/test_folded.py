@@ -38,8 +38,14 @@ def answers(network, dtype=torch.float32, count=4, num_actions=3):
 
 @pytest.mark.parametrize("encoding", ["one-hot", "scalar"])
 @pytest.mark.parametrize("scaling", ["true", "false"])
-def test_it_says_the_same(encoding, scaling):
-    config = tiny(f"network.action_encoding={encoding}", f"network.latent_scaling={scaling}")
+@pytest.mark.parametrize("embedding", [0, 6])
+def test_it_says_the_same(encoding, scaling, embedding):
+    config = tiny(
+        f"network.action_encoding={encoding}",
+        f"network.latent_scaling={scaling}",
+        f"network.action_embedding={embedding}",
+        "network.head_activation=elu",
+    )
     network = learnt(opinionated(config))
     expected, found = answers(network), answers(fold(network, "float32"))
     assert len(found) == 11

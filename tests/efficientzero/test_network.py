@@ -301,3 +301,41 @@ def test_each_latent_is_scaled_by_its_own_range():
     found = scale(latents).flatten(1)
     torch.testing.assert_close(found.amin(1), torch.zeros(3))
     torch.testing.assert_close(found.amax(1), torch.ones(3))
+
+
+def test_an_embedded_action_is_normalised_over_its_planes():
+    """A 1x1 convolution, a layer norm over planes and places, a ReLU (EfficientZero V2)."""
+    for encoding, planes in (("scalar", 1), ("one-hot", 3)):
+        config = tiny(f"network.action_encoding={encoding}", "network.action_embedding=5")
+        dynamics = make_network(config).dynamics
+        assert dynamics.convolution.in_channels == config.network.channels + 5
+        convolution, norm, _ = dynamics.embedding
+        assert convolution.in_channels == planes
+        with torch.no_grad():
+            norm.weight.uniform_(0.5, 2)
+            norm.bias.uniform_(-1, 1)
+        actions = torch.tensor([2, 0])
+        code = torch.eye(3)[actions] if planes == 3 else (actions / 3)[:, None]
+        linear = code @ convolution.weight[:, :, 0, 0].T + convolution.bias
+        x = linear[:, :, None, None].expand(-1, -1, *norm.normalized_shape[1:])
+        mean, variance = x.mean((1, 2, 3), True), x.var((1, 2, 3), unbiased=False, keepdim=True)
+        expected = ((x - mean) / (variance + norm.eps).sqrt() * norm.weight + norm.bias).relu()
+        found = dynamics.action_planes(actions, torch.float32)
+        torch.testing.assert_close(found, expected)
+
+
+def test_without_an_embedding_the_weights_are_as_before():
+    plain, embedded = (make_network(tiny(f"network.action_embedding={n}")) for n in (0, 5))
+    assert not any("embedding" in name for name in plain.state_dict())
+    assert any("embedding" in name for name in embedded.state_dict())
+    for name, weight in plain.representation.state_dict().items():
+        assert torch.equal(weight, embedded.representation.state_dict()[name])
+
+
+def test_the_heads_may_have_another_activation():
+    plain, other = (make_network(tiny(f"network.head_activation={a}")) for a in ("relu", "elu"))
+    kinds = [type(layer) for layer in (plain.prediction.value[2], other.prediction.value[2])]
+    assert kinds == [nn.ReLU, nn.ELU]
+    heads = other.prediction.value, other.prediction.policy, other.dynamics.value_prefix
+    assert [sum(isinstance(layer, nn.ELU) for layer in head) for head in heads] == [1, 1, 1]
+    assert sum(isinstance(module, nn.ELU) for module in other.modules()) == 3

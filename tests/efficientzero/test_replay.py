@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from ezcli.efficientzero.replay import Replay
-from tests.efficientzero.helpers import tiny
-from tests.oracles import NaiveReplay, naive_importance, naive_probabilities
+from tests.efficientzero.helpers import filled_replay, tiny
+from tests.oracles import (
+    NaiveReplay,
+    naive_importance,
+    naive_probabilities,
+    naive_value_target,
+)
 
 ACTIONS, ENVS, STACK = 3, 2, 4
 
@@ -304,3 +309,65 @@ def test_the_same_stream_of_random_numbers_draws_the_same():
     )
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def weights_when_first_drawn(rule, exponent=0.6):
+    """Weights when two steps of look-ahead make them known, and their errors by definition."""
+    config = tiny(
+        "acting.num_envs=1",
+        "loss.unroll_steps=1",
+        "value.td_steps=2",
+        "value.discount=0.5",
+        f"replay.new_priority={rule}",
+        f"replay.priority_exponent={exponent}",
+    )
+    replay = Replay(config, ACTIONS, STACK)
+    rows = [replay.begin_episode(0)]
+    policy = np.full(ACTIONS, 1 / ACTIONS, np.float32)
+    values, rewards = [4.0, 1.0, 8.0, 2.0], [1.0, 0.0, -1.0, 3.0]
+    known = {}
+    for step, (value, reward) in enumerate(zip(values, rewards, strict=True)):
+        rows.append(replay.add(0, 0, reward, policy, step == 3, value=value))
+        known |= {
+            row: replay.arrays.weight[row]
+            for row in rows
+            if replay.arrays.weight[row] and row not in known
+        }
+    errors = [abs(v - naive_value_target(rewards, values, t, 2, 0.5)) for t, v in enumerate(values)]
+    assert errors == [4 - (1 + 2), 0.5 + 1 - 0.5, 8 - 0.5, 1]
+    return [known[row] for row in rows[:4]], [(error + 1e-6) ** exponent for error in errors]
+
+
+def test_new_states_may_take_the_error_that_acting_made():
+    found, own = weights_when_first_drawn("error")
+    assert found == pytest.approx(own)
+
+
+def test_new_states_may_take_the_larger_of_that_and_the_largest():
+    """Each with the largest of those that became known with it."""
+    found, own = weights_when_first_drawn("max-error")
+    first = max(1.0, own[0])
+    assert found == pytest.approx([first, *[max(first, *own[1:])] * 3])
+    assert weights_when_first_drawn("max")[0] == [1.0] * 4
+
+
+def test_what_acting_said_is_part_of_the_state():
+    config = tiny("acting.num_envs=1", "replay.new_priority=error")
+    replay, other = (Replay(config, ACTIONS, STACK) for _ in range(2))
+    row = replay.begin_episode(0)
+    replay.add(0, 0, 0.0, np.full(ACTIONS, 1 / ACTIONS, np.float32), False, value=3.0)
+    other.restore(replay.state())
+    assert other.values[row] == replay.values[row] == 3.0
+    assert "values" not in Replay(tiny(), ACTIONS, STACK).state()
+
+
+def test_importance_weights_are_no_smaller_than_their_floor():
+    config = tiny("replay.weight_floor=0.3")
+    replay, free = filled_replay(config)[0], filled_replay(tiny())[0]
+    exponents = np.full(2, 1.0)
+    for each in (replay, free):
+        rows = np.flatnonzero(each.arrays.weight)
+        each.update_priorities(rows, np.linspace(0.01, 10, len(rows)))
+    found, expected = (r.sample(50, exponents, np.random.default_rng(0)) for r in (replay, free))
+    assert expected.weights.min() < 0.2
+    np.testing.assert_array_equal(found.weights, np.maximum(expected.weights, np.float32(0.3)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ezcli.efficientzero.targets import aged_td_steps, value_targets
+from ezcli.efficientzero.targets import aged_td_steps, return_errors, value_targets
 from tests.oracles import naive_value_target
 
 K, L = 5, 5  # unroll steps, largest td_steps
@@ -75,3 +75,17 @@ def test_one_step_fewer_for_every_30_000_env_steps(age, steps):
 def test_ages_of_a_batch_are_independent():
     ages = np.array([40_000, 0, 10**6])
     assert aged_td_steps(ages, 3, 30_000).tolist() == [2, 3, 1]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 8])
+def test_errors_of_returns_equal_the_definition(length):
+    """What lies beyond the terminal state belongs to another episode."""
+    rng = np.random.default_rng(length)
+    steps, rows = 3, np.arange(length)
+    values, rewards = rng.normal(size=(2, length + steps + 1))
+    following = rows[:, None] + np.arange(steps + 1)
+    is_terminal = following == length
+    found = return_errors(values[following], rewards[following], is_terminal, DISCOUNT)
+    known = rewards[:length], values[:length]
+    expected = [abs(values[t] - naive_value_target(*known, t, steps, DISCOUNT)) for t in rows]
+    np.testing.assert_allclose(found, expected)

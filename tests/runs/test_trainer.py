@@ -1,0 +1,43 @@
+"""What the loop does with settings that only it reads."""
+
+import numpy as np
+import pytest
+
+from ezcli.runs.compute import resolve_compute
+from ezcli.runs.trainer import Trainer
+from tests.runs.helpers import tiny
+
+
+def after_first_cycle(*overrides):
+    """A trainer that has played 8 of the 16 env_steps that come before learning."""
+    config = tiny("catch", *overrides)
+    trainer = Trainer(config, resolve_compute(config.compute))
+    next(trainer.events())
+    assert (trainer.env_steps, trainer.train_steps) == (8, 0)
+    return trainer
+
+
+@pytest.mark.parametrize(("random_phase", "plans"), [("true", 0), ("false", 4)])
+def test_before_learning_it_plays_uniformly_or_plans(random_phase, plans):
+    trainer = after_first_cycle(f"acting.random_phase={random_phase}")
+    assert len(trainer.metrics.acting) == plans  # 4 times two environments at once
+    played = trainer.replay.arrays.collected_at > 0
+    policies = trainer.replay.arrays.policy[played]
+    assert np.allclose(policies, 1 / trainer.num_actions) == (plans == 0)
+
+
+def test_the_replay_is_told_what_the_acting_network_said(monkeypatch):
+    told = []
+    trainer = after_first_cycle("acting.random_phase=false", "replay.new_priority='error'")
+    plan = trainer.planners.acting.plan
+
+    def opinionated(network, observations, draws):
+        made = plan(network, observations, draws)
+        values = np.arange(len(made.best), dtype=np.float32) + len(told) + 1
+        told.extend(values.tolist())
+        return made._replace(network_value=values)
+
+    monkeypatch.setattr(trainer.planners.acting, "plan", opinionated)
+    rows = [trainer.replay.newest_row(env) for env in range(2)]
+    next(trainer.events())
+    assert trainer.replay.values[rows].tolist() == told[:2] == [1.0, 2.0]
