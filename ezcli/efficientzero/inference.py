@@ -123,20 +123,22 @@ def evaluate_states(network: Network, observations: Tensor, precision: str) -> n
 
 @torch.inference_mode()
 def expected_frames(network: Network, observations: Tensor, actions: Tensor) -> np.ndarray | None:
-    """The frames [B, C, H, W] uint8 that the model expects after actions; None without a decoder.
+    """The frames [B, C, H, W] that the model expects after actions; None without a decoder.
 
     Args:
       network: in evaluation mode, not folded.
-      observations: [B, C, H, W] uint8, of the states before.
+      observations: [B, T * C, H, W] of the states before; frames have their type.
       actions: [B] int64.
     """
     if network.decoder is None:
         return None
     root = network.initial_inference(to_network_input(observations))
     following = network.recurrent_inference(root.latent, root.prefix_state, actions, ROOT_ROLE)
-    pixels = network.decoder(following.latent).clamp(0, 1) * 255
-    frames: np.ndarray = pixels.round().to(torch.uint8).cpu().numpy()
-    return frames
+    frames = network.decoder(following.latent)
+    if observations.dtype == torch.uint8:
+        frames = (frames.clamp(0, 1) * 255).round().to(torch.uint8)
+    found: np.ndarray = frames.cpu().numpy()
+    return found
 
 
 def roles(nodes: Tensor) -> Tensor:

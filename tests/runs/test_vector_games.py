@@ -94,3 +94,12 @@ def test_a_frame_that_breaks_the_contract_is_refused(walk, tmp_path, there, here
     (tmp_path / "walk.py").write_text(WALK.replace(there, here))
     with fails("EZ-ENV-CONTRACT", "'Walk'", named):
         run(tmp_path / "run", walk)
+
+
+def test_an_expected_vector_has_the_type_of_a_frame(walk, tmp_path):
+    settings = config("loss.auxiliary=reconstruction")
+    agent = load_agent(run(tmp_path / "run", settings), settings)
+    first, *others = play(agent, settings, 0, 9)
+    assert first.expected is None
+    for moment in others:
+        assert (moment.expected.dtype, moment.expected.shape) == (np.float32, moment.frame.shape)
