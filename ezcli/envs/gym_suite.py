@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -15,6 +15,9 @@ from ezcli.envs.settings import (
 )
 from ezcli.envs.suite import DefaultPreset, OwnCode, Suite
 from ezcli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ezcli.envs.protocol import EnvSpec
 
 PREFIX = "gym:"
 AN_ID = re.compile(r"(?:[\w.-]+(?:\.py)?:)?(?:[\w:.-]+/)?[\w:.-]+-v\d+")
@@ -94,9 +97,7 @@ def _label(settings: GymSettings) -> str:
 
 def _preset(table: Mapping[str, Any]) -> DefaultPreset:
     """By what the environment shows."""
-    from ezcli.envs.gym import GymEnv
-
-    spec = GymEnv(GymSettings.model_validate(dict(table)), evaluation=False).spec
+    spec = _shown(GymSettings.model_validate(dict(table)))
     if spec.frame_type == "float32":
         return DefaultPreset("gym-vector", "gym-vector", "its observations are vectors")
     if max(spec.frame_shape[1:]) <= SMALL_IMAGE:
@@ -104,12 +105,18 @@ def _preset(table: Mapping[str, Any]) -> DefaultPreset:
     return DefaultPreset("atari100k", "atari-cpu")
 
 
-def _require(settings: GymSettings) -> None:
-    """Refuses an id that nothing installed registers; a user's module is not imported."""
-    if not settings.module:
-        from ezcli.envs.gym import spec_of
+def _shown(settings: GymSettings) -> "EnvSpec":
+    """What the environment shows and takes."""
+    from ezcli.envs.checked import Checked
 
-        spec_of(settings)
+    build = _builder(settings)
+    return Checked(lambda: build(settings, False), build.__name__, settings.cap(False)).spec
+
+
+def _require(settings: GymSettings) -> None:
+    """Refuses an id that cannot be played; a user's module is not imported."""
+    if not settings.module:
+        _shown(settings)
 
 
 def _advice(settings: GymSettings) -> list[str]:

@@ -55,9 +55,26 @@ PLAIN = {
 }
 CRAFTER = """
 import crafter
+import crafter.engine
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+
+class InOrder(dict):
+    \"\"\"A set in the order of insertion; Crafter draws from sets, whose order is by address.\"\"\"
+
+    def __init__(self, members=()):
+        super().__init__(dict.fromkeys(members))
+
+    def add(self, one):
+        self[one] = None
+
+    def remove(self, one):
+        del self[one]
+
+
+crafter.engine.set = InOrder
 
 
 class Crafter(gymnasium.Env):
@@ -129,7 +146,7 @@ def test_a_fifth_package_comes_by_a_module_that_registers_it(tmp_path):
     chosen = settings(f"{tmp_path / 'my_crafter.py'}:Crafter-v1")
     one, other = (make_env(chosen, False) for _ in range(2))
     assert one.spec.frame_shape == (3, 64, 64)
-    require_repeating(one, other, 20)
+    require_repeating(one, other, 60)
 
 
 def test_the_module_of_an_id_is_the_users_code(tmp_path, monkeypatch):
@@ -302,6 +319,14 @@ def test_a_bad_id_gets_the_nearest_one(name, near):
     config = resolve(use_env(read_toml(preset_path("catch")), f"gym:{name}", None))
     with fails("EZ-UNKNOWN-ID-OF-GYMNASIUM", repr(name), near):
         check_game(config.env)
+
+
+def test_what_cannot_be_played_is_refused_before_a_study_is_written():
+    config = resolve(use_env(read_toml(preset_path("catch")), "gym:Pendulum-v1", None))
+    with fails("EZ-ENV-SPACE", "'Pendulum-v1'"):
+        check_game(config.env)
+    other = resolve(use_env(read_toml(preset_path("catch")), "gym:no_module:Line-v0", None))
+    check_game(other.env)  # nobody has said that its code is trusted
 
 
 def test_a_missing_package_gets_the_command_that_installs_it(monkeypatch):
