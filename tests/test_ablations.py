@@ -30,6 +30,30 @@ from tests.failing import fails
 from tests.runs.helpers import run, tiny
 
 FOLDER = Path(__file__).parents[1] / "ablations"
+V2_CHANGES: dict[str, dict[str, Any]] = {  # what EfficientZero V2 changed, as in atari100k
+    "gumbel": {f"planning.{purpose}": "puct" for purpose in ("acting", "targets", "evaluation")},
+    "gumbel-budget": {"search.num_simulations": 50},
+    "mixed-value": {"value.target": "td"},
+    "constant-td-steps": {"components.off_policy_correction": True},
+    "full-reanalysis": {"reanalyse.ratio": 0.99},
+    "priorities-v2": {
+        "replay.priority_exponent": 0.6,
+        "replay.importance_exponent": [0.4, 1.0],
+        "replay.new_priority": "max",
+        "replay.weight_floor": 0.0,
+    },
+    "action-embedding": {"network.action_embedding": 0},
+    "elu": {"network.head_activation": "relu"},
+    "narrow-predictor": {"network.projection_bottleneck": 512},
+    "planned-start": {"acting.random_phase": True},
+    "target-interval": {"schedule.target_update_interval": 200},
+}
+OF_SIZE = ("gumbel-budget", "narrow-predictor", "target-interval")  # not in atari-cpu-v2
+V2_SCORES = {  # EfficientZero V2, table 6
+    "mixed-value": {"asterix": 26023.1, "up_n_down": 13725.7, "qbert": 9463.3},
+    "mixed-value-gae": {"asterix": 22816.7, "up_n_down": 16255.3, "qbert": 7807.3},
+}
+OF_V2: dict[str, dict[str, Any]] = {**V2_CHANGES, "mixed-value-gae": {"value.target": "gae"}}
 CHANGES: dict[str, dict[str, Any]] = {
     "augmentation": {"loss.augmentation": False},
     "consistency": {"components.consistency": False},
@@ -63,9 +87,13 @@ SHOWS = {
     "root-noise": {"search_entropy", "target_entropy"},
     "value-prefix": {"value_prefix", "loss"},
 }
-OF_NO_EFFECT = {(preset, "augmentation") for preset in ("catch", "keydoor", "minatar")}
+OF_NO_EFFECT = {
+    (preset, "augmentation") for preset in ("catch", "gym-vector", "keydoor", "minatar")
+}
+OF_NO_EFFECT |= {(p, "off-policy-correction") for p in ("efficientzero-v2", "atari-cpu-v2")}
 
 every_ablation = pytest.mark.parametrize("name", CHANGES)
+all_ablations = pytest.mark.parametrize("name", CHANGES | OF_V2)
 Write = Callable[[str], str]
 
 
@@ -90,15 +118,17 @@ def write(tmp_path: Path) -> Write:
     return to_file
 
 
-def test_there_are_exactly_the_nine() -> None:
-    assert ablation_names() == sorted(CHANGES) == sorted(f.stem for f in FOLDER.glob("*"))
+def test_there_are_exactly_these() -> None:
+    assert ablation_names() == sorted(CHANGES | OF_V2) == sorted(f.stem for f in FOLDER.glob("*"))
 
 
-@every_ablation
+@all_ablations
 def test_each_says_what_it_drops(name: str) -> None:
     ablation = load_ablation(name)
     assert ablation.name == name
-    assert ablation.changes == CHANGES[name]
+    assert ablation.changes == (CHANGES | OF_V2)[name]
+    assert ablation.paper == ("efficientzero-v2" if name in OF_V2 else "efficientzero")
+    assert ablation.scores == V2_SCORES.get(name, {})
     assert ablation.title.startswith("No ")
     assert len(ablation.title) <= 30  # the table of `ez ablations` is 80 columns wide
     assert ablation.why.endswith(".")
@@ -122,6 +152,35 @@ def test_differs_where_it_says_and_nowhere_else(name: str, preset: str) -> None:
     assert differences(full, arm) == expected
     assert bool(expected) == ((preset, name) not in OF_NO_EFFECT)
     assert (arm.identity != full.identity) == bool(expected)
+
+
+@pytest.mark.parametrize("name", OF_V2)
+def test_of_v2_each_changes_what_it_names_in_both_presets(name: str) -> None:
+    for preset in ("efficientzero-v2", "atari-cpu-v2"):
+        full = of_preset(preset)
+        arm = without(full, name)
+        own = dict(flat_items(full.model_dump(mode="json")))
+        assert own["replay.weight_floor"] == 0  # the paper's: the code's would be a change too
+        expected = {k: (own[k], v) for k, v in OF_V2[name].items() if own[k] != v}
+        assert differences(full, arm) == expected
+        assert expected or (preset, name) == ("atari-cpu-v2", "target-interval")
+
+
+def test_without_all_that_v2_changed_it_is_the_first() -> None:
+    whole, small = of_preset("efficientzero-v2"), of_preset("atari-cpu-v2")
+    assert without(whole, *V2_CHANGES).identity == of_preset("atari100k").identity
+    parts = [name for name in V2_CHANGES if name not in OF_SIZE]
+    assert without(small, *parts).identity == of_preset("atari-cpu").identity
+    for name in V2_CHANGES:
+        others = [other for other in V2_CHANGES if other != name]
+        assert without(whole, *others).identity != of_preset("atari100k").identity
+
+
+@pytest.mark.parametrize("name", ["gumbel", "mixed-value", "action-embedding", "elu"])
+def test_what_v2_changed_cannot_be_dropped_from_the_first(name: str) -> None:
+    full = of_preset("atari100k")
+    with fails("EZ-ABLATION-CHANGES-NOTHING", "It", next(iter(OF_V2[name]))):
+        require_effect("It", full, without(full, name), OF_V2[name])
 
 
 def test_what_has_no_effect_is_refused() -> None:
@@ -300,7 +359,8 @@ def test_the_list_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert max(map(len, lines)) <= 80
     assert lines[1].split() == ["full", "Nothing", "dropped", "1.090", "1.943"]
-    assert [line.split()[0] for line in lines[2:11]] == sorted(CHANGES)
+    names = sorted(CHANGES | OF_V2)
+    assert [line.split()[0] for line in lines[2 : 2 + len(names)]] == names
     assert "1.16" in "\n".join(lines)
 
 
@@ -308,7 +368,7 @@ def test_the_list_as_json_says_everything(capsys: pytest.CaptureFixture[str]) ->
     commands.list_ablations(as_json=True)
     listing = json.loads(capsys.readouterr().out)
     assert listing["full"]["published"] == {"mean": 1.943, "median": 1.090}
-    assert {a["name"]: a["changes"] for a in listing["ablations"]} == CHANGES
+    assert {a["name"]: a["changes"] for a in listing["ablations"]} == CHANGES | OF_V2
     assert all(a["title"] and a["why"] and a["section"] for a in listing["ablations"])
 
 
@@ -325,6 +385,19 @@ def test_show_prints_the_difference_and_the_published_effect(
     assert "In the preset atari100k this changes:\n  components.value_prefix: true -> false" in text
     assert "predict sums of rewards" in text
     assert "The effect is not published." in shown(capsys, "consistency")
+
+
+def test_show_prints_the_published_scores_of_single_games(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = shown(capsys, "mixed-value", "efficientzero-v2")
+    assert "Table 6 of EfficientZero V2, arXiv:2403.00564." in text
+    assert "  asterix 26,023.1; the full agent's 61,810.0\n" in text
+    assert "  qbert 9,463.3; the full agent's 16,058.3\n" in text
+    assert "not published" not in text
+    text = shown(capsys, "elu", "efficientzero-v2")
+    assert "Code of EfficientZero V2" in text
+    assert "The effect is not published." in text
 
 
 def test_show_says_when_nothing_changes(capsys: pytest.CaptureFixture[str]) -> None:

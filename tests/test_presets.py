@@ -169,7 +169,10 @@ OF_SUITES = {"catch": "catch", "gym-vector": "gym", "keydoor": "keydoor", "minat
 
 
 def test_the_presets():
-    assert set(preset_names()) == {"atari-cpu", "atari100k", "smoke", *OF_SUITES}
+    assert set(preset_names()) == {
+        *("atari-cpu", "atari-cpu-v2", "atari100k", "efficientzero-v2", "smoke"),
+        *OF_SUITES,
+    }
 
 
 @pytest.mark.parametrize("name", preset_names())

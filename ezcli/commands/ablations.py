@@ -10,6 +10,7 @@ from ezcli.config.resolve import resolve
 from ezcli.config.run import differences
 from ezcli.experiments.ablations import (
     FIRST_MEDIAN,
+    PAPERS,
     PUBLISHED_FULL,
     Ablation,
     Published,
@@ -19,6 +20,7 @@ from ezcli.experiments.ablations import (
     load_sum,
 )
 from ezcli.experiments.design import FULL
+from ezcli.reports.published import agents_named
 from ezcli.words import json_text
 
 PROTOCOL = "human-normalised, 26 games of Atari 100k"
@@ -37,7 +39,7 @@ def list_ablations(as_json: bool) -> None:
         console.write(json_text(listing))
         return
     rows = [(FULL, "Nothing dropped", "", *scores(PUBLISHED_FULL))]
-    rows += [(a.name, a.title, a.section, *scores(a.published)) for a in found]
+    rows += [(a.name, a.title, section(a), *scores(a.published)) for a in found]
     console.show_table(("ablation", "title", "section", "median", "mean"), rows)
     console.show(
         f"\nPublished scores: {PROTOCOL}. The first version of\n"
@@ -77,8 +79,22 @@ def show_about(ablation: Ablation) -> None:
     """Title, reason, section and published effect."""
     console.show(f"{ablation.title} ({ablation.name})\n{ablation.why}")
     if ablation.section:
-        console.show(f"Section {ablation.section} of EfficientZero, arXiv:2111.00210.")
-    show_published(ablation.published)
+        numbered = ablation.section[0].isdigit() or len(ablation.section) == 1
+        place = f"Section {ablation.section}" if numbered else ablation.section.capitalize()
+        console.show(f"{place} of {PAPERS[ablation.paper]}.")
+    if ablation.scores:
+        show_scores(ablation)
+    else:
+        show_published(ablation.published)
+
+
+def show_scores(ablation: Ablation) -> None:
+    """Published scores of single games beside those of the whole agent, and an empty line."""
+    whole = agents_named([ablation.paper])[0].raw
+    console.show("Published (mean raw scores):")
+    for game, score in ablation.scores.items():
+        console.show(f"  {game} {score:,.1f}; the full agent's {whole[game]:,.1f}")
+    console.show("")
 
 
 def show_sum(name: str, changes: dict[str, Any]) -> None:
@@ -118,6 +134,11 @@ def as_data(ablation: Ablation) -> dict[str, Any]:
     """All that an ablation's file says."""
     published = ablation.published
     return ablation._asdict() | {"published": published and published.model_dump()}
+
+
+def section(ablation: Ablation) -> str:
+    """Where in EfficientZero's paper, or that it is of V2."""
+    return ablation.section if ablation.paper == "efficientzero" else "V2"
 
 
 def scores(published: Published | None) -> tuple[str, str]:

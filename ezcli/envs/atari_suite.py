@@ -182,7 +182,7 @@ ATARI = Suite(
     builder=_builder,
     title="Atari",
     preset=DefaultPreset(gpu="atari100k", cpu="atari-cpu"),
-    presets=("atari100k", "atari-cpu", "smoke"),
+    presets=("atari100k", "atari-cpu", "efficientzero-v2", "atari-cpu-v2", "smoke"),
     label=lambda env: env.game,
     played=("game",),
     games=Games(all_games, {"atari26": ATARI_100K}, undecorated),

@@ -2,19 +2,21 @@
 
 title = "No value prefix"
 why = "..."                 # one sentence
-section = "4.2"             # of EfficientZero, arXiv:2111.00210
+section = "4.2"             # of EfficientZero, arXiv:2111.00210, or of another of PAPERS
+paper = "efficientzero"     # which; may be left out
 [published]                 # where the paper measured it: human-normalised, 26 games
 mean = 1.482
 median = 0.552
+[scores]                    # where the paper measured single games: mean raw scores
 [components]                # the settings that differ, as in a preset
 value_prefix = false
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ezcli.config.files import read_toml, shipped_names, shipped_path
 from ezcli.config.names import all_keys, nearest
@@ -35,13 +37,21 @@ class Published(Settings):
 PUBLISHED_SCALE = "human-normalised"
 
 
+PAPERS = {
+    "efficientzero": "EfficientZero, arXiv:2111.00210",
+    "efficientzero-v2": "EfficientZero V2, arXiv:2403.00564",
+}  # by the name of the agent among those whose scores are published
+
+
 class Header(Settings):
     """What an ablation file says beside the settings."""
 
     title: str
     why: str
     section: str = ""
+    paper: Literal["efficientzero", "efficientzero-v2"] = "efficientzero"
     published: Published | None = None
+    scores: dict[str, float] = Field(default={})
 
 
 HEADER_KEYS = (*Header.model_fields, *(f"published.{key}" for key in Published.model_fields))
@@ -57,7 +67,9 @@ class Ablation(NamedTuple):
     title: str
     why: str
     section: str
+    paper: str  # one of PAPERS
     published: Published | None
+    scores: dict[str, float]  # mean raw scores of games without this part, as the paper prints them
     changes: dict[str, Any]  # by dotted key
 
 
@@ -97,7 +109,8 @@ def load_ablation(name: str) -> Ablation:
         raise ConfigError(
             "EZ-ABLATION-EMPTY", f"{str(path)!r} changes no setting.", "Add one, as in a preset."
         )
-    return Ablation(path.stem, about.title, about.why, about.section, about.published, changes)
+    said = {name: getattr(about, name) for name in Header.model_fields}
+    return Ablation(name=path.stem, changes=changes, **said)
 
 
 def load_sum(text: str) -> list[Ablation]:

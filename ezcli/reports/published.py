@@ -34,6 +34,8 @@ class About(Settings):
     runs: int = Field(ge=0)  # behind each score; 0 where the source does not say
     printed: tuple[float, float] | None = Field(default=None, strict=False)
     """Mean and median, normalised, as the source prints them."""
+    recomputed: tuple[float, float] | None = Field(default=None, strict=False)
+    """The same from the table, where it does not give what its source prints."""
 
 
 class Score(NamedTuple):
