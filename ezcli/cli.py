@@ -322,7 +322,7 @@ def ablate(
         bool, typer.Option("--factorial", help="Take every subset of the drops.")
     ] = False,
     game: Games = None,
-    games: Annotated[str | None, typer.Option(help="Set of games: atari26.")] = None,
+    games: Annotated[str | None, typer.Option(help="Set of games: atari26, atari57.")] = None,
     env: Environment = None,
     seeds: Annotated[
         str | None, typer.Option(help="5 for 0 to 4, or 0,3,7. [default: 5, of Atari 3]")

@@ -7,6 +7,7 @@ loaded with every config, so they import no emulator, no NumPy and no environmen
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ezcli.envs.settings import EnvSettings
@@ -89,6 +90,11 @@ class Benchmark(NamedTuple):
     budgets: tuple[int, ...] = ()
     """Frames after which published scores are known, where there are several; a frame is an
     env_step. Averages take those after the most frames."""
+    has_rules: Callable[[Any], bool] = lambda env: True
+    """Whether the settings have the rules under which its scores are published."""
+    subsets: Mapping[frozenset[str], str] = MappingProxyType({})
+    """What is known of how well the scores of some of its games tell that of all, in words."""
+    otherwise: "Benchmark | None" = None  # that of other games, and of other rules
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ezcli.envs.gym_suite import GYM
 from ezcli.envs.minatar_suite import MINATAR
 from ezcli.envs.settings import EnvSettings
 from ezcli.envs.small_suites import CATCH, KEYDOOR
-from ezcli.envs.suite import Normalisation, OwnCode, Reference, Suite
+from ezcli.envs.suite import Benchmark, Normalisation, OwnCode, Reference, Suite
 from ezcli.errors import ConfigError, UnknownName, closest, letters
 
 SUITES: dict[str, Suite] = {
@@ -59,6 +59,17 @@ def reference_of(env: EnvSettings) -> Reference | None:
     """The scores that normalise those of the game, where they are known."""
     benchmark = suite_of(env).benchmark
     return benchmark.references().get(suite_of(env).label(env)) if benchmark else None
+
+
+def benchmark_of(env: EnvSettings, games: Iterable[str]) -> Benchmark | None:
+    """The benchmark of the suite that these settings and games belong to.
+
+    More games than it has, or other rules than its own, are another benchmark.
+    """
+    found, count = suite_of(env).benchmark, len(set(games))
+    while found and found.otherwise and (count > len(found.games) or not found.has_rules(env)):
+        found = found.otherwise
+    return found
 
 
 def normalisation_of(env: EnvSettings) -> Normalisation | None:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from ezcli.config.run import RunConfig
 from ezcli.envs.suite import Benchmark, Normalisation, Reference
-from ezcli.envs.suites import normalisation_of, reference_of, suite_of
+from ezcli.envs.suites import benchmark_of, normalisation_of, reference_of
 from ezcli.words import counted
 
 FINAL = "final"  # the evaluation by which a run counts, unless another is asked for
@@ -44,11 +44,19 @@ class Run(NamedTuple):
     code: Mapping[str, str] = MappingProxyType({})  # of an environment of one's own, if it is known
     follows_rules: bool = True  # whether its games were played as in the benchmark
     protocol: Protocol = Protocol()
+    distinct: int = 0  # different scores among the episodes
+    otherwise: Mapping[str, float] = MappingProxyType({})
+    """Mean raw scores under other protocols than the run's own, by what they change."""
 
     @property
     def game(self) -> str:
         """What was played."""
         return self.config.env_label
+
+    @property
+    def final_score(self) -> float:
+        """The raw score of the final evaluation, by whichever the run counts."""
+        return self.curve[-1].score
 
     @property
     def can_be_normalised(self) -> bool:
@@ -110,8 +118,8 @@ class Group(NamedTuple):
 
     @property
     def benchmark(self) -> Benchmark | None:
-        """That of the suite that was played."""
-        return suite_of(self.base.env).benchmark
+        """The one of the suite that the games belong to, under the rules that were played."""
+        return benchmark_of(self.base.env, self.games)
 
     @property
     def normalised_games(self) -> set[str]:

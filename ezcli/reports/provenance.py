@@ -73,7 +73,29 @@ def provenance_notes(group: Group) -> list[str]:
             f"Training took {duration(sum(seconds))} in all, "
             f"{duration(median(seconds))} a run (median)."
         )
-    return notes
+    return [*notes, distinct_text(runs), *subset_notes(group)]
+
+
+def distinct_text(runs: Sequence[Run]) -> str:
+    """How often an agent without exploration repeated its score, at least and at most."""
+    fewest, most = (f(runs, key=lambda run: run.distinct) for f in (min, max))
+    where = "in every run"
+    if fewest.distinct != most.distinct:
+        where = f"in {fewest.game} with seed {fewest.config.seed}, up to {most.distinct} elsewhere"
+    return (
+        f"Distinct scores among the episodes of a run: {fewest.distinct} of {fewest.episodes} "
+        f"{where}."
+    )
+
+
+def subset_notes(group: Group) -> list[str]:
+    """What the scores of some games of a benchmark say of all of them."""
+    benchmark, games = group.benchmark, frozenset(run.game for run in group.runs)
+    if benchmark is None or not benchmark.subsets or not games < set(benchmark.games):
+        return []
+    known = benchmark.subsets.get(games)
+    told = f"{known}" if known else "how well these tell the score over all is not computed"
+    return [f"{len(games)} of the {len(benchmark.games)} games of {benchmark.title}: {told}."]
 
 
 def protocol_text(group: Group) -> str:

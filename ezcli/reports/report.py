@@ -35,7 +35,13 @@ from ezcli.reports.published_tables import (
     published_tables,
     sources_table,
 )
-from ezcli.reports.score_tables import aggregates_table, missing_table, one_game_table, scores_table
+from ezcli.reports.score_tables import (
+    aggregates_table,
+    missing_table,
+    one_game_table,
+    protocols_table,
+    scores_table,
+)
 from ezcli.reports.tables import Table, with_note_on_equal_runs
 
 
@@ -149,6 +155,8 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
         tables.append(beside_table(group, agents))
     if agents and group.benchmark and group.benchmark.budgets:
         tables.append(budgets_table(agents, group.games, full_agent(group)))
+    if protocols := protocols_table(group):
+        tables.append(protocols)
     if group.missing:
         tables.append(missing_table(group))
     if any(table.key in ("beside", "budgets") for table in tables):

@@ -10,7 +10,7 @@ from ezcli.envs.suites import follows_rules, own_code
 from ezcli.errors import EzError
 from ezcli.experiments import catalogue
 from ezcli.reports.groups import FINAL, Point, Protocol, Run
-from ezcli.runs.evaluations import OWN, changes_of, is_number, name_of, why_wrong
+from ezcli.runs.evaluations import OWN, changes_of, changes_text, is_number, name_of, why_wrong
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 
 LATEST = "latest"  # the last evaluation of a run's last weights, whatever its name
@@ -77,6 +77,12 @@ def read_run(path: Path, evaluation: str = FINAL) -> Run | str:
             played.env, chosen["game_env_steps"], played.env.evaluation_max_episode_steps
         ),
         Protocol(name_of(chosen), chosen["protocol"].get("seed", 0), changes),
+        len(set(chosen["scores"])),
+        {
+            changes_text(changes_of(line)): float(line["mean"])
+            for line in lines
+            if changes_of(line) and line.get("train_steps") == final.get("train_steps")
+        },
     )
 
 

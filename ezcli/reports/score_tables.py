@@ -92,6 +92,39 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
     )
 
 
+def protocols_table(group: Group) -> Table | None:
+    """Scores under other protocols beside the runs' own; None if there are none."""
+    rows: list[tuple[Cell, ...]] = []
+    for arm in group.arms:
+        for game, runs in arm.runs.items():
+            played = dict.fromkeys(text for run in runs.values() for text in run.otherwise)
+            for text in played:
+                both = [run for run in runs.values() if text in run.otherwise]
+                score = interval([run.otherwise[text] for run in both])
+                own = interval([run.final_score for run in both])
+                change = interval([run.otherwise[text] - run.final_score for run in both])
+                rows.append(
+                    (
+                        shown_arm(arm.name),
+                        game,
+                        text,
+                        str(len(both)),
+                        score,
+                        own,
+                        change._replace(signed=True),
+                    )
+                )
+    if not rows:
+        return None
+    return Table(
+        "protocols",
+        "Evaluated otherwise than by the runs' own protocol: raw score",
+        ("arm", "game", "protocol", "runs", "score", "final score", "difference"),
+        tuple(rows),
+        (f"{STUDENT} The difference is paired by run. None of these scores enters another table.",),
+    )
+
+
 def missing_table(group: Group) -> Table:
     """The cells of a study without a score: the seeds of each arm and game, by reason."""
     seeds: dict[tuple[str, str, str], list[str]] = {}

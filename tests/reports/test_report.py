@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from ezcli.config.resolve import with_changes
 from ezcli.envs.atari_suite import ATARI, ATARI_100K
 from ezcli.reports.choice import Choice
 from ezcli.reports.compare import scale_of
 from ezcli.reports.formats import cell_text, key_of
-from ezcli.reports.groups import of_games
+from ezcli.reports.groups import Point, of_games
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
 from ezcli.reports.report import build
 from ezcli.reports.statistics import Estimate, estimates
@@ -332,6 +333,8 @@ def test_notes_say_protocol_code_and_machines():
         "Trained on: a processor (2 runs).",
         "With PyTorch 2.6.0, NumPy 2.0.0.",
         "Training took 2 min 00 s in all, 1 min 00 s a run (median).",
+        "Distinct scores among the episodes of a run: 0 of 32 in every run.",
+        "1 of the 26 games of Atari 100k: how well these tell the score over all is not computed.",
     )
     (section,) = made(make_group(noisy({}), drops=(), seeds=(0,))).sections
     assert not any(note.startswith("An arm with") for note in section.notes)
@@ -360,7 +363,7 @@ def test_several_versions_are_pointed_out():
     (section,) = made(
         group._replace(arms=(full, arm._replace(runs={"pong": {0: changed}})))
     ).sections
-    assert section.notes[3:] == (
+    assert section.notes[3:7] == (
         "Code: ezcli 0.1.0 (0123456) (1 run), ezcli 0.2.0 (fffffff, changed) (1 run).",
         "The runs were trained by several versions of the code: see CHANGELOG.md.",
         "Trained on: a processor (1 run), unknown (1 run).",
@@ -521,3 +524,49 @@ def test_a_class_of_ones_own_is_none_of_the_26_games_whatever_its_name():
         assert "26 games" not in table.title
         assert "human-normalised" not in (table.title, *table.columns)
     assert of_games(("pong",), group.benchmark, 1) == "1 game"
+
+
+def test_notes_say_where_an_agent_repeats_its_scores():
+    group = make_group(noisy({}), drops=(), seeds=(0, 1))
+    (full,) = group.arms
+    one, other = (full.runs["pong"][seed]._replace(distinct=7 - 6 * seed) for seed in (0, 1))
+    (section,) = made(
+        group._replace(arms=(full._replace(runs={"pong": {0: one, 1: other}}),))
+    ).sections
+    said = "1 of 32 in pong with seed 1, up to 7 elsewhere."
+    assert f"Distinct scores among the episodes of a run: {said}" in section.notes
+
+
+def test_a_subset_says_how_much_it_tells_where_that_is_known():
+    five = ("assault", "boxing", "breakout", "hero", "ms_pacman")
+    (section,) = made(make_group(lambda *_: 1.0, drops=(), games=five, seeds=(0,))).sections
+    assert "leave-one-out R2 of 0.95, which is optimistic" in section.notes[-1]
+    whole = make_group(lambda *_: 1.0, drops=(), games=ATARI_100K, seeds=(0,))
+    assert not any("games of Atari 100k" in note for note in made(whole).sections[0].notes)
+
+
+def test_57_games_and_other_rules_are_benchmarks_of_their_own():
+    group = make_group(lambda *_: 1.0, drops=(), games=ATARI_100K, seeds=(0,))
+    assert group.benchmark is ATARI.benchmark
+    more = group._replace(games=ATARI.games.sets["atari57"])
+    sticky = group._replace(base=with_changes(group.base, {"env.sticky": 0.25}))
+    full_set = group._replace(base=with_changes(group.base, {"env.full_action_set": True}))
+    for other in (more, sticky, full_set):
+        assert other.benchmark.title == "57 Atari games"
+        assert len(other.benchmark.games) == 57
+        assert not other.benchmark.published
+
+
+def test_scores_under_other_protocols_stand_in_a_table_of_their_own():
+    group = make_group(lambda *_: 10.0, drops=(), seeds=(0, 1))
+    assert made(group).sections[0].table("protocols") is None
+    (full,) = group.arms
+    runs = {
+        seed: run._replace(otherwise={"env.sticky=0.25": 8.0 + seed}, curve=(Point(9, 10.0),))
+        for seed, run in full.runs["pong"].items()
+    }
+    runs[1] = runs[1]._replace(score=99.0)  # it counts by another evaluation
+    (section,) = made(group._replace(arms=(full._replace(runs={"pong": runs}),))).sections
+    (row,) = section.table("protocols").rows
+    assert row[1:4] == ("pong", "env.sticky=0.25", "2")
+    assert [cell.estimate.value for cell in row[4:]] == [8.5, 10.0, -1.5]
