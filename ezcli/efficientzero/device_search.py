@@ -23,10 +23,9 @@ from ezcli.efficientzero.inference import (
     RootNoise,
     SearchResult,
     initial_output,
-    policy_and_value,
-    roles,
 )
 from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.simulation import policy_and_value, roles
 from ezcli.efficientzero.support import to_scalar
 from ezcli.efficientzero.tree import ROOT, UNVISITED, Constants, empty_tree
 from ezcli.efficientzero.value_prefix import restarts_after, rewards_between

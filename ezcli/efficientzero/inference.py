@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ezcli.efficientzero.batch import NetworkOutput, PrefixState
+from ezcli.efficientzero.batch import NetworkOutput
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.norms import ROOT as ROOT_ROLE
-from ezcli.efficientzero.norms import UNROLLED
 from ezcli.efficientzero.search import Evaluation, search
+from ezcli.efficientzero.simulation import Simulate, Simulation, new_latents, numbers_of
 from ezcli.efficientzero.support import to_scalar
 from ezcli.efficientzero.tree import ROOT, Constants, Tree
-from ezcli.efficientzero.value_prefix import restarts_after
 
 
 class RootNoise(NamedTuple):
@@ -61,6 +60,7 @@ def search_states(
     noise: RootNoise | None,
     tie_seed: np.ndarray,
     precision: str,
+    simulate: Simulate | None = None,
 ) -> SearchResult:
     """Searches from B states.
 
@@ -71,8 +71,9 @@ def search_states(
       noise: None to search greedily.
       tie_seed: [B], see `search`.
       precision: `bfloat16` casts on the way; `float32` leaves the network as it is.
+      simulate: a `Simulation` with this network, or a faster one that computes the same.
     """
-    tree, root = search_tree(network, observations, constants, noise, tie_seed, precision)
+    tree, root = search_tree(network, observations, constants, noise, tie_seed, precision, simulate)
     return SearchResult(
         visits=tree.root_visits,
         value=tree.root_value.astype(np.float32),
@@ -91,23 +92,24 @@ def search_tree(
     noise: RootNoise | None,
     tie_seed: np.ndarray,
     precision: str,
+    simulate: Simulate | None = None,
 ) -> tuple[Tree, Evaluation]:
     """`search_states` with the whole tree and the network's opinion of the roots."""
     device = observations.device
+    simulate = simulate or Simulation(network, constants.prefix_horizon)
     with autocast(device, precision):
         output = initial_output(network, observations)
         root = as_evaluation(output)
         if noise is not None:
             mixed = (1 - noise.fraction) * root.policy + noise.fraction * noise.noise
             root = root._replace(policy=mixed.astype(np.float32))
-        latents = Latents(output, constants)
+        latents = new_latents(output, constants)
+        nodes = torch.arange(constants.num_simulations + 1, device=device).unsqueeze(1)
 
         def evaluate(node: int, parents: np.ndarray, actions: np.ndarray) -> Evaluation:
             at = torch.from_numpy(parents).to(device)
             action = torch.from_numpy(actions).to(device)
-            found = network.recurrent_inference(*latents.gather(at), action, roles(at))
-            latents.store(node, at, found)
-            return as_evaluation(found)
+            return split_numbers(simulate(*latents, nodes[node], at, action))
 
         drawn = None if noise is None else noise.noise
         return search(root, evaluate, constants, tie_seed, drawn), root
@@ -141,42 +143,6 @@ def expected_frames(network: Network, observations: Tensor, actions: Tensor) -> 
     return found
 
 
-def roles(nodes: Tensor) -> Tensor:
-    """Of the latents of nodes [B]: that of node 0, the root, is from h."""
-    return (nodes != 0).long() * UNROLLED
-
-
-class Latents:
-    """Latents and prefix states of all nodes, [N, B, ...], on the network's device."""
-
-    def __init__(self, root: NetworkOutput, constants: Constants) -> None:
-        nodes, batch = constants.num_simulations + 1, len(root.latent)
-        channels, height, width = root.latent.shape[1:]
-        self.horizon = constants.prefix_horizon
-        self.row = torch.arange(batch, device=root.latent.device)
-        self.depth = self.row.new_zeros(nodes, batch)
-        # Channels last, as the network computes: a gather yields what a convolution wants.
-        self.latent = root.latent.new_empty(nodes, batch, height, width, channels)
-        self.hidden = root.prefix_state.hidden.new_zeros(
-            nodes, batch, root.prefix_state.hidden.shape[1]
-        )
-        self.cell = torch.zeros_like(self.hidden)
-        self.latent[0] = root.latent.permute(0, 2, 3, 1)
-
-    def gather(self, nodes: Tensor) -> tuple[Tensor, PrefixState]:
-        """Latent and prefix state of one node [B] of each tree, zero where the sum restarts."""
-        latent = self.latent[nodes, self.row].permute(0, 3, 1, 2)
-        goes_on = ~restarts_after(self.depth[nodes, self.row], self.horizon).unsqueeze(1)
-        hidden, cell = self.hidden[nodes, self.row], self.cell[nodes, self.row]
-        return latent, PrefixState(hidden * goes_on, cell * goes_on)
-
-    def store(self, node: int, parents: Tensor, output: NetworkOutput) -> None:
-        """Keeps what the network said of `node`, the child of `parents` [B]."""
-        self.depth[node] = self.depth[parents, self.row] + 1
-        self.latent[node] = output.latent.permute(0, 2, 3, 1)
-        self.hidden[node], self.cell[node] = output.prefix_state
-
-
 def to_network_input(observations: Tensor) -> Tensor:
     """uint8 to [0, 1], float32 as it is; channels last in memory."""
     scale = 255 if observations.dtype == torch.uint8 else 1
@@ -191,18 +157,10 @@ def initial_output(network: Network, observations: Tensor) -> NetworkOutput:
 
 def as_evaluation(output: NetworkOutput) -> Evaluation:
     """Logits to the numbers a tree needs, in one transfer from the device."""
-    policy, value = policy_and_value(output)
-    prefix = torch.zeros_like(value)
-    if output.value_prefix is not None:
-        prefix = to_scalar(output.value_prefix)
-    numbers = torch.cat([torch.stack([prefix, value], 1), policy], 1).cpu().numpy()
+    return split_numbers(numbers_of(output))
+
+
+def split_numbers(found: Tensor) -> Evaluation:
+    """What `numbers_of` put together, as arrays."""
+    numbers = found.cpu().numpy()
     return Evaluation(numbers[:, 0].copy(), numbers[:, 2:].copy(), numbers[:, 1].copy())
-
-
-def policy_and_value(output: NetworkOutput) -> tuple[Tensor, Tensor]:
-    """Probabilities [B, A] and scalars [B]; where a policy is not finite, its value is not either.
-
-    Values flow to the root, policies do not. So a check of the root's value covers both.
-    """
-    policy = output.policy.float().softmax(-1)
-    return policy, to_scalar(output.value) + 0 * policy.sum(-1)

@@ -16,6 +16,8 @@ from ezcli.efficientzero.inference import (
 )
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.search import Evaluation
+from ezcli.efficientzero.simulation import Simulate
+from ezcli.efficientzero.traced import traced
 from ezcli.efficientzero.tree import Constants, Tree
 from ezcli.errors import NotFinite
 
@@ -41,6 +43,7 @@ class Searcher:
         self.precision, self.where = precision, where
         self.on_device: dict[tuple[Constants, int], DeviceSearch] = {}  # by size too
         self.lock = threading.Lock()  # a search on the GPU uses the same memory each time
+        self.simulations: dict[int, Simulate] = {}  # by prefix horizon
 
     def take(self, network: Network) -> None:
         """Searches with these weights from now on."""
@@ -63,7 +66,10 @@ class Searcher:
                 fitting = self._device_search(constants, len(observations))
                 found = fitting.search(observations, noise, tie_seed)
         else:
-            found = search_states(self.network, observations, constants, noise, tie_seed, "float32")
+            simulate = self._simulation(constants, observations)
+            found = search_states(
+                self.network, observations, constants, noise, tie_seed, "float32", simulate
+            )
         require_finite(found.network_value, found.value)
         return found
 
@@ -86,6 +92,16 @@ class Searcher:
         values = evaluate_states(self.network, observations, "float32")
         require_finite(values)
         return values
+
+    def _simulation(self, constants: Constants, observations: Tensor) -> Simulate | None:
+        """What simulates on a CPU with this network; None elsewhere, for the plain way."""
+        if observations.device.type != "cpu":
+            return None
+        with self.lock:
+            horizon = constants.prefix_horizon
+            if horizon not in self.simulations:
+                self.simulations[horizon] = traced(self.network, observations, constants)
+            return self.simulations[horizon]
 
     def _device_search(self, constants: Constants, roots: int) -> "DeviceSearch":
         """The search of that kind with room for so many roots: sizes are powers of two."""

@@ -63,7 +63,7 @@ def searched(monkeypatch):
     """Games as above and a search that counts: what it was asked, and visits (1, 3, 3)."""
     asked = []
 
-    def search(network, observations, constants, noise, ties, precision):
+    def search(network, observations, constants, noise, ties, precision, simulate):
         asked.append((observations.numpy().copy(), constants, noise, ties, network.training))
         visits = np.tile(np.array([1, 3, 3], np.int32), (len(observations), 1))
         nothing = np.zeros(len(observations), np.float32)
