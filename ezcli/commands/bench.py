@@ -36,7 +36,7 @@ def bench(
     require_place(output)
     earlier = read_result(against) if against else None
     if preset is None:
-        preset, because = default_preset(env, device)
+        preset, because = default_preset(env, game, device)
         console.note(f"Preset {preset}: {because}.")
     config = playable_config(
         ConfigOptions(preset, env, game, device=device, overrides=overrides or ())

@@ -164,12 +164,13 @@ def require_trusted(own: OwnCode, what: str) -> None:
 
 
 def default_preset(
-    env: str | None, device: str | None, has_gpus: bool | None = None
+    env: str | None, game: str | None, device: str | None, has_gpus: bool | None = None
 ) -> tuple[str, str]:
     """The preset for who names none, and why.
 
     Args:
       env: as for `--env`.
+      game: as for `--game`; it may name its suite.
       device: as for `--device`.
       has_gpus: whether the machine that will train has any; None if that is here.
 
@@ -177,6 +178,8 @@ def default_preset(
       ConfigError: `--env` does not take that name.
     """
     suite, table = DEFAULT, {}
+    if game is not None:
+        env, _ = placed_game(env, game)
     if env is not None:
         check_env(env)
         table = env_tables(env)

@@ -130,7 +130,7 @@ def base_of(
     env, games = placed_games(options)
     preset = options.preset
     if preset is None:
-        preset, because = default_preset(env, None, cluster.settings.has_gpus)
+        preset, because = default_preset(env, None, None, cluster.settings.has_gpus)
         if not games and env is None and preset == DEFAULT.preset.cpu:
             preset, because = WITHOUT_GPU.preset.cpu, "there is no GPU, and it learns in minutes"
         said.append(f"Preset {preset}: {because}. Choose another with --preset.")

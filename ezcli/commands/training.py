@@ -19,7 +19,7 @@ from ezcli.commands.config_options import (
 from ezcli.commands.find import default_name, find_run, place_of
 from ezcli.config.resolve import resolve, with_changes
 from ezcli.config.run import RunConfig
-from ezcli.envs.suites import normalisation_of, placed_game
+from ezcli.envs.suites import normalisation_of
 from ezcli.errors import ConfigError, RunError
 from ezcli.words import ez_command, json_text
 
@@ -47,11 +47,9 @@ def train(
     from ezcli.experiments.launchers.cluster import cluster_of
 
     cluster = cluster_of(launcher, cluster_file, None, {})
-    if game is not None:
-        env, game = placed_game(env, game)
     because = "asked for"
     if preset is None:
-        preset, because = default_preset(env, device, cluster.settings.has_gpus)
+        preset, because = default_preset(env, game, device, cluster.settings.has_gpus)
         if not quiet:
             console.show(f"Preset {preset}: {because}. Choose another with --preset.")
     if deterministic:

@@ -383,10 +383,10 @@ def test_names_of_environments():
 
 
 def test_the_preset_follows_from_what_is_seen(tmp_path):
-    assert default_preset("gym:CartPole-v1", "cpu")[0] == "gym-vector"
-    assert default_preset("gym:MinAtar/Breakout-v1", "cpu")[0] == "keydoor"
+    assert default_preset("gym:CartPole-v1", None, "cpu")[0] == "gym-vector"
+    assert default_preset("gym:MinAtar/Breakout-v1", None, "cpu")[0] == "keydoor"
     large = line(tmp_path, space="Box(0, 255, (40, 40, 3), np.uint8)")
-    assert default_preset(f"gym:{large.target}", "cpu")[0] == "atari-cpu"
+    assert default_preset(f"gym:{large.target}", None, "cpu")[0] == "atari-cpu"
 
 
 @pytest.mark.parametrize(

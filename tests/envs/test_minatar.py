@@ -125,6 +125,12 @@ def test_a_game_is_named_with_its_suite(options, ez):
     assert 'game = "asterix"' in out
 
 
+def test_a_game_that_names_its_suite_has_the_preset_of_the_suite(ez):
+    code, out, _ = ez("cost", "--game", "minatar/asterix", "--no-measure", "--json")
+    assert code == 0
+    assert (json.loads(out)["preset"], json.loads(out)["game"]) == ("minatar", "minatar-asterix")
+
+
 def test_five_games_make_a_study(ez):
     study = ["ablate", "--games", "minatar5", "--drop", "consistency", "--seeds", "2"]
     code, out, _ = ez(*study, "--dry-run", "--json")
