@@ -29,6 +29,8 @@ from ezcli.words import counted
 
 RESERVED = (*KINDS, "latest")  # no names of single evaluations
 
+WITHOUT_SCALE = "human_normalised"  # null; lines of such suites have had it from the first version
+
 
 def finish_evaluations(trainer: Trainer, session: Session) -> None:
     """Plays the evaluations that are due at this train_step, unless they are there already."""
@@ -86,7 +88,7 @@ def evaluation_line(
         "env_steps": env_steps,
         "train_steps": train_steps,
         **numbers,
-        **({scale.key: normalised(config, found)} if scale else {}),
+        scale.key if scale else WITHOUT_SCALE: normalised(config, found),
         "protocol": found.protocol.table(),
         "scores": found.scores,
         "game_env_steps": found.env_steps,
