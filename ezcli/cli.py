@@ -231,7 +231,7 @@ def evaluate(
         typer.Option(min=0, help="Which games are played; 0 are those of the final evaluation."),
     ] = None,
     planner: Annotated[
-        str | None, typer.Option(help="Who plays: puct or gumbel; the run's own if not given.")
+        str | None, typer.Option(help="puct, gumbel or one-step; the run's own if not given.")
     ] = None,
     simulations: Annotated[
         int | None, typer.Option(min=1, help="Of each search; the run's own number if not given.")

@@ -355,3 +355,12 @@ class NaiveReplay:
                     row = env * self.stream_rows + state.number % self.stream_rows
                     found.append((row, env, state))
         return sorted(found, key=lambda entry: entry[0])
+
+
+def naive_one_step(opinion, num_actions, discount):
+    """Q of each action, and the network's own value; an opinion of a path is (reward, value)."""
+    q = []
+    for action in range(num_actions):
+        reward, value = opinion((action,))
+        q.append(reward + discount * value)
+    return q, opinion(())[1]

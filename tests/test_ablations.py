@@ -64,6 +64,14 @@ CHANGES: dict[str, dict[str, Any]] = {
         "components.off_policy_correction": False,
     },
     "off-policy-correction": {"components.off_policy_correction": False},
+    "planning": {
+        "planning.acting": "one-step",
+        "planning.evaluation": "one-step",
+        "planning.targets": "one-step",
+        "value.value_source": "search",
+    },
+    "planning-acting": {"planning.acting": "one-step", "planning.evaluation": "one-step"},
+    "planning-targets": {"planning.targets": "one-step", "value.value_source": "search"},
     "prioritised-replay": {"replay.priority_exponent": 0.0},
     "reanalysis": {"reanalyse.ratio": 0.0},
     "root-noise": {"search.root_exploration_fraction": 0.0},
@@ -82,6 +90,9 @@ SHOWS = {
     "consistency-authors": {"loss", "consistency"},
     "muzero": {"consistency", "td_steps", "value_prefix"},
     "off-policy-correction": {"td_steps", "value"},
+    "planning": {"policy", "value", "search_entropy", "target_entropy", "reanalyse_asked"},
+    "planning-acting": {"search_depth", "search_entropy"},
+    "planning-targets": {"policy", "value", "target_entropy", "reanalyse_asked"},
     "prioritised-replay": {"td_steps", "loss"},
     "reanalysis": {"reanalyse_asked", "policy"},
     "root-noise": {"search_entropy", "target_entropy"},
@@ -249,8 +260,20 @@ def test_what_is_dropped_is_not_there(runs: Path) -> None:
         assert not any(column("consistency", name))
     for name in ("off-policy-correction", "muzero"):
         assert set(column("td_steps", name)) == {tiny("catch").value.td_steps}
+    for name in ("planning", "planning-targets"):
+        assert not any(column("policy", name))
+        assert set(column("target_entropy", name)) == {None}
+    assert set(column("search_entropy", "planning-acting")) == {None}
+    assert set(column("search_depth", "planning-acting")) <= {None, 1.0}
+    assert any(column("policy", "planning-acting"))
     assert not any(column("reanalyse_asked", "reanalysis"))
     assert any(column("reanalyse_evaluated", "reanalysis"))  # values are still seen anew
+
+
+def test_dropping_planning_twice_is_dropping_it_whole() -> None:
+    full = of_preset("atari100k")
+    parts = without(full, "planning-acting", "planning-targets")
+    assert parts.identity == without(full, "planning").identity
 
 
 GOOD = 'title = "No thing"\nwhy = "Because."\n'

@@ -61,6 +61,10 @@ PUBLISHED = {
     "gumbel.c_visit": 50.0,
     "gumbel.c_scale": 0.1,
     "gumbel.scaling": "tree",
+    "one_step.first_epsilon": 1.0,  # our own design; not in use here
+    "one_step.last_epsilon": 0.05,
+    "one_step.decay_fraction": 0.1,
+    "one_step.evaluation_epsilon": 0.001,
     "search.num_simulations": 50,
     "search.pb_c_init": 1.25,
     "search.pb_c_base": 19652.0,

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ezcli.bench.inputs import Bench, batch_of
 from ezcli.config.run import RunConfig
-from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.components import planners_for, rules_for
 from ezcli.efficientzero.folded import fold
 from ezcli.efficientzero.loss import objective
 from ezcli.efficientzero.network import Network
@@ -104,7 +104,9 @@ def operations(config: RunConfig, spec: EnvSpec, network: Network) -> Operations
         horizon, auxiliary = rules.prefix_horizon, rules.auxiliary_loss
         objective(network, batch, horizon, auxiliary, config.loss).total.backward()
 
-    search = initial + config.search.num_simulations * recurrent
+    planner = planners_for(config, len(spec.action_names)).targets
+    calls = config.search.num_simulations if planner.searches else len(spec.action_names)
+    search = initial + calls * recurrent
     return Operations(initial, recurrent, search, macs(train_step))
 
 

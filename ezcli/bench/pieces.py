@@ -33,6 +33,7 @@ from ezcli.efficientzero.assemble import make_batch
 from ezcli.efficientzero.components import planners_for
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.learner import Learner
+from ezcli.efficientzero.planner import Planner
 from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.runs.compute import num_cores, resolve_compute
@@ -69,14 +70,15 @@ def seconds(at: Bench) -> Seconds:
     train_step = train_step_of(at)
     training = timed(train_step, at.seconds, REPEATS).median
     playing = timed(random_play(at, envs), at.seconds, REPEATS)
-    planner = planners_for(config, len(at.spec.action_names)).targets
+    planners = planners_for(config, len(at.spec.action_names))
     frozen = Searcher(at.network, at.compute.precision, at.compute.search)
     states = config.reanalyse.roots_per_search
     observations = random_observations(at, max(states, envs))
-    draws = planner.draws(np.random.default_rng(0), len(observations), explores=True)
+    rng = np.random.default_rng(0)
 
-    def search(size: int) -> None:
-        planner.plan(frozen, observations[:size], draws.part(slice(size)))
+    def search(planner: Planner, size: int) -> None:
+        draws = planner.draws(rng, size, explores=True)
+        planner.plan(frozen, observations[:size], draws)
 
     def each(work: Callable[[], object]) -> float:
         together = side_by_side(work, threads)
@@ -84,8 +86,8 @@ def seconds(at: Bench) -> Seconds:
 
     return Seconds(
         env_step=playing.median / (PLAYED * envs),
-        decision=timed(lambda: search(envs), at.seconds, REPEATS).median / envs,
-        search=each(lambda: search(states)),
+        decision=timed(lambda: search(planners.acting, envs), at.seconds, REPEATS).median / envs,
+        search=each(lambda: search(planners.targets, states)),
         evaluation=each(lambda: frozen.evaluate(observations[:states])),
         train_step=training,
     )

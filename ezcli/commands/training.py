@@ -114,6 +114,7 @@ def evaluate(
     run: str, asked: Asked, name: str | None, runs_dir: Path, device: str | None, as_json: bool
 ) -> None:
     """`ez evaluate`. An evaluation that is not named is named after what was asked."""
+    from ezcli.efficientzero.components import PLANNERS
     from ezcli.runs.evaluate import final_protocol
     from ezcli.runs.evaluations import describe_evaluation
     from ezcli.runs.folder import RunFolder
@@ -127,6 +128,13 @@ def evaluate(
     changes = {key: given[option] for option, key in CHANGED_BY.items() if option in given}
     named = {key: f"--{option}" for option, key in CHANGED_BY.items()}
     resolve(config.model_dump(mode="json"), changes=changes, given=named)  # blames the option
+    planner = changes.get("planning.evaluation", config.planning.evaluation)
+    if asked.simulations is not None and not PLANNERS[planner].searches:
+        raise ConfigError(
+            "EZ-OPTION-CONFLICT",
+            f"--simulations means nothing to the planner {planner!r}, which does not search.",
+            "Leave it out, or choose another --planner.",
+        )
     protocol = final_protocol(config, asked.episodes, asked.seed or 0, changes)
     line = evaluate_run(folder, config, protocol, name, console.note)
     if as_json:

@@ -25,6 +25,7 @@ from ezcli.efficientzero.decoder import DECODERS
 from ezcli.efficientzero.gumbel import Gumbel
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.one_step import OneStep
 from ezcli.efficientzero.planner import Planner
 from ezcli.efficientzero.puct import Puct
 from ezcli.efficientzero.targets import (
@@ -35,9 +36,10 @@ from ezcli.efficientzero.targets import (
     returns_rule,
 )
 
-PLANNERS: dict[str, Callable[[Hyperparameters, int, int], Planner]] = {
+PLANNERS: dict[str, type[Planner]] = {
     "puct": Puct,
     "gumbel": Gumbel,
+    "one-step": OneStep,
 }
 
 

@@ -28,6 +28,7 @@ class Gumbel:
     """
 
     gives_policies = True
+    searches = True
 
     def __init__(self, settings: Hyperparameters, prefix_horizon: int, num_actions: int) -> None:
         self.num_actions = num_actions
@@ -50,7 +51,9 @@ class Gumbel:
         policy, best = decision(roots_of(found, draws), self.constants)
         return Plan(policy, best, found.value, found.network_value, found.depth, found.visits)
 
-    def act(self, plan: Plan, train_steps: int, rng: np.random.Generator) -> np.ndarray:
+    def act(
+        self, plan: Plan, env_steps: int, train_steps: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """The winners [B] of the searches: their noise is what explores."""
         return plan.best
 

@@ -15,7 +15,12 @@ from pydantic import Field, PositiveFloat, model_validator
 from ezcli.efficientzero.loss_terms import with_coefficients
 from ezcli.efficientzero.network_settings import NetworkSettings
 from ezcli.efficientzero.replay_settings import ReplaySettings
-from ezcli.efficientzero.search_settings import GumbelSettings, PlanningSettings, SearchSettings
+from ezcli.efficientzero.search_settings import (
+    GumbelSettings,
+    OneStepSettings,
+    PlanningSettings,
+    SearchSettings,
+)
 from ezcli.efficientzero.value_settings import ValueSettings
 from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings
 
@@ -166,6 +171,7 @@ class Hyperparameters(Settings):
     value: ValueSettings
     search: SearchSettings
     gumbel: GumbelSettings = Field(default=GumbelSettings(), json_schema_extra={"neutral": {}})
+    one_step: OneStepSettings = Field(default=OneStepSettings(), json_schema_extra={"neutral": {}})
     acting: ActingSettings
     replay: ReplaySettings
     reanalyse: ReanalyseSettings

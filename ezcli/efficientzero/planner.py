@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
+from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.policy import greedy_actions
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.efficientzero.tree import ROOT, UNVISITED, Tree
@@ -22,7 +23,7 @@ from ezcli.efficientzero.value_prefix import restarts_after
 class Draws(NamedTuple):
     """The random numbers of B plans; what they mean is the planner's own matter."""
 
-    noise: np.ndarray | None  # [B, A] float32; None without exploration
+    noise: np.ndarray | None  # float32, a row for each state; None if the planner draws none
     ties: np.ndarray  # [B] int64 below 2**32, decides between equal scores
 
     def part(self, rows: slice) -> "Draws":
@@ -33,7 +34,7 @@ class Draws(NamedTuple):
 class Plan(NamedTuple):
     """What planning found out about B states."""
 
-    policy: np.ndarray  # [B, A] float32, probabilities: the policy target, if the planner gives one
+    policy: np.ndarray  # [B, A] float32, probabilities: the policy target; 0 if there is none
     best: np.ndarray  # [B] int64, the action to play without exploration
     value: np.ndarray  # [B] float32, of the plan
     network_value: np.ndarray  # [B] float32, the network's own estimate
@@ -67,6 +68,11 @@ class Planner(Protocol):
     """Plans for batches of states with a frozen network; holds settings and no state."""
 
     gives_policies: bool  # whether `Plan.policy` is a target to learn from
+    searches: bool  # whether `search.num_simulations` means anything to it
+
+    def __init__(self, settings: Hyperparameters, prefix_horizon: int, num_actions: int) -> None:
+        """For the settings of a run, the steps after which its prefix restarts, and A."""
+        ...
 
     def draws(self, rng: np.random.Generator, batch: int, explores: bool) -> Draws:
         """The random numbers of `batch` plans; `explores` is False in evaluation."""
@@ -80,8 +86,10 @@ class Planner(Protocol):
         """
         ...
 
-    def act(self, plan: Plan, train_steps: int, rng: np.random.Generator) -> np.ndarray:
-        """Actions [B] int64 to play while collecting, after so many train_steps."""
+    def act(
+        self, plan: Plan, env_steps: int, train_steps: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Actions [B] int64 to play while collecting, after so many steps of either kind."""
         ...
 
     def think(self, network: Searcher, observations: Tensor, draws: Draws) -> Thought:

@@ -1,8 +1,9 @@
-"""From visit counts to actions, and the noise at the root (MuZero appendix D)."""
+"""From visit counts to actions, and what explores (MuZero appendix D)."""
 
 import numpy as np
 
 from ezcli.efficientzero.hyperparameters import ActingSettings
+from ezcli.efficientzero.search_settings import OneStepSettings
 
 
 def root_noise(rng: np.random.Generator, batch: int, num_actions: int, alpha: float) -> np.ndarray:
@@ -42,3 +43,21 @@ def temperature_at(train_step: int, while_collecting: int, settings: ActingSetti
     """Temperature of the phase that `train_step` of those `while_collecting` falls into."""
     phase = sum(train_step >= until * while_collecting for until in settings.temperature_until)
     return settings.temperatures[phase]
+
+
+def epsilon_at(env_steps: int, total: int, settings: OneStepSettings) -> float:
+    """Probability of a random action after `env_steps` of a run of `total`; linear, then constant.
+
+    Without a decay it is the last value from the start.
+    """
+    first, last = settings.first_epsilon, settings.last_epsilon
+    length = settings.decay_fraction * total
+    return last if env_steps >= length else first + (last - first) * env_steps / length
+
+
+def mean_entropy(policy: np.ndarray) -> float:
+    """Mean entropy in nats of policies [n, A], those of zeros apart; NaN without any."""
+    policy = policy[policy.any(1)]
+    if not len(policy):
+        return float("nan")
+    return float(-(policy * np.log(np.maximum(policy, 1e-30))).sum(1).mean())

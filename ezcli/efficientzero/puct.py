@@ -33,6 +33,7 @@ class Puct:
     """
 
     gives_policies = True
+    searches = True
 
     def __init__(self, settings: Hyperparameters, prefix_horizon: int, num_actions: int) -> None:
         self.settings, self.num_actions = settings, num_actions
@@ -61,7 +62,9 @@ class Puct:
             visits=found.visits,
         )
 
-    def act(self, plan: Plan, train_steps: int, rng: np.random.Generator) -> np.ndarray:
+    def act(
+        self, plan: Plan, env_steps: int, train_steps: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """Samples actions [B] in proportion to visits ^ (1 / temperature)."""
         while_collecting = self.settings.schedule.collecting_train_steps
         temperature = temperature_at(train_steps, while_collecting, self.settings.acting)

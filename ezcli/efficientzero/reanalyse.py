@@ -16,6 +16,7 @@ from ezcli.efficientzero.components import Rules
 from ezcli.efficientzero.frames import FrameStore
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.efficientzero.planner import Draws, Plan, Planner
+from ezcli.efficientzero.policy import mean_entropy
 from ezcli.efficientzero.replay import ROUNDED_ONE, Replay
 from ezcli.efficientzero.searcher import Searcher
 from ezcli.efficientzero.targets import Sources
@@ -43,7 +44,7 @@ class Work(NamedTuple):
     searched: int  # states searched now; the cache holds the others
     evaluated: int  # states evaluated without a search
     depth: float  # mean over the searches of the deepest node, env_steps; NaN without any
-    entropy: float  # mean over the policies used, nats
+    entropy: float  # mean over the policies used, nats; NaN without any
 
 
 class Pending(NamedTuple):
@@ -181,13 +182,16 @@ class Reanalyser:
             policy[is_reanalysed] = cache.policy[pending.policy_rows]
         else:
             policy[is_reanalysed] = fresh[: len(pending.policy_rows)]
+        # A planner that gives no policies leaves none, or those of a search that acted would be
+        # targets. One that acts without policies stores zeros.
+        has_policy = window.is_state[:, 1 : positions + 1] & policy.any(2)
         targets = Targets(
             value_prefix=prefix_targets(
                 window.rewards[:, : positions - 1], self.rules.prefix_horizon
             ),
             value=rule.targets(window, sources, np.where(has_value, values, 0)),
             policy=policy,
-            has_policy=window.is_state[:, 1 : positions + 1] & self.planner.gives_policies,
+            has_policy=has_policy & self.planner.gives_policies,
         )
         work = Work(
             asked=len(pending.policy_rows),
@@ -205,7 +209,7 @@ class Reanalyser:
         in_batch = np.arange(len(window.rows)) % loss.batch_size
         has_action = np.zeros_like(window.is_state)  # that is: a state follows
         has_action[:, : loss.unroll_steps + 1] = window.is_state[:, 1 : loss.unroll_steps + 2]
-        return has_action & (in_batch < share)[:, None]
+        return has_action & (in_batch < share)[:, None] & self.planner.gives_policies
 
     def _plan(self, target: Searcher, rows: np.ndarray, draws: Draws) -> Plan:
         observations = self.frames.observations(self.replay.stack_rows(rows))
@@ -213,8 +217,3 @@ class Reanalyser:
 
     def _evaluate(self, target: Searcher, rows: np.ndarray) -> np.ndarray:
         return target.evaluate(self.frames.observations(self.replay.stack_rows(rows)))
-
-
-def mean_entropy(policy: np.ndarray) -> float:
-    """Mean entropy in nats of policies [n, A]."""
-    return float(-(policy * np.log(np.maximum(policy, 1e-30))).sum(1).mean())

@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from ezcli.settings import LARGEST, Ratio, Settings
+from ezcli.settings import LARGEST, Ratio, Settings, Share
 
-PlannerName = Literal["puct", "gumbel"]
+PlannerName = Literal["puct", "gumbel", "one-step"]
 PUCT: JsonDict = {"neutral": "puct"}
 
 
@@ -72,4 +72,29 @@ class GumbelSettings(Settings):
         default="tree",
         description="whose range scales Q to [0, 1] (V2's code: tree; Gumbel MuZero: node)",
         json_schema_extra={"neutral": "tree"},
+    )
+
+
+class OneStepSettings(Settings):
+    """What the planner `one-step` has of its own: how often it plays at random."""
+
+    first_epsilon: Share = Field(
+        default=1.0,
+        description="probability of a random action at the start of collecting",
+        json_schema_extra={"neutral": 1.0},
+    )
+    last_epsilon: Share = Field(
+        default=0.05,
+        description="the same after the decay, which is linear",
+        json_schema_extra={"neutral": 0.05},
+    )
+    decay_fraction: Share = Field(
+        default=0.1,
+        description="share of schedule.env_steps that the decay takes",
+        json_schema_extra={"neutral": 0.1},
+    )
+    evaluation_epsilon: Share = Field(
+        default=0.001,
+        description="probability of a random action in an evaluation",
+        json_schema_extra={"neutral": 0.001},
     )

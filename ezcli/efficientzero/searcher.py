@@ -14,6 +14,7 @@ from ezcli.efficientzero.inference import (
     search_states,
     search_tree,
 )
+from ezcli.efficientzero.lookahead import Lookahead, look_ahead
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.search import Evaluation
 from ezcli.efficientzero.simulation import Simulate
@@ -82,6 +83,16 @@ class Searcher:
     ) -> tuple[Tree, Evaluation]:
         """As `search_tree`: on the CPU, wherever searches run."""
         return search_tree(self.network, observations, constants, noise, tie_seed, "float32")
+
+    def look_ahead(self, observations: Tensor) -> Lookahead:
+        """As in `lookahead`, on the network's device.
+
+        Raises:
+          NotFinite: a value or a reward is not finite.
+        """
+        found = look_ahead(self.network, observations, "float32")
+        require_finite(found.network_value, (found.reward + found.value).sum(1))
+        return found
 
     def evaluate(self, observations: Tensor) -> np.ndarray:
         """As `evaluate_states`.

@@ -181,7 +181,7 @@ def is_alike(one: RunConfig, other: RunConfig) -> bool:
 def work_of_train_step(config: RunConfig) -> tuple[object, ...]:
     """The settings that decide how much a train_step computes."""
     search, loss = config.search.num_simulations, (config.loss.batch_size, config.loss.unroll_steps)
-    return config.env.name, config.network, config.reanalyse, search, loss
+    return config.env.name, config.network, config.reanalyse, config.planning, search, loss
 
 
 def finished_runs(runs_dir: Path, names: Iterable[str]) -> list[Finished]:

@@ -14,7 +14,8 @@ from ezcli.efficientzero.learner import STEP_METRICS, Learner, learning_rate
 from ezcli.efficientzero.loss_terms import LOSSES, MEASURED_EVERY, MEASURED_STEPS
 from ezcli.efficientzero.modes import MODES
 from ezcli.efficientzero.planner import Plan
-from ezcli.efficientzero.reanalyse import Work, mean_entropy
+from ezcli.efficientzero.policy import mean_entropy
+from ezcli.efficientzero.reanalyse import Work
 from ezcli.efficientzero.replay import Replay
 from ezcli.envs.vector import FinishedGame
 from ezcli.state import Number, State, Table, read_table, rows_of
@@ -38,10 +39,10 @@ COLUMNS = {
     "learning_rate": "of the last train_step",
     "td_steps": "mean steps before the bootstrap",
     "search_depth": "mean depth of the deepest node while acting, env_steps",
-    "search_entropy": "mean entropy of the visits while acting, nats",
+    "search_entropy": "mean entropy of the visits while acting, nats; null without a search",
     "root_value": "mean value of the root while acting",
     "target_depth": "as search_depth, in reanalysis",
-    "target_entropy": "as search_entropy, of the policy targets",
+    "target_entropy": "as search_entropy, of the policy targets; null if there are none",
     "reanalyse_asked": "policy targets that a search had to give",
     "reanalyse_searched": "states searched for them; the rest was remembered",
     "reanalyse_evaluated": "states evaluated without a search",
@@ -56,7 +57,7 @@ class WindowState(Table):
     games: rows_of(2)  # type: ignore[valid-type]
     training: dict[Literal[STEP_METRICS], Annotated[list[Number], FailFast()]]  # type: ignore[valid-type]
     td_steps: Annotated[list[Number], FailFast()]
-    acting: rows_of(3)  # type: ignore[valid-type]
+    acting: rows_of(3, may_be_nan=2)  # type: ignore[valid-type]
     work: rows_of(5, may_be_nan=2)  # type: ignore[valid-type]
     auxiliary_gradient: Annotated[list[Number], FailFast()] = Field(default=[])
     modes: rows_of(len(MODES), may_be_nan=len(MODES)) = Field(default=[])  # type: ignore[valid-type]
@@ -74,7 +75,7 @@ class MetricsWindow:
         self.training: dict[str, list[float]] = {name: [] for name in STEP_METRICS}
         self.auxiliary_gradient: list[float] = []  # of train_steps where it was measured
         self.td_steps: list[float] = []
-        self.acting: list[list[float]] = []  # depth, entropy, root value
+        self.acting: list[list[float]] = []  # depth, entropy (NaN of no policy), root value
         self.work: list[list[float]] = []  # asked, searched, evaluated, depth, entropy
         self.modes: list[list[float]] = []  # MODES; NaN where nothing varies
 
@@ -149,10 +150,10 @@ class MetricsWindow:
             "learning_rate": learning_rate(max(0, learner.train_steps - 1), learner.settings),
             "td_steps": mean(np.array(self.td_steps)),
             "search_depth": mean(depth),
-            "search_entropy": mean(entropy),
+            "search_entropy": mean(entropy[np.isfinite(entropy)]),
             "root_value": mean(value),
             "target_depth": mean(target_depth[np.isfinite(target_depth)]),
-            "target_entropy": mean(target_entropy),
+            "target_entropy": mean(target_entropy[np.isfinite(target_entropy)]),
             "reanalyse_asked": int(asked.sum()),
             "reanalyse_searched": int(searched.sum()),
             "reanalyse_evaluated": int(evaluated.sum()),

@@ -230,7 +230,8 @@ class Trainer:
         draws = planner.draws(rng, envs, explores=True)
         plan = planner.plan(self.copies.acting, observations, draws)
         self.metrics.add_plan(plan)
-        return plan.policy, planner.act(plan, train_steps, rng), plan.network_value
+        actions = planner.act(plan, self.replay.env_steps, train_steps, rng)
+        return plan.policy, actions, plan.network_value
 
     def _draw(self, drawn_steps: int) -> Window:
         """Positions for the `sample_ahead` batches that follow those of so many train_steps."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from ezcli.config.run import RunConfig
 from ezcli.efficientzero.batch import Window
-from ezcli.efficientzero.components import rules_for
+from ezcli.efficientzero.components import PLANNERS, rules_for
 
 MOST_NETWORKS = 10_000  # target networks that are looked at one by one
 MOST_DRAWS = 1_000_000  # of all these networks together
@@ -52,6 +52,8 @@ def draws(config: RunConfig) -> Draws:
     states = states_at(config, train_step)[:, None]
     positions = loss.unroll_steps + 1
     chosen = ahead * round(config.reanalyse.ratio * loss.batch_size)  # windows that are searched
+    if not PLANNERS[config.planning.targets].gives_policies:
+        chosen = 0
     windows = ahead * loss.batch_size
     beyond, by_search = values_at(config, train_step, states)
     asked = np.full((shown, len(draw)), float(chosen * positions))

@@ -118,7 +118,7 @@ def test_a_plan_is_the_same_in_parts_and_in_threads(planner, frozen):
 @pytest.mark.parametrize("train_steps", [0, 10**6])
 def test_the_winner_is_played_at_every_time(planner, frozen, train_steps):
     plan = planner.plan(frozen, random_images(BATCH), planner.draws(rng(), BATCH, explores=True))
-    np.testing.assert_array_equal(planner.act(plan, train_steps, rng()), plan.best)
+    np.testing.assert_array_equal(planner.act(plan, 0, train_steps, rng()), plan.best)
 
 
 def test_a_thought_shows_the_candidates_and_the_path_of_the_winner(planner, frozen):

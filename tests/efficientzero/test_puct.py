@@ -119,7 +119,7 @@ def test_actions_follow_visits_at_the_temperature_of_the_phase(train_steps):
     plan = Plan(visit_policy(visits), visits.argmax(1), nothing, nothing, nothing, visits)
     temperature = 1.0 if train_steps == 0 else 0.25
     expected = sample_actions(visit_policy(visits, temperature), rng())
-    found = Puct(config, 5, ACTIONS).act(plan, train_steps, rng())
+    found = Puct(config, 5, ACTIONS).act(plan, 0, train_steps, rng())
     np.testing.assert_array_equal(found, expected)
 
 

@@ -8,7 +8,9 @@ import pytest
 from ezcli.efficientzero import puct
 from ezcli.efficientzero.components import planners_for, rules_for
 from ezcli.efficientzero.inference import evaluate_states, search_states
-from ezcli.efficientzero.reanalyse import Reanalyser, mean_entropy
+from ezcli.efficientzero.lookahead import look_ahead
+from ezcli.efficientzero.policy import mean_entropy
+from ezcli.efficientzero.reanalyse import Reanalyser
 from ezcli.efficientzero.search import puct_constants
 from ezcli.efficientzero.searcher import Searcher
 from tests.efficientzero.helpers import ACTIONS, Inline, filled_replay, opinionated, tiny
@@ -444,3 +446,46 @@ def test_work_reports_depth_and_entropy():
     targets, work = bench.targets(bench.sample())
     assert 1 <= work.depth <= 6
     assert work.entropy == pytest.approx(mean_entropy(targets.policy[targets.has_policy]))
+
+
+@pytest.mark.parametrize("memoise", ["true", "false"])
+def test_a_planner_without_policies_leaves_none_and_bootstraps_from_its_values(memoise):
+    bench = Bench(
+        'planning.targets="one-step"',
+        'value.value_source="search"',
+        "reanalyse.ratio=0.33",
+        f"reanalyse.memoise={memoise}",
+    )
+    window = bench.sample()
+    targets, work = bench.targets(window)
+    assert not targets.has_policy.any()  # nor is a policy of acting one
+    assert bench.replay.arrays.policy.any()
+    assert (work.asked, work.evaluated, work.depth) == (0, 0, 1.0)
+    assert np.isnan(work.entropy)
+    steps, largest = bench.rules.td_steps(window.age), {}
+
+    def largest_q(row):
+        if row not in largest:
+            found = look_ahead(bench.target.network, bench.observation(row), "float32")
+            largest[row] = (found.reward + 0.9 * found.value).max()
+        return largest[row]
+
+    for n, rows in enumerate(window.rows):
+        length = int(is_decision(window)[n].sum())
+        values = [largest_q(row) for row in rows[:length]]
+        rewards = [*window.rewards[n].tolist(), 0.0][:length]
+        for k in range(min(length, 6)):
+            expected = naive_value_target(rewards, values, k, int(steps[n]), 0.9)
+            assert targets.value[n, k] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_what_was_acted_without_a_policy_has_no_policy_target():
+    bench = Bench("reanalyse.ratio=0.3")
+    window = bench.sample()
+    bench.replay.arrays.policy[::2] = 0  # as of a planner that gives none
+    targets, _ = bench.targets(window)
+    rows = window.rows[:, :6]
+    is_reanalysed = (np.arange(len(rows)) % 10 < 3)[:, None]
+    expected = is_decision(window)[:, :6] & (is_reanalysed | (rows % 2 == 1))
+    np.testing.assert_array_equal(targets.has_policy, expected)
+    assert 0 < expected.sum() < is_decision(window)[:, :6].sum()
