@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ezcli.efficientzero.batch import PrefixState
-from ezcli.efficientzero.inference import as_evaluation, autocast, initial_output, roles
+from ezcli.efficientzero.inference import as_evaluation, autocast, initial_output
 from ezcli.efficientzero.network import Network
+from ezcli.efficientzero.simulation import roles
 
 
 class Lookahead(NamedTuple):
@@ -26,7 +27,7 @@ class Lookahead(NamedTuple):
 
 @torch.inference_mode()
 def look_ahead(network: Network, observations: Tensor, precision: str) -> Lookahead:
-    """Takes every action of states [B, C, H, W] uint8 in the model.
+    """Takes every action of states [B, C, H, W] in the model.
 
     Args:
       network: in evaluation mode.

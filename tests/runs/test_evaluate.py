@@ -311,7 +311,7 @@ def test_a_run_on_some_levels_is_scored_on_unseen_ones_and_on_those(tmp_path):
         "changes": {"env.evaluation_levels": "training"}
     }
     assert [why_wrong(line) for line in (final, seen)] == ["", ""]
-    assert "env.evaluation_levels=training" in describe_evaluation(seen)
+    assert "env.evaluation_levels=training" in describe_evaluation(seen, None)
 
 
 class StopsAfterTheFinalScore(Watcher):
