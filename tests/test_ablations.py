@@ -102,6 +102,13 @@ OF_NO_EFFECT = {
     (preset, "augmentation") for preset in ("catch", "gym-vector", "keydoor", "minatar")
 }
 OF_NO_EFFECT |= {(p, "off-policy-correction") for p in ("efficientzero-v2", "atari-cpu-v2")}
+OF_NO_EFFECT |= {
+    ("spr-control", dropped)
+    for dropped in (
+        *("planning", "planning-acting", "planning-targets"),
+        *("off-policy-correction", "reanalysis", "value-prefix"),
+    )
+}
 
 every_ablation = pytest.mark.parametrize("name", CHANGES)
 all_ablations = pytest.mark.parametrize("name", CHANGES | OF_V2)

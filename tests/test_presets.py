@@ -174,7 +174,7 @@ OF_SUITES = {"catch": "catch", "gym-vector": "gym", "keydoor": "keydoor", "minat
 
 def test_the_presets():
     assert set(preset_names()) == {
-        *("atari-cpu", "atari-cpu-v2", "atari100k", "efficientzero-v2", "smoke"),
+        *("atari-cpu", "atari-cpu-v2", "atari100k", "efficientzero-v2", "smoke", "spr-control"),
         *OF_SUITES,
     }
 
