@@ -278,7 +278,7 @@ def test_no_complaint_is_in_terms_of_python(value, env):
         (
             lambda t: t["env"].update(name="nosuch"),
             "VALUE",
-            ["'atari', 'catch', 'keydoor', 'minatar', 'gym', 'custom'"],
+            ["'atari', 'catch', 'keydoor', 'minatar', 'procgen', 'gym', 'custom'"],
         ),
     ],
 )
@@ -425,6 +425,7 @@ def other(key, value):
         "compute.precision": "float32",
         "gumbel.candidates_rule": "by-actions",
         "gumbel.scaling": "node",
+        "env.difficulty": "easy",
     }
     if key in special:
         return special[key]
@@ -438,14 +439,17 @@ def other(key, value):
 
 
 # What another value of a setting needs of others.
-FIT = {"network.representation": ("network.downsamplings=0", "loss.augmentation=false")}
+FIT = {
+    "network.representation": ("network.downsamplings=0", "loss.augmentation=false"),
+    "env.start_level": ("env.levels=3",),
+}
 
 
 def every_setting():
     """(tables, key, another value), for all settings of all environments."""
     seen = set()
     minatar = read_toml(preset_path("minatar"))
-    names = (None, "catch", "keydoor", "gym:CartPole-v1", "mine.py:Mine")
+    names = (None, "catch", "keydoor", "procgen/maze", "gym:CartPole-v1", "mine.py:Mine")
     start = [use_env(SMOKE, env, None) for env in names]
     for tables in (*start, SMOKE | {"env": minatar["env"]}):
         for key, value in flat_items(resolve(tables).model_dump(mode="json")):

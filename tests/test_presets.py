@@ -170,6 +170,7 @@ def test_learning_rate_of_atari100k(train_step, rate, published):
 
 
 OF_SUITES = {"catch": "catch", "gym-vector": "gym", "keydoor": "keydoor", "minatar": "minatar"}
+OF_SUITES |= {"procgen": "procgen"}
 
 
 def test_the_presets():

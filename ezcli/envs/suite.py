@@ -68,7 +68,7 @@ class Normalisation(NamedTuple):
     @property
     def key(self) -> str:
         """The name for programs, such as `human_normalised`."""
-        return self.name.replace("-", "_")
+        return self.name.lower().replace("-", "_")
 
 
 class Benchmark(NamedTuple):

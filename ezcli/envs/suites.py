@@ -10,13 +10,14 @@ from ezcli.envs.atari_suite import ATARI
 from ezcli.envs.custom_suite import CUSTOM
 from ezcli.envs.gym_suite import GYM
 from ezcli.envs.minatar_suite import MINATAR
+from ezcli.envs.procgen_suite import PROCGEN
 from ezcli.envs.settings import EnvSettings
 from ezcli.envs.small_suites import CATCH, KEYDOOR
 from ezcli.envs.suite import Benchmark, Normalisation, OwnCode, Reference, Suite
 from ezcli.errors import ConfigError, UnknownName, closest, letters
 
 SUITES: dict[str, Suite] = {
-    suite.name: suite for suite in (ATARI, CATCH, KEYDOOR, MINATAR, GYM, CUSTOM)
+    suite.name: suite for suite in (ATARI, CATCH, KEYDOOR, MINATAR, PROCGEN, GYM, CUSTOM)
 }
 DEFAULT = ATARI
 WITHOUT_GPU = CATCH  # for a study of who names nothing: it learns in minutes on a CPU
@@ -156,7 +157,7 @@ def check_env(text: str) -> None:
                 raise ConfigError(
                     "EZ-ENV-IS-A-GAME",
                     f"{text!r} is not an environment.",
-                    f"For the game: --game {near}",
+                    f"For the game: --game {suite.prefix}{near}",
                 )
     env_tables(text)
 

@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).parents[2] / "ezcli"
 OWN_FILES = {"atari", "atari_suite", "catch", "custom", "custom_suite", "gym", "gym_spaces"}
 OWN_FILES |= {"gym_suite", "keydoor", "minatar", "minatar_suite", "small_suites"}
 LEVELS = {"plains": Reference(2.0, 12.0), "cave": Reference(0.0, 8.0)}
+OWN_FILES |= {"procgen", "procgen_suite"}
 
 
 class LevelSettings(EnvSettings):
