@@ -161,6 +161,7 @@ def make_group(
             contract_of(run.config),
             (SESSION,),
             SESSION["seconds"],
+            distinct=1,
         )
     labels = tuple(sorted({cell.env for _, cell in cells}))
     go_on = StudyFolder(Path("runs"), name).go_on

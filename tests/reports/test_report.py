@@ -333,7 +333,7 @@ def test_notes_say_protocol_code_and_machines():
         "Trained on: a processor (2 runs).",
         "With PyTorch 2.6.0, NumPy 2.0.0.",
         "Training took 2 min 00 s in all, 1 min 00 s a run (median).",
-        "Distinct scores among the episodes of a run: 0 of 32 in every run.",
+        "Distinct scores among the episodes of a run: 1 of 32 in every run.",
         "1 of the 26 games of Atari 100k: how well these tell the score over all is not computed.",
     )
     (section,) = made(make_group(noisy({}), drops=(), seeds=(0,))).sections
