@@ -291,7 +291,7 @@ MISTAKES = [  # what is asked, the code if the error is ours, and what is named
         "loss.augmentation is False",
     ),
     (
-        ["ablate", "--drop", "consistency", "--games", "atari27"],
+        ["ablate", "--drop", "consistency", "--games", "atari266"],
         "EZ-UNKNOWN-SET-OF-GAMES",
         "'atari26'",
     ),
