@@ -94,7 +94,7 @@ def choose(
     Args:
       lines: all evaluations of a run.
       final: the one by which it counts unless another is asked for.
-      evaluation: a name, or `latest` for the last one of any name.
+      evaluation: a name, or `latest` for the last final or manual one.
     """
     if evaluation == FINAL:
         return final
@@ -103,7 +103,9 @@ def choose(
         for line in lines
         if line["kind"] != "interim" and line.get("train_steps") == final.get("train_steps")
     ]
-    named = [line for line in own if evaluation in (LATEST, name_of(line))]
+    if evaluation == LATEST:
+        return [line for line in own if line["kind"] in (FINAL, "manual")][-1]
+    named = [line for line in own if name_of(line) == evaluation]
     if named:
         return named[-1]
     there = ", ".join(dict.fromkeys(map(name_of, own)))

@@ -115,6 +115,8 @@ def test_a_run_counts_with_the_evaluation_that_is_asked_for(runs_dir, run):
     assert read_run(run, "other") == (
         "it has no evaluation 'other' of its last weights (it has: final, few, manual)"
     )
+    rewrite(run, [*lines_of(run), lines_of(run)[1] | {"kind": "training-levels"}])
+    assert read_run(run, "latest").score == 2.0  # the levels it was trained on do not count
     older = [line | {"train_steps": 1} for line in lines_of(run) if line.get("name")]
     rewrite(run, [*lines_of(run)[:2], *older])
     assert read_run(run, "latest").score == 10.0
