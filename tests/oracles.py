@@ -322,8 +322,9 @@ class State:
 class NaiveReplay:
     """Everything that ever happened, as lists of states; nothing is overwritten."""
 
-    def __init__(self, envs, stream_rows, guard_rows, lookahead):
+    def __init__(self, envs, stream_rows, guard_rows, lookahead, block=0):
         self.stream_rows, self.guard_rows, self.lookahead = stream_rows, guard_rows, lookahead
+        self.block = block
         self.streams = [[] for _ in range(envs)]
         self.env_steps = 0
 
@@ -340,9 +341,15 @@ class NaiveReplay:
         last.episode.append(stream[-1])
         largest = max((state.weight for _, _, state in self.sampleable()), default=1.0)
         for state in last.episode:
-            is_ready = is_episode_over or len(last.episode) - 1 - state.time >= self.lookahead
+            is_ready = is_episode_over or self.is_ready(state.time, len(last.episode) - 1)
             if state.weight is None and is_ready and not state.is_terminal:
                 state.weight = largest
+
+    def is_ready(self, time, now):
+        """Whether a state may be drawn while its episode goes on."""
+        if self.block:
+            return now >= (time // self.block + 2) * self.block  # the block after its own is full
+        return now - time >= self.lookahead
 
     def sampleable(self):
         """(row, env, state) of all that may be drawn, in the order of their rows."""

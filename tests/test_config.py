@@ -414,6 +414,7 @@ def other(key, value):
         "acting.temperature_until": [0.25, 0.75],
         "replay.importance_exponent": [0.5, 1.0],
         "loss.auxiliary": "spr",
+        "loss.latent_gradient": "whole",
         "optimiser.name": "adam",
         "value.value_source": "search",
         "value.target": "mixed",

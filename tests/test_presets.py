@@ -80,6 +80,7 @@ PUBLISHED = {
     "replay.min_priority": 1e-6,
     "replay.new_priority": "max",
     "replay.weight_floor": 0.0,
+    "replay.block_env_steps": 0,  # the authors' code: 400
     "acting.random_phase": True,
     "network.action_embedding": 0,
     "network.head_activation": "relu",
@@ -91,6 +92,7 @@ PUBLISHED = {
     "loss.value_coefficient": 0.25,
     "loss.consistency_coefficient": 2.0,
     "loss.auxiliary": "simsiam",
+    "loss.latent_gradient": "between-steps",  # the authors' code: whole
     "loss.augmentation": True,
     "loss.shift_pixels": 4,
     "loss.intensity_scale": 0.05,

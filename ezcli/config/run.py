@@ -71,7 +71,8 @@ class RunConfig(Hyperparameters):
 
     @model_validator(mode="after")
     def _replay_holds_enough(self) -> Self:
-        per_stream = self.guard_rows(self.env.frame_stack) + self.lookahead + 1
+        waiting = max(self.lookahead, self.replay.waiting(self.lookahead))
+        per_stream = self.guard_rows(self.env.frame_stack) + waiting + 1
         least = per_stream * self.acting.num_envs
         if self.replay.capacity < least:
             raise DoesNotFit(
@@ -81,6 +82,7 @@ class RunConfig(Hyperparameters):
                 "loss.unroll_steps",
                 "value.td_steps",
                 "value.gae_steps",
+                "replay.block_env_steps",
                 "schedule.sample_ahead",
                 "schedule.train_steps_per_env_step",
                 "env.frame_stack",

@@ -45,15 +45,23 @@ def cosine_consistency(
 def authors_consistency(
     network: Network, latents: list[Tensor], batch: Batch, target: Target | None = None
 ) -> Tensor:
-    """`cosine_consistency`, where what was seen passes through f too, as in the authors' code.
+    """`cosine_consistency` as in the authors' code: a pass for each step, through f as well.
 
-    It changes the running statistics of f, and nothing else.
+    So each batch-norm reads B observations at a time, not K * B, and the running statistics of f
+    learn of observed latents too.
     """
 
     def own_target(observations: Tensor) -> Tensor:
         return network.project(network.initial_inference(observations).latent)
 
-    return cosine_consistency(network, latents, batch, target or own_target)
+    found = []
+    for step, latent in enumerate(latents):
+        online = network.predict_projection(latent)
+        with torch.no_grad():
+            seen = batch.observations[:, step + 1].contiguous(memory_format=torch.channels_last)
+            wanted = (target or own_target)(seen)
+        found.append(-F.cosine_similarity(online.float(), wanted.float(), dim=1))
+    return torch.stack(found, 1)
 
 
 def contrastive(

@@ -141,6 +141,12 @@ class LossSettings(Settings):
         json_schema_extra={"neutral": 0.99},
         description="of the moving average that gives the targets of spr; 0: simsiam",
     )
+    latent_gradient: Literal["between-steps", "whole"] = Field(
+        default="between-steps",
+        json_schema_extra={"neutral": "between-steps"},
+        description="what is halved at each unrolled latent: the gradient to the step before "
+        "(MuZero), or all that reaches it, that of the heads too (authors' code)",
+    )
     augmentation: bool = Field(description="random shift and intensity of every observation")
     shift_pixels: int = Field(ge=0, description="pixels; largest shift (DrQ, Yarats et al. 2021)")
     intensity_scale: float = Field(ge=0, le=LARGEST, description="standard deviation of brightness")

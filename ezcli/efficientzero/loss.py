@@ -25,7 +25,10 @@ from ezcli.efficientzero.norms import ROOT, UNROLLED
 from ezcli.efficientzero.support import to_categorical, to_scalar
 from ezcli.efficientzero.value_prefix import restarts_after
 
-LATENT_GRADIENT = 0.5  # of the gradient passed to the previous step (MuZero appendix G)
+LATENT_GRADIENT = 0.5  # of the gradient at each unrolled latent (MuZero appendix G)
+
+# From an unrolled latent to the one that the next step takes.
+Halve = Callable[[Tensor], Tensor]
 
 
 class Objective(NamedTuple):
@@ -63,7 +66,8 @@ def objective(
     root = network.initial_inference(batch.observations[:, 0])
     if executor is not None:
         target = begun(auxiliary, network, batch, target, executor)
-    outputs = unroll_from(network, root, batch.actions, prefix_horizon)
+    halve = LATENT_GRADIENTS[settings.latent_gradient]
+    outputs = unroll_from(network, root, batch.actions, prefix_horizon, halve)
     found = losses(network, batch, outputs, auxiliary, target)
     return Objective(outputs, found, total_loss(found, batch.weights, settings))
 
@@ -73,11 +77,11 @@ def unroll(
 ) -> list[NetworkOutput]:
     """The model's K + 1 outputs: of observations [B, C, H, W], then of each of actions [B, K]."""
     root = network.initial_inference(observations)
-    return unroll_from(network, root, actions, prefix_horizon)
+    return unroll_from(network, root, actions, prefix_horizon, halved_between_steps)
 
 
 def unroll_from(
-    network: Network, root: NetworkOutput, actions: Tensor, prefix_horizon: int
+    network: Network, root: NetworkOutput, actions: Tensor, prefix_horizon: int, halve: Halve
 ) -> list[NetworkOutput]:
     """The output at the root, and those of each of actions [B, K] from there on."""
     outputs, latent, prefix_state = [root], root.latent, root.prefix_state
@@ -87,8 +91,26 @@ def unroll_from(
             prefix_state = PrefixState(*map(torch.zeros_like, prefix_state))
         output = network.recurrent_inference(latent, prefix_state, actions[:, k], role)
         outputs.append(output)
-        latent, prefix_state = scale_gradient(output.latent, LATENT_GRADIENT), output.prefix_state
+        latent, prefix_state = halve(output.latent), output.prefix_state
     return outputs
+
+
+def halved_between_steps(latent: Tensor) -> Tensor:
+    """The latent; the next step sends half its gradient, heads and losses send all of theirs."""
+    return scale_gradient(latent, LATENT_GRADIENT)
+
+
+def halved_as_a_whole(latent: Tensor) -> Tensor:
+    """The latent; all that reaches it is halved, from heads, losses and the next step."""
+    if latent.requires_grad:
+        latent.register_hook(lambda gradient: gradient * LATENT_GRADIENT)
+    return latent
+
+
+LATENT_GRADIENTS: dict[str, Halve] = {
+    "between-steps": halved_between_steps,
+    "whole": halved_as_a_whole,
+}
 
 
 def losses(

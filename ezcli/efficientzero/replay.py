@@ -131,10 +131,8 @@ class Replay:
         age = int(arrays.age_in_episode[row]) + 1
         reached = self._append(env, age, is_episode_over)
         self.is_truncated[reached : reached + 1] = is_truncated  # of none where it is empty
-        # A state may be drawn once all that its targets look at exists: `lookahead` env_steps
-        # later, or with the end of the episode.
-        nearest = 1 if is_episode_over else self.lookahead
-        back = np.arange(nearest, min(self.lookahead, age) + 1)
+        before, now = (self.settings.drawable(a, self.lookahead) for a in (age - 1, age))
+        back = age - np.arange(before, age if is_episode_over else now)
         ready = self.shift(np.full(len(back), reached), -back)
         arrays.weight[ready] = self._first_weights(ready)
         return reached

@@ -21,8 +21,30 @@ class ReplaySettings(Settings):
         json_schema_extra={"neutral": "max"},
         description="of new states: the largest, their own |value - return| (V2), the larger",
     )
+    block_env_steps: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"neutral": 0},
+        description="of a game; a block of so many may be drawn when the next one is full or the "
+        "game has ended (authors' code: 400); 0: each state once its targets exist",
+    )
     weight_floor: Share = Field(
         default=0.0,
         json_schema_extra={"neutral": 0.0},
         description="smallest importance weight, where the largest of a batch is 1",
     )
+
+    def waiting(self, lookahead: int) -> int:
+        """env_steps of an episode until its first state may be drawn.
+
+        Args:
+          lookahead: env_steps that the targets of a state look ahead; they must exist.
+        """
+        return 2 * self.block_env_steps or lookahead
+
+    def drawable(self, env_steps: int, lookahead: int) -> int:
+        """How many states of an episode that goes on after so many env_steps may be drawn."""
+        whole = max(0, env_steps - self.waiting(lookahead) + 1)
+        if not self.block_env_steps or not whole:
+            return whole
+        return (env_steps // self.block_env_steps - 1) * self.block_env_steps

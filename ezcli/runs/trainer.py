@@ -236,11 +236,12 @@ class Trainer:
     def _draw(self, drawn_steps: int) -> Window:
         """Positions for the `sample_ahead` batches that follow those of so many train_steps."""
         if self.replay.num_sampleable == 0:
+            waiting = self.config.replay.waiting(self.replay.lookahead)
             raise RunError(
                 "EZ-RUN-NOTHING-TO-LEARN",
                 f"Nothing to learn from after {self.replay.env_steps} env_steps: no state has "
-                f"{self.replay.lookahead} env_steps or the end of an episode behind it.",
-                "Raise schedule.random_env_steps.",
+                f"{waiting} env_steps or the end of an episode behind it.",
+                "Raise schedule.random_env_steps, or lower replay.block_env_steps.",
             )
         ahead, total = self.config.schedule.sample_ahead, self.config.schedule.train_steps
         progress = (drawn_steps + np.arange(ahead)) / total

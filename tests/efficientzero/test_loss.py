@@ -11,6 +11,7 @@ from ezcli.efficientzero.auxiliary import contrastive, cosine_consistency, no_au
 from ezcli.efficientzero.batch import NetworkOutput, PrefixState
 from ezcli.efficientzero.hyperparameters import LossSettings
 from ezcli.efficientzero.loss import (
+    LATENT_GRADIENTS,
     TERMS,
     coefficients,
     losses,
@@ -18,6 +19,7 @@ from ezcli.efficientzero.loss import (
     scale_gradient,
     total_loss,
     unroll,
+    unroll_from,
     value_errors,
 )
 from ezcli.efficientzero.loss_terms import LOSSES
@@ -243,6 +245,33 @@ def test_the_gradient_into_the_latent_is_halved_at_each_step(config):
         gradient = observations.grad[:, 0]
         torch.testing.assert_close(gradient, torch.full_like(gradient, 0.5 ** max(0, k - 1)))
         assert not observations.grad[:, 1:].any()
+
+
+def test_all_that_reaches_a_latent_may_be_halved(config):
+    """The k-th latent and its heads reach the first observation through k halvings."""
+    batch = random_batch(config)
+    for k in range(K + 1):
+        observations = batch.observations.clone().requires_grad_()
+        network, halve = Recorder(), LATENT_GRADIENTS["whole"]
+        root = network.initial_inference(observations[:, 0])
+        outputs = unroll_from(network, root, batch.actions, 5, halve)
+        outputs[k].latent.sum().backward()
+        gradient = observations.grad[:, 0]
+        torch.testing.assert_close(gradient, torch.full_like(gradient, 0.5**k))
+
+
+def test_heads_of_a_network_send_half_their_gradient_where_all_is_halved(config):
+    batch, found = random_batch(config), {}
+    for name in LATENT_GRADIENTS:
+        network = opinionated(config)
+        loss = config.loss.model_copy(update={"latent_gradient": name})
+        made = objective(network, batch, 5, no_auxiliary, loss)
+        made.outputs[1].value.sum().backward()
+        found[name] = [weight.grad for weight in network.dynamics.convolution.parameters()]
+        assert made.outputs[1].latent.requires_grad
+    for all_of_it, half in zip(found["between-steps"], found["whole"], strict=True):
+        assert all_of_it.abs().max() > 0
+        torch.testing.assert_close(half, all_of_it / 2)
 
 
 def test_scaling_a_gradient_leaves_the_value():

@@ -1,5 +1,6 @@
 """Each normalisation: what its two modes have in common, and what a search makes of it."""
 
+import copy
 from typing import get_args
 
 import numpy as np
@@ -214,10 +215,10 @@ def test_standardised_filters_have_mean_0_and_keep_variance():
     torch.testing.assert_close(made.plain()(x), made(x))
 
 
-def test_the_authors_passes_move_the_statistics_of_the_prediction_only():
+def test_a_single_pass_of_the_authors_moves_the_statistics_of_the_prediction_besides():
     networks = {}
     for norm in ("batch", "batch-authors"):
-        config = with_norm(norm)
+        config = with_norm(norm, "loss.unroll_steps=1")
         network = opinionated(config).train()
         batch = random_batch(config)
         size, steps = batch.actions.shape
@@ -228,3 +229,19 @@ def test_the_authors_passes_move_the_statistics_of_the_prediction_only():
     one, other = networks["batch"][1], networks["batch-authors"][1]
     moved = {name.split(".")[0] for name in one if not torch.equal(one[name], other[name])}
     assert moved == {"prediction"}
+
+
+def test_the_authors_make_a_pass_for_each_step():
+    config = with_norm("batch-authors")
+    network, batch = opinionated(config).train(), random_batch(config)
+    size, steps = batch.actions.shape
+    latents = [o.latent for o in played(network, random_images(size), steps)][1:]
+    again = copy.deepcopy(network)
+    found = rules_for(config).auxiliary_loss(network, latents, batch, None)
+    for step, latent in enumerate(latents):
+        predicted = again.predict_projection(latent)
+        seen = again.project(again.initial_inference(batch.observations[:, step + 1]).latent)
+        similarity = nn.functional.cosine_similarity(predicted, seen, dim=1)
+        torch.testing.assert_close(found[:, step], -similarity)
+    for name, tensor in again.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], tensor, msg=name)

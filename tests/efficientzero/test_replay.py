@@ -15,7 +15,7 @@ from tests.oracles import (
 ACTIONS, ENVS, STACK = 3, 2, 4
 
 
-def make(stream_rows=60, unroll_steps=3, td_steps=2):
+def make(stream_rows=60, unroll_steps=3, td_steps=2, block=0):
     """A replay of two short streams, where one env_step of each makes a cycle."""
     config = tiny(
         f"acting.num_envs={ENVS}",
@@ -23,10 +23,12 @@ def make(stream_rows=60, unroll_steps=3, td_steps=2):
         f"replay.capacity={ENVS * stream_rows}",
         f"loss.unroll_steps={unroll_steps}",
         f"value.td_steps={td_steps}",
+        f"replay.block_env_steps={block}",
     )
     replay = Replay(config, ACTIONS, STACK)
     assert replay.guard_rows == 4 + STACK
-    naive = NaiveReplay(ENVS, stream_rows, replay.guard_rows, unroll_steps + td_steps)
+    lookahead = unroll_steps + td_steps
+    naive = NaiveReplay(ENVS, stream_rows, replay.guard_rows, lookahead, block)
     return replay, naive
 
 
@@ -90,6 +92,7 @@ SIZES = [
     {"mean_length": 100, "unroll_steps": 3, "td_steps": 2},
     {"mean_length": 5, "unroll_steps": 1, "td_steps": 1, "stream_rows": 17},
     {"mean_length": 12, "unroll_steps": 5, "td_steps": 5, "stream_rows": 41},
+    {"mean_length": 30, "unroll_steps": 3, "td_steps": 2, "block": 7},
 ]
 
 
@@ -179,6 +182,15 @@ def test_a_state_may_be_drawn_lookahead_steps_later():
         replay.add(0, 0, 0.0, np.ones(ACTIONS), False)
         assert replay.num_sampleable == max(0, step - naive.lookahead + 1)
         assert (replay.arrays.weight[first] > 0) == (step >= naive.lookahead)
+
+
+def test_a_block_may_be_drawn_when_the_next_one_is_full():
+    replay, _ = make(block=10)
+    first = replay.begin_episode(0)
+    for step in range(1, 36):
+        replay.add(0, 0, 0.0, np.ones(ACTIONS), False)
+        drawable = {first + state for state in range(max(0, step // 10 - 1) * 10)}
+        assert set(np.flatnonzero(replay.arrays.weight)) == drawable
 
 
 def test_the_end_of_an_episode_makes_all_its_states_drawable_but_the_last():
