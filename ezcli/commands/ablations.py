@@ -44,6 +44,7 @@ def list_ablations(as_json: bool) -> None:
     console.show(
         f"\nPublished scores: {PROTOCOL}. The first version of\n"
         f"the paper, arXiv:2111.00210, printed a median of {FIRST_MEDIAN} for the full agent.\n"
+        "V2: changed by EfficientZero V2, arXiv:2403.00564; preset efficientzero-v2.\n"
         "More on one of them: ez ablations show value-prefix"
     )
 
