@@ -45,9 +45,9 @@ class GymEnv:
     """A Gymnasium environment. Frames and actions are as `gym_spaces` has them."""
 
     def __init__(self, settings: GymSettings, evaluation: bool) -> None:
+        spec = spec_of(settings)  # first: it says that Gymnasium is not installed
         from ezcli.envs import gym_spaces
 
-        spec = spec_of(settings)
         self.make: Callable[[], gymnasium.Env[Any, Any]] = lambda: made(spec)
         self.env, self.is_used = self.make(), False
         self.view = gym_spaces.view_of(

@@ -339,8 +339,10 @@ def test_a_missing_package_gets_the_command_that_installs_it(monkeypatch):
         with fails("EZ-ENV-DEPENDENCY", env_id, command):
             gym.spec_of(settings(env_id))
     monkeypatch.setitem(sys.modules, "gymnasium", None)
+    monkeypatch.delitem(sys.modules, "ezcli.envs.gym_spaces")  # loaded by nothing before
+    monkeypatch.delattr("ezcli.envs.gym_spaces")
     with fails("EZ-ENV-DEPENDENCY", "Gymnasium", "pip install 'ezcli[gymnasium]'"):
-        gym.spec_of(settings("CartPole-v1"))
+        make_env(settings("CartPole-v1"), False)
 
 
 def test_what_an_environment_needs_itself_is_said_as_gymnasium_says_it():
