@@ -76,6 +76,7 @@ class Rules(NamedTuple):
     prefix_horizon: int  # section 4.2; env_steps, at 1 a prefix is a reward
     td_steps: Callable[[np.ndarray], np.ndarray]  # section 4.3; age in env_steps [B] -> td_steps
     value_rule: ValueRule  # how value targets follow from these steps
+    recalibrates: bool  # running statistics are made afresh for each copy
 
 
 def rules_for(settings: Hyperparameters) -> Rules:
@@ -97,6 +98,7 @@ def rules_for(settings: Hyperparameters) -> Rules:
         prefix_horizon=settings.search.prefix_horizon if components.value_prefix else 1,
         td_steps=td_steps,
         value_rule=value_rule(settings, td_steps),
+        recalibrates=settings.network.norm == "batch-recalibrated",
     )
 
 

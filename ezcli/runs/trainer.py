@@ -292,7 +292,7 @@ class Trainer:
         norms = [r.auxiliary_gradient for r in results if r.auxiliary_gradient is not None]
         gradients = [norm.item() for norm in norms]
         self.metrics.add_training(numbers, gradients, drawn.window.age, self.rules)
-        if self.config.network.norm == "batch-recalibrated":
+        if self.rules.recalibrates:
             self._recalibrate()
         self.copies.after_learning(self.learner)
 

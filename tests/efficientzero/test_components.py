@@ -37,12 +37,15 @@ def values(rules):
     """The rules as things that can be compared."""
     found = rules._asdict()
     del found["value_rule"]  # it follows from `td_steps`: see the test of it
+    del found["recalibrates"]  # it follows from `network.norm`
     return found | {"td_steps": rules.td_steps(AGES).tolist()}
 
 
 def test_there_is_a_rule_for_every_component():
     assert set(RULE_OF) == set(Components.model_fields)
-    assert {*RULE_OF.values(), "target_momentum", "value_rule"} == set(Rules._fields)
+    assert {*RULE_OF.values(), "target_momentum", "value_rule", "recalibrates"} == set(
+        Rules._fields
+    )
 
 
 def test_the_full_algorithm():
