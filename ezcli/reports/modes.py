@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ezcli.errors import RunError
 from ezcli.reports.groups import ArmScores, Group, Run
 from ezcli.reports.tables import Cell, Table, interval, shown_arm
-from ezcli.runs.folder import METRICS, RunFolder
+from ezcli.runs.folder import METRICS
 from ezcli.runs.json_files import read_lines
 
 # Columns of metrics.jsonl, with the head of each in a table.
@@ -21,6 +21,7 @@ SHOWN = {
     "modes_value_correlation_last": "last correlation",
 }
 ROOT_ERROR = "modes_value_rmse_root"
+NOT_MEASURED = f'"{ROOT_ERROR}": null'  # in most lines, which need not be parsed
 
 
 class Measured(NamedTuple):
@@ -33,7 +34,7 @@ class Measured(NamedTuple):
 def measured(run: Run) -> list[Measured]:
     """The comparisons of a run, in their order; none where its metrics hold none."""
     try:
-        lines = read_lines(RunFolder(run.path).path / METRICS)
+        lines = read_lines(run.path / METRICS, NOT_MEASURED)
     except RunError:  # metrics that cannot be read leave the scores as they are
         return []
     return [

@@ -41,8 +41,12 @@ def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
         sync_folder(path.parent)  # likewise the new file's name
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, without: str = "") -> list[dict[str, Any]]:
     """The lines of a JSON-lines file, without a torn last one; none if there is no file.
+
+    Args:
+      path: of the file.
+      without: lines with this text are left out, and are not parsed; empty: all are read.
 
     Raises:
       RunError: a line before the last is damaged, or the file cannot be read.
@@ -55,16 +59,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise RunError(
             "EZ-RUN-UNREADABLE", f"{str(path)!r} cannot be read: {error.strerror}."
         ) from error
-    return lines_of(content, path)
+    return lines_of(content, path, without=without)
 
 
-def lines_of(content: bytes, path: Path, before: int = 0) -> list[dict[str, Any]]:
+def lines_of(
+    content: bytes, path: Path, before: int = 0, without: str = ""
+) -> list[dict[str, Any]]:
     """The JSON lines in `content`, without a torn last one.
 
     Args:
       content: of the file `path`, or its end.
       path: to name in an error.
       before: lines of the file that come before `content`.
+      without: lines with this text are left out; empty: none.
 
     Raises:
       RunError: a line before the last is damaged.
@@ -72,6 +79,8 @@ def lines_of(content: bytes, path: Path, before: int = 0) -> list[dict[str, Any]
     *lines, _torn = content.decode(errors="replace").split("\n")
     parsed = []
     for number, line in enumerate(lines, before + 1):
+        if without and without in line:
+            continue
         wrong = RunError(
             "EZ-RUN-DAMAGED",
             f"Line {number} of {str(path)!r} is damaged.",
