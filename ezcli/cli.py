@@ -70,7 +70,7 @@ def reserve_output(context: typer.Context, is_asked: bool) -> bool:
     return is_asked
 
 
-Game = Annotated[str | None, typer.Option(help="Atari game, by rom name: pong, ms_pacman, ...")]
+Game = Annotated[str | None, typer.Option(help="Game: pong, minatar/breakout, procgen/coinrun.")]
 Environment = Annotated[
     str | None,
     typer.Option("--env", help="atari, catch, keydoor, gym:ID, or your own file.py:Class."),
@@ -86,7 +86,7 @@ Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Games = Annotated[
     list[str] | None,
-    typer.Option("--game", metavar="GAME", help="Atari game, by rom name. Repeatable."),
+    typer.Option("--game", metavar="GAME", help="Game, as of `ez train`. Repeatable."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -322,7 +322,9 @@ def ablate(
         bool, typer.Option("--factorial", help="Take every subset of the drops.")
     ] = False,
     game: Games = None,
-    games: Annotated[str | None, typer.Option(help="Set of games: atari26, atari57.")] = None,
+    games: Annotated[
+        str | None, typer.Option(help="Set: atari26, atari57, minatar5, procgen16.")
+    ] = None,
     env: Environment = None,
     seeds: Annotated[
         str | None, typer.Option(help="5 for 0 to 4, or 0,3,7. [default: 5, of Atari 3]")

@@ -176,8 +176,6 @@ def test_what_is_not_finite_is_refused(planner, head):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_gpu_plans_the_same(planner, precision):
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
     images, draws = random_images(24), planner.draws(rng(), 24, explores=True)
     network = opinionated(CONFIG)
     expected = planner.plan(Searcher(network, "float32", "cpu"), images, draws)
