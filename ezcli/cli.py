@@ -98,6 +98,13 @@ Overrides = Annotated[
 ]
 RunsDir = Annotated[Path, typer.Option(callback=folder, help="Folder of all runs.")]
 Wandb = Annotated[str | None, typer.Option(help="offline or online: log to Weights & Biases too.")]
+WandbProject = Annotated[
+    str | None,
+    typer.Option(metavar="[ENTITY/]PROJECT", help="Of Weights & Biases; ezcli if not given."),
+]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Log for TensorBoard too, into the run's folder.")
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print nothing but how to go on after a stop.")
 ]
@@ -171,6 +178,8 @@ def train(
     runs_dir: RunsDir = RUNS,
     overrides: Overrides = None,
     wandb: Wandb = None,
+    wandb_project: WandbProject = None,
+    tensorboard: TensorBoard = False,
     launcher: Launcher = None,
     cluster: ClusterFile = None,
     quiet: Quiet = False,
@@ -180,6 +189,7 @@ def train(
     Example: ez train --game pong
     """
     from ezcli.commands import training
+    from ezcli.runs.trackers.protocol import Tracking
 
     raise typer.Exit(
         training.train(
@@ -191,7 +201,7 @@ def train(
             name,
             runs_dir,
             overrides,
-            wandb,
+            Tracking(wandb, wandb_project, tensorboard),
             quiet,
             deterministic,
             launcher,
@@ -209,6 +219,8 @@ def resume(
         int | None, typer.Option(min=1, help="Searches side by side; no result depends on it.")
     ] = None,
     wandb: Wandb = None,
+    wandb_project: WandbProject = None,
+    tensorboard: TensorBoard = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run where it stopped, or start a planned one.
@@ -216,8 +228,10 @@ def resume(
     Example: ez resume pong-atari-cpu-seed0
     """
     from ezcli.commands import training
+    from ezcli.runs.trackers.protocol import Tracking
 
-    raise typer.Exit(training.resume(run, runs_dir, device, threads, wandb, quiet))
+    tracking = Tracking(wandb, wandb_project, tensorboard)
+    raise typer.Exit(training.resume(run, runs_dir, device, threads, tracking, quiet))
 
 
 @app.command()
@@ -348,6 +362,9 @@ def ablate(
     time: Time = None,
     runs_per_gpu: RunsPerGpu = None,
     wait: Wait = False,
+    wandb: Wandb = None,
+    wandb_project: WandbProject = None,
+    tensorboard: TensorBoard = False,
     runs_dir: RunsDir = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
     print_commands: Annotated[
@@ -375,6 +392,7 @@ def ablate(
     from ezcli.commands import ablate as command
     from ezcli.commands.jobs import Execution
     from ezcli.commands.study_options import Options
+    from ezcli.runs.trackers.protocol import Tracking
 
     if print_commands and (dry_run or as_json):
         raise ConfigError(
@@ -406,7 +424,15 @@ def ablate(
         "runs_per_gpu": runs_per_gpu,
     }
     asked = {name: value for name, value in given.items() if value is not None}
-    execution = Execution(jobs, devices, launcher, cluster, asked, wait)
+    execution = Execution(
+        jobs,
+        devices,
+        launcher,
+        cluster,
+        asked,
+        wait,
+        Tracking(wandb, wandb_project, tensorboard),
+    )
     raise typer.Exit(command.ablate(options, runs_dir, execution, output, quiet))
 
 

@@ -163,6 +163,8 @@ def test_train_has_few_options():
         "--runs-dir",
         "--set",
         "--wandb",
+        "--wandb-project",
+        "--tensorboard",
         "--quiet",
     }
 
@@ -268,6 +270,13 @@ MISTAKES = [  # what is asked, the code if the error is ours, and what is named
     (["train", "--preset", "smoke", "--device", "cuda:0"], "EZ-COMPUTE-NO-GPU", "'cuda:0'"),
     (["train", "--preset", "smoke", "--name", "../x"], "EZ-RUN-NAME", "'../x'"),
     (["train", "--preset", "smoke", "--wandb", "maybe"], "EZ-OPTION-WANDB", "'maybe'"),
+    (["ablate", "--env", "catch", "--wandb", "maybe"], "EZ-OPTION-WANDB", "'maybe'"),
+    (["train", "--env", "catch", "--wandb-project", "p"], "EZ-OPTION-WANDB", "--wandb-project"),
+    (
+        ["train", "--env", "catch", "--wandb", "offline", "--wandb-project", "a/b/c"],
+        "EZ-OPTION-WANDB",
+        "'a/b/c'",
+    ),
     (["train", "--preset", "catch", "--game", "pong"], "EZ-CONFIG-PRESET-ENV", "'catch'"),
     (["config", "show", "--preset", "smoke", "--game", "nosuch"], "EZ-UNKNOWN-GAME", "'nosuch'"),
     (["config", "show", "--preset", "smoke", "--set", "a=1"], "EZ-CONFIG-UNKNOWN-KEY", "'a'"),

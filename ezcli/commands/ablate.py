@@ -17,6 +17,8 @@ from ezcli.experiments.launchers.cluster import Cluster, cluster_of, queue_of, u
 from ezcli.experiments.launchers.protocol import LauncherSettings
 from ezcli.experiments.study import PlannedRun, Study, StudyFolder, plan
 from ezcli.runs.folder import RunFolder
+from ezcli.runs.trackers.protocol import Tracking
+from ezcli.runs.tracking import require_trackers
 from ezcli.words import counted, ez_command, json_text
 
 Output = Literal["train", "plan", "commands", "json"]
@@ -26,6 +28,7 @@ def ablate(
     options: Options, runs_dir: Path, execution: Execution, output: Output, quiet: bool
 ) -> int:
     """`ez ablate`."""
+    require_trackers(execution.tracking)
     saved = None
     if options.study is not None:
         named = StudyFolder(runs_dir, options.study)
@@ -68,7 +71,7 @@ def carry_out(
     states = {run.name: run_state(runs_dir, run) for run in runs}
     left = [run for run in runs if states[run.name] != "finished"]
     if output == "commands":
-        print_commands(study, left, runs_dir)
+        print_commands(study, left, runs_dir, execution.tracking)
         return 0
     jobs, why_jobs = number_of_jobs(execution, cluster, study.base, len(left))
     if output == "json" or not quiet:
@@ -85,7 +88,9 @@ def carry_out(
     return execute(study, folder, runs, jobs, execution, cluster, quiet)
 
 
-def print_commands(study: Study, runs: list[PlannedRun], runs_dir: Path) -> None:
+def print_commands(
+    study: Study, runs: list[PlannedRun], runs_dir: Path, tracking: Tracking
+) -> None:
     """Prints a command for each run, for a scheduler of the user's; it needs the run's folder.
 
     The commands work in any order and from any folder. No study is saved: `ez ablate` finds the
@@ -94,6 +99,7 @@ def print_commands(study: Study, runs: list[PlannedRun], runs_dir: Path) -> None
     for run in runs:
         prepare(RunFolder(runs_dir / run.name), run.config, {"preset": study.preset})
         verb = "--trust resume" if own_code(run.config.env) else "resume"
+        verb = " ".join((verb, *tracking.options))
         console.write(ez_command(verb, (runs_dir / run.name).absolute()) + "\n")
 
 
@@ -129,7 +135,9 @@ def execute(
     waits = execution.waits or not launcher.outlives
     reporter = console.StudyReporter(folder.runs_dir, quiet)
     with reporter.running():
-        outcome = Scheduler(folder, runs, launcher, threads, reporter, waits).run()
+        outcome = Scheduler(
+            folder, runs, launcher, threads, reporter, waits, execution.tracking
+        ).run()
     folder.save(study, runs)  # seals what was attempted
     go_on = f"Go on with: {folder.go_on}"
     if outcome.stopped_by is not None:

@@ -12,6 +12,7 @@ from ezcli.experiments.launchers.cluster import Cluster
 from ezcli.experiments.launchers.local import LocalSettings
 from ezcli.experiments.study import Study
 from ezcli.runs.cost import needs
+from ezcli.runs.trackers.protocol import Tracking
 
 
 class Execution(NamedTuple):
@@ -23,6 +24,7 @@ class Execution(NamedTuple):
     cluster: Path | None  # file with the settings of launchers
     asked: dict[str, Any]  # settings of the launcher's table
     waits: bool
+    tracking: Tracking = Tracking()
 
 
 def number_of_jobs(

@@ -12,15 +12,20 @@ from ezcli.experiments.launchers.protocol import JOBS, Launcher
 from ezcli.experiments.schedule import MAX_LOSSES
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.lock import holding
+from ezcli.runs.trackers.protocol import Tracking
+from ezcli.runs.tracking import require_trackers
 from ezcli.words import ez_command
 
 
-def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: Cluster) -> int:
+def submit_run(
+    config: RunConfig, path: Path, origin: dict[str, str], cluster: Cluster, tracking: Tracking
+) -> int:
     """`ez train` with a launcher other than local: makes the run's folder, and hands it over.
 
     Raises:
       EzError: the folder belongs to another config, or the cluster refuses.
     """
+    require_trackers(tracking)
     folder = RunFolder(path)
     if folder.exists:
         config = folder.require_same(config)
@@ -29,7 +34,7 @@ def submit_run(config: RunConfig, path: Path, origin: dict[str, str], cluster: C
             return 0
     launcher = cluster.settings.launcher(path / JOBS)
     threads = config.compute.threads or cluster.settings.threads or 1
-    task = Task(folder.name, path, path / JOBS / "log", threads)
+    task = Task(folder.name, path, path / JOBS / "log", threads, options=tracking.options)
     try:
         prepare(folder, config, origin)
         (path / JOBS).mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ returns an integer returns the exit code.
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from ezcli import console
 from ezcli.commands.config_options import (
@@ -25,7 +25,7 @@ from ezcli.words import ez_command, json_text
 
 if TYPE_CHECKING:
     from ezcli.runs.folder import RunFolder
-    from ezcli.runs.tracking import WandbMode
+    from ezcli.runs.trackers.protocol import Tracking
 
 
 def train(
@@ -37,7 +37,7 @@ def train(
     name: str | None,
     runs_dir: Path,
     overrides: list[str] | None,
-    wandb: str | None,
+    tracking: "Tracking",
     quiet: bool,
     deterministic: bool,
     launcher: str | None,
@@ -66,12 +66,8 @@ def train(
     if not cluster.settings.is_here:
         from ezcli.commands.submit import submit_run
 
-        if wandb is not None:
-            raise ConfigError(
-                "EZ-LAUNCHER-OPTION", f"--wandb means nothing to the launcher {cluster.name}."
-            )
-        return submit_run(config, path, origin, cluster)
-    return run_training(config, path, quiet, wandb, origin)
+        return submit_run(config, path, origin, cluster, tracking)
+    return run_training(config, path, quiet, tracking, origin)
 
 
 def resume(
@@ -79,7 +75,7 @@ def resume(
     runs_dir: Path,
     device: str | None,
     threads: int | None,
-    wandb: str | None,
+    tracking: "Tracking",
     quiet: bool,
 ) -> int:
     """`ez resume`."""
@@ -89,7 +85,7 @@ def resume(
     config = recorded(RunFolder(path), device)
     if threads is not None:
         config = with_changes(config, {"compute.threads": threads}, source="--threads")
-    return run_training(config, path, quiet, wandb, {})
+    return run_training(config, path, quiet, tracking, {})
 
 
 class Asked(NamedTuple):
@@ -147,14 +143,10 @@ def run_training(
     config: RunConfig,
     path: Path,
     quiet: bool,
-    wandb: str | None,
+    tracking: "Tracking",
     origin: dict[str, str],
 ) -> int:
     """Trains, and turns a stop into words and an exit code."""
-    if wandb not in (None, "offline", "online"):
-        raise ConfigError(
-            "EZ-OPTION-WANDB", f"--wandb {wandb!r} is not allowed.", "Use offline or online."
-        )
     from ezcli.runs.folder import RunFolder
     from ezcli.runs.train import train as train_run
 
@@ -162,7 +154,7 @@ def run_training(
     reporter = console.QuietReporter() if quiet else console.TerminalReporter()
     reporter.say(f"Run {path} (identity {config.identity}).")
     with reporter.running():
-        stopped_by = train_run(config, folder, reporter, cast("WandbMode | None", wandb), origin)
+        stopped_by = train_run(config, folder, reporter, tracking, origin)
     if reporter.lost_output is not None:
         raise reporter.lost_output
     if stopped_by is None:

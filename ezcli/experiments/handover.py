@@ -53,6 +53,8 @@ class Task(NamedTuple):
     log: Path  # the file to which its output is added
     threads: int  # searches side by side
     device: str | None = None  # None: the one in its config
+    options: tuple[str, ...] = ()  # more of `ez resume`
+    variables: tuple[tuple[str, str], ...] = ()  # of its process, unless the user has set them
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -61,7 +63,8 @@ class Task(NamedTuple):
         `--trust`: whoever prepared the folder has asked the user already.
         """
         own = ("--trust", "resume", str(self.folder), "--quiet", "--threads", str(self.threads))
-        return (*PROGRAM, *own, *(("--device", self.device) if self.device is not None else ()))
+        device = ("--device", self.device) if self.device is not None else ()
+        return (*PROGRAM, *own, *device, *self.options)
 
 
 class Child(NamedTuple):
@@ -104,21 +107,21 @@ def start_process(task: Task, preexec_fn: Callable[[], None] | None = None) -> C
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=environment(),
+            env=environment(task),
             preexec_fn=preexec_fn,
         )
     started = datetime.now(UTC).isoformat(timespec="seconds")
     return Child(task, process, log_start, started, time.monotonic())
 
 
-def environment() -> dict[str, str]:
+def environment(task: Task) -> dict[str, str]:
     """The variables for a run's process, whose output is a file.
 
     NumPy's and PyTorch's libraries would start a thread for each core of the machine in each of its
     runs, and `ez` uses one (ARCHITECTURE, decision 6).
     """
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return one_thread | os.environ | {"PYTHONUNBUFFERED": "1"}
+    return one_thread | dict(task.variables) | os.environ | {"PYTHONUNBUFFERED": "1"}
 
 
 def last_lines(text: str) -> tuple[str, ...]:

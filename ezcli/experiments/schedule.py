@@ -22,6 +22,7 @@ from ezcli.experiments.study import PlannedRun, StudyFolder
 from ezcli.files import appending
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.json_files import append_line
+from ezcli.runs.trackers.protocol import Tracking
 from ezcli.words import counted
 
 # Ctrl-C, a polite end, a closed terminal; and what schedulers send before a time limit.
@@ -82,6 +83,7 @@ class Scheduler:
       threads: searches side by side in each run.
       reporter: told what happens.
       waits: whether to stay until nothing is left; else everything is handed over, and that is it.
+      tracking: where the numbers of the runs are copied to.
     """
 
     def __init__(
@@ -92,9 +94,11 @@ class Scheduler:
         threads: int,
         reporter: Reporter,
         waits: bool = True,
+        tracking: Tracking = Tracking(),  # noqa: B008 - a value
     ) -> None:
         self.folder, self.runs, self.launcher = folder, runs, launcher
         self.threads, self.reporter, self.waits = threads, reporter, waits
+        self.tracking = tracking
         self.waiting = deque(runs)
         self.active: list[PlannedRun] = []  # handed over
         self.elsewhere: list[PlannedRun] = []
@@ -218,7 +222,15 @@ class Scheduler:
 
     def _task(self, run: PlannedRun) -> Task:
         log = self.folder.logs / f"{run.name}.log"
-        return Task(run.name, self._folder(run).path, log, self.threads)
+        return Task(
+            run.name,
+            self._folder(run).path,
+            log,
+            self.threads,
+            options=self.tracking.options,
+            # Source: wandb's documentation, "Environment variables".
+            variables=(("WANDB_RUN_GROUP", self.folder.name), ("WANDB_JOB_TYPE", run.arms)),
+        )
 
     def _ended(self, run: PlannedRun, ending: Ending) -> None:
         """Notes how a task ended and what becomes of its run."""

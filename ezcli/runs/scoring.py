@@ -49,7 +49,7 @@ def finish_evaluation(
     kind: str, protocol: EvaluationProtocol, trainer: Trainer, session: Session
 ) -> None:
     """Plays one evaluation, unless it is there already or the run is stopped."""
-    folder, reporter, stop, watchdog, tracker = session
+    folder, reporter, stop, watchdog, trackers = session
     config, train_steps = trainer.config, trainer.learner.train_steps
     if any(
         line.get("train_steps") == train_steps and line.get("kind") == kind
@@ -73,7 +73,7 @@ def finish_evaluation(
     line = evaluation_line(found, kind, trainer.replay.env_steps, train_steps, config)
     folder.append(EVALUATIONS, line)
     numbers = {"env_steps": line["env_steps"], f"evaluation/{kind}": line["mean"]}
-    tracker.log(kind, train_steps, numbers)
+    trackers.log(kind, train_steps, numbers)
     reporter.say(describe_evaluation(line, normalisation_of(config.env)))
 
 

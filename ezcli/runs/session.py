@@ -10,7 +10,7 @@ from ezcli.config.run import RunConfig
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.rates import Rates
 from ezcli.runs.stall import Watchdog
-from ezcli.runs.tracking import Tracker
+from ezcli.runs.tracking import Trackers
 from ezcli.runs.trainer import Event
 
 
@@ -72,4 +72,4 @@ class Session(NamedTuple):
     reporter: Reporter
     stop: StopRequest
     watchdog: Watchdog
-    tracker: Tracker
+    trackers: Trackers

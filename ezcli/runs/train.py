@@ -21,7 +21,8 @@ from ezcli.runs.resume import is_saved, resume, save
 from ezcli.runs.scoring import finish_evaluations
 from ezcli.runs.session import Reporter, Session, StopRequest
 from ezcli.runs.stall import Watchdog
-from ezcli.runs.tracking import Tracker, WandbMode
+from ezcli.runs.trackers.protocol import Tracking
+from ezcli.runs.tracking import Trackers, require_trackers
 from ezcli.runs.trainer import Trainer
 from ezcli.words import ez_command
 
@@ -30,7 +31,7 @@ def train(
     config: RunConfig,
     folder: RunFolder,
     reporter: Reporter,
-    wandb_mode: WandbMode | None = None,
+    tracking: Tracking = Tracking(),  # noqa: B008 - a value
     origin: dict[str, str] | None = None,
 ) -> signal.Signals | None:
     """Starts or goes on with the run in `folder`; returns the signal that stopped it, if one did.
@@ -39,12 +40,13 @@ def train(
       config: everything that decides the result.
       folder: made if it is not there.
       reporter: told how it goes.
-      wandb_mode: None, `offline` or `online`.
+      tracking: where its numbers are copied to.
       origin: entries for `run.json` that say where the config came from.
 
     Raises:
       EzError: the folder belongs to another config or process, or the run failed.
     """
+    require_trackers(tracking)
     compute = resolve_compute(config.compute)
     # What cannot be played leaves no run behind.
     advice = require_playable(config)
@@ -64,7 +66,7 @@ def train(
             reporter.say(sentence)
         stop = StopRequest(reporter)
         with stop.listening(), Watchdog(folder, reporter.say) as watchdog:
-            return _train(config, compute, folder, reporter, stop, watchdog, wandb_mode)
+            return _train(config, compute, folder, reporter, stop, watchdog, tracking)
 
 
 def _train(
@@ -74,7 +76,7 @@ def _train(
     reporter: Reporter,
     stop: StopRequest,
     watchdog: Watchdog,
-    wandb_mode: WandbMode | None,
+    tracking: Tracking,
 ) -> signal.Signals | None:
     clock, began = time.monotonic(), now()
     with reporter.quiet_while("Loading the game and compiling the search"):
@@ -107,8 +109,8 @@ def _train(
         seals=folder.seals([CONFIG]),
     )
     failure.clear(folder)
-    tracker = Tracker(wandb_mode, folder, config, reporter.say)
-    session = Session(folder, reporter, stop, watchdog, tracker)
+    trackers = Trackers(tracking, folder, config, reporter.say)
+    session = Session(folder, reporter, stop, watchdog, trackers)
     status, reason = "failed", None
     try:
         finish_evaluations(trainer, session)
@@ -125,7 +127,7 @@ def _train(
             raise NotFinite("EZ-RUN-NOT-FINITE", error.message, kept) from error
         raise
     finally:
-        tracker.close()
+        trackers.close()
         entry["seconds"] = round(time.monotonic() - clock, 1)
         entry["peak_memory_bytes"] = peak_memory()
         folder.update_info(
@@ -140,7 +142,7 @@ def _train(
 
 def loop(trainer: Trainer, session: Session) -> None:
     """Drains the trainer's events; ends with a checkpoint."""
-    folder, reporter, stop, watchdog, tracker = session
+    folder, reporter, stop, watchdog, trackers = session
     config, clock = trainer.config, Clock(trainer, folder)
     saved_at, limit = time.monotonic(), largest_value(config.value.support)
     for event in trainer.events() if not stop else ():
@@ -152,7 +154,7 @@ def loop(trainer: Trainer, session: Session) -> None:
         if event.metrics is not None:
             folder.append(METRICS, event.metrics)
             folder.append(TIMING, clock.line(event, rates))
-            tracker.log("metrics", event.train_steps, event.metrics)
+            trackers.log("metrics", event.train_steps, event.metrics)
         reporter.progress(event, config, rates)
         finish_evaluations(trainer, session)
         if stop:

@@ -5,7 +5,7 @@ import pytest
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
 from ezcli.experiments.catalogue import state
-from ezcli.experiments.handover import PROGRAM, Task, prepare
+from ezcli.experiments.handover import PROGRAM, Task, environment, prepare
 from ezcli.experiments.study import plan
 from ezcli.runs.folder import RunFolder
 from tests.experiments.helpers import make_study
@@ -58,3 +58,12 @@ def test_a_process_is_given_its_folder_and_what_belongs_to_the_machine(tmp_path)
     folder = ["--trust", "resume", str(tmp_path / "run"), "--quiet", "--threads", "2"]
     assert list(task.command) == [*PROGRAM, *folder]
     assert list(task._replace(device="cuda:1").command) == [*PROGRAM, *folder, "--device", "cuda:1"]
+    assert list(task._replace(options=("--tensorboard",)).command)[-1] == "--tensorboard"
+
+
+def test_a_users_own_variables_go_before_those_of_a_task(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_JOB_TYPE", "mine")
+    variables = (("WANDB_RUN_GROUP", "study"), ("WANDB_JOB_TYPE", "arm"))
+    found = environment(Task("run", tmp_path, tmp_path / "log", 1, variables=variables))
+    assert found["WANDB_RUN_GROUP"] == "study"
+    assert found["WANDB_JOB_TYPE"] == "mine"

@@ -18,6 +18,7 @@ from ezcli.experiments.launchers.protocol import Ending
 from ezcli.experiments.schedule import Scheduler
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.json_files import read_lines
+from ezcli.runs.trackers.protocol import Tracking
 from tests.experiments.helpers import make_study, noted, save
 from tests.failing import fails
 from tests.runs.helpers import tiny
@@ -430,3 +431,22 @@ def test_a_launcher_that_was_taken_for_gone_hands_over_nothing(tmp_path):
         with fails("EZ-STUDY-TAKEN-OVER", "'mine'"):
             scheduler.run()
     assert queue.submitted == []
+
+
+def test_trackers_are_told_the_study_and_the_arm(tmp_path):
+    """wandb's group and type of job; the options are those of `ez resume`."""
+
+    class Queue(LocalLauncher):
+        outlives = True
+
+        def submit(self, tasks):
+            self.tasks = list(tasks)
+            return ["" for _ in tasks]
+
+    saved, queue = save(tmp_path, make_study(seeds=(0,))), Queue(9)
+    asked = Tracking("offline", "lab/mine")
+    Scheduler(saved.folder, saved.runs, queue, 1, Listener(), waits=False, tracking=asked).run()
+    assert [task.options for task in queue.tasks] == [asked.options] * 2
+    assert [dict(task.variables) for task in queue.tasks] == [
+        {"WANDB_RUN_GROUP": "mine", "WANDB_JOB_TYPE": arm} for arm in ("full", "value-prefix")
+    ]

@@ -313,6 +313,7 @@ COMMANDS = {
         "--name": WORDS,
         "--set": SETS,
         "--wandb": WORDS,
+        "--wandb-project": WORDS,
         "--quiet": FLAG,
     },
     ("resume",): {**COMMON, "": MAYBE_RUN, "--device": DEVICES, "--wandb": WORDS},

@@ -42,7 +42,8 @@ TINY = (
 ROOM = {"catch": ("env.rows=4", "env.columns=3"), "keydoor": ("env.size=4",)}
 # `ez` that waits for wandb however busy the machine is.
 PATIENT = (
-    "from ezcli import cli; from ezcli.runs import tracking as t; t.START_SECONDS = 600; cli.main()"
+    "from ezcli import cli; from ezcli.runs.trackers import weights_and_biases as t; "
+    "t.START_SECONDS = 600; cli.main()"
 )
 EVENTS = 10  # cycles of a tiny run
 RESULTS = ("metrics.jsonl", "evaluations.jsonl")

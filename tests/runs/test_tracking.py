@@ -8,9 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from ezcli import cli
 from ezcli.runs.folder import RunFolder
-from ezcli.runs.tracking import Tracker
+from ezcli.runs.trackers.protocol import Tracking
+from ezcli.runs.tracking import Trackers, require_trackers
+from tests.failing import fails
 from tests.runs.helpers import PATIENT, Watcher, outcome, run, tiny
+
+OFFLINE = Tracking("offline")
 
 
 class FakeError(Exception):
@@ -70,9 +75,9 @@ def test_it_is_not_imported_unless_asked_for(tmp_path):
     program = (
         "import sys, pathlib\n"
         "import ezcli.runs.train, ezcli.commands.training\n"
-        "from ezcli.runs.tracking import Tracker\n"
-        "Tracker(None, None, None, print).log('metrics', 0, {})\n"
-        "assert 'wandb' not in sys.modules\n"
+        "from ezcli.runs.tracking import Tracking, Trackers\n"
+        "Trackers(Tracking(), None, None, print).log('metrics', 0, {})\n"
+        "assert not {'wandb', 'tensorboard'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
@@ -80,7 +85,7 @@ def test_it_is_not_imported_unless_asked_for(tmp_path):
 
 def test_without_a_mode_nothing_happens(wandb):
     fake = wandb("init", AssertionError())
-    tracker = Tracker(None, RunFolder(None), tiny(), pytest.fail)
+    tracker = Trackers(Tracking(), RunFolder(None), tiny(), pytest.fail)
     tracker.log("metrics", 1, {"loss": 1.0})
     tracker.close()
     assert fake.calls == []
@@ -89,7 +94,7 @@ def test_without_a_mode_nothing_happens(wandb):
 @pytest.mark.slow
 def test_a_run_is_logged_against_env_steps(wandb, undisturbed, tmp_path):
     fake, watcher = wandb(), Watcher()
-    folder = run(tmp_path / "run", tiny(), watcher, wandb_mode="offline")
+    folder = run(tmp_path / "run", tiny(), watcher, tracking=OFFLINE)
     assert outcome(folder) == undisturbed
     assert fake.metric == ("*", "env_steps")
     assert fake.options["mode"] == "offline"
@@ -121,7 +126,7 @@ def test_a_run_is_logged_against_env_steps(wandb, undisturbed, tmp_path):
 )
 def test_trouble_is_said_once_and_then_it_is_off(broken, error, wandb, tmp_path):
     fake, said = wandb(broken, error), []
-    tracker = Tracker("online", RunFolder(tmp_path), tiny(), said.append)
+    tracker = Trackers(Tracking("online"), RunFolder(tmp_path), tiny(), said.append)
     for step in range(3):
         tracker.log("metrics", step, {"env_steps": step, "score": None, "loss": 1.0})
     tracker.close()
@@ -134,7 +139,7 @@ def test_an_installation_that_is_not_one(missing, monkeypatch, tmp_path):
     """None in `sys.modules` is how Python marks what cannot be imported."""
     monkeypatch.setitem(sys.modules, "wandb", missing)
     said = []
-    tracker = Tracker("offline", RunFolder(tmp_path), tiny(), said.append)
+    tracker = Trackers(OFFLINE, RunFolder(tmp_path), tiny(), said.append)
     tracker.log("metrics", 1, {"loss": 1.0})
     tracker.close()
     assert len(said) == 1
@@ -145,7 +150,7 @@ def test_an_installation_that_is_not_one(missing, monkeypatch, tmp_path):
 def test_a_run_survives_it(wandb, undisturbed, tmp_path):
     wandb("log", FakeError("lost"))
     watcher = Watcher()
-    folder = run(tmp_path / "run", tiny(), watcher, wandb_mode="online")
+    folder = run(tmp_path / "run", tiny(), watcher, tracking=Tracking("online"))
     assert outcome(folder) == undisturbed
     assert sum("Weights & Biases is off" in text for text in watcher.said) == 1
 
@@ -154,7 +159,7 @@ def test_lines_that_are_made_again_are_sent_once(wandb, tmp_path):
     """After a kill a run goes back to its checkpoint, and wandb has the lines since already."""
     fake, folder = wandb(), RunFolder(tmp_path)
     for steps in ((1, 2, 3), (2, 3, 4), (3, 4)):  # killed twice
-        tracker = Tracker("offline", folder, tiny(), pytest.fail)
+        tracker = Trackers(OFFLINE, folder, tiny(), pytest.fail)
         for step in steps:
             tracker.log("metrics", step, {"loss": step})
         tracker.log("interim", steps[-1], {"score": steps[-1]})
@@ -193,13 +198,13 @@ def history(content):
 def test_the_real_one_counts_each_step_once_over_sessions(again, tmp_path, monkeypatch):
     """`killed`: all that was saved is gone, and every line is made again."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr("ezcli.runs.tracking.START_SECONDS", 600)
+    monkeypatch.setattr("ezcli.runs.trackers.weights_and_biases.START_SECONDS", 600)
     config, path = tiny(), tmp_path / "run"
-    folder = run(path, config, Watcher(6), wandb_mode="offline")
+    folder = run(path, config, Watcher(6), tracking=OFFLINE)
     if again == "killed":
         shutil.rmtree(folder.checkpoints)
         folder.update_info(has_checkpoint=False)
-    run(path, config, wandb_mode="offline")
+    run(path, config, tracking=OFFLINE)
     files = sorted(path.glob("wandb/offline-run-*/*.wandb"))
     assert len(files) == 2
     found = [row for file in files for row in history(file.read_bytes())]
@@ -222,3 +227,63 @@ def test_the_real_one_offline(tmp_path, monkeypatch, undisturbed):
     assert "Weights & Biases is off" not in done.stdout
     assert list(folder.path.glob("wandb/offline-run-*"))
     assert outcome(folder) == undisturbed
+
+
+@pytest.mark.parametrize(
+    "tracking", [Tracking(), Tracking("online", "lab/mine", True), Tracking(tensorboard=True)]
+)
+def test_a_process_of_its_own_is_asked_for_the_same(tracking, monkeypatch):
+    """What `ez ablate` was asked for reaches `ez resume` as options."""
+    monkeypatch.setattr(sys, "argv", ["ez", "resume", "run", *tracking.options])
+    asked = []
+    monkeypatch.setattr("ezcli.commands.training.resume", lambda *given: asked.append(given) or 0)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert tracking in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "expected"),
+    [
+        (None, None, (None, "ezcli")),
+        (None, "theirs", (None, "theirs")),
+        ("mine", "theirs", (None, "mine")),
+        ("lab/mine", None, ("lab", "mine")),
+    ],
+)
+def test_the_project_is_the_one_asked_for(given, variable, expected, wandb, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    if variable:
+        monkeypatch.setenv("WANDB_PROJECT", variable)
+    fake = wandb()
+    Trackers(Tracking("offline", given), RunFolder(tmp_path), tiny(), pytest.fail)
+    assert (fake.options["entity"], fake.options["project"]) == expected
+
+
+def test_tensorboard_that_is_not_installed_is_refused_before_a_run(monkeypatch):
+    monkeypatch.setattr("ezcli.runs.tracking.find_spec", lambda name: None)
+    with fails("EZ-OPTION-NO-PACKAGE", "tensorboard", "ezcli[tensorboard]"):
+        require_trackers(Tracking(tensorboard=True))
+    require_trackers(Tracking("offline"))
+
+
+@pytest.mark.slow
+def test_tensorboard_gets_each_line_once_over_sessions(tmp_path, undisturbed):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config, path = tiny(), tmp_path / "run"
+    run(path, config, Watcher(6), tracking=Tracking(tensorboard=True))
+    folder = run(path, config, tracking=Tracking(tensorboard=True))
+    assert outcome(folder) == undisturbed
+    found = EventAccumulator(str(path / "tensorboard")).Reload()
+    losses = [(point.step, point.value) for point in found.Scalars("loss")]
+    assert losses == [
+        (line["train_steps"], pytest.approx(line["loss"])) for line in folder.read("metrics.jsonl")
+    ]
+    scores = [(point.step, point.value) for point in found.Scalars("evaluation/interim")]
+    assert scores == [
+        (line["train_steps"], pytest.approx(line["mean"]))
+        for line in folder.read("evaluations.jsonl")
+        if line["kind"] == "interim"
+    ]
+    assert "config/text_summary" in found.Tags()["tensors"]
