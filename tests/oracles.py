@@ -351,6 +351,13 @@ class NaiveReplay:
             return now >= (time // self.block + 2) * self.block  # the block after its own is full
         return now - time >= self.lookahead
 
+    @property
+    def filled(self):
+        """env_steps, or with blocks the states that could be drawn at some time."""
+        if not self.block:
+            return self.env_steps
+        return sum(state.weight is not None for stream in self.streams for state in stream)
+
     def sampleable(self):
         """(row, env, state) of all that may be drawn, in the order of their rows."""
         found = []

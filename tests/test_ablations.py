@@ -54,6 +54,11 @@ V2_SCORES = {  # EfficientZero V2, table 6
     "mixed-value-gae": {"asterix": 22816.7, "up_n_down": 16255.3, "qbert": 7807.3},
 }
 OF_V2: dict[str, dict[str, Any]] = {**V2_CHANGES, "mixed-value-gae": {"value.target": "gae"}}
+OF_AUTHORS: dict[str, dict[str, Any]] = {  # what only the authors' code does
+    "latent-gradient": {"loss.latent_gradient": "between-steps"},
+    "replay-blocks": {"replay.block_env_steps": 0},
+    "target-statistics": {"network.norm": "batch"},
+}
 CHANGES: dict[str, dict[str, Any]] = {
     "augmentation": {"loss.augmentation": False},
     "consistency": {"components.consistency": False},
@@ -63,6 +68,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "components.value_prefix": False,
         "components.off_policy_correction": False,
     },
+    "norm": {"network.norm": "group"},
     "off-policy-correction": {"components.off_policy_correction": False},
     "planning": {
         "planning.acting": "one-step",
@@ -89,6 +95,7 @@ SHOWS = {
     "consistency": {"loss", "consistency"},
     "consistency-authors": {"loss", "consistency"},
     "muzero": {"consistency", "td_steps", "value_prefix"},
+    "norm": {"loss", "consistency"},
     "off-policy-correction": {"td_steps", "value"},
     "planning": {"policy", "value", "search_entropy", "target_entropy", "reanalyse_asked"},
     "planning-acting": {"search_depth", "search_entropy"},
@@ -111,7 +118,8 @@ OF_NO_EFFECT |= {
 }
 
 every_ablation = pytest.mark.parametrize("name", CHANGES)
-all_ablations = pytest.mark.parametrize("name", CHANGES | OF_V2)
+ALL = CHANGES | OF_V2 | OF_AUTHORS
+all_ablations = pytest.mark.parametrize("name", ALL)
 Write = Callable[[str], str]
 
 
@@ -137,14 +145,14 @@ def write(tmp_path: Path) -> Write:
 
 
 def test_there_are_exactly_these() -> None:
-    assert ablation_names() == sorted(CHANGES | OF_V2) == sorted(f.stem for f in FOLDER.glob("*"))
+    assert ablation_names() == sorted(ALL) == sorted(f.stem for f in FOLDER.glob("*"))
 
 
 @all_ablations
 def test_each_says_what_it_drops(name: str) -> None:
     ablation = load_ablation(name)
     assert ablation.name == name
-    assert ablation.changes == (CHANGES | OF_V2)[name]
+    assert ablation.changes == ALL[name]
     assert ablation.paper == ("efficientzero-v2" if name in OF_V2 else "efficientzero")
     assert ablation.scores == V2_SCORES.get(name, {})
     assert ablation.title.startswith("No ")
@@ -184,6 +192,17 @@ def test_of_v2_each_changes_what_it_names_in_both_presets(name: str) -> None:
         assert expected or (preset, name) == ("atari-cpu-v2", "target-interval")
 
 
+@pytest.mark.parametrize("name", OF_AUTHORS)
+def test_what_only_the_authors_code_does_is_in_the_published_presets(name: str) -> None:
+    for preset in preset_names():
+        full = of_preset(preset)
+        own = dict(flat_items(full.model_dump(mode="json")))
+        ((key, value),) = OF_AUTHORS[name].items()
+        found = differences(full, without(full, name))
+        is_published = preset in ("atari100k", "efficientzero-v2")
+        assert found == ({key: (own[key], value)} if is_published else {})
+
+
 def test_without_all_that_v2_changed_it_is_the_first() -> None:
     whole, small = of_preset("efficientzero-v2"), of_preset("atari-cpu-v2")
     assert without(whole, *V2_CHANGES).identity == of_preset("atari100k").identity
@@ -209,8 +228,11 @@ def test_what_has_no_effect_is_refused() -> None:
 
 
 def is_same(one: Network, other: Network) -> bool:
-    """Whether all weights and statistics are equal, and all of h, g and f is there."""
-    left, right = one.state_dict(), other.state_dict()
+    """Whether all weights are equal, and all of h, g and f is there.
+
+    Statistics are not looked at: they begin as zeros and ones, and the arm `norm` has none.
+    """
+    left, right = (dict(network.named_parameters()) for network in (one, other))
     assert {"representation", "dynamics", "prediction"} <= {key.split(".")[0] for key in left}
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
@@ -389,7 +411,7 @@ def test_the_list_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert max(map(len, lines)) <= 80
     assert lines[1].split() == ["full", "Nothing", "dropped", "1.090", "1.943"]
-    names = sorted(CHANGES | OF_V2)
+    names = sorted(ALL)
     assert [line.split()[0] for line in lines[2 : 2 + len(names)]] == names
     assert "1.16" in "\n".join(lines)
 
@@ -398,7 +420,7 @@ def test_the_list_as_json_says_everything(capsys: pytest.CaptureFixture[str]) ->
     commands.list_ablations(as_json=True)
     listing = json.loads(capsys.readouterr().out)
     assert listing["full"]["published"] == {"mean": 1.943, "median": 1.090}
-    assert {a["name"]: a["changes"] for a in listing["ablations"]} == CHANGES | OF_V2
+    assert {a["name"]: a["changes"] for a in listing["ablations"]} == ALL
     assert all(a["title"] and a["why"] and a["section"] for a in listing["ablations"])
 
 

@@ -75,8 +75,10 @@ class RunConfig(Hyperparameters):
         per_stream = self.guard_rows(self.env.frame_stack) + waiting + 1
         least = per_stream * self.acting.num_envs
         if self.replay.capacity < least:
+            block = self.replay.block_env_steps
+            given = f"replay.block_env_steps = {block}" if block else "these settings"
             raise DoesNotFit(
-                f"replay.capacity must be at least {least} with these settings",
+                f"replay.capacity must be at least {least} with {given}",
                 "replay.capacity",
                 "acting.num_envs",
                 "loss.unroll_steps",

@@ -40,7 +40,9 @@ class ScheduleSettings(Settings):
 
     env_steps: int = Field(ge=1, description="env_steps collected in the whole run")
     random_env_steps: int = Field(
-        ge=1, description="env_steps before learning, of uniform play with acting.random_phase"
+        ge=1,
+        description="env_steps before learning, of uniform play with acting.random_phase; with "
+        "replay.block_env_steps, states that may be drawn",
     )
     train_steps_per_env_step: Ratio = Field(description="while experience is collected")
     final_train_steps: int = Field(ge=0, description="train_steps after the last env_step")
@@ -191,7 +193,7 @@ class Hyperparameters(Settings):
 
     @property
     def random_play(self) -> int:
-        """env_steps of uniform play."""
+        """env_steps of uniform play; with blocks, states to draw (`ReplaySettings.filled`)."""
         return self.schedule.random_env_steps if self.acting.random_phase else 0
 
     def guard_rows(self, frame_stack: int) -> int:

@@ -66,8 +66,7 @@ class Replay:
         """Raises CheckpointError: other arrays, or a number that no replay of this run holds."""
         counts, arrays = split(state)
         env_steps, envs = read_table(ReplayCounts, counts).env_steps, len(self.length)
-        within = env_steps <= self.schedule.env_steps
-        require(within, f"env_steps is {env_steps}, more than the run has")
+        require(env_steps <= self.schedule.env_steps, f"{env_steps} env_steps are too many")
         ranges = {
             "action": (0, self.arrays.policy.shape[1] - 1),
             "policy": (0, ROUNDED_ONE),
@@ -99,6 +98,13 @@ class Replay:
     def num_sampleable(self) -> int:
         """States that sampling may draw."""
         return int(np.count_nonzero(self.arrays.weight))
+
+    @property
+    def filled(self) -> int:
+        """What `schedule.random_env_steps` counts (`ReplaySettings.filled`)."""
+        newest = [self.newest_row(env) for env in range(len(self.length))]
+        ages = self.arrays.age_in_episode[newest].tolist()
+        return self.settings.filled(self.env_steps, ages, self.lookahead)
 
     def newest_row(self, env: int) -> int:
         """Row of the last state written to the stream of `env`."""
@@ -173,8 +179,7 @@ class Replay:
         rows = np.minimum(np.searchsorted(cumulative, points, side="right"), last)
         scaled = self.num_sampleable * self.arrays.weight[rows] / total
         weights = scaled.reshape(-1, batch_size) ** -importance_exponents[:, None]
-        weights /= weights.max(1, keepdims=True)
-        weights = np.maximum(weights, self.settings.weight_floor)
+        weights = np.maximum(weights / weights.max(1, keepdims=True), self.settings.weight_floor)
         return self.window(rows, weights.reshape(-1).astype(np.float32), rng)
 
     def window(self, rows: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Window:
@@ -183,8 +188,7 @@ class Replay:
         is_terminal = arrays.is_terminal[self.shift(rows[:, None], steps)]
         ended_before = np.cumsum(is_terminal, 1) - is_terminal
         is_state = ended_before == 0
-        last = is_state.sum(1, keepdims=True) - 1
-        following = self.shift(rows[:, None], np.minimum(steps, last))
+        following = self.shift(rows[:, None], np.minimum(steps, is_state.sum(1)[:, None] - 1))
         has_action = is_state & ~is_terminal
         is_truncated = self.is_truncated[following] if self.is_truncated.size else np.False_
         num_actions = arrays.policy.shape[1]

@@ -48,3 +48,18 @@ class ReplaySettings(Settings):
         if not self.block_env_steps or not whole:
             return whole
         return (env_steps // self.block_env_steps - 1) * self.block_env_steps
+
+    def filled(self, env_steps: int, ages: list[int], lookahead: int) -> int:
+        """What `schedule.random_env_steps` counts; it never shrinks.
+
+        Args:
+          env_steps: of the run so far.
+          ages: env_steps of the episode that goes on in each environment.
+          lookahead: as of `waiting`.
+
+        Returns:
+          The env_steps, or with blocks the states that may be drawn, overwritten ones included.
+        """
+        if not self.block_env_steps:
+            return env_steps
+        return env_steps - sum(age - self.drawable(age, lookahead) for age in ages)

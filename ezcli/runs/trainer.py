@@ -164,8 +164,9 @@ class Trainer:
                 if drawn is not None:
                     drawn_steps += schedule.sample_ahead
                     learning = executor.submit(self._learn, drawn, executor)
-                may_learn = self.replay.env_steps >= schedule.random_env_steps
-                if self.replay.env_steps < schedule.env_steps:
+                is_collected = self.replay.env_steps >= schedule.env_steps
+                may_learn = is_collected or self.replay.filled >= schedule.random_env_steps
+                if not is_collected:
                     self._collect(steps_before)
                 pending, window = None, None
                 if may_learn and drawn_steps < schedule.train_steps:
@@ -222,7 +223,7 @@ class Trainer:
         """Policies [E, A], actions [E] and the network's values [E] for the newest states."""
         planner, rng = self.planners.acting, self.streams["acting"]
         envs = self.config.acting.num_envs
-        if self.replay.env_steps < self.config.random_play:
+        if self.replay.filled < self.config.random_play:
             uniform = np.full((envs, self.num_actions), 1 / self.num_actions, np.float32)
             return uniform, rng.integers(self.num_actions, size=envs), np.zeros(envs)
         rows = np.array([self.replay.newest_row(env) for env in range(envs)])
@@ -237,11 +238,14 @@ class Trainer:
         """Positions for the `sample_ahead` batches that follow those of so many train_steps."""
         if self.replay.num_sampleable == 0:
             waiting = self.config.replay.waiting(self.replay.lookahead)
+            ways = "Raise schedule.random_env_steps."
+            if self.config.replay.block_env_steps:
+                ways = "Use --set replay.block_env_steps=0, or raise schedule.env_steps."
             raise RunError(
                 "EZ-RUN-NOTHING-TO-LEARN",
-                f"Nothing to learn from after {self.replay.env_steps} env_steps: no state has "
-                f"{waiting} env_steps or the end of an episode behind it.",
-                "Raise schedule.random_env_steps, or lower replay.block_env_steps.",
+                f"There is nothing to learn from after {self.replay.env_steps} env_steps: no state "
+                f"has {waiting} more env_steps of its game, or the game's end, behind it.",
+                ways,
             )
         ahead, total = self.config.schedule.sample_ahead, self.config.schedule.train_steps
         progress = (drawn_steps + np.arange(ahead)) / total

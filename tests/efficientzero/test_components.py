@@ -12,7 +12,7 @@ import torch
 import ezcli
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve
-from ezcli.efficientzero.auxiliary import cosine_consistency, no_auxiliary
+from ezcli.efficientzero.auxiliary import authors_consistency, no_auxiliary
 from ezcli.efficientzero.components import Rules, rules_for
 from ezcli.efficientzero.hyperparameters import Components
 from ezcli.efficientzero.network import Network
@@ -50,7 +50,7 @@ def test_there_is_a_rule_for_every_component():
 
 def test_the_full_algorithm():
     assert values(rules_without()) == {
-        "auxiliary_loss": cosine_consistency,
+        "auxiliary_loss": authors_consistency,
         "target_momentum": 0.0,
         "prefix_horizon": 5,
         "td_steps": [5, 5, 4, 4, 3, 2, 1, 1],

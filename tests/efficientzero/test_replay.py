@@ -81,6 +81,7 @@ class Play:
         np.testing.assert_allclose(self.replay.arrays.weight, expected, rtol=1e-12)
         assert self.replay.num_sampleable == np.count_nonzero(expected)
         assert self.replay.env_steps == self.naive.env_steps
+        assert self.replay.filled == self.naive.filled
 
     def row_of(self, env, state):
         return env * self.naive.stream_rows + state.number % self.naive.stream_rows

@@ -5,6 +5,7 @@ import pytest
 
 from ezcli.runs.compute import resolve_compute
 from ezcli.runs.trainer import Trainer
+from tests.failing import fails
 from tests.runs.helpers import tiny
 
 
@@ -41,3 +42,29 @@ def test_the_replay_is_told_what_the_acting_network_said(monkeypatch):
     rows = [trainer.replay.newest_row(env) for env in range(2)]
     next(trainer.events())
     assert trainer.replay.values[rows].tolist() == told[:2] == [1.0, 2.0]
+
+
+LONG_GAMES = "env.rows=30"  # 29 env_steps each
+
+
+def test_with_blocks_random_play_lasts_until_enough_may_be_drawn():
+    config = tiny("catch", LONG_GAMES, "replay.block_env_steps=10")
+    trainer, seen = Trainer(config, resolve_compute(config.compute)), []
+    for event in trainer.events():
+        may_be_drawn, drawn = trainer.replay.num_sampleable, trainer.ahead.drawn
+        seen.append((event.env_steps, may_be_drawn, bool(trainer.metrics.acting), bool(drawn)))
+    assert seen[2:6] == [
+        (24, 0, False, False),  # without blocks it plans from 16 on
+        (32, 0, False, False),
+        (40, 20, False, False),  # 10 states of each of two games
+        (48, 20, True, True),
+    ]
+    assert trainer.train_steps == config.schedule.train_steps == 14
+
+
+def test_nothing_to_learn_from_names_the_blocks():
+    config = tiny("catch", LONG_GAMES, "replay.block_env_steps=20")
+    trainer = Trainer(config, resolve_compute(config.compute))
+    with fails("EZ-RUN-NOTHING-TO-LEARN", "56 env_steps", "40 more", "replay.block_env_steps=0"):
+        list(trainer.events())
+    assert trainer.env_steps == config.schedule.env_steps
