@@ -24,6 +24,7 @@ from ezcli import __version__
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
 from ezcli.config.run import RunConfig
+from ezcli.runs.evaluate import Told, silent
 from ezcli.runs.folder import METRICS, RunFolder, write_atomically
 from ezcli.runs.metrics import COLUMNS
 from ezcli.runs.provenance import device_name
@@ -70,9 +71,9 @@ class Sampler:
             self.looked = time.monotonic()
             self.samples.append({"train_steps": event.train_steps, **look()})
 
-    def quiet_while(self, what: str) -> nullcontext[None]:
+    def quiet_while(self, what: str, is_announced: bool = True) -> nullcontext[Told]:
         """Nothing."""
-        return nullcontext()
+        return nullcontext(silent)
 
 
 def look() -> dict[str, float]:

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape as escape_markup
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+)
 from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +34,7 @@ from ezcli.words import STEERING, duration
 if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
     from ezcli.reports.report import Report
     from ezcli.reports.tables import Table as ReportTable
+    from ezcli.runs.evaluate import Told
 
 MOST_SOURCES = 6  # that a terminal shows
 MOST_COLUMNS = 10_000  # of a table that goes into a pipe
@@ -142,10 +150,55 @@ class Elapsed(ProgressColumn):
         return Text(duration(task.get_time() - (task.start_time or 0.0)))
 
 
+PLAIN_SECONDS = 30.0  # between lines of progress where the output is not a terminal
+
+
+def evaluation_bar(screen: Console) -> tuple[Progress, "Told"]:
+    """A bar of the episodes that are over, and the function that moves it."""
+    bar = Progress(
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("episodes over, env_step {task.fields[env_steps]:,}"),
+        Elapsed(),
+        console=screen,
+    )
+    task = bar.add_task("", total=None, env_steps=0)
+
+    def tell(over: int, episodes: int, env_steps: int) -> None:
+        bar.update(task, completed=over, total=episodes, env_steps=env_steps)
+
+    return bar, tell
+
+
+def evaluation_lines(what: str, said_at: float, say: Callable[[str], None]) -> "Told":
+    """A function that says now and then how far an evaluation is; `said_at` on the clock."""
+
+    def tell(over: int, episodes: int, env_steps: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= PLAIN_SECONDS:
+            said_at = time.monotonic()
+            say(f"{what}: {over} of {episodes} episodes over, env_step {env_steps:,}")
+
+    return tell
+
+
+@contextmanager
+def evaluating(what: str) -> Iterator["Told"]:
+    """Shows on standard error how far an evaluation is: a bar on a terminal, or lines.
+
+    Gives the function that is to be told.
+    """
+    if not err.is_terminal:
+        yield evaluation_lines(what, time.monotonic(), note)
+        return
+    bar, tell = evaluation_bar(err)
+    shown = Group(Text(f"{what} ..."), bar)
+    with Live(shown, console=err, refresh_per_second=4, transient=True):
+        yield tell
+
+
 class TerminalReporter:
     """Lines that stay and, where the output is a terminal, a bar with what the run does."""
-
-    PLAIN_SECONDS = 30.0  # between lines of progress where it is not
 
     def __init__(self) -> None:
         self.live: Live | None = None
@@ -200,22 +253,35 @@ class TerminalReporter:
             left = left.partition("  ")[2]
             self.bar.update(task, completed=done, total=total, left=left)
             self.below_bar("\n".join(lines))
-        elif time.monotonic() - self.said_at >= self.PLAIN_SECONDS:
+        elif time.monotonic() - self.said_at >= PLAIN_SECONDS:
             self.said_at = time.monotonic()
             self.say(" | ".join((left, *lines)))
 
     @contextmanager
-    def quiet_while(self, what: str) -> Iterator[None]:
-        """Says what takes long, and how long it took if that was long."""
+    def quiet_while(self, what: str, is_announced: bool = True) -> Iterator["Told"]:
+        """Says what takes long, and how long it took if that was long.
+
+        Gives the function that is to be told how far an evaluation is. On a terminal that moves a
+        second bar.
+        """
         began = time.monotonic()
         if self.live is not None:
             self.below_bar(f"{what} ...")
-        else:
+            bar, move = evaluation_bar(out)
+
+            def tell(over: int, episodes: int, env_steps: int) -> None:
+                if self.live is not None and not bar.tasks[0].total:
+                    self.live.update(Group(self.bar, Text(f"{what} ..."), bar))
+                move(over, episodes, env_steps)
+
+            yield tell
+            return
+        if is_announced:
             self.say(f"{what} ...")
-        yield
+        yield evaluation_lines(what.partition(":")[0], began, self.say)
         seconds = time.monotonic() - began
-        if self.live is None and seconds > 1:
-            self.say(f"... {seconds:.0f} s")
+        if is_announced and seconds > 1:
+            self.say(f"... {duration(seconds)}")
 
 
 class QuietReporter(TerminalReporter):
@@ -233,9 +299,9 @@ class QuietReporter(TerminalReporter):
         yield
 
     @contextmanager
-    def quiet_while(self, what: str) -> Iterator[None]:
+    def quiet_while(self, what: str, is_announced: bool = True) -> Iterator["Told"]:
         """Nothing."""
-        yield
+        yield lambda over, episodes, env_steps: None
 
 
 @contextmanager

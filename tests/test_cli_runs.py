@@ -130,6 +130,7 @@ def test_names_where_there_is_room(ez, runs_dir, monkeypatch):
     ("filters", "found"),
     [
         (["--study", "mine"], 2),
+        (["--study", "mi"], 2),
         (["--arm", "full"], 1),
         (["--game", "keydoor"], 1),
         (["--state", "failed"], 1),

@@ -306,6 +306,28 @@ def test_where_a_study_is_sent_is_written_before_anything_is(ez, monkeypatch, tm
 
 
 @pytest.mark.slow
+def test_the_start_of_the_name_of_a_study_is_enough(ez):
+    ez(*ABLATE)
+    for command in (
+        ["study", "status", "mi"],
+        ["study", "cancel", "mi"],
+        ["ablate", "--study", "mi"],
+    ):
+        code, out, _ = ez(*command)
+        assert (code, "mine" in out) == (0, True), command
+    assert ez("study", "status", "my")[0] == 2
+    check(ez.error, "EZ-UNKNOWN-STUDY", "'my'", "'mine'")
+    ez(*("minor" if part == "mine" else part for part in ABLATE))
+    for command in (
+        ["study", "status", "mi"],
+        ["study", "cancel", "mi"],
+        ["ablate", "--study", "mi"],
+    ):
+        assert ez(*command)[0] == 2
+        check(ez.error, "EZ-RUN-AMBIGUOUS", "'mi'", "mine, minor")
+    assert ez("study", "status", "mine")[0] == 0
+
+
 def test_status_tells_what_is_missing(ez, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Scheduler, "run", lambda scheduler: Outcome([], [], list(scheduler.runs), [], None)

@@ -135,6 +135,14 @@ def test_a_terminal_has_a_bar_with_share_time_and_rates(terminal):
             assert "Evaluating ..." in drawn()
             clock[0] = 75.0  # the time goes on during an evaluation, also the last
             assert "100% 1 min 15 s" in drawn()
+        with reporter.quiet_while("Evaluating: 32 episodes", is_announced=False) as tell:
+            tell(0, 32, 1)
+            tell(12, 32, 12_345)  # it moves
+            run, what, games = drawn().splitlines()
+            assert "100%" in run
+            assert what == "Evaluating: 32 episodes ..."
+            assert "━━━" in games
+            assert "12/32 episodes over, env_step 12,345" in games
     assert reporter.live is None
     assert "a line that stays" in terminal.getvalue()
 
@@ -158,6 +166,27 @@ def test_what_takes_long_is_said(capsys, monkeypatch):
     with reporter.quiet_while("Compiling"):
         pass
     assert capsys.readouterr().out == "Compiling ...\n"
+
+
+def test_a_log_says_now_and_then_how_far_an_evaluation_is(capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    reporter = console.TerminalReporter()
+    with reporter.quiet_while("Evaluating: 32 episodes", is_announced=False) as tell:
+        for second in range(100):
+            clock[0] = float(second)
+            tell(second // 10, 32, 10 * second)
+    assert capsys.readouterr().out.splitlines() == [
+        "Evaluating: 3 of 32 episodes over, env_step 300",
+        "Evaluating: 6 of 32 episodes over, env_step 600",
+        "Evaluating: 9 of 32 episodes over, env_step 900",
+    ]
+    with console.QuietReporter().quiet_while("Evaluating: 32 episodes") as tell:
+        tell(1, 32, 10)
+    with console.evaluating("Evaluating pong") as tell:
+        clock[0] = 200.0
+        tell(1, 32, 10)
+    assert capsys.readouterr() == ("", "Evaluating pong: 1 of 32 episodes over, env_step 10\n")
 
 
 @pytest.mark.parametrize("text", ["[bold]x[/bold]", "a [red] b", "x" * 200, "[/]", ":smile:"])

@@ -263,7 +263,10 @@ def test_code_of_the_same_size_and_second_is_another(game, ez):
     assert ez(*TRAIN, "--name", "one")[0] == 0
     Path("helper.py").write_text("PRIZE = 7\n")
     os.utime("helper.py", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert ez(*TRAIN, "--name", "two")[0] == 0
+    loud = (part for part in TRAIN if part != "--quiet")
+    code, out, _ = ez(*loud, "--name", "two")
+    assert code == 0
+    assert "New code since the run 'one': helper.py changed (from" in out
     scores = [
         RunFolder(Path("runs") / name).read("evaluations.jsonl")[-1]["mean"]
         for name in ("one", "two")

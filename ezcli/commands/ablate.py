@@ -31,7 +31,8 @@ def ablate(
     require_trackers(execution.tracking)
     saved = None
     if options.study is not None:
-        named = StudyFolder(runs_dir, options.study)
+        name = options.study if options.names_any else whole_name(options.study, runs_dir)
+        options, named = options._replace(study=name), StudyFolder(runs_dir, name)
         saved = named.launcher_file
         if named.exists:
             named.record()  # before its launcher.toml is believed
@@ -51,6 +52,11 @@ def ablate(
     with folder.lock():  # from reading the study to the end, so that nobody's arms are lost
         study, added = folder.merge(asked)
         return carry_out(study, folder, [*said, *added], execution, cluster, output, quiet)
+
+
+def whole_name(study: str, runs_dir: Path) -> str:
+    """The name of the study to go on with, of which the start may be given."""
+    return study if StudyFolder(runs_dir, study).exists else catalogue.find_study(runs_dir, study)
 
 
 def carry_out(

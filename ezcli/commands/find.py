@@ -4,8 +4,9 @@ from pathlib import Path
 
 from ezcli.config.files import is_file, preset_path, read_toml
 from ezcli.config.resolve import resolve
-from ezcli.config.run import RunConfig, name_start
-from ezcli.envs.suites import suite_of
+from ezcli.config.run import RunConfig, differences, name_start
+from ezcli.envs.code import changes
+from ezcli.envs.suites import own_code, suite_of
 from ezcli.errors import ConfigError, EzError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.words import ez_command
@@ -23,9 +24,9 @@ def is_changed(config: RunConfig, preset: str) -> bool:
     played = {name: getattr(env, name) for name in suite_of(env).played}
     if tables["env"].get("name") != env.name:
         tables["env"] = {"name": env.name, **played}
-    changes = {"seed": config.seed, **{f"env.{name}": value for name, value in played.items()}}
+    laid_over = {"seed": config.seed, **{f"env.{name}": value for name, value in played.items()}}
     try:
-        plain = resolve(tables, changes=changes)
+        plain = resolve(tables, changes=laid_over)
     except ConfigError:  # the preset is none without what was changed
         return True
     return plain.identity != config.identity
@@ -66,6 +67,26 @@ def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) 
         f"The run {equal!r} has this config already; it is {state}.",
         f"Go on with it: {go_on}. To train it once more, choose another --runs-dir.",
     )
+
+
+def changed_code(config: RunConfig, runs_dir: Path) -> str:
+    """A sentence on the code of an environment of one's own, where it is all that is new.
+
+    It says what changed since the newest run that differs in nothing else. Empty without one.
+    """
+    own, found = own_code(config.env), []
+    for entry in catalogue.scan(runs_dir) if own is not None else ():
+        there = catalogue.read_config(entry.path)
+        if there is None or own_code(there.env) is None or there.identity == config.identity:
+            continue
+        if all(key.startswith("env.code.") for key in differences(there, config)):
+            found.append((entry, there))
+    if own is None or not found:
+        return ""
+    entry, there = max(found, key=lambda pair: (pair[0].updated is not None, pair[0].updated))
+    before = own_code(there.env)
+    assert before is not None
+    return f"New code since the run {entry.name!r}: {changes(before.code, own.code)}."
 
 
 def find_run(run: str, runs_dir: Path) -> Path:

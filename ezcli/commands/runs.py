@@ -78,6 +78,8 @@ def list_runs(
         for entry in catalogue.scan(runs_dir)
     ]
     rows.sort(key=SORTS[sort])
+    if study is not None and any(row.studies for row in rows):
+        study = catalogue.find_study(runs_dir, study)
     rows = keep(rows, "study", study, lambda row: row.studies)
     rows = keep(rows, "arm", arm, lambda row: [*row.arms, " = ".join(row.arms)])
     rows = keep(rows, "game", game, lambda row: [row.game])

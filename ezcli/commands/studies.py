@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ezcli import console
-from ezcli.errors import ConfigError, EzError, UnknownName
+from ezcli.errors import ConfigError, EzError
 from ezcli.experiments import catalogue
 from ezcli.experiments.design import FULL
 from ezcli.experiments.launchers.cluster import queue_of, under_way
@@ -18,8 +18,7 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
     if name is None:
         list_studies(runs_dir, as_json)
         return
-    if name not in study_names(runs_dir):
-        raise UnknownName("study", name, study_names(runs_dir))
+    name = catalogue.find_study(runs_dir, name)
     folder = StudyFolder(runs_dir, name)
     study = folder.study()
     runs = plan(study, catalogue.by_identity(runs_dir))
@@ -92,8 +91,7 @@ def jobs_of(folder: StudyFolder) -> dict[str, tuple[str | None, str]]:
 
 def study_cancel(name: str, runs_dir: Path) -> None:
     """`ez study cancel`."""
-    if name not in study_names(runs_dir):
-        raise UnknownName("study", name, study_names(runs_dir))
+    name = catalogue.find_study(runs_dir, name)
     folder = StudyFolder(runs_dir, name)
     folder.study()  # refuses a damaged one
     launcher = queue_of(folder.jobs)

@@ -29,7 +29,7 @@ from ezcli.envs.suites import (
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.experiments.design import Arm, arms_of, parse_values
 from ezcli.experiments.launchers.cluster import Cluster
-from ezcli.experiments.study import Study, StudyFolder, default_name, study_names
+from ezcli.experiments.study import Study, StudyFolder, default_name
 
 
 class Options(NamedTuple):
@@ -61,6 +61,11 @@ class Options(NamedTuple):
         """Whether games were named."""
         return bool(self.game or self.games)
 
+    @property
+    def names_any(self) -> bool:
+        """Whether anything of a study was described; if not, one goes on as it was saved."""
+        return self.names_arms or self.names_base or self.names_games or bool(self.seeds)
+
 
 def study_from(
     options: Options, runs_dir: Path, cluster: Cluster
@@ -71,10 +76,7 @@ def study_from(
         folder = StudyFolder(runs_dir, options.study)
         if folder.exists:
             saved = folder.study()
-    names_any = options.names_arms or options.names_base or options.names_games or options.seeds
-    if saved is None and not names_any:
-        if options.study is not None:
-            raise UnknownName("study", options.study, study_names(runs_dir))
+    if saved is None and not options.names_any:
         raise ConfigError(
             "EZ-STUDY-NO-ARMS",
             "Nothing to ablate was named.",

@@ -16,7 +16,7 @@ from ezcli.commands.config_options import (
     recorded,
     refuse_contradictions,
 )
-from ezcli.commands.find import default_name, find_run, place_of
+from ezcli.commands.find import changed_code, default_name, find_run, place_of
 from ezcli.config.resolve import resolve, with_changes
 from ezcli.config.run import RunConfig
 from ezcli.envs.suites import normalisation_of
@@ -62,6 +62,9 @@ def train(
     path = place_of(config, runs_dir, name, default_name(config, preset))
     if name is None and path.name != default_name(config, preset) and not quiet:
         console.show(f"The run {path.name!r} has this config already: going on with it.")
+    said = "" if quiet or path.exists() else changed_code(config, runs_dir)
+    if said:
+        console.show(said)
     origin = {"preset": preset, "preset_because": because}
     if not cluster.settings.is_here:
         from ezcli.commands.submit import submit_run
@@ -132,7 +135,8 @@ def evaluate(
             "Leave it out, or choose another --planner.",
         )
     protocol = final_protocol(config, asked.episodes, asked.seed or 0, changes)
-    line = evaluate_run(folder, config, protocol, name, console.note)
+    with console.evaluating(f"Evaluating {folder.name}") as tell:
+        line = evaluate_run(folder, config, protocol, name, console.note, tell)
     if as_json:
         console.write(json_text(line))
     else:

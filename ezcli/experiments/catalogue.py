@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from ezcli.config.run import RunConfig
-from ezcli.errors import ConfigError, EzError
+from ezcli.errors import ConfigError, EzError, UnknownName
 from ezcli.experiments.study import StudyFolder, study_names
 from ezcli.files import DAMAGED, LINES, folders_with, opened
 from ezcli.runs.evaluations import OWN, is_number
@@ -102,19 +102,54 @@ def by_start(runs_dir: Path, text: str) -> Path | None:
     Raises:
       ConfigError: several runs do.
     """
+    found = runs_by_start(runs_dir, text)
+    require_one(text, "runs", [run.name for run in found])
+    return found[0].path if found else None
+
+
+def runs_by_start(runs_dir: Path, text: str) -> list[Entry]:
+    """The runs whose name or identity begins so; of an identity 4 digits do."""
     is_id = re.fullmatch(r"[0-9a-f]{4,12}", text) is not None
-    found = [
+    return [
         run
         for run in (scan(runs_dir) if text else ())
         if run.name.startswith(text) or (is_id and (run.identity or "").startswith(text))
     ]
+
+
+def find_study(runs_dir: Path, text: str) -> str:
+    """The name of the study that has this name, or whose name begins so.
+
+    Raises:
+      ConfigError: there is none, or several begin so.
+    """
+    names = study_names(runs_dir)
+    found = [text] if text in names else [name for name in names if text and name.startswith(text)]
+    require_one(text, "studies", found)
+    if not found:
+        raise UnknownName("study", text, names)
+    return found[0]
+
+
+def require_one(text: str, what: str, found: list[str]) -> None:
+    """Refuses the start of several names.
+
+    Args:
+      text: that they start with.
+      what: they are names of, in the plural.
+      found: the names.
+
+    Raises:
+      ConfigError: it lists them.
+    """
     if len(found) > 1:
-        shown = ", ".join(run.name for run in found[:SEVERAL])
+        shown = ", ".join(found[:SEVERAL])
         more = f" and {len(found) - SEVERAL} more" if len(found) > SEVERAL else ""
         raise ConfigError(
-            "EZ-RUN-AMBIGUOUS", f"Several runs start with {text!r}: {shown}{more}.", "Give a name."
+            "EZ-RUN-AMBIGUOUS",
+            f"Several {what} start with {text!r}: {shown}{more}.",
+            "Give a name.",
         )
-    return found[0].path if found else None
 
 
 def progress(entry: Entry) -> Progress:

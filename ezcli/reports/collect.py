@@ -98,7 +98,11 @@ def distinct(groups: Iterable[Group]) -> list[Group]:
 
 
 def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
-    """The study, the run or the folder of them that a name or path stands for, if there is one."""
+    """The study, the run or the folder of them that a name or path stands for, if there is one.
+
+    Raises:
+      ConfigError: it is the start of several names.
+    """
     path = Path(name).absolute()
     try:
         if is_plain_name(name) and (runs_dir / STUDIES / name / "study.json").is_file():
@@ -110,10 +114,14 @@ def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
             return StudyFolder(path.parents[1], path.name)
         if path.is_dir():
             return path
-        found = catalogue.by_start(runs_dir, name)
-        return RunFolder(found) if found is not None else None
     except OSError:  # longer than a path may be
         return None
+    runs = [run.name for run in catalogue.runs_by_start(runs_dir, name)]
+    studies = [study for study in study_names(runs_dir) if name and study.startswith(name)]
+    catalogue.require_one(name, "runs and studies", [*studies, *runs])
+    if studies:
+        return StudyFolder(runs_dir, studies[0])
+    return RunFolder(runs_dir / runs[0]) if runs else None
 
 
 def everything_in(runs_dir: Path, evaluation: str = FINAL) -> tuple[list[Group], list[str]]:

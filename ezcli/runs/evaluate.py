@@ -46,6 +46,15 @@ class Evaluated(NamedTuple):
     env_steps: list[int]
 
 
+# Told before every env_step of an evaluation: episodes that are over, all episodes, env_steps of
+# the longest so far.
+Told = Callable[[int, int, int], None]
+
+
+def silent(over: int, episodes: int, env_steps: int) -> None:
+    """A `Told` that says nothing."""
+
+
 class Stopped(Exception):
     """The caller asked to stop before the end."""
 
@@ -56,6 +65,7 @@ def evaluate(
     compute: Compute,
     protocol: EvaluationProtocol,
     should_stop: Callable[[], bool] = lambda: False,
+    tell: Told = silent,
 ) -> Evaluated:
     """Plays every episode to its end or cap.
 
@@ -66,6 +76,7 @@ def evaluate(
       compute: device and precision.
       protocol: how many episodes, how long, which starts.
       should_stop: asked before every step.
+      tell: told before every step how far it is.
 
     Raises:
       Stopped: `should_stop` said so.
@@ -85,6 +96,7 @@ def evaluate(
         while playing:
             if should_stop():
                 raise Stopped
+            tell(len(games) - len(playing), len(games), int(lengths.max()))
             draws = planner.draws(rng, len(playing), explores=False)
             plan = planner.plan(frozen, frames.observations(playing), draws)
             for game, action in zip(list(playing), plan.best, strict=True):

@@ -1,7 +1,6 @@
 """Scores of a run: those that are due while it trains, and those that `ez evaluate` asks for."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 from ezcli.config.run import RunConfig
@@ -12,10 +11,12 @@ from ezcli.runs.evaluate import (
     Evaluated,
     EvaluationProtocol,
     Stopped,
+    Told,
     evaluate,
     final_protocol,
     interim_protocol,
     normalised,
+    silent,
     summary,
 )
 from ezcli.runs.evaluations import KINDS, TRAINING_LEVELS, describe_evaluation, name_of
@@ -64,9 +65,9 @@ def finish_evaluation(
     episodes = counted(protocol.episodes, "episode")
     what = f"Evaluating: {episodes} of up to {protocol.max_env_steps:,} env_steps"
     try:
-        with reporter.quiet_while(what) if trainer.is_finished else nullcontext():
+        with reporter.quiet_while(what, is_announced=trainer.is_finished) as tell:
             found = evaluate(
-                trainer.learner.network, config, trainer.compute, protocol, should_stop
+                trainer.learner.network, config, trainer.compute, protocol, should_stop, tell
             )
     except Stopped:
         return
@@ -101,6 +102,7 @@ def evaluate_run(
     protocol: EvaluationProtocol | None = None,
     name: str = "",
     say: Callable[[str], None] = print,
+    tell: Told = silent,
 ) -> dict[str, Any]:
     """Plays with the last weights of a run; adds the line to the run.
 
@@ -110,6 +112,7 @@ def evaluate_run(
       protocol: how to play; as in the final evaluation if None.
       name: by which reports find the scores; `manual` if empty.
       say: told about checkpoints that are damaged.
+      tell: told how far the games are.
 
     Raises:
       EzError: there is no whole checkpoint, the run is being trained or is damaged, or the name is
@@ -121,7 +124,7 @@ def evaluate_run(
         folder.require_whole(EVALUATIONS)
         require_free(name, protocol, folder)
         note_code(folder, config, say)
-        return _evaluate_run(folder, config, protocol, name, say)
+        return _evaluate_run(folder, config, protocol, name, say, tell)
 
 
 def require_free(name: str, protocol: EvaluationProtocol, folder: RunFolder) -> None:
@@ -151,9 +154,10 @@ def _evaluate_run(
     protocol: EvaluationProtocol,
     name: str,
     say: Callable[[str], None],
+    tell: Told,
 ) -> dict[str, Any]:
     agent = load_agent(folder, config, say)
-    played = evaluate(agent.network, config, agent.compute, protocol)
+    played = evaluate(agent.network, config, agent.compute, protocol, tell=tell)
     line = evaluation_line(played, "manual", agent.env_steps, agent.train_steps, config)
     if name:
         line["name"] = name

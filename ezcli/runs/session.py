@@ -7,6 +7,7 @@ from types import FrameType
 from typing import NamedTuple, Protocol
 
 from ezcli.config.run import RunConfig
+from ezcli.runs.evaluate import Told
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.rates import Rates
 from ezcli.runs.stall import Watchdog
@@ -27,8 +28,16 @@ class Reporter(Protocol):
     def progress(self, event: Event, config: RunConfig, rates: Rates) -> None:
         """The state after a cycle."""
 
-    def quiet_while(self, what: str) -> AbstractContextManager[None]:
-        """Something long without events, such as an evaluation."""
+    def quiet_while(self, what: str, is_announced: bool = True) -> AbstractContextManager[Told]:
+        """Something long without events, such as an evaluation.
+
+        Args:
+          what: it is.
+          is_announced: whether a log says that it begins, and how long it took.
+
+        Returns:
+          A context that gives a function to tell how far an evaluation is.
+        """
 
 
 class StopRequest:

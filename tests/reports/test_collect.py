@@ -329,6 +329,15 @@ def test_a_name_is_looked_for_among_studies_first(runs_dir):
     assert collect(["both"], runs_dir)[0][0].kind == "study"
 
 
+def test_the_start_of_a_name_is_enough(runs_dir, run):
+    write_study(runs_dir, lambda *_: 0.5, name="mine")
+    assert [group.name for group in collect(["mi"], runs_dir)[0]] == ["mine"]
+    assert [found.name for found in collect(["on"], runs_dir)[0][0].runs] == ["one"]
+    write_study(runs_dir, lambda *_: 0.5, name="one-more")
+    with fails("EZ-RUN-AMBIGUOUS", "'on'", "one-more", "one"):
+        collect(["on"], runs_dir)
+
+
 def test_runs_named_together_are_one_group(runs_dir, run):
     write_run(runs_dir / "two", agent(1), [12.0])
     (group,), _ = collect(["one", "two"], runs_dir)

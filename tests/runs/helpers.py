@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
+from ezcli.runs.evaluate import silent
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.seals import checksum, sha256
 from ezcli.runs.train import train
@@ -65,10 +66,10 @@ class Watcher:
         if len(self.events) == self.stop_after:
             signal.raise_signal(self.number)
 
-    def quiet_while(self, what):
-        if self.during is not None and what.startswith(self.during):
+    def quiet_while(self, what, is_announced=True):
+        if is_announced and self.during is not None and what.startswith(self.during):
             signal.raise_signal(self.number)
-        return nullcontext()
+        return nullcontext(silent)
 
 
 def tiny(env="catch", *overrides):

@@ -85,6 +85,17 @@ def play(config, protocol, should_stop=lambda: False, training=True):
     return found
 
 
+def test_how_far_an_evaluation_is_is_told_before_every_step(searched):
+    config, told = tiny("catch"), []
+    network = make_network(config, (1, 4, 3), 3)
+    protocol = EvaluationProtocol(6, 100, seed=0, num_simulations=2)
+    compute = resolve_compute(config.compute)
+    evaluate(network, config, compute, protocol, tell=lambda *far: told.append(far))
+    lengths = sorted(game.length for game in Game.made)
+    overs = [sum(length <= step for length in lengths) for step in range(lengths[-1])]
+    assert told == [(over, 6, step) for step, over in enumerate(overs)]
+
+
 def test_greedy_raw_and_without_noise(searched):
     config = tiny("catch", "env.clip_rewards=true")
     found = play(config, EvaluationProtocol(6, 100, seed=0, num_simulations=2))
