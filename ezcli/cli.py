@@ -524,6 +524,34 @@ def report(
     report.report(options, form, output, plots, plot_types)
 
 
+@app.command(no_args_is_help=True)
+def plot(
+    names: Annotated[
+        list[str], typer.Argument(help="Names, ids or paths of runs: a line for each.")
+    ],
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="METRICS",
+            help="Columns of metrics.jsonl, with commas; `evaluation` is the mean score of those.",
+        ),
+    ] = "score,evaluation,loss",
+    axis: Annotated[str, typer.Option("--x", help="train_steps or env_steps.")] = "train_steps",
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", callback=possible, help="FILE.png, .svg or .pdf to write."),
+    ] = Path("metrics.png"),
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Draw curves of what runs learnt.
+
+    Example: ez plot pong-atari-cpu-seed0 --metric loss,score -o curves.png
+    """
+    from ezcli.commands import export
+
+    export.plot(names, metric, axis, output, runs_dir)
+
+
 @app.command()
 def bench(
     parts: Annotated[
@@ -673,6 +701,36 @@ def runs_diff(
     from ezcli.commands import runs
 
     runs.diff(one, other, runs_dir, as_json)
+
+
+@runs_app.command("export")
+def runs_export(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names, ids or paths of runs; all if not given.")
+    ] = None,
+    table: Annotated[
+        str,
+        typer.Option(
+            help="A row for each of runs (with settings), metrics (lines), evaluations or games."
+        ),
+    ] = "runs",
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="csv or parquet; by the file's name if not given."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", callback=possible, help="Write to this file instead."),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Write the numbers of runs for other programs.
+
+    Example: ez runs export --table metrics -o metrics.csv
+    """
+    from ezcli.commands import export
+
+    export.export(names or [], table, form, output, runs_dir)
 
 
 @runs_app.command("rm")

@@ -373,6 +373,14 @@ COMMANDS = {
     ("runs", "show"): {**COMMON, "": MAYBE_RUN, "--json": FLAG},
     ("runs", "diff", "mine"): {**COMMON, "": MAYBE_RUN, "--json": FLAG},
     ("runs", "rm"): {**COMMON, "": WORDS},
+    ("runs", "export"): {
+        **COMMON,
+        "": MAYBE_RUN,
+        "--table": st.one_of(WORDS, st.sampled_from(["metrics", "games"])),
+        "--format": st.one_of(WORDS, st.just("parquet")),
+        "--output": OUTPUTS,
+    },
+    ("plot",): {**COMMON, "": MAYBE_RUN, "--metric": WORDS, "--x": WORDS, "--output": OUTPUTS},
     ("config", "show"): {
         "--preset": NAMES_OF_PRESETS,
         "--game": GAMES,
