@@ -17,7 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip install $(if $(CONSTRAINTS),-c $(CONSTRAINTS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev train test test-slow chaos test-nojit test-gpu lint format types audit check clean
+.PHONY: help setup setup-dev train test test-slow chaos test-nojit test-gpu lint format types docs audit check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ format: setup-dev  ## mend what lint can mend by itself
 types: setup-dev  ## mypy, strict
 	$(BIN)/mypy
 
+docs: setup-dev  ## the documentation as a site, in build/docs; fails on a dead link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 audit:  ## known vulnerabilities of the pinned dependencies, where those can be looked up
 	PYTHON="$(PYTHON)" .ci/audit
 
@@ -62,7 +65,7 @@ check:  ## everything that CI runs
 	.ci/run
 
 clean:  ## remove .venv and every cache; runs stay
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find ezcli tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

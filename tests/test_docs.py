@@ -1,7 +1,11 @@
-"""The README says what the code does."""
+"""Documents say what the code does: commands parse, links lead somewhere, examples work."""
 
 import re
+import shlex
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -9,54 +13,132 @@ import typer
 import ezcli
 from benchmarks.collect import collected
 from benchmarks.pool import pooled
+from docsite import decisions, equations, hooks, reference
 from ezcli.cli import app
 from ezcli.config.files import preset_names, preset_path, read_toml
+from ezcli.config.names import all_keys
 from ezcli.config.resolve import resolve
+from ezcli.experiments.ablations import ablation_names, parts
 from ezcli.runs.metrics import COLUMNS
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted([*ROOT.glob("*.md"), *(ROOT / n for n in hooks.PAGES), *DOCS.rglob("*.md")])
+}
+HISTORY = {"CHANGELOG.md"}  # of what was, also of commands that have changed since
+README = PAGES["README.md"]
+PLACEHOLDER = re.compile(r"\b(COMMAND|OPTION)\b|…")
 
 
-def commands() -> list[str]:
-    """Every command with its group, such as `config show`."""
-    click = typer.main.get_command(app)
+def commands() -> list[tuple[str, str]]:
+    """Every `ez` command of the documents, in code of its own or within a sentence."""
     found = []
-    for name, command in click.commands.items():  # type: ignore[attr-defined]
-        inner = getattr(command, "commands", None)
-        found += [f"{name} {sub}" for sub in inner] if inner else [name]
-    return found
+    for name, text in PAGES.items():
+        if name in HISTORY:
+            continue
+        fences = re.findall(r"^```(?:bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        lines = [line for fence in fences for line in fence.splitlines()]
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        lines += [" ".join(code.split()) for code in re.findall(r"`(ez [^`]+)`", prose)]
+        found += [(name, line) for line in lines if line.startswith("ez ")]
+    return [one for one in dict.fromkeys(found) if not PLACEHOLDER.search(one[1])]
 
 
-@pytest.mark.parametrize("command", commands())
-def test_every_command_is_in_the_readme(command: str) -> None:
-    assert f"ez {command}" in README
+@pytest.fixture(scope="module")
+def command_line() -> Any:
+    """The command line with commands that do nothing."""
+
+    def leaves(command: Any) -> Iterator[Any]:
+        yield command
+        for inner in getattr(command, "commands", {}).values():
+            yield from leaves(inner)
+
+    group = typer.main.get_command(app)
+    for command in leaves(group):
+        command.callback = lambda *args, **kwargs: None
+    return group
 
 
-@pytest.mark.parametrize("preset", preset_names())
-def test_presets_table_has_the_presets_numbers(preset: str) -> None:
-    schedule = resolve(read_toml(preset_path(preset))).schedule
-    row = re.search(rf"^\| `{preset}` \|.*$", README, re.MULTILINE)
-    assert row, f"{preset} is not in the README"
-    cells = [cell.strip() for cell in row.group().strip("|").split("|")]
-    assert cells[2:] == [f"{schedule.env_steps:,}", f"{schedule.train_steps:,}"]
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_every_command_in_the_documents_parses(command_line: Any, page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    if " ".join(["ez", *words]) in reference.all_commands():
+        return  # its name alone, in a sentence
+    command_line.main(args=words, prog_name="ez", standalone_mode=False)
+    for option, value in pairwise(words):
+        if option in ("--set", "--vary"):
+            assert value.partition("=")[0] in all_keys(), page
+        if option == "--preset" and not value.endswith(".toml"):
+            assert value in preset_names(), page
+        if option == "--drop":
+            named = {one for one in parts(value) if not one.endswith(".toml")}
+            assert named <= {*ablation_names(), "a", "NAME"}, page
 
 
-def test_columns_table_is_that_of_the_code() -> None:
-    _, _, section = README.partition("### Columns of `metrics.jsonl`")
-    section, _, _ = section.partition("\n## ")
-    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)) == COLUMNS
+def test_make_targets_in_the_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page, text in PAGES.items():
+        named = re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)
+        assert set(named) <= targets, page
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) < 900
+
+
+def test_the_reference_has_every_command_setting_column_and_preset() -> None:
+    pages = reference.pages()
+    for words in reference.all_commands():
+        assert f"## {words}\n" in pages["reference/commands.md"]
+    settings = pages["reference/settings.md"] + pages["reference/environments.md"]
+    for key in all_keys():
+        assert f"| `{key}` |" in settings
+    for column, about in COLUMNS.items():
+        assert f"| `{column}` | {about} |" in pages["reference/metrics.md"]
+    for preset in preset_names():
+        schedule = resolve(read_toml(preset_path(preset))).schedule
+        row = re.search(rf"^\| `{preset}` \|.*$", pages["reference/presets.md"], re.MULTILINE)
+        assert row, preset
+        assert row.group().endswith(f"| {schedule.env_steps:,} | {schedule.train_steps:,} |")
+
+
+def test_no_code_of_an_error_is_missing_in_the_reference() -> None:
+    listed = set(re.findall(r"^\| `(EZ-[^`]+)`", reference.errors(), re.MULTILINE))
+    lines = (ROOT / "tests" / "errors.txt").read_text(encoding="utf-8").splitlines()
+    assert listed == {line.partition(":")[0] for line in lines}
+
+
+def test_every_equation_can_be_drawn() -> None:
+    found = {formula for text in PAGES.values() for formula in equations.formulas(text)}
+    assert found
+    for formula in found:
+        width, height, depth = equations.measured(formula)
+        assert width > depth > 0 < height, formula
+    marked, drawn = equations.take_out("See $`x_t`$.\n\n```math\ny = x_t\n```\n")
+    assert "x_t" not in marked
+    assert all("currentColor" in svg for svg in drawn.values())
+    assert len(drawn) == 2
+
+
+def test_decisions_are_numbered_whole_and_listed() -> None:
+    found = decisions.records()
+    assert [one.number for one in found] == list(range(1, len(found) + 1))
+    assert {one.fields for one in found} == {decisions.FIELDS}
+    assert decisions.INDEX.read_text(encoding="utf-8") == decisions.index()
 
 
 def test_the_example_environment_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The class in the README keeps the contract: a game of it can be played through the door."""
+    """The class in the tutorial keeps the contract: a game of it can be played through the door."""
     import numpy as np
 
     from ezcli.config.resolve import use_env
     from ezcli.envs.make import make_env
     from ezcli.envs.vector import VectorEnv
 
-    code = re.search(r"```python\n(import numpy.*?)```", README, re.DOTALL)
+    text = PAGES["docs/tutorials/your-own-environment.md"]
+    code = re.search(r"```python\n(import numpy.*?)```", text, re.DOTALL)
     assert code
     (tmp_path / "corridor.py").write_text(code.group(1))
     monkeypatch.chdir(tmp_path)
@@ -68,10 +150,32 @@ def test_the_example_environment_trains(tmp_path: Path, monkeypatch: pytest.Monk
     assert {arrival.reward for arrival in arrivals if arrival.is_episode_over} == {1.0}
 
 
-def test_relative_links_lead_somewhere() -> None:
-    for file in ROOT.glob("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
-            assert (ROOT / target).exists(), f"{file.name} links to {target}"
+def headings(text: str) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    lines = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL).splitlines()
+    titles = [line.lstrip("# ").lower() for line in lines if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
+
+
+def test_links_lead_to_a_file_and_a_heading() -> None:
+    for page, text in PAGES.items():
+        for _, target, _ in hooks.LINK.findall(text):
+            if "://" in target:
+                continue
+            path = hooks.place_of(target, page) or page
+            assert (ROOT / path).exists(), f"{page} links to {target}"
+            _, _, anchor = target.partition("#")
+            if anchor and path.endswith(".md"):
+                assert anchor in headings((ROOT / path).read_text(encoding="utf-8")), (
+                    f"{page}: {target}"
+                )
+
+
+def test_the_site_has_every_page() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
+    for page in pages | set(reference.pages()) | set(hooks.PAGES.values()):
+        assert f": {page}\n" in nav, page
 
 
 def test_the_tables_of_the_results_are_those_of_their_files() -> None:
@@ -81,15 +185,6 @@ def test_the_tables_of_the_results_are_those_of_their_files() -> None:
     assert collected(page) == page
     for name in names:
         assert (ROOT / name).read_text(encoding="utf-8").splitlines()[0] in page
-
-
-def test_links_within_a_page_lead_to_a_heading() -> None:
-    for file in ROOT.glob("*.md"):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        titles = [line.lstrip("# ").lower() for line in lines if line.startswith("#")]
-        headings = {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
-        links = set(re.findall(r"\]\(#([^)]+)\)", "\n".join(lines)))
-        assert links <= headings, file.name
 
 
 def test_the_citation_names_this_version() -> None:

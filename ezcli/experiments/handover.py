@@ -118,7 +118,7 @@ def environment(task: Task) -> dict[str, str]:
     """The variables for a run's process, whose output is a file.
 
     NumPy's and PyTorch's libraries would start a thread for each core of the machine in each of its
-    runs, and `ez` uses one (ARCHITECTURE, decision 6).
+    runs, and `ez` uses one (decision 6).
     """
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return one_thread | dict(task.variables) | os.environ | {"PYTHONUNBUFFERED": "1"}

@@ -3,7 +3,7 @@
     runs/<name>/
     ├── config.toml         every setting of the run, resolved
     ├── run.json            identity, environment contract, status; versions and device by session
-    ├── metrics.jsonl       what was learnt; a function of config and seed (columns: README)
+    ├── metrics.jsonl       what was learnt; a function of config and seed (columns: `metrics`)
     ├── timing.jsonl        clocks: env_steps, train_steps, seconds, and rates
     ├── evaluations.jsonl   raw scores, each with the protocol it was played under
     ├── frames/             those of the states in the replay, without loss, each written once

@@ -1,7 +1,7 @@
 """Short whole runs whose every bit is golden, on the CPUs where they were recorded.
 
-A run is bit-exact on one model of CPU with one set of versions (README, "Determinism"), so the
-hashes in `runs.json` are kept under a fingerprint of those. A machine that none of them matches
+A run is bit-exact on one model of CPU with one set of versions (docs/concepts/determinism.md), so
+the hashes in `runs.json` are kept under a fingerprint of those. A machine that none of them matches
 adds its own, from a commit before the change to be tested: `python -m tests.golden.runs`.
 """
 

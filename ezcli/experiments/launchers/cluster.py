@@ -104,7 +104,7 @@ def cluster_of(
                 suggestion(keys[-1], sorted(known)),
             ) from error
         raise ConfigError(
-            "EZ-CONFIG-VALUE", f"{where}: {why(first)}.", "CLUSTERS.md lists what there is."
+            "EZ-CONFIG-VALUE", f"{where}: {why(first)}.", "docs/reference/clusters.md has them all."
         ) from error
     settings: LauncherSettings = getattr(whole, name)
     if settings.foreign_address is not None:

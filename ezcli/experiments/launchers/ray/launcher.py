@@ -150,7 +150,7 @@ def connect(settings: RaySettings) -> Any:
         raise ConfigError(
             "EZ-RAY-NOT-INSTALLED",
             "The launcher ray needs Ray.",
-            "Install the extra ezcli[ray]: see CLUSTERS.md.",
+            "Install the extra ezcli[ray]: see docs/tutorials/cluster.md.",
         ) from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the cluster
     try:

@@ -62,7 +62,7 @@ def require_slurm() -> None:
         raise ConfigError(
             "EZ-SLURM-NOT-INSTALLED",
             "The launcher slurm needs submitit.",
-            "Install the extra ezcli[slurm]: see CLUSTERS.md.",
+            "Install the extra ezcli[slurm]: see docs/tutorials/cluster.md.",
         ) from error
     for program in PROGRAMS:
         if shutil.which(program) is None:
