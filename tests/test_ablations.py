@@ -281,6 +281,15 @@ def test_no_two_train_the_same(runs: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("auxiliary", ["none", "spr", "reconstruction"])
+def test_agents_without_an_auxiliary_loss_train_alike(auxiliary: str, runs: Path) -> None:
+    is_kept = "true" if auxiliary == "none" else "false"
+    overrides = f"loss.auxiliary={auxiliary}", f"components.consistency={is_kept}"
+    folder = run(runs / auxiliary, tiny("catch", *overrides))
+    assert folder.read("metrics.jsonl") == metrics_without(runs, "consistency")
+
+
+@pytest.mark.slow
 def test_what_is_dropped_is_not_there(runs: Path) -> None:
     def column(key: str, *names: str) -> list[Any]:
         return [line[key] for line in metrics_without(runs, *names)]

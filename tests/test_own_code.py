@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, with_changes
-from ezcli.config.run import without_neutral
+from ezcli.config.run import settings_of_agent, without_neutral
 from ezcli.envs.code import changes, code_of, locate
 from ezcli.envs.custom_suite import CustomSettings
 from ezcli.envs.make import make_env
@@ -67,6 +67,18 @@ def the_run(runs_dir="runs"):
 @pytest.mark.parametrize("preset", IDENTITIES)
 def test_identities_of_presets_never_change(preset):
     assert resolve(read_toml(preset_path(preset))).identity == IDENTITIES[preset]
+
+
+@pytest.mark.parametrize("auxiliary", ["none", "simsiam", "spr", "reconstruction"])
+@pytest.mark.parametrize("consistency", [True, False])
+def test_agents_without_an_auxiliary_loss_are_one(auxiliary, consistency):
+    changes = {"loss.auxiliary": auxiliary, "components.consistency": consistency}
+    config = with_changes(resolve(read_toml(preset_path("catch"))), changes)
+    without = with_changes(config, {"components.consistency": False, "loss.auxiliary": "simsiam"})
+    assert without.identity == "23285f09075e"  # that of version 0.1.0
+    is_dropped = auxiliary == "none" or not consistency
+    assert (config.identity == without.identity) == is_dropped
+    assert (settings_of_agent(config) == settings_of_agent(without)) == is_dropped
 
 
 def test_an_environment_of_unknown_code_keeps_its_identity():

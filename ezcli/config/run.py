@@ -136,11 +136,25 @@ class RunConfig(Hyperparameters):
         """12 hexadecimal digits of a hash of all that decides the result.
 
         Neither `compute` nor `record` enter it, nor a setting with its neutral value
-        (`ezcli.settings.Settings`).
+        (`ezcli.settings.Settings`). Configs of one agent have one identity (`one_form`).
         """
-        tables = without_neutral(self, decisive(self))
+        config = one_form(self)
+        tables = without_neutral(config, decisive(config))
         canonical = json.dumps(tables, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def one_form(config: RunConfig) -> RunConfig:
+    """The config that stands for all that train the same agent.
+
+    Without an auxiliary loss, `loss.auxiliary` decides nothing: "none" and
+    `components.consistency = false`, which version 0.1.0 has, are one agent.
+    """
+    if config.components.consistency and config.loss.auxiliary != "none":
+        return config
+    dropped = config.components.model_copy(update={"consistency": False})
+    loss = config.loss.model_copy(update={"auxiliary": "simsiam"})
+    return config.model_copy(update={"components": dropped, "loss": loss})
 
 
 def decisive(config: RunConfig) -> dict[str, Any]:
@@ -157,7 +171,7 @@ def decisive(config: RunConfig) -> dict[str, Any]:
 
 def settings_of_agent(config: RunConfig) -> dict[str, Any]:
     """All that decides a run's result but its seed and game: equal for runs of one agent."""
-    tables = decisive(config)
+    tables = decisive(one_form(config))
     del tables["seed"]
     tables["env"].pop("game", None)
     return tables

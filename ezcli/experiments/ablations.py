@@ -193,10 +193,12 @@ def require_effect(what: str, base: RunConfig, arm: RunConfig, changes: Mapping[
     """Refuses an arm that is the full agent under another name.
 
     Raises:
-      ConfigError: every changed setting has that value in `base` already.
+      ConfigError: every changed setting has that value in `base` already, or decides nothing there.
     """
-    if not differences(base, arm):
+    if base.identity == arm.identity:
         already = ", ".join(f"{key} is {value!r}" for key, value in changes.items())
+        if differences(base, arm):
+            already = "the agent has no auxiliary loss"  # see `config.run.one_form`
         raise ConfigError(
             "EZ-ABLATION-CHANGES-NOTHING",
             f"{what} changes nothing here: {already} already.",

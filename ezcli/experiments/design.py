@@ -66,21 +66,21 @@ def arms_of(
                 )
             given = dict.fromkeys(values, "--vary")
             arm = resolve(tables, source=source, changes=asked | values, given=given)
-            changes = {key: value for key, (_, value) in differences(base, arm).items()}
+            differing = differences(base, arm) if arm.identity != base.identity else {}
+            changes = {key: value for key, (_, value) in differing.items()}
             varied = {key: changes[key] for key in values if key in changes}
-            add(arms, same, Arm(arm_name(dropped, varied), dropped, changes))
-    if all(arm.changes for arm in arms.values()):
-        add(arms, same, Arm(FULL, (), {}))
+            add(arms, same, arm.identity, Arm(arm_name(dropped, varied), dropped, changes))
+    if base.identity not in arms:
+        add(arms, same, base.identity, Arm(FULL, (), {}))
     return sorted(arms.values(), key=lambda arm: bool(arm.changes)), list(dict.fromkeys(same))
 
 
-def add(arms: dict[str, Arm], same: list[str], arm: Arm) -> None:
-    """Adds an arm by what it changes; one that changes the same as another is only noted.
+def add(arms: dict[str, Arm], same: list[str], key: str, arm: Arm) -> None:
+    """Adds an arm by the identity `key` of its config; one that is the same agent is only noted.
 
     Raises:
       ConfigError: another arm has the name, such as that of a user's file of the same name.
     """
-    key = json.dumps(arm.changes, sort_keys=True)
     if key not in arms and any(other.name == arm.name for other in arms.values()):
         raise ConfigError(
             "EZ-STUDY-ARM-NAMES",

@@ -275,6 +275,21 @@ def test_values_written_differently_are_one_arm():
     assert same == []
 
 
+def test_two_ways_to_drop_the_auxiliary_loss_are_one_arm():
+    arms, same = design("consistency", vary=["loss.auxiliary=simsiam,none"])
+    assert arms == {"full": {}, "loss.auxiliary=none": {"loss.auxiliary": "none"}}
+    assert len(same) == 2
+    assert "'consistency' is the same as 'loss.auxiliary=none'" in same[0]
+
+
+def test_what_has_no_auxiliary_loss_cannot_drop_it():
+    base = resolve(CATCH.model_dump(mode="json"), ["loss.auxiliary=none"])
+    with fails("EZ-ABLATION-CHANGES-NOTHING", "no auxiliary loss"):
+        design("consistency", base=base)
+    sweep = design(vary=["components.consistency=false", "loss.batch_size=64,128"], base=base)[0]
+    assert "full" in sweep
+
+
 def test_a_sweep_of_what_is_dropped_is_refused():
     named = "--vary components.value_prefix", "--drop value-prefix"
     with fails("EZ-STUDY-VARY-TWICE", *named):
