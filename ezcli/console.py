@@ -444,7 +444,10 @@ def show_table(
             escape(column),
             justify="right" if numeric else "left",
             overflow="ellipsis" if whole else "fold",
-            no_wrap=bool(whole) and (numeric or column in whole),
+            no_wrap=bool(whole),
+            min_width=max(map(len, (column, *(row[index] for row in cells))))
+            if whole and (numeric or column in whole)
+            else None,
         )
     for row in cells:
         table.add_row(*map(escape, row))

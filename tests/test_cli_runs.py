@@ -55,7 +55,7 @@ def test_the_list(ez, runs_dir):
     by_id = {line[0]: line for line in lines[1:]}
     assert by_id[tiny().identity[:6]][1:7] == ["mine", "full", "catch", "0", "finished", "100%"]
     arm = tiny("catch", "components.value_prefix=false").identity[:6]
-    assert by_id[arm][1:7] == ["mine", "value-prefix", "catch", "0", "failed", "0%"]
+    assert by_id[arm][1:9] == ["mine", "−", "value", "prefix", "catch", "0", "failed", "0%"]
     assert by_id[tiny("keydoor", "seed=3").identity[:6]][1:4] == ["keydoor", "3", "new"]
 
 
@@ -136,6 +136,8 @@ def test_names_where_there_is_room(ez, runs_dir, monkeypatch):
         (["--state", "failed"], 1),
         (["--state", "running"], 0),
         (["--study", "mine", "--state", "failed", "--arm", "value-prefix"], 1),
+        (["--arm", "− value prefix"], 1),
+        (["--arm", "- value prefix"], 1),
     ],
 )
 def test_filters(ez, runs_dir, filters, found):

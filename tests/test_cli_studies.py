@@ -53,7 +53,7 @@ def test_the_plan_is_shown_before_anything_runs(ez):
     assert (code, err) == (0, "")
     out = squeezed(out)
     assert "Study mine: 2 arms x 2 seeds, 4 runs." in out
-    assert "full nothing 0 0 2 value-prefix components.value_prefix = false 0 0 2" in out
+    assert "full nothing 0 0 2 − value prefix components.value_prefix = false 0 0 2" in out
     assert "Left: about 2 h 00 min of training (2 scaled from other settings)" in out
     assert "a train_step timed just now" in out
     assert out.index("Left:") < out.index("Done: all 4 runs")
@@ -107,7 +107,7 @@ def test_a_planned_run_has_not_begun(ez, tmp_path):
     assert "it was not started" in ez("report")[1]
     assert f"Start it with: ez resume runs/{name}" in ez("runs", "show", name)[1]
     counted = squeezed(ez(*ABLATE, "--dry-run")[1])
-    assert "full nothing 0 0 2 value-prefix components.value_prefix = false 0 0 2" in counted
+    assert "full nothing 0 0 2 − value prefix components.value_prefix = false 0 0 2" in counted
     assert ez("runs", "rm", name, "--yes")[0] == 0
 
 
@@ -127,7 +127,9 @@ def test_what_is_finished_is_counted_and_not_run_again(ez):
     ez(*ABLATE)
     code, out, _ = ez(*ABLATE)
     assert code == 0
-    assert "full nothing 2 0 0 value-prefix components.value_prefix = false 2 0 0" in squeezed(out)
+    assert "full nothing 2 0 0 − value prefix components.value_prefix = false 2 0 0" in squeezed(
+        out
+    )
     assert "Nothing is left to run." in out
 
 
@@ -233,7 +235,7 @@ def test_games_seeds_and_sweeps(ez):
 def test_what_equals_another_arm_is_said(ez):
     drops = ["--drop", "muzero", "--drop", "consistency+off-policy-correction+value-prefix"]
     _, out, _ = ez("ablate", *drops, *SMALL, "--dry-run")
-    assert "is the same as 'muzero': trained once." in squeezed(out)
+    assert "is the same as 'MuZero': trained once." in squeezed(out)
     assert "2 arms" in out
 
 
@@ -343,8 +345,10 @@ def test_status_tells_what_is_missing(ez, tmp_path, monkeypatch):
     assert "Go on with: ez ablate --study mine" in out
     listed = json.loads(ez("study", "status", "mine", "--json")[1])["runs"]
     assert [r["state"] for r in listed] == ["finished", "new", "new", "new"]
+    assert [r["arms"] for r in listed] == [["full"], ["value-prefix"]] * 2
+    assert "− value prefix catch 1 new" in squeezed(out)
     assert listed[0]["train_steps"] > 0
-    assert "mine value-prefix 4 1" in squeezed(ez("study", "status")[1])
+    assert "mine − value prefix 4 1" in squeezed(ez("study", "status")[1])
     assert json.loads(ez("study", "status", "--json")[1]) == [
         {"study": "mine", "arms": "value-prefix", "runs": 4, "finished": 1}
     ]

@@ -17,6 +17,7 @@ from ezcli.efficientzero.loss_terms import AUXILIARY_TERM, MEASURED_STEPS
 from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State
+from ezcli.experiments.design import arm_label, arms_label, close
 from ezcli.files import draft_name
 from ezcli.files import remove as remove_path
 from ezcli.runs.cost import folder_bytes
@@ -81,7 +82,7 @@ def list_runs(
     if study is not None and any(row.studies for row in rows):
         study = catalogue.find_study(runs_dir, study)
     rows = keep(rows, "study", study, lambda row: row.studies)
-    rows = keep(rows, "arm", arm, lambda row: [*row.arms, " = ".join(row.arms)])
+    rows = keep(rows, "arm", arm_called(arm, rows), lambda row: [*row.arms, " = ".join(row.arms)])
     rows = keep(rows, "game", game, lambda row: [row.game])
     if state is not None and state not in get_args(State):
         raise UnknownName("state", state, get_args(State))
@@ -141,6 +142,17 @@ SORTS: dict[str, Callable[[Row], Any]] = {
 }
 
 
+def arm_called(text: str | None, rows: Iterable[Row]) -> str | None:
+    """The name of the arm, or arms, that a table shows as `text`; else the text itself."""
+    shown = {close(arms_label(arms)): " = ".join(arms) for row in rows for arms in names_of(row)}
+    return None if text is None else shown.get(close(text), text)
+
+
+def names_of(row: Row) -> list[list[str]]:
+    """The arms of a run, one by one and together."""
+    return [*([arm] for arm in row.arms), row.arms]
+
+
 def keep(rows: list[Row], what: str, wanted: str | None, of: Any) -> list[Row]:
     """The rows that have `wanted` among what `of` gives for them.
 
@@ -174,7 +186,7 @@ def show_rows(rows: list[Row]) -> None:
             for own, row in zip(ids, rows, strict=True)
         ],
         "study": [", ".join(row.studies) for row in rows],
-        "arm": [" = ".join(row.arms) for row in rows],
+        "arm": [arms_label(row.arms) for row in rows],
         "game": [row.game_text for row in rows],
         "seed": [str(row.config.seed) if row.config else "" for row in rows],
         "state": [row.entry.state for row in rows],
@@ -289,7 +301,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
 
 def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
     """What is known of a run, a line each."""
-    memberships = ", ".join(f"{arm} in {study}" for study, arm in row.memberships)
+    memberships = ", ".join(f"{arm_label(arm)} in {study}" for study, arm in row.memberships)
     total, seconds = facts["total_train_steps"], facts["seconds"]
     versions = facts["versions"] if isinstance(facts["versions"], dict) else {}
     rows = [

@@ -6,7 +6,7 @@ from typing import Any
 from ezcli import console
 from ezcli.errors import ConfigError, EzError
 from ezcli.experiments import catalogue
-from ezcli.experiments.design import FULL
+from ezcli.experiments.design import FULL, arm_label, arms_label
 from ezcli.experiments.launchers.cluster import queue_of, under_way
 from ezcli.experiments.study import StudyFolder, plan, study_names
 from ezcli.runs.folder import RunFolder
@@ -55,7 +55,7 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
             ("arm", "game", "seed", "state", "done", "score"),
             [
                 (
-                    " = ".join(row["arms"]),
+                    arms_label(row["arms"]),
                     row["env"],
                     row["seed"],
                     row["state"] + (f" (job {row['job']})" if row["job"] else ""),
@@ -128,14 +128,20 @@ def list_studies(runs_dir: Path, as_json: bool) -> None:
         names = {cell.run for cell in record.cells}
         states = [catalogue.state(RunFolder(runs_dir / run)) for run in names]
         arms = [arm.name for arm in record.arms if arm.name != FULL]
-        rows.append((name, ", ".join(arms), len(names), states.count("finished")))
+        rows.append((name, arms, len(names), states.count("finished")))
     if as_json:
         keys = ("study", "arms", "runs", "finished")
-        found: list[dict[str, Any]] = [dict(zip(keys, row, strict=True)) for row in rows]
+        found: list[dict[str, Any]] = [
+            dict(zip(keys, (name, ", ".join(arms), *counts), strict=True))
+            for name, arms, *counts in rows
+        ]
         found += [{"study": name, "error": message} for name, message in wrong.items()]
         console.write(json_text(found))
     elif rows:
-        console.show_table(("study", "arms beside full", "runs", "finished"), rows)
+        console.show_table(
+            ("study", "arms beside full", "runs", "finished"),
+            [(name, "; ".join(map(arm_label, arms)), *counts) for name, arms, *counts in rows],
+        )
     elif not wrong:
         console.show(f"No study in {runs_dir} yet. Start one: ez ablate --drop value-prefix")
     for name, message in wrong.items():

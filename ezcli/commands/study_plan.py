@@ -8,7 +8,7 @@ from ezcli import console
 from ezcli.commands.jobs import threads_of
 from ezcli.config.resolve import with_changes
 from ezcli.experiments import catalogue, estimate
-from ezcli.experiments.design import Arm
+from ezcli.experiments.design import Arm, arm_label
 from ezcli.experiments.launchers.cluster import Cluster
 from ezcli.experiments.study import PlannedRun, Study
 from ezcli.runs.cost import finished_runs, is_alike
@@ -63,7 +63,7 @@ def show_plan(
     for arm in study.arms:
         own = [states[run.name] for run in runs if any(c.arm == arm.name for c in run.cells)]
         counts = (own.count("finished"), sum(s in BEGUN for s in own), own.count("new"))
-        rows.append((arm.name, differences_text(arm), *counts))
+        rows.append((arm_label(arm.name), differences_text(arm), *counts))
     console.show_table(("arm", "differs from the full agent in", "finished", "begun", "new"), rows)
     console.tell(f"Seeds {', '.join(map(str, study.seeds))}; runs side by side: {jobs}.")
     console.tell(cost_text(cost))

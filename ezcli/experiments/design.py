@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import tomllib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ezcli.config.overrides import parse_override
@@ -20,6 +21,8 @@ from ezcli.experiments.ablations import (
 
 FULL = "full"
 MOST_DROPS = 6  # of a factorial design: 64 arms
+LABELS = {"muzero": "MuZero", "consistency-authors": "\N{MINUS SIGN} consistency and augmentation"}
+"""Of ablations that are not named after one part that they drop."""
 
 
 class Arm(NamedTuple):
@@ -88,7 +91,10 @@ def add(arms: dict[str, Arm], same: list[str], key: str, arm: Arm) -> None:
             "Rename a file of --drop.",
         )
     if arms.setdefault(key, arm).name != arm.name:
-        same.append(f"The arm {arm.name!r} is the same as {arms[key].name!r}: trained once.")
+        same.append(
+            f"The arm {arm_label(arm.name)!r} is the same as {arm_label(arms[key].name)!r}: "
+            "trained once."
+        )
 
 
 def subsets(drops: list[str]) -> list[tuple[str, ...]]:
@@ -168,8 +174,21 @@ def arm_label(name: str) -> str:
     drops, comma, varied = name.partition(",")
     if name == FULL or "=" in drops:
         return name
-    labels = (f"\N{MINUS SIGN} {drop.replace('-', ' ')}" for drop in drops.split("+"))
+    labels = (
+        LABELS.get(drop) or f"\N{MINUS SIGN} {drop.replace('-', ' ')}" for drop in drops.split("+")
+    )
     return " ".join(labels) + (f", {varied}" if comma else "")
+
+
+def arms_label(names: Iterable[str]) -> str:
+    """The arms that one run is, as readers see them; equal settings make one run of several."""
+    return " = ".join(map(arm_label, dict.fromkeys(names)))
+
+
+def close(text: str) -> str:
+    """The text without spaces beside its commas or empty parts, and with a hyphen for a minus."""
+    parts = (part.strip() for part in text.split(","))
+    return ",".join(filter(None, parts)).replace("\N{MINUS SIGN}", "-")
 
 
 def slug(name: str) -> str:

@@ -34,7 +34,7 @@ from ezcli.config.run import UNIDENTIFIED, RunConfig, differences_text, name_sta
 from ezcli.config.tables import flat_items
 from ezcli.config.text import to_toml
 from ezcli.errors import Busy, ConfigError, RunError
-from ezcli.experiments.design import Arm, slug
+from ezcli.experiments.design import Arm, arm_label, arms_label, slug
 from ezcli.files import SETTINGS, TABLE, folders_with, read, write_atomically
 from ezcli.runs import lock
 from ezcli.runs.folder import refuse_links
@@ -119,7 +119,7 @@ class PlannedRun(NamedTuple):
     @property
     def arms(self) -> str:
         """The arms it is, for tables."""
-        return " = ".join(dict.fromkeys(cell.arm for cell in self.cells))
+        return arms_label(cell.arm for cell in self.cells)
 
 
 def cells_of(study: Study) -> list[Cell]:
@@ -310,7 +310,7 @@ class StudyFolder:
         added = [
             f"New in the study: {name} {', '.join(map(str, new))}."
             for name, new in (
-                ("arms", [arm.name for arm in merged.arms[len(saved.arms) :]]),
+                ("arms", [arm_label(arm.name) for arm in merged.arms[len(saved.arms) :]]),
                 ("games", merged.games[len(saved.games) :]),
                 ("seeds", merged.seeds[len(saved.seeds) :]),
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 from ezcli.errors import UnknownName
-from ezcli.experiments.design import FULL, arm_label
+from ezcli.experiments.design import FULL, arm_label, close
 from ezcli.reports.compare import baseline
 from ezcli.reports.groups import Group
 
@@ -74,11 +74,6 @@ def arms_in(text: str, known: Set[str]) -> list[str]:
         name, start = after[start]
         found.append(names[name])
     return found
-
-
-def close(text: str) -> str:
-    """The text without spaces beside its commas or empty parts, and with a hyphen for a minus."""
-    return ",".join(listed(text)).replace("\N{MINUS SIGN}", "-")
 
 
 def listed(text: str | None) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from ezcli.experiments.design import arm_label
 from ezcli.reports.groups import FINAL, Group, Run
 from ezcli.runs.evaluations import changes_text
 from ezcli.words import counted, duration
@@ -41,7 +42,7 @@ def provenance_notes(group: Group) -> list[str]:
     }
     if any(changed.values()):
         there = "; ".join(
-            f"{name} ({', '.join(f'{key} = {json.dumps(value)}' for key, value in own.items())})"
+            f"{arm_label(name)} ({', '.join(f'{key} = {json.dumps(value)}' for key, value in own.items())})"
             for name, own in changed.items()
             if own
         )

@@ -42,9 +42,9 @@ def beside_table(group: Group, agents: list[Agent]) -> Table:
         rows.append((game, ours, *(None if x is None else Number(x, DIGITS) for x in theirs)))
     return Table(
         "beside",
-        f"{agents[0].benchmark.normalisation.name.capitalize()} score of {full.name} beside "
-        "published ones",
-        ("game", full.name, *map(marked, agents)),
+        f"{agents[0].benchmark.normalisation.name.capitalize()} score of {shown_arm(full.name)} "
+        "beside published ones",
+        ("game", shown_arm(full.name), *map(marked, agents)),
         tuple(rows),
         tuple(mark_notes(agents)),
     )

@@ -80,7 +80,7 @@ def test_muzero_is_all_three_and_trained_once():
     arms, same = design("muzero", "+".join(THREE))
     assert list(arms) == ["full", "muzero"]
     assert same == [
-        "The arm 'consistency+off-policy-correction+value-prefix' is the same as 'muzero': "
+        "The arm '− consistency − off policy correction − value prefix' is the same as 'MuZero': "
         "trained once."
     ]
     arms, same = design("muzero", *THREE, factorial=True)
@@ -97,7 +97,9 @@ def test_the_authors_switch_is_both_and_trained_once():
 def test_ablations_that_come_to_the_same_in_a_preset_are_trained_once():
     arms, same = design("consistency", "consistency-authors", base=CATCH)
     assert list(arms) == ["full", "consistency"]
-    assert same == ["The arm 'consistency-authors' is the same as 'consistency': trained once."]
+    assert same == [
+        "The arm '− consistency and augmentation' is the same as '− consistency': trained once."
+    ]
 
 
 def test_a_drop_that_changes_nothing_is_refused():
@@ -427,7 +429,9 @@ def test_every_accepted_design_is_sound(drops, vary, preset):
     for arm, config in zip(arms, resolved, strict=True):
         assert {k: v for k, (_, v) in differences(base, config).items()} == arm.changes
     assert len(set(same)) == len(same)
-    assert not any(f"The arm '{arm.name}'" in sentence for arm in arms for sentence in same)
+    assert not any(
+        f"The arm '{arm_label(arm.name)}'" in sentence for arm in arms for sentence in same
+    )
 
 
 @pytest.mark.parametrize(
@@ -435,6 +439,8 @@ def test_every_accepted_design_is_sound(drops, vary, preset):
     [
         ("full", "full"),
         ("value-prefix", "− value prefix"),
+        ("muzero", "MuZero"),
+        ("muzero+root-noise", "MuZero − root noise"),
         ("off-policy-correction", "− off policy correction"),
         ("consistency+value-prefix", "− consistency − value prefix"),
         ("search.num_simulations=8", "search.num_simulations=8"),

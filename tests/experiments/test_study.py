@@ -78,7 +78,7 @@ def test_arms_with_equal_configs_are_one_run():
     twin = Arm("twin", (), study.arms[1].changes)
     runs = plan(study._replace(arms=(*study.arms, twin)), {})
     assert len(runs) == 4
-    assert {run.arms for run in runs} == {"full", "value-prefix = twin"}
+    assert {run.arms for run in runs} == {"full", "− value prefix = − twin"}
 
 
 @settings(max_examples=30, deadline=None)
@@ -111,7 +111,7 @@ def test_a_study_grows(tmp_path):
     assert [arm.name for arm in merged.arms] == ["full", "value-prefix", "consistency"]
     assert merged.seeds == (0, 1, 7)
     assert added == [
-        "New in the study: arms consistency.",
+        "New in the study: arms − consistency.",
         "New in the study: seeds 7.",
     ]
 
