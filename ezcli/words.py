@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import string
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,11 @@ def counted_range(counts: Collection[int], noun: str) -> str:
     least, most = min(counts), max(counts)
     start = f"{least:,} to " if least < most else ""
     return start + counted(most, noun)
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Such as `a`, `a and b` or `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
 
 
 def quantity(count: float) -> str:

@@ -169,7 +169,9 @@ def execute(
             f"See how they stand: {look}"
         )
     elif not quiet:
-        console.show(f"Done: all {len(runs)} runs of the study {study.name} are finished.\n")
+        every = f"all {len(runs)} runs" if len(runs) > 1 else "the run"
+        are = "are" if len(runs) > 1 else "is"
+        console.show(f"Done: {every} of the study {study.name} {are} finished.\n")
         show_result(folder)
     return outcome.exit_code
 

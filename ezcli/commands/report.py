@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from ezcli.reports.collect import collect
 from ezcli.reports.formats import FORMATS
 from ezcli.reports.groups import Group
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
-from ezcli.reports.report import Report, build
+from ezcli.reports.report import Report, build, not_beside
 from ezcli.words import counted
 
 ALL_FORMATS = ("terminal", "html", *FORMATS)
@@ -54,7 +55,9 @@ def make(options: Options) -> Report:
             said.append(f"--arms {text!r} names {which}; repeat --arms to name its parts.")
     said += changed_code(groups)
     choice = Choice(tuple(listed(options.games)), tuple(arms), options.resamples)
-    return build(groups, said, agents, choice)
+    made = build(groups, said, agents, choice)
+    unseen = [] if options.against is None else not_beside(made, agents)
+    return made._replace(notes=(*made.notes, *unseen))
 
 
 def report(
@@ -97,7 +100,8 @@ def page(made: Report, output: Path | None) -> str:
     """The report as an HTML page, to lie at `output`."""
     from ezcli.reports.page import html  # lazy: loads matplotlib
 
-    return html(made, output.parent if output else Path())
+    today = datetime.now(UTC).date()
+    return html(made, output.parent if output else Path(), today)
 
 
 def save_plots(made: Report, folder: Path, types: list[str]) -> None:

@@ -34,7 +34,7 @@ def cost_of(
 ) -> estimate.Total:
     """What the runs that are left will cost; times a run's pieces of work if no run here tells."""
     evidence = finished_runs(runs_dir, existing.values())
-    source = f"From {len(evidence)} finished runs here"
+    source = f"From {counted(len(evidence), 'finished run')} here"
     if left and not any(is_alike(run.config, study.base) for run in evidence):
         if not cluster.settings.is_here:
             return estimate.total(left, [], jobs, "No run like these has finished here yet.")

@@ -11,6 +11,7 @@ from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.envs.small_suites import KeydoorSettings
 
 MOVES = {"stay": (0, 0), "up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+MOST_WORK = 100_000_000  # sums of rewards in `expected_returns`, about a second
 
 
 class Keydoor:
@@ -85,8 +86,7 @@ class Keydoor:
             level = int(rng.integers(self.settings.num_levels))
             while level in self.training_levels:
                 level = int(rng.integers(self.settings.num_levels))
-        agent, key = divmod(level, cells - 1)
-        return agent, key + (key >= agent)
+        return cells_of(level, cells)
 
     def _frame(self) -> np.ndarray:
         frame = np.zeros(self.spec.frame_shape, np.uint8)
@@ -95,6 +95,53 @@ class Keydoor:
         frame[(1, *key)] = 255
         frame[(2, *self.door)] = 255 if self.opened_at is None else 128
         return frame
+
+
+def expected_returns(settings: KeydoorSettings) -> tuple[float, float] | None:
+    """Mean return of an evaluated game under random actions, and under the best; exact.
+
+    The best actions know how long ago the door opened, which the frame does not show. None for
+    rooms so large that this would take seconds.
+    """
+    size, delay, cells = settings.size, settings.delay, settings.size**2
+    steps, states = settings.cap(evaluation=True), cells * 2 * (delay + 1)
+    if cells * states * steps * len(MOVES) > MOST_WORK:
+        return None
+    known, chosen = training_levels(settings.levels, settings.num_levels), settings.level_set(True)
+    levels = set(known if chosen == "training" else range(settings.num_levels))
+    levels -= set(known if chosen == "unseen" else ())
+    starts = [cells_of(level, cells - 1) for level in sorted(levels)]
+    door = (size // 2) * size + size // 2
+    agent, has_key, until = (part.ravel() for part in np.indices((cells, 2, delay + 1)))
+    row, column = np.divmod(agent, size)
+    random_total = best_total = 0.0
+    for key in sorted({key for _, key in starts}):
+        key_cell = key + (key >= door)
+        following, rewards = [], []
+        for down, right in MOVES.values():
+            there = np.clip(row + down, 0, size - 1) * size + np.clip(column + right, 0, size - 1)
+            holds = (has_key == 1) | (there == key_cell)
+            opens = holds & (there == door) & (until == 0)
+            left = np.where(opens, delay, np.maximum(until - 1, 0))
+            pays = (opens & (delay == 0)) | (until == 1)
+            following.append((there * 2 + (holds & ~opens)) * (delay + 1) + left)
+            rewards.append(pays.astype(float))
+        following_states, reward = np.array(following), np.array(rewards)
+        random, best = np.zeros(states), np.zeros(states)
+        for _ in range(steps):
+            random = (reward + random[following_states]).mean(0)
+            best = (reward + best[following_states]).max(0)
+        for start in (agent for agent, where in starts if where == key):
+            state = (start + (start >= door)) * 2 * (delay + 1)
+            random_total += float(random[state])
+            best_total += float(best[state])
+    return random_total / len(starts), best_total / len(starts)
+
+
+def cells_of(level: int, cells: int) -> tuple[int, int]:
+    """The cells of agent and key in a level; `cells` and both are counted without the door's."""
+    agent, key = divmod(level, cells - 1)
+    return agent, key + (key >= agent)
 
 
 def training_levels(count: int, among: int) -> list[int]:

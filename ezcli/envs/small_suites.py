@@ -74,12 +74,33 @@ def _keydoor(settings: KeydoorSettings) -> type:
     return Keydoor
 
 
+RANDOM, MAXIMUM = "random play", "maximum"
+
+
+def _catch_landmarks(settings: CatchSettings) -> dict[str, float]:
+    """Exact: wherever a random paddle ends, the ball is there in one of `columns` games."""
+    moves = settings.rows - 1
+    if settings.cap(evaluation=True) < moves:  # no ball lands
+        return {}
+    middle = settings.columns // 2
+    reached = sum(abs(column - middle) <= moves for column in range(settings.columns))
+    return {RANDOM: 2 / settings.columns - 1, MAXIMUM: 2 * reached / settings.columns - 1}
+
+
+def _keydoor_landmarks(settings: KeydoorSettings) -> dict[str, float]:
+    from ezcli.envs.keydoor import expected_returns
+
+    found = expected_returns(settings)
+    return dict(zip((RANDOM, MAXIMUM), found, strict=True)) if found else {}
+
+
 CATCH = Suite(
     name="catch",
     settings=CatchSettings,
     builder=_catch,
     title="catch",
     preset=DefaultPreset("catch", "catch", "it is made for that game"),
+    landmarks=_catch_landmarks,
 )
 KEYDOOR = Suite(
     name="keydoor",
@@ -87,4 +108,5 @@ KEYDOOR = Suite(
     builder=_keydoor,
     title="keydoor",
     preset=DefaultPreset("keydoor", "keydoor", "it is made for that game"),
+    landmarks=_keydoor_landmarks,
 )

@@ -120,6 +120,8 @@ class Suite:
     """Refuses settings of an environment that is not installed; executes no code of the user's."""
     games: Games | None = None
     benchmark: Benchmark | None = None
+    landmarks: Callable[[Any], Mapping[str, float]] = lambda env: {}
+    """Raw scores that tell how good others are, by whose they are: random play's, the maximum."""
     own_code: Callable[[Any], OwnCode | None] = lambda env: None
     installed: tuple[str, ...] = ()  # entries of a contract that follow from no setting
     seeds: int = 5  # of a study, where none are named

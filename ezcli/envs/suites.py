@@ -1,6 +1,6 @@
 """The suites that there are, and what is asked about the environment of a config."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, SerializeAsAny
@@ -60,6 +60,12 @@ def reference_of(env: EnvSettings) -> Reference | None:
     """The scores that normalise those of the game, where they are known."""
     benchmark = suite_of(env).benchmark
     return benchmark.references().get(suite_of(env).label(env)) if benchmark else None
+
+
+def landmarks_of(env: EnvSettings) -> Mapping[str, float]:
+    """Raw scores that tell how good others of the game are, by whose they are, the lowest first."""
+    own, reference, scale = suite_of(env).landmarks(env), reference_of(env), normalisation_of(env)
+    return own or ({scale.zero: reference.zero} if reference and scale else {})
 
 
 def benchmark_of(env: EnvSettings, games: Iterable[str]) -> Benchmark | None:

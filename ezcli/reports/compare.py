@@ -77,7 +77,7 @@ class Comparison(NamedTuple):
     mean: Difference
     median: Estimate | None  # of several games only
     iqm: Estimate | None
-    improvement: Estimate  # probability that a run of the arm beats one of the other
+    improvement: Estimate | None  # that a run of the arm beats one of the other; of several pairs
     adjusted_p: float | None  # Holm's, over the arms of the study
     by_game: dict[str, Difference]  # raw scores
     published: Effect | None
@@ -215,7 +215,9 @@ def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -
             [table[:, 1] for table in joined],
             generator(),
             resamples,
-        ),
+        )
+        if mean.estimate.runs > 1
+        else None,
         adjusted_p=None,
         by_game={
             game: paired([(ours[seed].score, theirs[seed].score) for seed in seeds])

@@ -10,6 +10,7 @@ from ezcli.reports.tables import (
     DIGITS,
     Cell,
     Interval,
+    Intervals,
     Number,
     Probability,
     Shown,
@@ -17,17 +18,23 @@ from ezcli.reports.tables import (
     raw_digits,
     shown_arm,
 )
-from ezcli.words import counted
+from ezcli.words import counted, listed
+
+ONE_PAIR_OF_A_GAME = "A single pair of a game gives no interval."
+DO_NOT_OVERLAP = (
+    "A number without brackets comes out of every resample, because the runs of the two do not "
+    "overlap or are all equal. That is no certainty."
+)
 
 
 def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
     """What each arm loses or gains, and what may be said of it."""
     digits = scale_digits(scale, [c.mean.estimate for c in comparisons])
     tested = sum(c.pairs > 1 for c in comparisons)
-    p_note = "No p from a single pair."
-    if tested:
+    p_note = ""
+    if any(c.adjusted_p is not None for c in comparisons):
         p_note = (
-            f"p: the same test after Holm's correction over {counted(tested, 'arm')}; better and "
+            f" p: paired t-test after Holm's correction over {counted(tested, 'arm')}; better and "
             "worse: p below 0.05."
         )
     fewer = [
@@ -50,25 +57,30 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
         f"{minus(comparisons)}: {scale_text(scale)}",
         ("arm", "pairs", "difference", "p", "verdict"),
         rows,
-        (
-            "Paired by seed within each game. Brackets: 95 %, Student's t, from two pairs on. "
-            f"{p_note}",
-            *fewer,
-        ),
+        (f"Paired by seed within each game.{p_note}", *fewer),
+        Intervals("Student's t", "A single pair gives neither an interval nor a p."),
     )
 
 
-def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
-    """Probability of improvement, differences of other aggregates, published effects."""
+def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table | None:
+    """Probability of improvement, differences of other aggregates, published effects.
+
+    None where there is nothing of these: from a single pair follows no probability.
+    """
+    likely = any(c.improvement for c in comparisons)
     several = any(c.iqm for c in comparisons)
     published = any(c.published for c in comparisons)
-    and_published = ", and published effects" if published else ""
-    columns = ["arm", "P(better)"]
+    shown = ["probability of improvement"] if likely else []
+    shown += ["differences of median and IQM"] if several else []
+    shown += ["published effects"] if published else []
+    columns = ["arm", *(["P(better)"] if likely else [])]
     columns += ["median", "IQM"] if several else []
     columns += ["published mean", "published median"] if published else []
     rows = []
     for c in comparisons:
-        row: list[Cell] = [versus(c), Interval(c.improvement, DIGITS)]
+        row: list[Cell] = [versus(c)]
+        if likely:
+            row.append(Interval(c.improvement, DIGITS) if c.improvement else None)
         if several:
             row += [Interval(e, DIGITS, signed=True) if e else None for e in (c.median, c.iqm)]
         if published:
@@ -76,10 +88,11 @@ def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> T
                 [Number(x, DIGITS, signed=True) for x in c.published] if c.published else [None] * 2
             )
         rows.append(tuple(row))
-    notes = [
-        "P(better): probability that a run of the arm beats one of the other. Brackets: 95 % "
-        "stratified bootstrap."
-    ]
+    if len(columns) == 1:
+        return None
+    notes = []
+    if likely:
+        notes.append("P(better): probability that a run of the arm beats one of the other.")
     if published:
         notes.append(
             "Published: human-normalised, 26 games of Atari 100k at the published setting "
@@ -87,10 +100,11 @@ def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> T
         )
     return Table(
         "improvement",
-        f"Probability of improvement{and_published}: {scale_text(scale)}",
+        f"{listed(shown).capitalize()}: {scale_text(scale)}",
         tuple(columns),
         tuple(rows),
         tuple(notes),
+        Intervals("stratified bootstrap", ONE_PAIR_OF_A_GAME, DO_NOT_OVERLAP),
     )
 
 
@@ -109,7 +123,7 @@ def by_game_table(comparisons: Sequence[Comparison]) -> Table:
         f"{minus(comparisons)}, game by game: raw score",
         ("game", *(versus(c) for c in comparisons)),
         tuple(rows),
-        ("Brackets: 95 %, Student's t, uncorrected.",),
+        intervals=Intervals("Student's t, uncorrected", "A single pair has no interval."),
     )
 
 
@@ -117,6 +131,12 @@ def effects_table(scale: Scale, effects: Sequence[FactorEffect]) -> Table:
     """Main effects and interactions of a factorial study."""
     digits = scale_digits(scale, [e.difference.estimate for e in effects])
     scale = scale._replace(games=effects[0].games)
+    p_note = ""
+    if any(e.adjusted_p is not None for e in effects):
+        p_note = (
+            f" p: after Holm's correction over {len(effects)} effects; better, worse, positive and "
+            "negative: p below 0.05."
+        )
     rows = tuple(
         (
             Shown(" x ".join(map(arm_label, e.factors)), " x ".join(e.factors)),
@@ -134,10 +154,9 @@ def effects_table(scale: Scale, effects: Sequence[FactorEffect]) -> Table:
         rows,
         (
             "A main effect is the mean of the arms that drop minus that of those that keep; an "
-            "interaction is half of how much one drop changes the effect of the other. Brackets: "
-            f"95 %, Student's t. p: after Holm's correction over {len(effects)} effects; better, "
-            "worse, positive and negative: p below 0.05.",
+            f"interaction is half of how much one drop changes the effect of the other.{p_note}",
         ),
+        Intervals("Student's t", "A single seed gives neither an interval nor a p."),
     )
 
 
@@ -158,7 +177,7 @@ def curve_table(curve: Curve, scale: Scale) -> Table:
         f"{curve.label} over {curve.key}: {scale_text(scale)}",
         columns,
         tuple(rows),
-        ("Brackets: 95 %, Student's t over runs, uncorrected.",),
+        intervals=Intervals("Student's t over runs, uncorrected"),
     )
 
 

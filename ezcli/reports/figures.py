@@ -5,21 +5,29 @@ figure says below itself how many runs stand behind it and what its intervals ar
 """
 
 import io
+import itertools
+import math
 import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
 from ezcli.experiments.design import arm_label
-from ezcli.reports.formats import one_line
+from ezcli.reports.formats import broken, one_line
 from ezcli.reports.statistics import Estimate
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
 
 
 MARKERS = "osD^vPX*"
+
+
+DASHES = ("-", "--", "-.", ":")
 
 
 INK = "#24292f"  # of text and axes; a page replaces it by the colour of its own text
@@ -35,6 +43,10 @@ FILE_TYPES: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None},
 }
 CAPTION_LETTERS = 14  # to an inch
+LEGEND_SIZE = 8  # points
+KEY_INCHES = 0.55  # of the line beside a text of the legend, and of the gap to the next
+EDGE_INCHES = 0.1
+LINE_INCHES = 0.17  # of a legend
 
 
 STYLE = {
@@ -71,8 +83,13 @@ STYLE = {
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour and marker of the arm at a place."""
-    return {"color": PALETTE[index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)]}
+    """Colour, marker and dashes of the arm at a place; the first 256 differ."""
+    again = index // len(PALETTE)
+    return {
+        "color": PALETTE[index % len(PALETTE)],
+        "marker": MARKERS[(index + again) % len(MARKERS)],
+        "linestyle": DASHES[again // len(MARKERS) % len(DASHES)],
+    }
 
 
 def arm_text(name: str) -> str:
@@ -96,12 +113,55 @@ def bound(estimate: Estimate) -> tuple[float, float]:
     return estimate.low, estimate.high
 
 
-def legend_above(figure: Figure, panel: Axes, columns: int) -> None:
-    """One legend for all panels, if there is more than one thing to tell apart."""
-    handles, labels = panel.get_legend_handles_labels()
-    if len(handles) > 1:
-        columns = min(columns, len(handles))
-        figure.legend(handles, labels, loc="outside upper left", ncols=columns, fontsize=8)
+def legend_above(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One legend for all panels, if there is more than one thing to tell apart.
+
+    It has as many columns as the figure has room for, and the figure grows by its rows.
+    """
+    found: dict[str, Artist] = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if len(found) < 2:
+        return
+    room = figure.get_figwidth() - 2 * EDGE_INCHES
+    labels = [folded(label, int(room * CAPTION_LETTERS)) for label in found]
+    widths = [KEY_INCHES + inches(label) for label in labels]
+    columns = next(n for n in range(len(labels), 0, -1) if n == 1 or legend_width(widths, n) < room)
+    lines = math.ceil(sum(label.count("\n") + 1 for label in labels) / columns)
+    figure.set_figheight(figure.get_figheight() + LINE_INCHES * (lines - 1))
+    figure.legend(
+        found.values(), labels, loc="outside upper left", ncols=columns, fontsize=LEGEND_SIZE
+    )
+
+
+def legend_width(widths: Sequence[float], columns: int) -> float:
+    """Inches of a legend; like matplotlib, its first columns hold one more where they differ."""
+    rest, total, ends = iter(widths), 0.0, len(widths)
+    for left in range(columns, 0, -1):
+        rows = math.ceil(ends / left)
+        total += max(itertools.islice(rest, rows))
+        ends -= rows
+    return total
+
+
+def inches(label: str) -> float:
+    """How wide a text of the legend is."""
+    lines = filter(str.strip, label.split("\n"))
+    paths = (TextPath((0, 0), line, size=LEGEND_SIZE, usetex=False) for line in lines)
+    return max((float(path.get_extents().x1) for path in paths), default=0.0) / 72
+
+
+def folded(text: str, letters: int) -> str:
+    """A name in lines of at most so many letters, broken after what joins its parts."""
+    return "\n".join(
+        piece for line in broken(one_line(text), letters) for piece in textwrap.wrap(line, letters)
+    )
+
+
+def intervals_text(found: Iterable[Estimate], what: str) -> str:
+    """What a caption says of intervals, if any is drawn."""
+    return f" {what}" if any(estimate.low is not None for estimate in found) else ""
 
 
 def caption(figure: Figure, text: str) -> None:

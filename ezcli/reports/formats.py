@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import string
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -236,16 +237,20 @@ def latex(report: Report) -> str:
         r"% \usepackage{booktabs} in the preamble, and \usepackage[T1]{fontenc} for < and >.",
         "% One table environment for each table; delete what you do not need.",
     ]
+    taken: Counter[str] = Counter()
     for section in report.sections:
         for table in section.tables:
-            lines += ["", *latex_table(section.title, table)]
+            label = re.sub(r"[^a-z0-9]+", "-", f"{section.title} {table.key}".lower()).strip("-")
+            taken[label] += 1
+            label += f"-{taken[label]}" if taken[label] > 1 else ""
+            lines += ["", *latex_table(section.title, table, label)]
         lines += ["", *(f"% {one_line(note)}" for note in section.notes)]
     lines += [f"% {one_line(note)}" for note in report.notes]
     return "\n".join(lines) + "\n"
 
 
-def latex_table(section: str, table: Table) -> list[str]:
-    """A table environment.
+def latex_table(section: str, table: Table, label: str) -> list[str]:
+    r"""A table environment, for `\ref{tab:LABEL}`.
 
     What would be wider than the line has its intervals below their numbers; if that is not enough,
     smaller letters, and its columns in several blocks below each other.
@@ -268,6 +273,7 @@ def latex_table(section: str, table: Table) -> list[str]:
         r"\begin{table}[htbp]",
         rf"\centering{setting}",
         rf"\caption{{{caption}}}",
+        rf"\label{{tab:{label}}}",
         *tabulars[0],
         *(line for tabular in tabulars[1:] for line in (r"\par\medskip", *tabular)),
         r"\end{table}",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ezcli.errors import RunError
 from ezcli.reports.groups import ArmScores, Group, Run
-from ezcli.reports.tables import Cell, Table, interval, shown_arm
+from ezcli.reports.tables import Cell, Intervals, Table, interval, shown_arm
 from ezcli.runs.folder import METRICS
 from ezcli.runs.json_files import read_lines
 
@@ -74,6 +74,7 @@ def modes_table(measurements: dict[str, list[Measured]]) -> Table:
         (
             "Searches read the network in evaluation mode, learning in training mode. Std: of the "
             "value over states. Root: the state from which a search starts; last: the end of the "
-            "unroll. Brackets: 95 %, Student's t over runs.",
+            "unroll.",
         ),
+        Intervals("Student's t over runs"),
     )

@@ -7,6 +7,7 @@ its own, and loads nothing.
 import base64
 import hashlib
 import os
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from ezcli.reports import figures, plots
 from ezcli.reports.formats import cell_text, is_numeric, is_prose, number_text, one_line
 from ezcli.reports.report import Report, Section
 from ezcli.reports.tables import DIGITS, Cell, Interval, Number, Probability, Table, interval
+from ezcli.words import counted
 
 POINT = 4 / 3  # CSS pixels
 SMALLEST, LARGEST = 0.55, 1.3  # of a figure's own width, between which it follows the page's
@@ -47,10 +49,11 @@ class RunRow(NamedTuple):
     link: str
 
 
-def html(report: Report, folder: Path) -> str:
+def html(report: Report, folder: Path, made_on: date) -> str:
     """The page; links to run folders are relative to `folder`, where it will lie."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"clean": one_line, "attributes": attributes, "content": content}
+    environment.filters["counted"] = counted
     environment.tests["numeric"] = is_numeric
     package = files("ezcli.reports")
     script = (package / "page.js").read_text(encoding="utf-8")
@@ -58,7 +61,7 @@ def html(report: Report, folder: Path) -> str:
     return template.render(
         report=report,
         title=title(report),
-        made_by=f"Made by ezcli {__version__}.",
+        made_by=f"Made by ezcli {__version__} on {made_on.isoformat()}.",
         pictures=[pictures(section, report) for section in report.sections],
         runs=[run_rows(section, folder) for section in report.sections],
         scales=[scale_name(section) for section in report.sections],

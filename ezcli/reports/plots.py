@@ -11,11 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ezcli.envs.suites import landmarks_of
 from ezcli.reports.compare import Scale, arm_scores, generator
 from ezcli.reports.figures import (
     CAPTION_LETTERS,
+    DASHES,
     GREY,
     INK,
+    LINE_INCHES,
     MARKERS,
     PALETTE,
     STYLE,
@@ -23,11 +26,13 @@ from ezcli.reports.figures import (
     bound,
     caption,
     draw_interval,
+    folded,
+    intervals_text,
     legend_above,
     look,
 )
 from ezcli.reports.formats import one_line
-from ezcli.reports.groups import Group, Run
+from ezcli.reports.groups import ArmScores, Group
 from ezcli.reports.modes import ROOT_ERROR, measured, runs_of
 from ezcli.reports.provenance import protocol_text
 from ezcli.reports.published import Agent
@@ -37,6 +42,10 @@ from ezcli.reports.tables import Interval, Number
 from ezcli.words import counted_range
 
 MOST_CURVES = 30  # games with a panel of their own
+NAME_LETTERS = 60  # in a line of a name beside a row
+STUDENT_BANDS = "Bands: 95 %, Student's t."
+LANDMARK_DASHES = (":", "--")
+LANDMARK_KINDS = ("Dotted", "Dashed")
 
 
 PROFILE_RESAMPLES = 2_000
@@ -56,10 +65,10 @@ def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
     if group is None or not group.runs:
         return
     with rc_context(STYLE):
-        if any(len(run.curve) > 1 for run in group.runs):
-            yield Plot("learning-curves", "Learning curves", learning_curves(group))
-        if section.table("modes"):
-            yield Plot("modes", "Evaluation against training mode", mode_errors(group))
+        if games := games_with_curves(group):
+            yield Plot("learning-curves", "Learning curves", learning_curves(group, games))
+        if figure := mode_errors(group):
+            yield Plot("modes", "Evaluation against training mode", figure)
         protocol = protocol_text(group)
         for plot in plots_of_scores(section, group, agents):
             if protocol:
@@ -80,6 +89,7 @@ def plots_of_scores(section: Section, group: Group, agents: Sequence[Agent]) -> 
             yield Plot("profile", "Performance profile", performance_profile(group, scale))
     if section.comparisons:
         yield Plot("differences", "Differences to the full agent", differences(section))
+    if any(comparison.improvement for comparison in section.comparisons):
         yield Plot("improvement", "Probability of improvement", improvement(section))
     if section.effects:
         yield Plot("effects", "Main effects and interactions", effects(section))
@@ -87,77 +97,110 @@ def plots_of_scores(section: Section, group: Group, agents: Sequence[Agent]) -> 
         yield Plot(f"sweep-{file_name(key)}", f"Score over {key}", sweep(section, key))
 
 
-def learning_curves(group: Group) -> Figure:
-    """Scores over env_steps, a panel for each game, a line for each arm, one for random play."""
-    games = [game for game in group.games if any(game in arm.runs for arm in group.arms)]
-    games = games[:MOST_CURVES]
-    references = {run.game: run.reference for run in group.runs if run.reference}
+def games_with_curves(group: Group) -> list[str]:
+    """Games on which an arm has evaluations at several env_steps that all its runs share."""
+    games = [
+        game
+        for game in group.games
+        if any(len(shared(scores_on_the_way(arm, game))) > 1 for arm in group.arms)
+    ]
+    return games[:MOST_CURVES]
+
+
+def scores_on_the_way(arm: ArmScores, game: str) -> list[dict[int, float]]:
+    """The evaluations of each run: scores by env_step."""
+    runs = arm.runs.get(game, {}).values()
+    return [{point.env_steps: point.score for point in run.curve} for run in runs]
+
+
+def learning_curves(group: Group, games: Sequence[str]) -> Figure:
+    """Scores over env_steps: a panel for each game, a line for each arm and each landmark."""
     columns = min(len(games), 2 if len(games) <= 4 else 4)
     rows = math.ceil(len(games) / columns)
     figure = Figure(figsize=(3.3 * columns if columns > 1 else 5.5, 2.2 * rows + 1.1))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    drawn: list[Estimate] = []
+    landmarks: dict[str, None] = {}
     for panel in panels[len(games) :]:
         panel.set_visible(False)
     for panel, game in zip(panels, games, strict=False):
         for index, arm in enumerate(group.arms):
-            if game in arm.runs:
-                draw_curve(panel, list(arm.runs[game].values()), look(index), arm_text(arm.name))
-        if game in references:
-            panel.axhline(references[game].zero, color=GREY, linestyle=":", zorder=0)
+            scores = scores_on_the_way(arm, game)
+            drawn += draw_means(panel, scores, look(index), arm_text(arm.name))
+        run = next(run for run in group.runs if run.game == game)
+        found = landmarks_of(run.config.env)
+        landmarks |= dict.fromkeys(found)
+        for (name, score), dashes in zip(found.items(), LANDMARK_DASHES, strict=False):
+            panel.axhline(score, color=GREY, linestyle=dashes, zorder=0, label=f"_{name}")
         panel.set_title(game)
+        if panel.get_subplotspec().is_first_col():
+            panel.set_ylabel("score of an evaluation")
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.xaxis.set_major_formatter(FuncFormatter(thousands))
     figure.supxlabel("environment steps", fontsize=8.5)
-    figure.supylabel("score of an evaluation", fontsize=8.5)
-    legend_above(figure, panels[0], len(group.arms))
+    legend_above(figure, panels)
+    said = (f" {kind}: {name}." for kind, name in zip(LANDMARK_KINDS, landmarks, strict=False))
     caption(
         figure,
-        f"{each_has(sizes_of(group))} Means of greedy evaluations; bands: 95 %, Student's t."
-        + (f" Dotted: {group.normalisation.zero}." if references and group.normalisation else ""),
+        f"{each_has(sizes_of(group))} Means of greedy evaluations."
+        f"{intervals_text(drawn, STUDENT_BANDS)}{''.join(said)}",
     )
     return figure
 
 
-def draw_curve(panel: Axes, runs: Sequence[Run], style: dict[str, Any], label: str) -> None:
-    """The mean of the runs' evaluations at each env_step that all of them have, with its band."""
-    scores = [{point.env_steps: point.score for point in run.curve} for run in runs]
-    draw_means(panel, scores, style, label)
+def shared(runs: Sequence[Mapping[int, float]]) -> list[int]:
+    """The steps at which all runs have a number, rising."""
+    return sorted(set.intersection(*map(set, runs))) if runs else []
 
 
 def draw_means(
     panel: Axes, runs: Sequence[Mapping[int, float]], style: dict[str, Any], label: str
-) -> None:
-    """The mean of the runs' numbers at each step that all of them have, with its band."""
-    steps = sorted(set.intersection(*map(set, runs))) if runs else []
-    if not steps:
-        return
+) -> list[Estimate]:
+    """The mean of the runs' numbers at each step that all of them have, with its band.
+
+    Nothing is drawn of fewer than two such steps.
+    """
+    steps = shared(runs)
+    if len(steps) < 2:
+        return []
     found = [student([np.array([run[step] for run in runs])]).estimate for step in steps]
     panel.plot(steps, [e.value for e in found], label=label, **style)
-    if found[0].low is not None:
+    draw_band(panel, steps, found, style)
+    return found
+
+
+def draw_band(
+    panel: Axes, x: Sequence[float], found: Sequence[Estimate], style: dict[str, Any]
+) -> None:
+    """The intervals along a line, where there are any."""
+    if any(estimate.low is not None for estimate in found):
         low, high = ([bound(e)[i] for e in found] for i in (0, 1))
-        panel.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def mode_errors(group: Group) -> Figure:
-    """Error of the root's value over train_steps, a line for each arm."""
+def mode_errors(group: Group) -> Figure | None:
+    """Error of the root's value over train_steps, a line for each arm; None without any line."""
     figure = Figure(figsize=(5.5, 3.3))
     panel = figure.subplots()
+    drawn: list[Estimate] = []
     for index, arm in enumerate(group.arms):
         errors = [
             {m.train_steps: m.numbers[ROOT_ERROR] or 0.0 for m in measured(run)}
             for run in runs_of(arm)
         ]
-        draw_means(panel, errors, look(index), arm_text(arm.name))
+        drawn += draw_means(panel, errors, look(index), arm_text(arm.name))
+    if not drawn:
+        return None
     panel.axhline(1, color=GREY, linestyle=":", zorder=0)
     panel.set_ylim(bottom=0)
     panel.xaxis.set_major_formatter(FuncFormatter(thousands))
     panel.set_xlabel("train_steps")
     panel.set_ylabel("RMSE / std of the root's value")
-    legend_above(figure, panel, 3)
+    legend_above(figure, [panel])
     caption(
         figure,
-        f"{each_has(sizes_of(group))} Value in evaluation against training mode; bands: 95 %, "
-        "Student's t. Dotted: the error is as large as the signal.",
+        f"{each_has(sizes_of(group))} Value in evaluation against training mode."
+        f"{intervals_text(drawn, STUDENT_BANDS)} Dotted: the error is as large as the signal.",
     )
     return figure
 
@@ -168,16 +211,20 @@ def aggregate_intervals(section: Section) -> Figure:
     scale = section.scale
     assert table, "sections with aggregates only"
     assert scale, "aggregates have a scale"
-    names = [one_line(str(row[0])) for row in table.rows]
-    figure = Figure(figsize=(8, 0.34 * len(names) + 1.4))
+    names = [folded(str(row[0]), NAME_LETTERS) for row in table.rows]
+    lines = sum(name.count("\n") for name in names)
+    room = max(len(line) for name in names for line in name.split("\n")) / CAPTION_LETTERS
+    figure = Figure(figsize=(max(8, 6 + room), 0.34 * len(names) + LINE_INCHES * lines + 1.4))
     titles = table.columns[1:]
     panels = figure.subplots(1, len(titles), sharey=True)
     rows = np.arange(len(names))[::-1]
     arms = len(section.group.arms) if section.group else 0
+    drawn: list[Estimate] = []
     for column, (panel, title) in enumerate(zip(panels, titles, strict=True), start=1):
         for index, (y, row) in enumerate(zip(rows, table.rows, strict=True)):
             cell = row[column]
             if isinstance(cell, Interval):
+                drawn.append(cell.estimate)
                 draw_interval(panel, cell.estimate, y, look(index))
             elif isinstance(cell, Number):
                 panel.plot(cell.value, y, marker="|", color=GREY, markersize=11, linewidth=0)
@@ -189,7 +236,8 @@ def aggregate_intervals(section: Section) -> Figure:
     panels[0].set_ylim(-0.6, len(names) - 0.4)
     figure.supxlabel(f"{axis_text(scale)} ({scale.ends})", fontsize=8.5)
     marks = " Grey ticks: published, not measured here." if arms < len(names) else ""
-    caption(figure, f"{table.title}. Bars: 95 % stratified bootstrap.{marks}")
+    bars = intervals_text(drawn, "Bars: 95 % stratified bootstrap.")
+    caption(figure, f"{table.title}.{bars}{marks}")
     return figure
 
 
@@ -203,9 +251,11 @@ def game_bars(group: Group, scale: Scale, agents: Sequence[Agent]) -> Figure:
     ]
     figure = Figure(figsize=(7, 0.24 * len(games) + 1.8))
     panel = figure.subplots()
+    drawn: list[Estimate] = []
     for y, game in enumerate(games):
         values = np.array([run.normalised(run.score) for run in arm.runs[game].values()])
         found = student([values]).estimate
+        drawn.append(found)
         label = arm_text(arm.name) if y == 0 else None
         panel.barh(y, found.value, 0.62, color=PALETTE[0], alpha=0.75, label=label)
         if found.low is not None:
@@ -233,9 +283,10 @@ def game_bars(group: Group, scale: Scale, agents: Sequence[Agent]) -> Figure:
     panel.set_ylim(-0.6, len(games) - 0.4)
     panel.grid(axis="y", visible=False)
     panel.set_xlabel(f"{axis_text(scale)} (linear to 1, logarithmic above)")
-    legend_above(figure, panel, 3)
+    legend_above(figure, [panel])
     sizes = {len(arm.runs[game]) for game in games}
-    caption(figure, f"{each_has(sizes)} Lines: 95 %, Student's t. Scale: {scale.ends}.")
+    lines = intervals_text(drawn, "Lines: 95 %, Student's t.")
+    caption(figure, f"{each_has(sizes)}{lines} Scale: {scale.ends}.")
     return figure
 
 
@@ -246,6 +297,7 @@ def performance_profile(group: Group, scale: Scale) -> Figure:
     every = np.concatenate([x for arm in group.arms if arm.runs for x in arm_scores(arm, scale)])
     lowest, highest = float(min(0, every.min())), float(max(1.0, np.percentile(every, 98)))
     thresholds = np.linspace(lowest, highest, 201)
+    bands = ""
     for index, arm in enumerate(group.arms):
         if not arm.runs:
             continue
@@ -254,22 +306,19 @@ def performance_profile(group: Group, scale: Scale) -> Figure:
             thresholds,
             profile(scores, thresholds),
             color=style["color"],
-            linestyle=("-", "--", "-.", ":")[index % 4],
+            linestyle=DASHES[(index + index // len(PALETTE)) % len(DASHES)],
             label=arm_text(arm.name),
         )
-        if min(map(len, scores)) > 1:
+        if any(np.ptp(values) > 0 for values in scores) and min(map(len, scores)) > 1:
+            bands = " Bands: 95 % stratified bootstrap, pointwise."
             low, high = profile_band(scores, thresholds)
             panel.fill_between(thresholds, low, high, color=style["color"], alpha=0.15, linewidth=0)
     panel.axvline(1, color=GREY, linestyle="--", linewidth=1)
     panel.set_ylim(-0.02, 1.02)
     panel.set_xlabel(f"{axis_text(scale)} τ")
     panel.set_ylabel("share of runs with score > τ")
-    legend_above(figure, panel, 3)
-    caption(
-        figure,
-        f"{each_has(sizes_of(group))} Bands: 95 % stratified bootstrap, pointwise. "
-        f"Scale: {scale.ends}.",
-    )
+    legend_above(figure, [panel])
+    caption(figure, f"{each_has(sizes_of(group))}{bands} Scale: {scale.ends}.")
     return figure
 
 
@@ -286,39 +335,43 @@ def profile_band(scores: Sequence[np.ndarray], thresholds: np.ndarray) -> np.nda
 
 def differences(section: Section) -> Figure:
     """Every arm minus the full agent."""
-    names = [one_line(f"{arm_text(c.arm)} vs. {arm_text(c.against)}") for c in section.comparisons]
-    figure, _ = forest(
-        names,
-        [c.mean.estimate for c in section.comparisons],
-        f"difference in {axis_text(section.scale)}",
-        0,
-    )
+    names = [f"{arm_text(c.arm)} vs. {arm_text(c.against)}" for c in section.comparisons]
+    found = [c.mean.estimate for c in section.comparisons]
+    figure, _ = forest(names, found, f"difference in {axis_text(section.scale)}", 0)
     pairs = counted_range({c.pairs for c in section.comparisons}, "pair")
-    caption(figure, f"{pairs} a game. Bars: 95 %, Student's t, uncorrected.")
+    bars = intervals_text(found, "Bars: 95 %, Student's t, uncorrected.")
+    caption(figure, f"{pairs} a game.{bars}")
     return figure
 
 
 def improvement(section: Section) -> Figure:
-    """Probability that a run of an arm beats one of the full agent."""
-    names = [one_line(f"{arm_text(c.arm)} > {arm_text(c.against)}") for c in section.comparisons]
-    found = [c.improvement for c in section.comparisons]
-    figure, panel = forest(names, found, "P(a run of the left beats one of the right)", 0.5)
+    """Probability that a run of an arm beats one of the full agent, where there are several."""
+    likely = {
+        f"{arm_text(c.arm)} > {arm_text(c.against)}": c.improvement
+        for c in section.comparisons
+        if c.improvement
+    }
+    found = list(likely.values())
+    label = "P(a run of the left beats one of the right)"
+    figure, panel = forest(list(likely), found, label, 0.5)
     panel.set_xlim(-0.02, 1.02)
-    pairs = counted_range({c.pairs for c in section.comparisons}, "pair")
-    caption(figure, f"{pairs} a game. Bars: 95 % stratified bootstrap.")
+    pairs = counted_range({c.pairs for c in section.comparisons if c.improvement}, "pair")
+    bars = intervals_text(found, "Bars: 95 % stratified bootstrap.")
+    caption(figure, f"{pairs} a game.{bars}")
     return figure
 
 
 def effects(section: Section) -> Figure:
     """Main effects of dropping, and interactions."""
-    names = [one_line(" x ".join(map(arm_text, effect.factors))) for effect in section.effects]
+    names = [" x ".join(map(arm_text, effect.factors)) for effect in section.effects]
     found = [effect.difference.estimate for effect in section.effects]
     figure, _ = forest(names, found, f"effect of dropping on {axis_text(section.scale)}", 0)
     blocks = counted_range({effect.blocks for effect in section.effects}, "seed")
+    bars = intervals_text(found, "Bars: 95 %, Student's t, uncorrected.")
     caption(
         figure,
-        f"{blocks} a game in every arm. Bars: 95 %, Student's t, uncorrected. "
-        "Interactions: half of how much one drop changes the effect of the other.",
+        f"{blocks} a game in every arm.{bars} Interactions: half of how much one drop changes the "
+        "effect of the other.",
     )
     return figure
 
@@ -327,8 +380,10 @@ def forest(
     names: Sequence[str], found: Sequence[Estimate], label: str, reference: float
 ) -> tuple[Figure, Axes]:
     """Intervals one below the other, and a line where nothing changes."""
-    room = max(map(len, names)) / CAPTION_LETTERS
-    figure = Figure(figsize=(min(4.2 + room, 12), 0.36 * len(names) + 1.4))
+    names = [folded(name, NAME_LETTERS) for name in names]
+    lines = sum(name.count("\n") for name in names)
+    room = max(len(line) for name in names for line in name.split("\n")) / CAPTION_LETTERS
+    figure = Figure(figsize=(4.2 + room, 0.36 * len(names) + LINE_INCHES * lines + 1.4))
     panel = figure.subplots()
     rows = np.arange(len(names))[::-1]
     for index, (y, estimate) in enumerate(zip(rows, found, strict=True)):
@@ -353,20 +408,22 @@ def sweep(section: Section, key: str) -> Figure:
         scores = [point.score for point in line.points]
         style = look(index)
         panel.plot(x, [e.value for e in scores], label=one_line(line.label), **style)
-        if all(e.low is not None for e in scores):
-            low, high = ([bound(e)[i] for e in scores] for i in (0, 1))
-            panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        draw_band(panel, x, scores, style)
     if numeric and min(values) > 0 and max(values) / min(values) > 20:
         panel.set_xscale("log")
-    panel.set_xticks(
-        values if numeric else range(len(values)), [one_line(str(value)) for value in values]
-    )
+    ticks = [one_line(str(value)) for value in values]
+    panel.set_xticks(values if numeric else range(len(values)), ticks)
+    if sum(len(tick) + 2 for tick in ticks) > 5 * CAPTION_LETTERS:  # side by side they overlap
+        panel.tick_params(axis="x", rotation=30)
+        for label in panel.get_xticklabels():
+            label.set_horizontalalignment("right")
     panel.minorticks_off()
     panel.set_xlabel(key)
     panel.set_ylabel(axis_text(section.scale))
-    legend_above(figure, panel, 3)
-    sizes = {point.score.runs for line in lines for point in line.points}
-    caption(figure, f"{each_has(sizes)} Bands: 95 %, Student's t.")
+    legend_above(figure, [panel])
+    found = [point.score for line in lines for point in line.points]
+    sizes = {estimate.runs for estimate in found}
+    caption(figure, f"{each_has(sizes)}{intervals_text(found, STUDENT_BANDS)}")
     return figure
 
 

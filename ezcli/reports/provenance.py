@@ -41,11 +41,11 @@ def provenance_notes(group: Group) -> list[str]:
         if arm.runs
     }
     if any(changed.values()):
-        there = "; ".join(
-            f"{arm_label(name)} ({', '.join(f'{key} = {json.dumps(value)}' for key, value in own.items())})"
+        texts = {
+            name: ", ".join(f"{key} = {json.dumps(value)}" for key, value in own.items())
             for name, own in changed.items()
-            if own
-        )
+        }
+        there = "; ".join(f"{arm_label(name)} ({text})" for name, text in texts.items() if text)
         notes.append(
             f"Each arm was scored in its own environment, and these change it: {there}. So a "
             "difference between arms can be one of what is played, not of the agent."
@@ -70,10 +70,8 @@ def provenance_notes(group: Group) -> list[str]:
         notes.append(f"Variables that decide the bits of libraries: {set_}.")
     seconds = [run.seconds for run in runs if run.seconds is not None]
     if len(seconds) == len(runs):
-        notes.append(
-            f"Training took {duration(sum(seconds))} in all, "
-            f"{duration(median(seconds))} a run (median)."
-        )
+        each = f" in all, {duration(median(seconds))} a run (median)" if len(runs) > 1 else ""
+        notes.append(f"Training took {duration(sum(seconds))}{each}.")
     return [*notes, distinct_text(runs), *subset_notes(group)]
 
 

@@ -8,7 +8,16 @@ from ezcli.experiments.design import FULL
 from ezcli.reports.groups import ArmScores, Group, Point, of_games
 from ezcli.reports.published import Agent, frames_text, is_near
 from ezcli.reports.statistics import AGGREGATES, once
-from ezcli.reports.tables import DIGITS, Cell, Number, Table, interval, shown_arm
+from ezcli.reports.tables import (
+    DIGITS,
+    Cell,
+    Interval,
+    Intervals,
+    Number,
+    Table,
+    interval,
+    shown_arm,
+)
 
 MARKS = {"published": "†", "re-run by others": "‡"}
 
@@ -75,14 +84,15 @@ def budgets_table(agents: Sequence[Agent], games: Sequence[str], arm: ArmScores 
                 cells = (None if s is None else Number(s.score, 2) for s in scores)
                 rows.append((game, marked_name(agent), *cells))
     notes = mark_notes(agents)
-    if arm is not None:
-        notes.append("Measured: the evaluation nearest to the frames, within 5 %. Brackets: 95 %.")
+    if any(isinstance(cell, Interval) for row in rows for cell in row):
+        notes.append("Measured: the evaluation nearest to the frames, within 5 %.")
     return Table(
         "budgets",
         "Score by frames, game by game",
         ("game", "agent", *map(frames_text, budgets)),
         tuple(rows),
         tuple(notes),
+        Intervals("Student's t over runs"),
     )
 
 

@@ -42,7 +42,8 @@ from ezcli.reports.score_tables import (
     protocols_table,
     scores_table,
 )
-from ezcli.reports.tables import Table, with_note_on_equal_runs
+from ezcli.reports.tables import Table, with_interval_notes
+from ezcli.words import listed
 
 
 class Section(NamedTuple):
@@ -114,6 +115,28 @@ def build(
     return Report(tuple(sections), tuple(agents), tuple(said))
 
 
+def not_beside(report: Report, agents: Iterable[Agent]) -> list[str]:
+    """Sentences on published agents that were asked for and do not stand beside scores."""
+    said = []
+    for found in report.sections:
+        shown = any(table.key in ("beside", "budgets") for table in found.tables)
+        if found.group is None:
+            continue
+        benchmark = found.group.benchmark
+        absent = [agent for agent in agents if not shown or agent.benchmark is not benchmark]
+        if not absent:
+            continue
+        names = listed([agent.title for agent in absent])
+        others = [agent for agent in absent if agent.benchmark is not benchmark]
+        why = f"{listed(found.group.games)} is not of {absent[0].benchmark.title}"
+        if len(found.group.games) > 1:
+            why = f"its games are not those of {absent[0].benchmark.title}"
+        if not others:
+            why = f"its scores are raw, not {absent[0].benchmark.normalisation.name}"
+        said.append(f"{found.title} does not stand beside {names}: {why}.")
+    return said
+
+
 def brief(group: Group, choice: Choice) -> Report:
     """The scores of a group's arms and how they differ, and nothing else.
 
@@ -139,7 +162,8 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
         tables.append(aggregates_table(group, scale, agents, choice.resamples))
     if scale and comparisons:
         tables.append(differences_table(scale, comparisons))
-        tables.append(more_differences_table(scale, comparisons))
+        if more := more_differences_table(scale, comparisons):
+            tables.append(more)
     if scale and effects:
         tables.append(effects_table(scale, effects))
     tables += [curve_table(curve, scale) for curve in swept if scale]
@@ -167,7 +191,7 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
         + (f", {protocol}" if protocol else ""),
         group=group,
         scale=scale,
-        tables=tuple(map(with_note_on_equal_runs, tables)),
+        tables=tuple(map(with_interval_notes, tables)),
         comparisons=tuple(comparisons),
         effects=tuple(effects),
         curves=tuple(swept),

@@ -8,7 +8,16 @@ from ezcli.reports.groups import ArmScores, Group, of_games
 from ezcli.reports.published import Agent
 from ezcli.reports.published_tables import mark_notes, marked
 from ezcli.reports.statistics import estimates
-from ezcli.reports.tables import DIGITS, Cell, Interval, Number, Table, interval, shown_arm
+from ezcli.reports.tables import (
+    DIGITS,
+    Cell,
+    Interval,
+    Intervals,
+    Number,
+    Table,
+    interval,
+    shown_arm,
+)
 from ezcli.words import counted, counted_range
 
 AGGREGATE_TITLES = {
@@ -17,21 +26,23 @@ AGGREGATE_TITLES = {
     "iqm": "IQM",
     "optimality_gap": "optimality gap",
 }
-STUDENT = "Brackets: 95 %, Student's t over runs; none from a single run."
+ONE_OF_A_GAME = "A single run of a game gives no interval."
+STUDENT = Intervals("Student's t over runs")
 
 
 def scores_table(group: Group, arm: ArmScores) -> Table:
     """Raw and normalised scores of each game, games without a score included."""
     rows = tuple((game, *score_cells(group, arm, game)) for game in group.games)
     title = f"{arm_label(arm.name)}: {of_games(arm.games, group.benchmark, len(group.games))}"
-    return Table("scores", title, ("game", *score_columns(group)), rows, (STUDENT,))
+    return Table("scores", title, ("game", *score_columns(group)), rows, intervals=STUDENT)
 
 
 def one_game_table(group: Group) -> Table:
     """The same of every arm, where there is one game."""
     (game,) = group.games
     rows = tuple((shown_arm(arm.name), *score_cells(group, arm, game)) for arm in group.arms)
-    return Table("scores", f"{game}: scores", ("arm", *score_columns(group)), rows, (STUDENT,))
+    columns = ("arm", *score_columns(group))
+    return Table("scores", f"{game}: scores", columns, rows, intervals=STUDENT)
 
 
 def score_columns(group: Group) -> tuple[str, ...]:
@@ -71,9 +82,8 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
         means = (Number(float(f(values)), DIGITS) for f in (np.mean, np.median))
         rows.append((marked(agent), *means, None, None))
     notes = [
-        f"Scale: {scale.ends}. IQM and optimality gap are over runs, not over game means; of "
-        "published agents only game means are known. Brackets: 95 % stratified bootstrap over "
-        f"runs, {resamples:,} resamples."
+        f"Scale: {scale.ends}. IQM and optimality gap are over runs, not over game means"
+        + ("; of published agents only game means are known." if known else ".")
     ]
     if known:
         notes += mark_notes(known)
@@ -89,6 +99,7 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
         ("agent", *AGGREGATE_TITLES.values()),
         tuple(rows),
         tuple(notes),
+        Intervals(f"stratified bootstrap over runs, {resamples:,} resamples", ONE_OF_A_GAME),
     )
 
 
@@ -121,7 +132,8 @@ def protocols_table(group: Group) -> Table | None:
         "Evaluated otherwise than by the runs' own protocol: raw score",
         ("arm", "game", "protocol", "runs", "score", "final score", "difference"),
         tuple(rows),
-        (f"{STUDENT} The difference is paired by run. None of these scores enters another table.",),
+        ("The difference is paired by run. None of these scores enters another table.",),
+        STUDENT,
     )
 
 

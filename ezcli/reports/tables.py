@@ -12,9 +12,17 @@ DIGITS = 3  # of normalised scores and probabilities
 
 
 EQUAL_RUNS = (
-    "A number of several runs without brackets: it does not vary between them, and from a few runs "
-    "without a spread follow neither an interval nor a p."
+    "A number of several runs without brackets does not vary between them: equal values of a few "
+    "runs give neither an interval nor a p."
 )
+
+
+class Intervals(NamedTuple):
+    """What the notes of a table say of its intervals, each where it applies."""
+
+    method: str  # such as `Student's t over runs`
+    single: str = "A single run has no interval."
+    equal: str = EQUAL_RUNS  # several runs give a number without an interval
 
 
 class Number(NamedTuple):
@@ -62,14 +70,23 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    intervals: Intervals | None = None
 
 
-def with_note_on_equal_runs(table: Table) -> Table:
-    """The table; with a reason where several runs give a number without an interval."""
-    cells = [cell for row in table.rows for cell in row]
-    if any(isinstance(cell, Interval) and cell.estimate.does_not_vary for cell in cells):
-        return table._replace(notes=(*table.notes, EQUAL_RUNS))
-    return table
+def with_interval_notes(table: Table) -> Table:
+    """The table; its notes begin with what its brackets are and why numbers have none."""
+    if table.intervals is None:
+        return table
+    cells = (cell for row in table.rows for cell in row)
+    found = [cell.estimate for cell in cells if isinstance(cell, Interval)]
+    notes = []
+    if any(estimate.low is not None for estimate in found):
+        notes.append(f"Brackets: 95 %, {table.intervals.method}.")
+    if any(estimate.runs == 1 for estimate in found):
+        notes.append(table.intervals.single)
+    if any(estimate.does_not_vary for estimate in found):
+        notes.append(table.intervals.equal)
+    return table._replace(notes=(*([" ".join(notes)] if notes else []), *table.notes))
 
 
 def interval(values: Sequence[float], digits: int | None = None) -> Interval:

@@ -1,9 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 
 from ezcli.envs.catch import Catch
 from ezcli.envs.make import make_env
 from ezcli.envs.small_suites import CatchSettings
+from ezcli.envs.suites import landmarks_of
 
 STAY, LEFT, RIGHT = range(3)
 
@@ -58,3 +61,22 @@ def test_the_cap_ends_the_game_without_a_reward(evaluation, env_steps):
     steps = [env.step(STAY) for _ in range(env_steps)]
     assert [step.is_game_over for step in steps] == [False] * (env_steps - 1) + [True]
     assert steps[-1].reward == 0.0
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 5), (3, 6), (3, 8)])
+def test_the_landmarks_are_the_mean_and_the_best_of_all_games(rows, columns):
+    settings = CatchSettings(name="catch", rows=rows, columns=columns)
+    env = Catch(settings, evaluation=True)
+    returns = np.zeros((columns, 3 ** (rows - 1)))
+    for column in range(columns):
+        seed = seed_with_ball_in(env, column)
+        for index, actions in enumerate(itertools.product(range(3), repeat=rows - 1)):
+            env.reset(seed)
+            returns[column, index] = sum(env.step(action).reward for action in actions)
+    found = landmarks_of(settings)
+    assert list(found) == ["random play", "maximum"]
+    assert list(found.values()) == pytest.approx([returns.mean(), returns.max(axis=1).mean()])
+
+
+def test_without_a_landing_there_are_no_landmarks():
+    assert landmarks_of(CatchSettings(name="catch", evaluation_max_episode_steps=8)) == {}

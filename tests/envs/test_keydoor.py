@@ -1,10 +1,13 @@
+import itertools
+
 import numpy as np
 import pytest
 
-from ezcli.envs.keydoor import Keydoor
+from ezcli.envs.keydoor import Keydoor, expected_returns
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import Step
 from ezcli.envs.small_suites import KeydoorSettings
+from ezcli.envs.suites import landmarks_of
 
 STAY, UP, DOWN, LEFT, RIGHT = range(5)
 AGENT, KEY, DOOR = range(3)
@@ -162,3 +165,35 @@ def test_the_contract_names_levels_only_where_they_are_limited():
     limited = Keydoor(KeydoorSettings(name="keydoor", levels=5), evaluation=True)
     assert limited.spec.contract["levels"] == 5
     assert "levels" not in make().spec.contract
+
+
+@pytest.mark.parametrize(("delay", "chosen"), [(0, "unseen"), (1, "training"), (2, "unseen")])
+def test_the_expected_returns_are_those_of_all_games(delay, chosen):
+    """Every sequence of actions on every level, played."""
+    levels = 53 if chosen == "unseen" else 3
+    settings = KeydoorSettings(
+        name="keydoor",
+        delay=delay,
+        levels=levels,
+        evaluation_levels=chosen,
+        evaluation_max_episode_steps=5,
+    )
+    env = Keydoor(settings, evaluation=True)
+    seeds: dict[bytes, int] = {}
+    for seed in range(200):
+        seeds.setdefault(env.reset(seed).tobytes(), seed)
+    assert len(seeds) == 3
+    returns = np.zeros((3, 5**5))
+    for level, seed in enumerate(seeds.values()):
+        for index, actions in enumerate(itertools.product(range(5), repeat=5)):
+            env.reset(seed)
+            returns[level, index] = sum(env.step(action).reward for action in actions)
+    assert returns.max() > 0
+    expected = returns.mean(), returns.max(axis=1).mean()
+    assert expected_returns(settings) == pytest.approx(expected)
+
+
+def test_the_expected_returns_of_a_large_room_are_not_computed():
+    settings = KeydoorSettings(name="keydoor", size=40)
+    assert expected_returns(settings) is None
+    assert landmarks_of(settings) == {}

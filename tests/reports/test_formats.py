@@ -348,7 +348,7 @@ def test_no_name_is_a_command(name):
     text = latex(everywhere(name))
     known = (
         "textbackslash|textless|textgreater|textbar|textasciicircum|textasciitilde|textquotesingle|dagger|ddagger|"
-        "begin|end|centering|small|caption|toprule|midrule|bottomrule|linewidth|addlinespace|usepackage|input"
+        "begin|end|centering|small|caption|label|toprule|midrule|bottomrule|linewidth|addlinespace|usepackage|input"
     )
     body = [line for line in text.splitlines() if not line.startswith("%")]
     for line in body:
@@ -360,6 +360,14 @@ def test_no_name_is_a_command(name):
     unescaped = re.sub(r"\\[{}\\]", "", "\n".join(body))
     assert unescaped.count("{") == unescaped.count("}")
     assert len(text.splitlines()) == len(latex(everywhere("plain")).splitlines())
+
+
+def test_every_table_in_latex_has_a_label_of_its_own():
+    group = make_group(noisy({}), drops=("value-prefix",), games=("pong", "qbert"))
+    text = latex(build([group, group], [], [], Choice(resamples=100)))
+    labels = re.findall(r"\\label\{tab:([a-z0-9-]+)\}", text)
+    assert len(set(labels)) == len(labels) == text.count(r"\begin{table}")
+    assert labels[:2] == ["study-mine-aggregates", "study-mine-differences"]
 
 
 # ------------------------------------------------------------------ all of them

@@ -3,11 +3,13 @@
 import os
 import re
 import shutil
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from ezcli import __version__
 from ezcli.reports.choice import Choice
 from ezcli.reports.collect import collect
 from ezcli.reports.page import html, link
@@ -18,13 +20,14 @@ from tests.reports.helpers import noisy, write_study
 
 HOSTILE = '<script>alert("x")</script>\n"\'&{{ 7 * 7 }}$x$'
 BROWSER_MILLISECONDS = 300_000
+DAY = date(2026, 11, 29)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def page_of(runs_dir, **choice):
     groups, said = collect([], runs_dir)
     agents = agents_named(DEFAULT_AGAINST)
-    return html(build(groups, said, agents, Choice(resamples=200, **choice)), runs_dir.parent)
+    return html(build(groups, said, agents, Choice(resamples=200, **choice)), runs_dir.parent, DAY)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,16 @@ def test_it_needs_nothing_else(page):
     assert not re.search(r"url\((?!#)", page.read_text(encoding="utf-8"))
 
 
+def test_it_says_when_it_was_made_and_counts_its_runs(page, tmp_path):
+    found = Elements(page.read_text(encoding="utf-8"))
+    assert f"Made by ezcli {__version__} on 2026-11-29." in found.text
+    assert "26 runs" in found.text
+    write_study(tmp_path, noisy({}), drops=(), vary=("search.num_simulations=50",), seeds=(0,))
+    text = Elements(page_of(tmp_path)).text
+    assert "1 run" in text
+    assert "1 runs" not in text
+
+
 def test_links_lead_to_run_folders(page):
     found = Elements(page.read_text(encoding="utf-8"))
     links = [a["href"] for tag, a in found.tags if tag == "a" and not a["href"].startswith("#")]
@@ -91,7 +104,7 @@ def test_a_link_to_an_odd_name_is_quoted(tmp_path):
 def test_names_are_text_wherever_they_stand():
     table = Table(HOSTILE, HOSTILE, (HOSTILE, "b"), ((HOSTILE, Number(1.0, 1)),), (HOSTILE,))
     section = Section(HOSTILE, None, None, (table,), (), (), (), (HOSTILE,))
-    text = html(Report((section, section), (), (HOSTILE,)), Path())
+    text = html(Report((section, section), (), (HOSTILE,)), Path(), DAY)
     found = Elements(text)
     assert [tag for tag, _ in found.tags].count("script") == 1  # the page's own
     assert 'alert("x")' in found.text
@@ -108,7 +121,7 @@ def test_names_in_plots_are_text(tmp_path):
         for arm in groups[0].arms
     )
     report = build([groups[0]._replace(arms=odd)], said, [], Choice(resamples=200))
-    found = Elements(html(report, tmp_path))
+    found = Elements(html(report, tmp_path, DAY))
     assert "b" not in [tag for tag, _ in found.tags]
     assert "− <b>$\\frac$</b> vs. full" in found.text
 

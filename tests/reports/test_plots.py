@@ -94,8 +94,9 @@ def test_random_play_is_drawn_where_it_is_known(study, tmp_path):
         curve=lambda arm, game, seed: [(100, 0.1)],
     )
     figure = drawn(tmp_path)[1]["learning-curves"].figure
-    assert not [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
-    assert "random play" not in words(figure)
+    lines = {line.get_linestyle(): line.get_ydata()[0] for line in figure.axes[0].lines[2:]}
+    assert lines == {":": pytest.approx(-0.6), "--": 1}
+    assert "Dotted: random play. Dashed: maximum." in " ".join(words(figure).split())
 
 
 def test_an_interval_is_drawn_where_it_is(study):
@@ -142,6 +143,90 @@ def test_one_seed_has_no_band(tmp_path):
     assert not panel.collections
 
 
+@pytest.mark.parametrize(("seeds", "spread"), [((0,), 0.1), ((0, 1), 0.0), ((0, 1), 0.1)])
+def test_captions_promise_the_intervals_that_are_drawn(tmp_path, seeds, spread):
+    write_study(
+        tmp_path,
+        noisy({"consistency": -0.3}, spread),
+        drops=("consistency", "value-prefix"),
+        factorial=True,
+        games=("pong", "qbert"),
+        seeds=seeds,
+        curve=lambda *place: [(10_000, 0.0), (20_000, 0.1)],
+    )
+    write_study(
+        tmp_path,
+        noisy({}, spread),
+        drops=(),
+        vary=("search.num_simulations=8,50",),
+        seeds=seeds,
+        name="sweep",
+    )
+    groups, said = collect([], tmp_path)
+    report = build(groups, said, [], Choice(resamples=100))
+    found = [plot for s in report.sections for plot in plots.plots(s, ())]
+    names = {plot.name for plot in found}
+    assert {"learning-curves", "effects", "sweep-search.num_simulations"} <= names
+    assert ("improvement" in names) == (len(seeds) > 1)
+    for plot in found:
+        assert ("95 %" in words(plot.figure)) == (len(seeds) > 1 and spread > 0), plot.name
+
+
+def test_one_evaluation_is_no_curve(tmp_path):
+    write_study(
+        tmp_path,
+        noisy({}),
+        games=("pong", "qbert"),
+        curve=lambda arm, game, seed: [(10_000 + seed * (game == "qbert"), 0.0)],
+    )
+    panels = drawn(tmp_path)[1]["learning-curves"].figure.axes
+    assert [panel.get_title(loc="left") for panel in panels if panel.get_visible()] == ["pong"]
+
+
+def test_a_band_begins_where_scores_begin_to_vary(tmp_path):
+    write_study(
+        tmp_path, noisy({}), curve=lambda arm, game, seed: [(10_000, 0.0), (20_000, seed / 10)]
+    )
+    assert len(drawn(tmp_path)[1]["learning-curves"].figure.axes[0].collections) == 2
+
+
+LONG = "network.norm=" + ",".join(
+    f'"{norm}"' for norm in ("batch", "batch-by-role", "batch-renorm", "group", "layer")
+)
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory):
+    """A study of 20 arms with names of up to 80 letters."""
+    runs_dir = tmp_path_factory.mktemp("long")
+    write_study(
+        runs_dir,
+        noisy({}),
+        drops=("off-policy-correction",),
+        vary=(LONG, "optimiser.learning_rate=0.001,0.00001"),
+        games=("pong", "qbert"),
+        seeds=(0,),
+        curve=lambda *place: [(10_000, 0.0)],
+    )
+    return drawn(runs_dir)
+
+
+def test_long_legends_fit_and_leave_room(long_names):
+    for plot in long_names[1].values():
+        plot.figure.draw_without_rendering()
+        for legend in plot.figure.legends:
+            assert legend.get_window_extent().width <= plot.figure.bbox.width, plot.name
+        for panel in plot.figure.axes:
+            box = panel.get_window_extent().transformed(plot.figure.dpi_scale_trans.inverted())
+            if panel.get_visible():
+                assert min(box.width, box.height) > 1, plot.name
+
+
+def test_arms_look_different():
+    looks = [figures.look(index) for index in range(256)]
+    assert len({tuple(look.values()) for look in looks}) == 256
+
+
 def test_a_sweep_has_its_values_on_the_axis(tmp_path):
     write_study(tmp_path, noisy({}), drops=(), vary=("search.num_simulations=8,50,16",))
     _, found = drawn(tmp_path)
@@ -165,9 +250,10 @@ def test_equal_figures_are_equal_files(tmp_path, file_type):
 
 
 @pytest.mark.slow
-def test_nothing_is_cut_off(study):
+@pytest.mark.parametrize("names", ["study", "long_names"])
+def test_nothing_is_cut_off(names, request):
     """The outermost pixels of every figure are paper."""
-    for plot in study[1].values():
+    for plot in request.getfixturevalue(names)[1].values():
         pixels = np.asarray(Image.open(io.BytesIO(figures.render(plot.figure, "png"))).convert("L"))
         edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
         assert all((edge == 255).all() for edge in edges), plot.name

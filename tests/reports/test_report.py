@@ -7,10 +7,11 @@ from ezcli.config.resolve import with_changes
 from ezcli.envs.atari_suite import ATARI, ATARI_100K
 from ezcli.reports.choice import Choice
 from ezcli.reports.compare import scale_of
+from ezcli.reports.comparison_tables import DO_NOT_OVERLAP
 from ezcli.reports.formats import cell_text, key_of
 from ezcli.reports.groups import Point, of_games
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
-from ezcli.reports.report import build
+from ezcli.reports.report import build, not_beside
 from ezcli.reports.statistics import Estimate, estimates
 from ezcli.reports.tables import EQUAL_RUNS, Interval, Number, Probability, raw_digits
 from tests.failing import fails
@@ -148,7 +149,7 @@ def test_a_game_without_a_human_score_has_raw_scores_beside_others():
     full = cells(found["scores"][0])
     assert full["tetris"] == ["3", "1.00", "–"]
     assert full["pong"][2] == "1.000"
-    assert found["scores"][0].notes[-1] == EQUAL_RUNS
+    assert found["scores"][0].notes == (EQUAL_RUNS,)
     assert cells(found["beside"][0])["tetris"][0] == "–"
 
 
@@ -210,6 +211,7 @@ def test_the_way_on_can_be_pasted():
 
 def test_one_seed_has_no_interval():
     found = tables(made(make_group(noisy({}), games=("pong", "qbert"), seeds=(3,))))
+    assert "P(better)" not in found["improvement"][0].columns
     for key in ("aggregates", "differences", "improvement", "scores", "differences_by_game"):
         for table in found[key]:
             intervals = [c for row in table.rows for c in row if isinstance(c, Interval)]
@@ -217,7 +219,62 @@ def test_one_seed_has_no_interval():
             assert {(c.estimate.low, c.estimate.high) for c in intervals} == {(None, None)}
             assert "[" not in "".join(cell_text(c) for row in table.rows for c in row)
     assert cells(found["differences"][0])["value-prefix"][2:] == ["–", "one pair: no interval"]
-    assert found["differences"][0].notes[0].endswith("No p from a single pair.")
+    assert found["differences"][0].notes == (
+        "A single pair gives neither an interval nor a p.",
+        "Paired by seed within each game.",
+    )
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize("spread", [0.0, 0.1])
+@pytest.mark.parametrize("games", [("pong",), ("pong", "qbert")])
+@pytest.mark.parametrize("factorial", [False, True])
+def test_notes_explain_what_is_shown_and_nothing_else(seeds, spread, games, factorial):
+    group = make_group(
+        noisy({"consistency": -0.3}, spread),
+        drops=DROPS,
+        vary=() if factorial else ("search.num_simulations=8,50",),
+        factorial=factorial,
+        games=games,
+        seeds=seeds,
+    )
+    for table in made(group).sections[0].tables:
+        shown = [cell for row in table.rows for cell in row]
+        found = [cell.estimate for cell in shown if isinstance(cell, Interval)]
+        notes = " ".join(table.notes)
+        assert ("Brackets" in notes) == any(e.low is not None for e in found), table.key
+        assert ("ingle" in notes) == any(e.runs == 1 for e in found), table.key
+        assert ("without brackets" in notes) == any(e.does_not_vary for e in found), table.key
+        assert ("p: " in notes) == any(isinstance(cell, Probability) for cell in shown), table.key
+        assert ("P(better): " in notes) == ("P(better)" in table.columns), table.key
+
+
+def test_one_pair_on_one_game_has_no_table_of_probabilities():
+    group = make_group(noisy({}), env="catch", preset_name="catch", seeds=(0,))
+    assert keys(made(group)) == ["differences", "scores"]
+
+
+def test_runs_that_do_not_overlap_are_no_certainty():
+    group = make_group(noisy({"value-prefix": -9.0}), env="catch", preset_name="catch")
+    (table,) = tables(made(group))["improvement"]
+    assert cells(table) == {"value-prefix": ["0.000"]}
+    assert table.notes[0] == DO_NOT_OVERLAP
+
+
+@pytest.mark.parametrize(
+    ("played", "why"),
+    [
+        ({"env": "catch", "preset_name": "catch"}, "catch is not of Atari 100k"),
+        ({"games": ("tetris",)}, "its scores are raw, not human-normalised"),
+        ({"games": ("pong",)}, None),
+        ({"games": ("pong", "tetris")}, None),
+    ],
+)
+def test_what_does_not_stand_beside_the_scores_is_said(played, why):
+    report = made(make_group(noisy({}), **played))
+    expected = f"Study mine does not stand beside EfficientZero and EfficientZero, re-run: {why}."
+    found = not_beside(report, agents_named(("efficientzero", "efficientzero-rerun")))
+    assert found == ([] if why is None else [expected])
 
 
 def test_differences_say_pairs_p_and_verdict():
@@ -246,7 +303,7 @@ def test_a_comparison_of_fewer_games_says_which():
     )
     table = tables(made(group))["differences"][0]
     assert table.title.endswith("mean over 2 of 26 games")
-    assert table.notes[1:] == ("− consistency: only pong have a seed with both arms.",)
+    assert table.notes[2:] == ("− consistency: only pong have a seed with both arms.",)
 
 
 def test_published_effects_stand_beside_ours():
