@@ -64,5 +64,5 @@ def metric_curves(runs: Mapping[str, Rows], metrics: Sequence[str], axis: str) -
             panel.xaxis.set_major_locator(MaxNLocator(4))
             panel.xaxis.set_major_formatter(FuncFormatter(thousands))
         figure.supxlabel(AXES[axis], fontsize=8.5)
-        legend_above(figure, panels[0], columns)
+        legend_above(figure, list(panels))
     return figure

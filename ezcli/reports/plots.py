@@ -138,7 +138,7 @@ def learning_curves(group: Group, games: Sequence[str]) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.xaxis.set_major_formatter(FuncFormatter(thousands))
     figure.supxlabel("environment steps", fontsize=8.5)
-    legend_above(figure, panels)
+    legend_above(figure, list(panels))
     said = (f" {kind}: {name}." for kind, name in zip(LANDMARK_KINDS, landmarks, strict=False))
     caption(
         figure,
