@@ -780,6 +780,26 @@ def config_show(
     configs.config_show(preset, game, env, seed, overrides, explain, as_json)
 
 
+@config_app.command("save")
+def config_save(
+    run: Annotated[
+        str, typer.Option("--from", metavar="RUN", help="Name, id or path of the run to copy.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", callback=possible, help="New preset, a file .toml."),
+    ],
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Save the settings of a run as a preset of your own.
+
+    Example: ez config save --from catch-catch-seed0 -o mine.toml
+    """
+    from ezcli.commands import configs
+
+    configs.config_save(run, output, runs_dir)
+
+
 @app.command()
 def doctor(
     run: Annotated[

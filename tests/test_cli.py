@@ -61,6 +61,7 @@ COMMANDS = {
     "plot": export.plot,
     "presets": configs.presets,
     "config show": configs.config_show,
+    "config save": configs.config_save,
     "doctor": examination.doctor,
     "bench": bench.bench,
     "cost": cost.cost,
@@ -436,6 +437,25 @@ def test_a_preset_of_ones_own(ez, tmp_path):
     _, text, _ = ez("config", "show", "--preset", "smoke", "--seed", "9")
     (tmp_path / "mine.toml").write_text(text)
     assert ez("config", "show", "--preset", "mine.toml") == (0, text, "")
+
+
+def test_the_settings_of_a_run_become_a_preset(ez, tmp_path):
+    config = tiny("catch", "search.num_simulations=7", "seed=4")
+    RunFolder(run_path(tmp_path / "runs", "first")).create(config)
+    code, out, err = ez("config", "save", "--from", "fir", "-o", "mine.toml")
+    assert (code, err) == (0, "Wrote mine.toml.\n")
+    assert out == "Train with it: ez train --preset mine.toml --seed 5\n"
+    first, *_ = (tmp_path / "mine.toml").read_text().splitlines()
+    assert first == f"# Settings of the run first (identity {config.identity})."
+    assert f"# identity {config.identity}\n" in ez("config", "show", "--preset", "mine.toml")[1]
+    assert ez("config", "save", "--from", "first", "-o", "mine.toml")[0] == 2
+    check(ez.error, "EZ-PATH-EXISTS", "'mine.toml'")
+    assert ez("config", "save", "--from", "first", "-o", "mine")[0] == 2
+    check(ez.error, "EZ-CONFIG-NOT-A-PRESET", "'mine'", "'mine.toml'")
+    assert ez("config", "save", "--from", "first", "-o", "no/mine.toml")[0] == 2
+    check(ez.error, "EZ-PATH-NO-FOLDER", "'no'")
+    assert ez("config", "save", "--from", "frist", "-o", "other.toml")[0] == 2
+    check(ez.error, "EZ-UNKNOWN-RUN", "'frist'", "'first'")
 
 
 def test_presets(ez):

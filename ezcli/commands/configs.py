@@ -1,12 +1,17 @@
 """`ez presets` and `ez config`."""
 
+from pathlib import Path
+
 from ezcli import console
 from ezcli.commands.config_options import ConfigOptions, build_config
+from ezcli.commands.files import require_place, save_and_tell
+from ezcli.commands.find import find_run
 from ezcli.config.files import preset_names, preset_path, read_toml
 from ezcli.config.resolve import resolve
 from ezcli.config.text import to_commented_toml, to_tables, to_toml
 from ezcli.errors import ConfigError
-from ezcli.words import json_text, spelt_out
+from ezcli.runs.folder import RunFolder
+from ezcli.words import ez_command, json_text, spelt_out
 
 
 def presets(as_json: bool) -> None:
@@ -38,6 +43,27 @@ def config_show(
     else:
         text = to_commented_toml(config) if explain else to_toml(config)
         console.write(f"# identity {config.identity}\n{spelt_out(text)}")
+
+
+def config_save(run: str, output: Path, runs_dir: Path) -> None:
+    """`ez config save`."""
+    if output.suffix != ".toml":
+        raise ConfigError(
+            "EZ-CONFIG-NOT-A-PRESET",
+            f"{str(output)!r} does not end in .toml, as the file of a preset must.",
+            f"Name it {f'{output}.toml'!r}.",
+        )
+    if output.exists():
+        raise ConfigError(
+            "EZ-PATH-EXISTS", f"{str(output)!r} is there already.", "Name another file."
+        )
+    require_place(output)
+    folder = RunFolder(find_run(run, runs_dir))
+    folder.require_sound()
+    config = folder.config()
+    about = f"Settings of the run {folder.name} (identity {config.identity})."
+    save_and_tell(output, f"# {console.harmless(about)}\n{spelt_out(to_toml(config))}")
+    console.show(f"Train with it: {ez_command('train', preset=output, seed=str(config.seed + 1))}")
 
 
 def preset_facts(name: str) -> tuple[str, int, int]:

@@ -185,23 +185,14 @@ def corrected(differences: Sequence[Difference]) -> list[float | None]:
 
 def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -> Comparison | None:
     """One arm minus another; None if no seed of any game is in both."""
-    pairs = {
-        game: (arm.runs[game], against.runs[game], seeds)
-        for game in scale.games
-        if game in arm.runs
-        and game in against.runs
-        and (seeds := sorted(arm.runs[game].keys() & against.runs[game].keys()))
-    }
+    pairs = joined(arm, against, scale)
     if not pairs:
         return None
-    joined = [
-        np.array([(scale.of(ours[seed]), scale.of(theirs[seed])) for seed in seeds])
-        for ours, theirs, seeds in pairs.values()
-    ]
+    tables = list(pairs.values())
     functions = {"median": difference_of(median), "iqm": difference_of(iqm)}
     several = len(pairs) > 1
-    aggregates = estimates(joined, generator(), functions, resamples) if several else {}
-    mean = student([table[:, 0] - table[:, 1] for table in joined], largest(joined))
+    aggregates = estimates(tables, generator(), functions, resamples) if several else {}
+    mean = student([table[:, 0] - table[:, 1] for table in tables], largest(tables))
     return Comparison(
         arm=arm.name,
         against=against.name,
@@ -211,8 +202,8 @@ def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -
         median=aggregates.get("median"),
         iqm=aggregates.get("iqm"),
         improvement=probability_of_improvement(
-            [table[:, 0] for table in joined],
-            [table[:, 1] for table in joined],
+            [table[:, 0] for table in tables],
+            [table[:, 1] for table in tables],
             generator(),
             resamples,
         )
@@ -220,17 +211,27 @@ def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -
         else None,
         adjusted_p=None,
         by_game={
-            game: paired([(ours[seed].score, theirs[seed].score) for seed in seeds])
-            for game, (ours, theirs, seeds) in pairs.items()
+            game: student([table[:, 0] - table[:, 1]], largest([table]))
+            for game, table in joined(arm, against, raw(pairs)).items()
         },
         published=published_effect(arm) if scale.name == PUBLISHED_SCALE else None,
     )
 
 
-def paired(scores: Sequence[tuple[float, float]]) -> Difference:
-    """The mean difference of pairs of scores on one game."""
-    table = np.array(scores)
-    return student([table[:, 0] - table[:, 1]], largest([table]))
+def joined(arm: ArmScores, against: ArmScores, scale: Scale) -> dict[str, np.ndarray]:
+    """[seeds, 2] scores of two arms under each seed that both have, by game."""
+    return {
+        game: np.array(
+            [(scale.of(arm.runs[game][seed]), scale.of(against.runs[game][seed])) for seed in seeds]
+        )
+        for game in scale.games
+        if (seeds := sorted(arm.runs.get(game, {}).keys() & against.runs.get(game, {}).keys()))
+    }
+
+
+def raw(games: Iterable[str]) -> Scale:
+    """The scale of raw scores of these games."""
+    return Scale("raw", tuple(games))
 
 
 def largest(tables: Iterable[np.ndarray]) -> float:

@@ -1,10 +1,12 @@
 """Tables of how arms differ: from the full agent, by factor, and over the values of a setting."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ezcli.experiments.design import FULL, arm_label
 from ezcli.reports.compare import Comparison, Curve, FactorEffect, Scale
-from ezcli.reports.groups import of_games
+from ezcli.reports.grids import Grid, Ranked, as_text
+from ezcli.reports.groups import Group, Run, of_games
 from ezcli.reports.statistics import Estimate
 from ezcli.reports.tables import (
     DIGITS,
@@ -18,7 +20,7 @@ from ezcli.reports.tables import (
     raw_digits,
     shown_arm,
 )
-from ezcli.words import counted, listed
+from ezcli.words import counted, ez_command, listed
 
 ONE_PAIR_OF_A_GAME = "A single pair of a game gives no interval."
 DO_NOT_OVERLAP = (
@@ -176,6 +178,67 @@ def curve_table(curve: Curve, scale: Scale) -> Table:
         "curve",
         f"{curve.label} over {curve.key}: {scale_text(scale)}",
         columns,
+        tuple(rows),
+        intervals=Intervals("Student's t over runs, uncorrected"),
+    )
+
+
+def ranking_table(group: Group, ranked: Sequence[Ranked], scale: Scale) -> Table:
+    """The arms of a sweep, the best first."""
+    digits = scale_digits(scale, [one.score for one in ranked])
+    rows = tuple(
+        (
+            shown_arm(one.arm),
+            str(one.score.runs),
+            Interval(one.score, digits),
+            Interval(one.behind.estimate, digits, signed=True) if one.behind else None,
+            None if one.adjusted_p is None else Probability(one.adjusted_p),
+            one.verdict or "–",
+        )
+        for one in ranked
+    )
+    p_note = ""
+    if any(one.adjusted_p is not None for one in ranked):
+        count = len(ranked) * (len(ranked) - 1) // 2
+        p_note = (
+            f" p: paired t-test after Holm's correction over all {counted(count, 'pair')} of arms; "
+            "worse: p below 0.05."
+        )
+    best = next(arm for arm in group.arms if arm.name == ranked[0].arm)
+    first = min((run for runs in best.runs.values() for run in runs.values()), key=by_place)
+    options: dict[str, str | Path | None] = {"from": first.path, "output": "mine.toml"}
+    go_on = ez_command("config save", **options)
+    return Table(
+        "ranking",
+        f"Ranking: {scale_text(scale)}",
+        ("arm", "runs", "score", "minus the first", "p", "verdict"),
+        rows,
+        (
+            f"Differences are paired by seed.{p_note}",
+            "The first was picked for its score, which is therefore too high on average: train it "
+            "again under other seeds before you report it.",
+            f"Go on with its settings: {go_on}",
+        ),
+        Intervals("Student's t, uncorrected"),
+    )
+
+
+def by_place(run: Run) -> tuple[str, int]:
+    """The order of runs by game and seed."""
+    return run.game, run.config.seed
+
+
+def grid_table(grid: Grid, scale: Scale) -> Table:
+    """The scores over two settings, a row for each value of one, a column for each of the other."""
+    digits = scale_digits(scale, list(grid.scores.values()))
+    rows = []
+    for value in grid.rows:
+        found = [grid.scores.get((as_text(value), as_text(other))) for other in grid.columns]
+        rows.append((str(value), *(Interval(e, digits) if e else None for e in found)))
+    return Table(
+        "grid",
+        f"{grid.label}, {grid.down} by {grid.across}: {scale_text(scale)}",
+        (grid.down, *(f"{grid.across}={value}" for value in grid.columns)),
         tuple(rows),
         intervals=Intervals("Student's t over runs, uncorrected"),
     )

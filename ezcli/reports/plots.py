@@ -9,10 +9,12 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ezcli.envs.suites import landmarks_of
 from ezcli.reports.compare import Scale, arm_scores, generator
+from ezcli.reports.comparison_tables import grid_table
 from ezcli.reports.figures import (
     CAPTION_LETTERS,
     DASHES,
@@ -31,7 +33,8 @@ from ezcli.reports.figures import (
     legend_above,
     look,
 )
-from ezcli.reports.formats import one_line
+from ezcli.reports.formats import cell_text, one_line
+from ezcli.reports.grids import Grid, as_text
 from ezcli.reports.groups import ArmScores, Group
 from ezcli.reports.modes import ROOT_ERROR, measured, runs_of
 from ezcli.reports.provenance import protocol_text
@@ -95,6 +98,10 @@ def plots_of_scores(section: Section, group: Group, agents: Sequence[Agent]) -> 
         yield Plot("effects", "Main effects and interactions", effects(section))
     for key in dict.fromkeys(curve.key for curve in section.curves):
         yield Plot(f"sweep-{file_name(key)}", f"Score over {key}", sweep(section, key))
+    for number, grid in enumerate(section.grids):
+        name = f"grid-{number + 1}" if number else "grid"
+        title = f"{grid.label}: score over {grid.down} and {grid.across}"
+        yield Plot(name, one_line(title), heat_map(section, grid))
 
 
 def games_with_curves(group: Group) -> list[str]:
@@ -424,6 +431,50 @@ def sweep(section: Section, key: str) -> Figure:
     found = [point.score for line in lines for point in line.points]
     sizes = {estimate.runs for estimate in found}
     caption(figure, f"{each_has(sizes)}{intervals_text(found, STUDENT_BANDS)}")
+    return figure
+
+
+def heat_map(section: Section, grid: Grid) -> Figure:
+    """The scores over two settings, as colours and numbers; the best has a frame."""
+    scale = section.scale
+    assert scale, "grids have a scale"
+    shown = grid_table(grid, scale)
+    rows, columns = (list(map(as_text, values)) for values in (grid.rows, grid.columns))
+    found = [[grid.scores.get((row, column)) for column in columns] for row in rows]
+    means = np.array([[np.nan if e is None else e.value for e in row] for row in found])
+    texts = [[cell_text(cell).replace(" [", "\n[") for cell in row[1:]] for row in shown.rows]
+    wide = max(len(line) for row in texts for text in row for line in text.split("\n"))
+    widest = max(wide, *(len(column) for column in columns)) / CAPTION_LETTERS + 0.25
+    names = [folded(str(value), NAME_LETTERS) for value in grid.rows]
+    room = max(len(line) for name in names for line in name.split("\n")) / CAPTION_LETTERS
+    width = max(4.5, 1.8 + room + widest * len(columns))
+    figure = Figure(figsize=(width, 0.55 * len(rows) + 1.6))
+    panel = figure.subplots()
+    every = [estimate.value for one in section.grids for estimate in one.scores.values()]
+    lowest, highest = min(every), max(every)  # equal colours are equal scores in all heat maps
+    image = panel.imshow(means, cmap="cividis", aspect="auto", vmin=lowest, vmax=highest)
+    middle = (lowest + highest) / 2
+    for y, row in enumerate(texts):
+        for x, text in enumerate(row):
+            dark = not means[y, x] > middle
+            colour = INK if np.isnan(means[y, x]) else "white" if dark else "black"
+            panel.text(x, y, text, ha="center", va="center", color=colour, fontsize=8)
+    best_y, best_x = np.unravel_index(np.nanargmax(means), means.shape)
+    corner = float(best_x) - 0.5, float(best_y) - 0.5
+    panel.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=PALETTE[1], linewidth=2.5))
+    panel.set_xticks(range(len(columns)), [one_line(str(value)) for value in grid.columns])
+    panel.set_yticks(range(len(rows)), names)
+    panel.set_xlabel(one_line(grid.across))
+    panel.set_ylabel(one_line(grid.down))
+    panel.set_title(one_line(grid.label))
+    panel.grid(visible=False)
+    figure.colorbar(image, ax=panel, label=axis_text(scale))
+    estimates = list(grid.scores.values())
+    brackets = intervals_text(estimates, "Brackets: 95 %, Student's t.")
+    caption(
+        figure,
+        f"{each_has({estimate.runs for estimate in estimates})}{brackets} Frame: the highest.",
+    )
     return figure
 
 

@@ -22,8 +22,11 @@ from ezcli.reports.comparison_tables import (
     curve_table,
     differences_table,
     effects_table,
+    grid_table,
     more_differences_table,
+    ranking_table,
 )
+from ezcli.reports.grids import Grid, grids, ranking
 from ezcli.reports.groups import Group
 from ezcli.reports.modes import last_measured, modes_table
 from ezcli.reports.provenance import protocol_text, provenance_notes
@@ -56,6 +59,7 @@ class Section(NamedTuple):
     comparisons: tuple[Comparison, ...] = ()
     effects: tuple[FactorEffect, ...] = ()
     curves: tuple[Curve, ...] = ()
+    grids: tuple[Grid, ...] = ()
     notes: tuple[str, ...] = ()
 
     def table(self, key: str) -> Table | None:
@@ -145,7 +149,8 @@ def brief(group: Group, choice: Choice) -> Report:
     """
     whole = build([group], (), [], choice)
     (found,) = whole.sections
-    keys = ("aggregates" if found.table("aggregates") else "scores", "differences", "missing")
+    scores = "aggregates" if found.table("aggregates") else "scores"
+    keys = (scores, "differences", "ranking", "grid", "missing")
     tables = tuple(table for table in found.tables if table.key in keys)
     return whole._replace(sections=(found._replace(tables=tables, notes=()),))
 
@@ -157,6 +162,8 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
     comparisons = compare(group, scale, choice.resamples) if scale else []
     effects = factorial(group, scale) if scale else []
     swept = curves(group, scale) if scale else []
+    crossed = grids(group, scale) if scale else []
+    ranked = ranking(group, scale) if scale else []
     tables: list[Table] = []
     if scale and scale.kind == "normalised" and (len(scale.games) > 1 or agents):
         tables.append(aggregates_table(group, scale, agents, choice.resamples))
@@ -166,7 +173,11 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
             tables.append(more)
     if scale and effects:
         tables.append(effects_table(scale, effects))
-    tables += [curve_table(curve, scale) for curve in swept if scale]
+    if scale and ranked:
+        tables.append(ranking_table(group, ranked, scale))
+    tables += [grid_table(grid, scale) for grid in crossed if scale]
+    if not crossed:
+        tables += [curve_table(curve, scale) for curve in swept if scale]
     if len(group.games) == 1 and len(group.arms) > 1:
         tables.append(one_game_table(group))
     else:
@@ -195,5 +206,6 @@ def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
         comparisons=tuple(comparisons),
         effects=tuple(effects),
         curves=tuple(swept),
+        grids=tuple(crossed),
         notes=tuple(provenance_notes(group)),
     )
