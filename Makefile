@@ -39,7 +39,8 @@ chaos: setup-dev  ## the crash hunt in full: KILLS random kills, a fault at ever
 	  $(ARGS) tests/chaos
 
 test-nojit: setup-dev  ## the algorithm's tests without Numba's compiler, CUDA kernels simulated
-	NUMBA_DISABLE_JIT=1 NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest --timeout 300 $(ARGS) tests/efficientzero
+	NUMBA_DISABLE_JIT=1 NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest --timeout 300 $(ARGS) tests/efficientzero \
+	  tests/runs/test_device_check.py
 
 test-gpu: setup-dev  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu --timeout 600 $(ARGS)

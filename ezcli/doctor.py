@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ezcli.config.run import RunConfig
 from ezcli.envs.suite import REINSTALL, Check
 from ezcli.envs.suites import SUITES
 from ezcli.runs.cost import Cost
@@ -23,19 +24,27 @@ from ezcli.words import counted
 OLDEST_PYTHON = (3, 11)
 
 
-def checks(preset_name: str | None, runs_dir: Path, needs: Cost | None = None) -> Iterator[Check]:
+def checks(
+    preset_name: str | None,
+    runs_dir: Path,
+    needs: Cost | None = None,
+    config: RunConfig | None = None,
+) -> Iterator[Check]:
     """Examines this machine, one check after the other.
 
     Args:
       preset_name: the preset whose needs are given; None if no preset is meant.
       runs_dir: the folder that runs are written to; it need not exist.
       needs: memory and disk of a whole run, if they are known.
+      config: of a run whose network is tried on the GPU, if there is one.
     """
     needing = f"preset {preset_name}" if preset_name else "a run"
     needed_memory, needed_disk = (needs.memory_bytes, needs.disk_bytes) if needs else (0, 0)
     yield python()
     yield torch_device()
     yield numba_cache()
+    if config is not None and has_gpu():
+        yield device_results(config)
     for suite in SUITES.values():
         if suite.check is not None:
             yield suite.check()
@@ -81,6 +90,28 @@ def has_cuda_kernels() -> bool:
 
         return bool(cuda.is_available())
     return False
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch loads and sees a GPU."""
+    with contextlib.suppress(ImportError, OSError):  # `torch_device` says more
+        import torch
+
+        return torch.cuda.is_available()
+    return False
+
+
+def device_results(config: RunConfig) -> Check:
+    """The GPU computes what the host does; see `runs.device_check`."""
+    from ezcli.runs.compute import resolve_compute
+    from ezcli.runs.device_check import checked
+
+    _, record, failures = checked(resolve_compute(config.compute), config)
+    found = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in (record or {}).items())
+    remedy = "Update the driver and the CUDA packages, or set compute.search = cpu."
+    if failures:
+        return Check("GPU results", True, " ".join(failures), remedy)
+    return Check("GPU results", True, f"as on the host ({found or 'nothing to compare'})", "")
 
 
 def numba_cache() -> Check:

@@ -15,9 +15,9 @@ def doctor(run: str | None, preset: str, runs_dir: Path) -> int:
     from ezcli import doctor as examination
     from ezcli.runs.cost import needs
 
-    found = needs(resolve(read_toml(preset_path(preset)), source=preset))
+    config = resolve(read_toml(preset_path(preset)), source=preset)
     is_fit = True
-    for check in examination.checks(preset, runs_dir, found):
+    for check in examination.checks(preset, runs_dir, needs(config), config):
         console.show_check(check.name, check.ok, check.detail, check.remedy)
         is_fit = is_fit and check.ok
     return 0 if is_fit else 1

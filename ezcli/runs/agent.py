@@ -10,6 +10,7 @@ from ezcli.envs.protocol import EnvSpec
 from ezcli.errors import RunError
 from ezcli.runs import checkpoint
 from ezcli.runs.compute import Compute, resolve_compute, warm_up_search
+from ezcli.runs.device_check import checked
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.trainer import make_network
 
@@ -47,6 +48,8 @@ def load_agent(folder: RunFolder, config: RunConfig, say: Callable[[str], None] 
     network = make_network(config, spec.frame_shape, len(spec.action_names))
     checkpoint.restore_part("weights", network, found, folder)
     network.to(compute.device).eval()
-    for sentence in warm_up_search():
+    said = warm_up_search()
+    compute, _, failures = checked(compute, config)
+    for sentence in (*said, *failures):
         say(sentence)
     return Agent(network, compute, spec, found.manifest["env_steps"], found.manifest["train_steps"])

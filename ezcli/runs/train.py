@@ -12,6 +12,7 @@ from ezcli.efficientzero.squash import largest_value
 from ezcli.errors import EzError, NotFinite
 from ezcli.runs import failure
 from ezcli.runs.compute import Compute, resolve_compute, warm_up_search
+from ezcli.runs.device_check import checked
 from ezcli.runs.folder import CONFIG, METRICS, RECORDS, TIMING, RunFolder
 from ezcli.runs.machine_errors import disk_errors, memory_errors
 from ezcli.runs.playable import require_playable
@@ -81,12 +82,15 @@ def _train(
     clock, began = time.monotonic(), now()
     with reporter.quiet_while("Loading the game and compiling the search"):
         said = warm_up_search()
+        compute, device_check, failures = checked(compute, config)
         trainer = Trainer(config, compute)
-    for sentence in said:
+    for sentence in (*said, *failures):
         reporter.say(sentence)
     resume(trainer, folder, reporter)
     info, before = folder.read_info(), folder.sessions()
     entry = {"started": began, "env_steps": trainer.replay.env_steps, **provenance(compute)}
+    if device_check is not None:
+        entry["device_check"] = device_check
     differing = other_bits(before[-1], entry) if before else ""
     if differing:
         reporter.say(
