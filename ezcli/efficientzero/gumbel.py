@@ -69,6 +69,7 @@ class Gumbel:
             network_value=float(root.value[0]),
             depth=int(tree.depth[0].max()),
             best_path=best_path(tree, int(best[0]), self.constants.prefix_horizon),
+            tree=tree,
         )
 
 

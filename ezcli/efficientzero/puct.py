@@ -82,6 +82,7 @@ class Puct:
             network_value=float(root.value[0]),
             depth=int(tree.depth[0].max()),
             best_path=best_path(tree, action, self.constants.prefix_horizon),
+            tree=tree,
         )
 
     def _mixed(self, draws: Draws) -> RootNoise | None:

@@ -1,7 +1,7 @@
 """Cells that know their intervals, and tables of them in no format yet."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,6 +71,27 @@ class Table(NamedTuple):
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     intervals: Intervals | None = None
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as dicts by column, of texts, numbers and None; arms by their keys.
+
+        Beside a number with an interval stand `COLUMN low`, `COLUMN high` and `COLUMN runs`.
+        """
+        records = []
+        for row in self.rows:
+            record: dict[str, Any] = {}
+            for column, cell in zip(self.columns, row, strict=True):
+                if isinstance(cell, Interval):
+                    value, *bounds = cell.estimate
+                    record[column] = value
+                    names = [f"{column} {part}" for part in cell.estimate._fields[1:]]
+                    record |= dict(zip(names, bounds, strict=True))
+                elif isinstance(cell, Number | Probability):
+                    record[column] = cell.value
+                else:
+                    record[column] = cell.key if isinstance(cell, Shown) else cell
+            records.append(record)
+        return records
 
 
 def with_interval_notes(table: Table) -> Table:

@@ -33,30 +33,37 @@ RESERVED = (*KINDS, "latest")  # no names of single evaluations
 WITHOUT_SCALE = "human_normalised"  # null; lines of such suites have had it from the first version
 
 
-def finish_evaluations(trainer: Trainer, session: Session) -> None:
-    """Plays the evaluations that are due at this train_step, unless they are there already."""
+def finish_evaluations(trainer: Trainer, session: Session) -> tuple[dict[str, Any], ...]:
+    """Plays the evaluations that are due at this train_step, unless they are there already.
+
+    Returns:
+      The lines of those that were played.
+    """
     config, train_steps = trainer.config, trainer.learner.train_steps
     interval = config.evaluation.interval
+    due = {}
     if trainer.is_finished:
-        finish_evaluation("final", final_protocol(config), trainer, session)
+        due["final"] = final_protocol(config)
         if config.env.has_unseen_levels:
-            seen = final_protocol(config, changes={"env.evaluation_levels": "training"})
-            finish_evaluation(TRAINING_LEVELS, seen, trainer, session)
+            seen = {"env.evaluation_levels": "training"}
+            due[TRAINING_LEVELS] = final_protocol(config, changes=seen)
     elif train_steps and interval and train_steps % interval == 0:
-        finish_evaluation("interim", interim_protocol(config, train_steps), trainer, session)
+        due["interim"] = interim_protocol(config, train_steps)
+    lines = [finish_evaluation(kind, how, trainer, session) for kind, how in due.items()]
+    return tuple(line for line in lines if line is not None)
 
 
 def finish_evaluation(
     kind: str, protocol: EvaluationProtocol, trainer: Trainer, session: Session
-) -> None:
-    """Plays one evaluation, unless it is there already or the run is stopped."""
+) -> dict[str, Any] | None:
+    """Plays one evaluation and returns its line; None if it is there already or the run stops."""
     folder, reporter, stop, watchdog, trackers = session
     config, train_steps = trainer.config, trainer.learner.train_steps
     if any(
         line.get("train_steps") == train_steps and line.get("kind") == kind
         for line in folder.read(EVALUATIONS)
     ):
-        return
+        return None
 
     def should_stop() -> bool:
         watchdog.beat()  # asked before every env_step
@@ -70,12 +77,13 @@ def finish_evaluation(
                 trainer.learner.network, config, trainer.compute, protocol, should_stop, tell
             )
     except Stopped:
-        return
+        return None
     line = evaluation_line(found, kind, trainer.replay.env_steps, train_steps, config)
     folder.append(EVALUATIONS, line)
     numbers = {"env_steps": line["env_steps"], f"evaluation/{kind}": line["mean"]}
     trackers.log(kind, train_steps, numbers)
     reporter.say(describe_evaluation(line, normalisation_of(config.env)))
+    return line
 
 
 def evaluation_line(

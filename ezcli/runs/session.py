@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ezcli.config.run import RunConfig
 from ezcli.runs.evaluate import Told
@@ -13,6 +13,15 @@ from ezcli.runs.rates import Rates
 from ezcli.runs.stall import Watchdog
 from ezcli.runs.tracking import Trackers
 from ezcli.runs.trainer import Event
+
+
+class RunEvent(NamedTuple):
+    """What a run has done since the event before."""
+
+    env_steps: int  # in all
+    train_steps: int  # in all
+    metrics: dict[str, Any] | None  # a line of `metrics.jsonl`, when one is complete
+    evaluations: tuple[dict[str, Any], ...]  # lines of `evaluations.jsonl`
 
 
 class Reporter(Protocol):

@@ -1,10 +1,14 @@
-"""A whole run: the trainer's events become files, scores and checkpoints.
+"""A whole run, as a generator: the trainer's events become files, scores and checkpoints.
+
+The run advances as its events are taken. Closing the generator saves, as an interruption does.
 
 Clocks, signals and the disk are read here, and in what this module calls; the trainer reads none.
 """
 
 import signal
 import time
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from math import inf
 
 from ezcli.config.run import RunConfig
@@ -20,7 +24,7 @@ from ezcli.runs.provenance import note_code, now, other_bits, peak_memory, prove
 from ezcli.runs.rates import Clock
 from ezcli.runs.resume import is_saved, resume, save
 from ezcli.runs.scoring import finish_evaluations
-from ezcli.runs.session import Reporter, Session, StopRequest
+from ezcli.runs.session import Reporter, RunEvent, Session, StopRequest
 from ezcli.runs.stall import Watchdog
 from ezcli.runs.trackers.protocol import Tracking
 from ezcli.runs.tracking import Trackers, require_trackers
@@ -35,14 +39,35 @@ def train(
     tracking: Tracking = Tracking(),  # noqa: B008 - a value
     origin: dict[str, str] | None = None,
 ) -> signal.Signals | None:
-    """Starts or goes on with the run in `folder`; returns the signal that stopped it, if one did.
+    """Trains to the end or until a signal; returns the signal that stopped the run, if one did.
+
+    The arguments and errors are those of `training`.
+    """
+    stop = StopRequest(reporter)
+    for _ in training(config, folder, reporter, stop, tracking, origin):
+        pass
+    return stop.signal
+
+
+def training(
+    config: RunConfig,
+    folder: RunFolder,
+    reporter: Reporter,
+    stop: StopRequest,
+    tracking: Tracking = Tracking(),  # noqa: B008 - a value
+    origin: dict[str, str] | None = None,
+    listens: bool = True,
+) -> Generator[RunEvent, None, None]:
+    """Starts or goes on with the run in `folder`, and yields after every cycle.
 
     Args:
       config: everything that decides the result.
       folder: made if it is not there.
       reporter: told how it goes.
+      stop: says when to stop; at the end it holds the signal that did.
       tracking: where its numbers are copied to.
       origin: entries for `run.json` that say where the config came from.
+      listens: whether signals are caught throughout; else the caller sees to that.
 
     Raises:
       EzError: the folder belongs to another config or process, or the run failed.
@@ -58,19 +83,21 @@ def train(
             if folder.read_info().get("status") == "finished":
                 folder.require_whole(*RECORDS)
                 reporter.say(f"{folder.name} is finished already.")
-                return None
+                return
         folder.create(config)
         if origin:
             folder.update_info(**origin)
         note_code(folder, config, reporter.say)
         for sentence in advice:
             reporter.say(sentence)
-        stop = StopRequest(reporter)
-        with stop.listening(), Watchdog(folder, reporter.say) as watchdog:
-            return _train(config, compute, folder, reporter, stop, watchdog, tracking)
+        with (
+            stop.listening() if listens else nullcontext(),
+            Watchdog(folder, reporter.say) as watchdog,
+        ):
+            yield from _training(config, compute, folder, reporter, stop, watchdog, tracking)
 
 
-def _train(
+def _training(
     config: RunConfig,
     compute: Compute,
     folder: RunFolder,
@@ -78,7 +105,7 @@ def _train(
     stop: StopRequest,
     watchdog: Watchdog,
     tracking: Tracking,
-) -> signal.Signals | None:
+) -> Iterator[RunEvent]:
     clock, began = time.monotonic(), now()
     with reporter.quiet_while("Loading the game and compiling the search"):
         said = warm_up_search()
@@ -117,9 +144,11 @@ def _train(
     session = Session(folder, reporter, stop, watchdog, trackers)
     status, reason = "failed", None
     try:
-        finish_evaluations(trainer, session)
-        loop(trainer, session)
+        yield from events(trainer, session)
         status = "interrupted" if stop else "finished"
+    except GeneratorExit:  # nobody takes the events any more, and the run is saved
+        status = "interrupted"
+        raise
     except KeyboardInterrupt:
         reason = "ended by a second Ctrl-C"
         raise
@@ -141,31 +170,39 @@ def _train(
             sessions=[*before, entry],
             seals=folder.seals(),
         )
-    return stop.signal if status == "interrupted" else None  # one that came later stopped nothing
+    if status == "finished":
+        stop.signal = None  # one that came later stopped nothing
 
 
-def loop(trainer: Trainer, session: Session) -> None:
-    """Drains the trainer's events; ends with a checkpoint."""
+def events(trainer: Trainer, session: Session) -> Iterator[RunEvent]:
+    """Does what each of the trainer's events asks for, and passes it on; ends with a checkpoint."""
     folder, reporter, stop, watchdog, trackers = session
     config, clock = trainer.config, Clock(trainer, folder)
     saved_at, limit = time.monotonic(), largest_value(config.value.support)
-    for event in trainer.events() if not stop else ():
-        watchdog.beat()
-        rates = clock.rates(event)
-        if trainer.largest_target > limit:
-            reporter.say(beyond_support(config, trainer.largest_target, limit))
-            limit = inf  # said once
-        if event.metrics is not None:
-            folder.append(METRICS, event.metrics)
-            folder.append(TIMING, clock.line(event, rates))
-            trackers.log("metrics", event.train_steps, event.metrics)
-        reporter.progress(event, config, rates)
-        finish_evaluations(trainer, session)
-        if stop:
-            break
-        if time.monotonic() - saved_at >= 60 * config.record.checkpoint_minutes:
-            save(trainer, folder)
-            saved_at = time.monotonic()
+    try:
+        found = finish_evaluations(trainer, session)  # due when the session before ended
+        if found:
+            yield RunEvent(trainer.env_steps, trainer.train_steps, None, found)
+        for event in trainer.events() if not stop else ():
+            watchdog.beat()
+            rates = clock.rates(event)
+            if trainer.largest_target > limit:
+                reporter.say(beyond_support(config, trainer.largest_target, limit))
+                limit = inf  # said once
+            if event.metrics is not None:
+                folder.append(METRICS, event.metrics)
+                folder.append(TIMING, clock.line(event, rates))
+                trackers.log("metrics", event.train_steps, event.metrics)
+            reporter.progress(event, config, rates)
+            found = finish_evaluations(trainer, session)
+            if stop:
+                break
+            if time.monotonic() - saved_at >= 60 * config.record.checkpoint_minutes:
+                save(trainer, folder)
+                saved_at = time.monotonic()
+            yield RunEvent(event.env_steps, event.train_steps, event.metrics, found)
+    except GeneratorExit:
+        pass  # and saved, as after a signal
     if trainer.is_started and not is_saved(trainer, folder):
         save(trainer, folder)
 

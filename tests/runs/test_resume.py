@@ -108,7 +108,7 @@ def test_a_signal_during_the_final_evaluation(undisturbed, tmp_path):
 def test_a_signal_after_the_end_stops_nothing(monkeypatch, tmp_path):
     folder = RunFolder(tmp_path / "run")
     monkeypatch.setattr(
-        "ezcli.runs.train.Tracker.close", lambda _tracker: signal.raise_signal(signal.SIGTERM)
+        "ezcli.runs.train.Trackers.close", lambda _trackers: signal.raise_signal(signal.SIGTERM)
     )
     assert train(tiny(), folder, Watcher()) is None
     assert folder.read_info()["status"] == "finished"

@@ -1,0 +1,334 @@
+"""ezcli in Python: configs, training, what runs have recorded, their agents, and reports.
+
+    import ezcli
+
+    config = ezcli.configure(env="catch", seed=1, settings={"evaluation.interval": 500})
+    for event in ezcli.train(config, name="first"):
+        print(event.train_steps, event.metrics)
+
+    run = ezcli.load("first")
+    pandas.DataFrame(run.metrics)
+    agent = run.agent()
+    env = agent.make_env()
+    agent.act(env.reset(0))
+
+Tables are lists of dicts, a dict for each row, which pandas takes as they are. Errors that a user
+can cause are `ezcli.EzError`.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ezcli.commands.config_options import (
+    ConfigOptions,
+    default_preset,
+    playable_config,
+    recorded,
+    with_code,
+)
+from ezcli.commands.find import find_run, place_of
+from ezcli.config.resolve import with_changes
+from ezcli.config.run import RunConfig
+from ezcli.errors import ConfigError, EzError
+from ezcli.reports.choice import Choice
+from ezcli.reports.collect import collect
+from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
+from ezcli.reports.report import Report, build
+from ezcli.reports.rows import Rows, evaluation_rows, game_rows, metric_rows, setting_columns
+from ezcli.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from ezcli.efficientzero.planner import Thought
+    from ezcli.envs.protocol import Env, EnvSpec
+    from ezcli.runs.session import RunEvent
+    from ezcli.runs.watch import Moment
+
+__all__ = ["Agent", "EzError", "Run", "configure", "load", "report", "train"]
+
+RUNS = Path("runs")
+log = logging.getLogger("ezcli")
+
+
+def configure(
+    preset: str | Path | None = None,
+    *,
+    game: str | None = None,
+    env: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The config of a run, as the options of `ez train` describe it.
+
+    Args:
+      preset: its name or the path of a TOML file; by game and device if None.
+      game: such as `pong` or `minatar/breakout`.
+      env: `atari`, `catch`, `keydoor`, `gym:ID` or `file.py:Class`.
+      seed: of everything random.
+      device: such as `cpu` or `cuda:1`.
+      settings: other settings by their dotted keys.
+
+    Raises:
+      ConfigError: a name or a value is not allowed, or two arguments contradict each other.
+    """
+    if preset is None:
+        preset, _ = default_preset(env, game, device)
+    config = playable_config(ConfigOptions(str(preset), env, game, seed, device))
+    if not settings:
+        return config
+    given = {"seed": seed, "compute.device": device, "env.game": game}
+    for key, value in settings.items():
+        if given.get(key) not in (None, value):
+            raise ConfigError(
+                "EZ-OPTION-CONFLICT",
+                f"settings and an argument give two values of {key}.",
+                "Leave out one of them.",
+            )
+    return with_code(with_changes(config, settings, source="settings"), is_recorded=True)
+
+
+def train(
+    config: RunConfig, *, name: str | None = None, runs_dir: str | Path = RUNS
+) -> Generator["RunEvent", None, None]:
+    """Trains as the events are taken: one after each cycle, with what it brought.
+
+    Taking no more events stops the run; closing the generator saves it, and so do Ctrl-C and the
+    other signals that stop `ez train`. The same call goes on with it. Until then the run is locked.
+    What the run has to say goes to the logger `ezcli`.
+
+    Args:
+      config: from `configure`, or that of another run.
+      name: of the run's folder; by game, seed and identity if None. A run that has this config
+        already is gone on with.
+      runs_dir: folder of all runs.
+
+    Raises:
+      EzError: the folder belongs to another config or process, or the run failed.
+      KeyboardInterrupt: after Ctrl-C, when the run is saved.
+    """
+    from ezcli.runs.session import StopRequest
+    from ezcli.runs.train import training
+
+    default = f"{config.env_label}-seed{config.seed}-{config.identity[:6]}"
+    folder = RunFolder(place_of(config, Path(runs_dir), name, default))
+    stop, reporter = StopRequest(), _Reporter()
+    with closing(training(config, folder, reporter, stop, listens=False)) as events:
+        while True:
+            is_main = threading.current_thread() is threading.main_thread()
+            with stop.listening() if is_main else nullcontext():
+                event = next(events, None)
+            if event is None:
+                break
+            yield event
+    if stop.signal is not None:
+        log.info("Stopped by %s and saved.", stop.signal.name)
+        if stop.signal is signal.SIGINT:
+            raise KeyboardInterrupt
+
+
+class _Reporter:
+    """Passes on what a run says; its progress are its events."""
+
+    lost_output = None
+
+    def say(self, text: str) -> None:
+        log.info(text)
+
+    def progress(self, *_: Any) -> None:
+        pass
+
+    def quiet_while(
+        self, what: str, is_announced: bool = True
+    ) -> AbstractContextManager[Callable[..., None]]:
+        return nullcontext(lambda *_: None)
+
+
+def load(run: str | Path, runs_dir: str | Path = RUNS) -> "Run":
+    """A run by its name, the start of that or of its identity, or the path of its folder.
+
+    Raises:
+      EzError: there is none, or it is damaged.
+    """
+    return Run(find_run(str(run), Path(runs_dir)))
+
+
+class Run:
+    """What a run has on disk, as it is now; read when it is asked for.
+
+    Whatever reads a damaged file raises an EzError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._folder = RunFolder(path)
+        self.config: RunConfig = self._folder.config()
+
+    def __repr__(self) -> str:
+        return f"ezcli.load({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """That of its folder."""
+        return self._folder.name
+
+    @property
+    def status(self) -> str:
+        """`new`, `running`, `interrupted`, `failed` or `finished`, as the run itself says."""
+        return self._folder.status()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its dotted key; lists as JSON."""
+        return setting_columns(self._folder)
+
+    @property
+    def metrics(self) -> Rows:
+        """A row for each line of `metrics.jsonl`."""
+        return metric_rows(self._folder)
+
+    @property
+    def evaluations(self) -> Rows:
+        """A row for each evaluation: its scores in numbers, and how it was played."""
+        return evaluation_rows(self._folder)
+
+    @property
+    def games(self) -> Rows:
+        """A row for each game of each evaluation."""
+        return game_rows(self._folder)
+
+    def agent(self, device: str | None = None, seed: int = 0) -> "Agent":
+        """The agent with the weights of the newest checkpoint.
+
+        Args:
+          device: that of the run if None.
+          seed: of what its planner draws, such as the choice between equal actions.
+
+        Raises:
+          EzError: there is no whole checkpoint yet, or the device or the game is not here.
+        """
+        return Agent(self._folder, recorded(self._folder, device), seed)
+
+
+class Agent:
+    """Plays as in an evaluation: greedily, without noise.
+
+    An observation is one frame, array [C, H, W], or the frames of an episode so far, oldest first,
+    [n, C, H, W] or a sequence of n frames. The last `config.env.frame_stack` count; where there are
+    fewer, the first one stands in for those before it.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig, seed: int) -> None:
+        from ezcli.efficientzero.components import planners_for
+        from ezcli.efficientzero.searcher import Searcher
+        from ezcli.runs.agent import load_agent
+        from ezcli.runs.seeding import generator
+
+        self.config = config
+        self._agent = load_agent(folder, config, log.info)
+        network, compute = self._agent.network, self._agent.compute
+        self._searcher = Searcher(network, compute.precision, compute.search)
+        self._planner = planners_for(config, network.num_actions).evaluation
+        self._rng = generator(config.seed, "evaluation", seed)
+
+    @property
+    def spec(self) -> "EnvSpec":
+        """The shape of frames, the names of actions, and what else is fixed of the environment."""
+        return self._agent.spec
+
+    @property
+    def train_steps(self) -> int:
+        """Those behind its weights."""
+        return self._agent.train_steps
+
+    def make_env(self) -> "Env":
+        """A game under the rules of evaluation."""
+        from ezcli.envs.make import make_env
+
+        return make_env(self.config.env, evaluation=True)
+
+    def act(self, observation: "np.ndarray | Sequence[np.ndarray]") -> int:
+        """The action to play."""
+        return self.plan(observation).action
+
+    def value(self, observation: "np.ndarray | Sequence[np.ndarray]") -> float:
+        """The discounted return that the network expects by itself, without planning."""
+        return float(self._searcher.evaluate(self._stacked(observation))[0])
+
+    def plan(self, observation: "np.ndarray | Sequence[np.ndarray]") -> "Thought":
+        """What the agent makes of a state.
+
+        Returns:
+          The action, visits [A] and value of the plan, policy [A] and value of the network, and
+          the tree of the search.
+        """
+        stacked = self._stacked(observation)
+        return self._planner.think(
+            self._searcher, stacked, self._planner.draws(self._rng, 1, explores=False)
+        )
+
+    def play(self, seed: int = 0, max_env_steps: int | None = None) -> Iterator["Moment"]:
+        """A game of an evaluation of one episode under that seed, a moment for each env_step."""
+        from ezcli.runs.watch import play
+
+        cap = self.config.env.evaluation_max_episode_steps
+        most = cap if max_env_steps is None else min(cap, max_env_steps)
+        return play(self._agent, self.config, seed, most)
+
+    def _stacked(self, observation: "np.ndarray | Sequence[np.ndarray]") -> Any:
+        """The observation as a network takes it: [1, T * C, H, W].
+
+        Raises:
+          ConfigError: its shape or type is not that of frames.
+        """
+        from ezcli.efficientzero.frames import RecentFrames
+
+        shape, kind = self.spec.frame_shape, self.spec.frame_type
+        frames = np.asarray(observation)
+        frames = frames[None] if frames.ndim == 3 else frames
+        if frames.shape[1:] != shape or not len(frames) or frames.dtype.name != kind:
+            raise ConfigError(
+                "EZ-API-OBSERVATION",
+                f"An observation of shape {np.shape(observation)} and type {frames.dtype} does not "
+                f"fit {self.config.env_label}.",
+                f"Give frames of shape {shape} and type {kind}.",
+            )
+        recent = RecentFrames([frames[0]], self.config.env.frame_stack, self._agent.compute.device)
+        for frame in frames[1:]:
+            recent.add(0, frame)
+        return recent.observations([0])
+
+
+def report(
+    *names: str | Path,
+    runs_dir: str | Path = RUNS,
+    evaluation: str = "final",
+    games: Sequence[str] = (),
+    arms: Sequence[str] = (),
+    against: Sequence[str] | None = None,
+    resamples: int = 50_000,
+) -> Report:
+    """The tables of `ez report` as objects; `records` of a table gives its rows as dicts.
+
+    Args:
+      names: studies, runs, or folders of them; all in `runs_dir` if none.
+      runs_dir: folder of all runs.
+      evaluation: by which scores runs count: `final`, `latest`, or a name of `ez evaluate`.
+      games: only these; all if empty.
+      arms: only these and the full agent; all if empty.
+      against: published agents to stand beside; those of `ez report` if None.
+      resamples: bootstrap resamples behind an interval.
+
+    Raises:
+      EzError: a name is nothing, or runs do not belong together.
+    """
+    groups, said = collect([str(name) for name in names], Path(runs_dir), evaluation)
+    usual = list(DEFAULT_AGAINST if groups else published_agents())
+    agents = agents_named(usual if against is None else list(against))
+    return build(groups, said, agents, Choice(tuple(games), tuple(arms), resamples))
