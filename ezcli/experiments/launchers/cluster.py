@@ -72,7 +72,7 @@ def cluster_of(
     if not isinstance(found, str) or found not in NAMES:
         raise ConfigError(
             "EZ-LAUNCHER-UNKNOWN",
-            f"launcher of {str(source)!r}: {found!r} is none.",
+            f"Unknown launcher {found!r} in {str(source)!r}.",
             f"There are: {', '.join(NAMES)}.",
         )
     name = tables["launcher"] = launcher or found
