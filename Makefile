@@ -45,9 +45,11 @@ test-nojit: setup-dev  ## the algorithm's tests without Numba's compiler, CUDA k
 test-gpu: setup-dev  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu --timeout 600 $(ARGS)
 
-lint: setup-dev  ## style and layout, changing nothing
+lint: setup-dev  ## style, layout, spelling and wording, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m codespell_lib
+	$(BIN)/python -m docsite.prose
 
 format: setup-dev  ## mend what lint can mend by itself
 	$(BIN)/ruff check --fix .

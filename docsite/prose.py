@@ -66,7 +66,8 @@ def complaints(name: str, text: str, is_document: bool = True) -> Iterator[str]:
             start = text.index(sentence, start)
             words = len(re.findall(r"\w[\w'`./-]*", sentence))
             if words > LONGEST and "|" not in sentence:
-                yield f"{at(start)}: a sentence of {words} words: split it"
+                first = start + len(sentence) - len(sentence.lstrip())
+                yield f"{at(first)}: a sentence of {words} words: split it"
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import typer
 import ezcli
 from benchmarks.collect import collected
 from benchmarks.pool import pooled
-from docsite import decisions, equations, hooks, reference
+from docsite import decisions, equations, hooks, prose, reference
 from ezcli.cli import app
 from ezcli.config.files import preset_names, preset_path, read_toml
 from ezcli.config.names import all_keys
@@ -127,6 +127,15 @@ def test_decisions_are_numbered_whole_and_listed() -> None:
     assert [one.number for one in found] == list(range(1, len(found) + 1))
     assert {one.fields for one in found} == {decisions.FIELDS}
     assert decisions.INDEX.read_text(encoding="utf-8") == decisions.index()
+
+
+def test_the_checker_of_prose_finds_phrases_and_long_sentences() -> None:
+    text = (
+        "# A loss\n\nIt is no\nnumber. `no number`\n\n```\nno number\n```\n\n" + "word " * 41 + "\n"
+    )
+    found = list(prose.complaints("page.md", text))
+    assert [line.partition(": ")[0] for line in found] == ["page.md:3", "page.md:10"]
+    assert list(prose.complaints("errors", "It goes on.", is_document=False)) == []
 
 
 def test_the_example_environment_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
