@@ -186,6 +186,13 @@ def test_no_published_scores_beside_ones_own(ez, tmp_path):
     assert (code, "†" in out, "published ones" in out) == (0, False, False)
 
 
+def test_runs_of_spr_control_stand_beside_spr(ez, tmp_path):
+    for name in ("spr-control", "atari-cpu"):
+        run = tmp_path / "runs" / name
+        write_run(run, preset(name), [3.0], preset_name=name)
+        assert ("SPR ‡" in ez("report", run, *FAST)[1]) == (name == "spr-control")
+
+
 def test_games_and_arms(ez, tmp_path):
     study(tmp_path, drops=("value-prefix", "consistency"))
     out = ez("report", "--games", "pong", "--arms", "consistency", "--against", "", *FAST)[1]

@@ -15,7 +15,7 @@ from ezcli.reports.choice import Choice, arms_in, listed
 from ezcli.reports.collect import collect
 from ezcli.reports.formats import FORMATS
 from ezcli.reports.groups import Group
-from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
+from ezcli.reports.published import agents_beside, agents_named, published_agents
 from ezcli.reports.report import Report, build, not_beside
 from ezcli.words import counted
 
@@ -44,7 +44,8 @@ def make(options: Options) -> Report:
     if options.against is not None:
         agents = agents_named(listed(options.against))
     else:
-        agents = agents_named(DEFAULT_AGAINST if groups else published_agents())
+        presets = [preset for group in groups for preset in group.presets]
+        agents = agents_beside(presets) if groups else agents_named(published_agents())
     known = {arm.name for group in groups for arm in group.arms}
     arms: list[str] = []
     for text in options.arms:

@@ -212,6 +212,11 @@ ATARI = Suite(
         ends_as_in_the_benchmark,
         published="published",
         against=("efficientzero", "efficientzero-rerun"),
+        likenesses={
+            "efficientzero-v2": "efficientzero-v2",
+            "atari-cpu-v2": "efficientzero-v2",
+            "spr-control": "spr",
+        },
         has_rules=lambda env: not env.sticky and not env.full_action_set,
         subsets={FIVE: FIVE_TELL},
         otherwise=Benchmark(

@@ -87,6 +87,8 @@ class Benchmark(NamedTuple):
     and the env_steps at which games were cut off."""
     published: str = ""  # name of the tables in `ezcli/reports` with scores of other agents
     against: tuple[str, ...] = ()  # published agents that a report shows unless others are named
+    likenesses: Mapping[str, str] = MappingProxyType({})
+    """The published agent that a preset follows, by the preset; it stands beside its runs too."""
     budgets: tuple[int, ...] = ()
     """Frames after which published scores are known, where there are several; a frame is an
     env_step. Averages take those after the most frames."""

@@ -117,6 +117,11 @@ class Group(NamedTuple):
         return list({run.path: run for run in every}.values())
 
     @property
+    def presets(self) -> tuple[str, ...]:
+        """Those of its runs, each once."""
+        return tuple(dict.fromkeys([self.preset] if self.preset else [r.preset for r in self.runs]))
+
+    @property
     def benchmark(self) -> Benchmark | None:
         """The one of the suite that the games belong to, under the rules that were played."""
         return benchmark_of(self.base.env, self.games)

@@ -120,6 +120,21 @@ def frames_text(frames: int) -> str:
     return f"{frames / 1e6:g}M frames" if frames >= 1e6 else f"{frames / 1e3:g}k frames"
 
 
+def agents_beside(presets: Iterable[str]) -> list[Agent]:
+    """The agents that a report shows unless others are named.
+
+    Args:
+      presets: of its runs; the agents that they follow come after those of every report.
+    """
+    followed = [
+        suite.benchmark.likenesses[preset]
+        for preset in presets
+        for suite in SUITES.values()
+        if suite.benchmark and preset in suite.benchmark.likenesses
+    ]
+    return agents_named([*DEFAULT_AGAINST, *followed])
+
+
 def agents_named(names: Iterable[str]) -> list[Agent]:
     """The agents of these names, each once, in this order.
 

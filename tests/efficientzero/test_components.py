@@ -13,7 +13,7 @@ import ezcli
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve
 from ezcli.efficientzero.auxiliary import authors_consistency, no_auxiliary
-from ezcli.efficientzero.components import Rules, rules_for
+from ezcli.efficientzero.components import PLANNERS, Rules, planners_for, rules_for
 from ezcli.efficientzero.hyperparameters import Components
 from ezcli.efficientzero.network import Network
 from tests.efficientzero.helpers import filled_replay, make_network, tiny
@@ -121,3 +121,12 @@ def test_every_arm_starts_with_the_same_weights():
         arm = make_network(tiny(f"components.{switch}=false")).state_dict()
         assert arm.keys() == full.keys()
         assert all(torch.equal(arm[name], full[name]) for name in full)
+
+
+def test_each_purpose_has_the_planner_that_the_settings_name():
+    names = {"acting": "gumbel", "targets": "one-step", "evaluation": "puct"}
+    found = planners_for(tiny(*(f"planning.{key}={name}" for key, name in names.items())), 3)
+    for purpose, name in names.items():
+        assert type(getattr(found, purpose)) is PLANNERS[name]
+    same = planners_for(tiny(), 3)
+    assert same.acting is same.targets is same.evaluation

@@ -235,6 +235,13 @@ def test_the_projector_ends_in_a_batch_norm_without_relu():
     np.testing.assert_allclose(projected.mean(0).detach(), 0, atol=1e-5)
 
 
+def test_the_predictor_is_as_narrow_as_it_is_said_to_be():
+    network = make_network(tiny("network.projection=24", "network.projection_bottleneck=7"))
+    wide, narrow = network.predictor[0], network.predictor[-1]
+    assert (wide.in_features, wide.out_features) == (24, 7)
+    assert (narrow.in_features, narrow.out_features) == (7, 24)
+
+
 def test_evaluation_uses_running_statistics():
     network = make_network(tiny()).eval()
     images = torch.rand(4, 4, 16, 16)
@@ -310,7 +317,7 @@ def test_an_embedded_action_is_normalised_over_its_planes():
         dynamics = make_network(config).dynamics
         assert dynamics.convolution.in_channels == config.network.channels + 5
         convolution, norm, _ = dynamics.embedding
-        assert convolution.in_channels == planes
+        assert (convolution.in_channels, convolution.out_channels) == (planes, 5)
         with torch.no_grad():
             norm.weight.uniform_(0.5, 2)
             norm.bias.uniform_(-1, 1)

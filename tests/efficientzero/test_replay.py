@@ -324,7 +324,7 @@ def test_the_same_stream_of_random_numbers_draws_the_same():
         np.testing.assert_array_equal(a, b)
 
 
-def weights_when_first_drawn(rule, exponent=0.6):
+def weights_when_first_drawn(rule, exponent=0.6, least=1e-6):
     """Weights when two steps of look-ahead make them known, and their errors by definition."""
     config = tiny(
         "acting.num_envs=1",
@@ -333,6 +333,7 @@ def weights_when_first_drawn(rule, exponent=0.6):
         "value.discount=0.5",
         f"replay.new_priority={rule}",
         f"replay.priority_exponent={exponent}",
+        f"replay.min_priority={least}",
     )
     replay = Replay(config, ACTIONS, STACK)
     rows = [replay.begin_episode(0)]
@@ -348,12 +349,21 @@ def weights_when_first_drawn(rule, exponent=0.6):
         }
     errors = [abs(v - naive_value_target(rewards, values, t, 2, 0.5)) for t, v in enumerate(values)]
     assert errors == [4 - (1 + 2), 0.5 + 1 - 0.5, 8 - 0.5, 1]
-    return [known[row] for row in rows[:4]], [(error + 1e-6) ** exponent for error in errors]
+    return [known[row] for row in rows[:4]], [(error + least) ** exponent for error in errors]
 
 
 def test_new_states_may_take_the_error_that_acting_made():
-    found, own = weights_when_first_drawn("error")
-    assert found == pytest.approx(own)
+    for exponent, least in ((0.6, 1e-6), (1.0, 0.25)):
+        found, own = weights_when_first_drawn("error", exponent, least)
+        assert found == pytest.approx(own)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.6, 1.0])
+def test_priorities_have_the_exponent_of_the_settings(exponent):
+    replay = filled_replay(tiny(f"replay.priority_exponent={exponent}"))[0]
+    row = np.flatnonzero(replay.arrays.weight)[:1]
+    replay.update_priorities(row, np.array([3.0]))
+    assert replay.arrays.weight[row] == pytest.approx((3 + 1e-6) ** exponent)
 
 
 def test_new_states_may_take_the_larger_of_that_and_the_largest():

@@ -9,7 +9,14 @@ import pytest
 
 from ezcli.envs.atari_suite import ATARI_100K
 from ezcli.envs.minatar_suite import REFERENCES
-from ezcli.reports.published import DEFAULT_AGAINST, Score, agents_named, published_agents
+from ezcli.envs.suites import SUITES
+from ezcli.reports.published import (
+    DEFAULT_AGAINST,
+    Score,
+    agents_beside,
+    agents_named,
+    published_agents,
+)
 from tests.failing import fails
 
 # Mean and median as printed in the papers, written down apart from the table.
@@ -111,6 +118,28 @@ def test_agents_come_once_in_the_order_asked_for():
     assert [agent.name for agent in found] == ["bbf", "spr"]
     assert [agent.name for agent in agents_named(DEFAULT_AGAINST)] == list(DEFAULT_AGAINST)
     assert agents_named([]) == []
+
+
+@pytest.mark.parametrize(
+    ("preset", "agents"),
+    [
+        ("spr-control", ["spr"]),
+        ("atari-cpu-v2", ["efficientzero-v2"]),
+        ("efficientzero-v2", ["efficientzero-v2"]),
+        ("atari100k", []),
+        ("mine.toml", []),
+    ],
+)
+def test_the_agent_that_a_preset_follows_stands_beside_its_runs(preset, agents):
+    found = agents_beside([preset, preset])
+    assert [agent.name for agent in found] == [*DEFAULT_AGAINST, *agents]
+
+
+@pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
+def test_presets_that_follow_an_agent_are_of_their_suite(suite):
+    followed = suite.benchmark.likenesses if suite.benchmark else {}
+    assert set(followed) <= set(suite.presets)
+    assert set(followed.values()) <= set(published_agents())
 
 
 @pytest.mark.parametrize(

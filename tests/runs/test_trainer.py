@@ -68,3 +68,18 @@ def test_nothing_to_learn_from_names_the_blocks():
     with fails("EZ-RUN-NOTHING-TO-LEARN", "56 env_steps", "40 more", "replay.block_env_steps=0"):
         list(trainer.events())
     assert trainer.env_steps == config.schedule.env_steps
+
+
+def test_the_importance_exponent_goes_from_its_first_to_its_last_value(monkeypatch):
+    config = tiny("catch", "replay.importance_exponent=[0.4, 1.0]")
+    trainer, drawn = Trainer(config, resolve_compute(config.compute)), []
+    sample = trainer.replay.sample
+
+    def noted(batch_size, exponents, rng):
+        drawn.extend(exponents.tolist())
+        return sample(batch_size, exponents, rng)
+
+    monkeypatch.setattr(trainer.replay, "sample", noted)
+    list(trainer.events())
+    steps = config.schedule.train_steps
+    assert drawn == pytest.approx([0.4 + 0.6 * step / steps for step in range(steps)])
