@@ -59,6 +59,13 @@ def test_the_plan_is_shown_before_anything_runs(ez):
     assert out.index("Left:") < out.index("Done: all 4 runs")
 
 
+def test_a_study_too_short_to_learn_is_called_so_before_it_begins(ez):
+    asked = ["ablate", "--env", "catch", "--drop", "value-prefix", "--dry-run", "--set"]
+    out = squeezed(ez(*asked, "schedule.env_steps=520")[1])
+    assert "Too short? catch: the preset catch had a mean return of 0.91 after 2,800" in out
+    assert "Too short?" not in ez(*asked, "schedule.env_steps=3600")[1]
+
+
 def test_a_dry_run_leaves_nothing(ez, tmp_path):
     code, out, _ = ez(*ABLATE, "--dry-run")
     assert (code, "4 runs" in out, list(tmp_path.iterdir())) == (0, True, [])

@@ -5,6 +5,7 @@ from typing import Literal
 
 from ezcli import console
 from ezcli.commands.jobs import Execution, check_devices, devices_of, number_of_jobs, threads_of
+from ezcli.commands.study_length import too_short
 from ezcli.commands.study_options import Options, study_from
 from ezcli.commands.study_plan import cost_of, plan_as_json, run_state, show_plan
 from ezcli.config.run import RunConfig
@@ -89,6 +90,8 @@ def carry_out(
             for sentence in said:
                 console.tell(sentence)
             show_plan(study, runs, states, cost, f"{jobs} ({why_jobs})")
+            for sentence in too_short(left, runs_dir, existing.values()):
+                console.tell(sentence)
     if output != "train":
         return 0
     return execute(study, folder, runs, jobs, execution, cluster, quiet)

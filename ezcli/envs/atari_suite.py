@@ -27,6 +27,7 @@ from ezcli.envs.suite import (
     Check,
     DefaultPreset,
     Games,
+    Learnt,
     Normalisation,
     Reference,
     Suite,
@@ -232,5 +233,6 @@ ATARI = Suite(
     seeds=3,
     frame_bytes=lambda env: (1 if env.grayscale else 3) * env.frame_size**2,
     fps=lambda env: max(1, round(CONSOLE_FPS / env.frame_skip)),
+    learnt=lambda env: Learnt(100_000, "scores of Atari 100k are published"),
     check=roms,
 )

@@ -58,6 +58,13 @@ class Reference(NamedTuple):
         return (score - self.zero) / (self.one - self.zero)
 
 
+class Learnt(NamedTuple):
+    """After how many env_steps a game is known to be learnt."""
+
+    env_steps: int
+    what: str  # was measured then, in words
+
+
 class Normalisation(NamedTuple):
     """The scale on which a benchmark averages over games."""
 
@@ -124,6 +131,8 @@ class Suite:
     benchmark: Benchmark | None = None
     landmarks: Callable[[Any], Mapping[str, float]] = lambda env: {}
     """Raw scores that tell how good others are, by whose they are: random play's, the maximum."""
+    learnt: Callable[[Any], Learnt | None] = lambda env: None
+    """What the suite's own presets were measured to need, or its scores are published for."""
     own_code: Callable[[Any], OwnCode | None] = lambda env: None
     installed: tuple[str, ...] = ()  # entries of a contract that follow from no setting
     seeds: int = 5  # of a study, where none are named
