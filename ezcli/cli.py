@@ -169,6 +169,16 @@ def train(
     game: Game = None,
     env: Environment = None,
     preset: Preset = None,
+    extended: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="RUN", help="Start a new run from the newest checkpoint of this run."
+        ),
+    ] = None,
+    at: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --from: the newest checkpoint up to this env_step."),
+    ] = None,
     seed: Seed = None,
     device: Device = None,
     deterministic: Annotated[
@@ -187,27 +197,17 @@ def train(
     """Train an agent. The same command again goes on where it stopped.
 
     Example: ez train --game pong
+
+    Example: ez train --from pong-atari100k-seed0 --set schedule.env_steps=200000
     """
     from ezcli.commands import training
     from ezcli.runs.trackers.protocol import Tracking
 
-    raise typer.Exit(
-        training.train(
-            game,
-            env,
-            preset,
-            seed,
-            device,
-            name,
-            runs_dir,
-            overrides,
-            Tracking(wandb, wandb_project, tensorboard),
-            quiet,
-            deterministic,
-            launcher,
-            cluster,
-        )
+    start = training.Start(
+        game, env, preset, seed, device, overrides or [], extended, at, deterministic
     )
+    tracking = Tracking(wandb, wandb_project, tensorboard)
+    raise typer.Exit(training.train(start, name, runs_dir, tracking, quiet, launcher, cluster))
 
 
 @app.command()

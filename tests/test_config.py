@@ -423,6 +423,8 @@ def other(key, value):
         "compute.device": "cpu",
         "compute.search": "cpu",
         "evaluation.interval": 10,
+        "record.keep_interval": 10,
+        "start.agent": "0123456789ab",
         "compute.precision": "float32",
         "gumbel.candidates_rule": "by-actions",
         "gumbel.scaling": "node",

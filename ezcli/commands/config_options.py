@@ -141,9 +141,15 @@ def playable_config(options: ConfigOptions) -> RunConfig:
     """`build_config` of what will be played: code that the preset alone names needs a yes.
 
     Raises:
-      ConfigError: nobody trusts it.
+      ConfigError: nobody trusts it, or the preset is of a run that started from a checkpoint.
     """
     config = build_config(options)
+    if config.start.agent:
+        raise ConfigError(
+            "EZ-CONFIG-START",
+            f"The preset {options.preset!r} is of a run that started from a checkpoint.",
+            "Go on from that run: ez train --from RUN. Or remove the section start.",
+        )
     own = own_code(config.env)
     if own is not None:
         named = {parse_override(override)[0] for override in options.overrides}

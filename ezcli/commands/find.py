@@ -20,6 +20,8 @@ def default_name(config: RunConfig, preset: str) -> str:
 
 def is_changed(config: RunConfig, preset: str) -> bool:
     """Whether a config decides more than what the preset does on that game, under that seed."""
+    if config.start.agent:
+        return True  # and the preset may not be there any more
     env, tables = config.env, read_toml(preset_path(preset))
     played = {name: getattr(env, name) for name in suite_of(env).played}
     if tables["env"].get("name") != env.name:

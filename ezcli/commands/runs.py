@@ -261,6 +261,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
     memory = [s["peak_memory_bytes"] for s in sessions if is_number(s.get("peak_memory_bytes"))]
     facts = as_data(row) | {
         "started": info.get("started"),
+        "started_from": info.get("started_from"),
         "ended": info.get("ended"),
         "sessions": len(sessions),
         "seconds": sum(known) if len(known) == len(sessions) and sessions else None,
@@ -312,6 +313,7 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("seed", str(facts["seed"])),
         ("identity", facts["identity"] or ""),
         ("train_steps", f"{facts['train_steps'] or 0:,} of {total:,}"),
+        ("started from", start_text(facts["started_from"])),
         ("started", facts["started"] or ""),
         ("ended", facts["ended"] or ""),
         ("training took", "" if seconds is None else duration(seconds)),
@@ -322,6 +324,11 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{k} {v}" for k, v in versions.items() if v)),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def start_text(start: Any) -> str:
+    """The run and the checkpoint that a run started from; empty if it started anew."""
+    return f"{start.get('checkpoint')} of {start.get('path')}" if isinstance(start, dict) else ""
 
 
 def auxiliary_gradient(folder: RunFolder) -> float | None:

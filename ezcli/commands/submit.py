@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from ezcli import console
 from ezcli.config.run import RunConfig
@@ -18,7 +19,7 @@ from ezcli.words import ez_command
 
 
 def submit_run(
-    config: RunConfig, path: Path, origin: dict[str, str], cluster: Cluster, tracking: Tracking
+    config: RunConfig, path: Path, origin: dict[str, Any], cluster: Cluster, tracking: Tracking
 ) -> int:
     """`ez train` with a launcher other than local: makes the run's folder, and hands it over.
 

@@ -6,7 +6,7 @@ returns an integer returns the exit code.
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ezcli import console
 from ezcli.commands.config_options import (
@@ -28,18 +28,69 @@ if TYPE_CHECKING:
     from ezcli.runs.trackers.protocol import Tracking
 
 
+class Start(NamedTuple):
+    """The options of `ez train` that say what is trained; None and empty: not given."""
+
+    game: str | None
+    env: str | None
+    preset: str | None
+    seed: int | None
+    device: str | None
+    overrides: list[str]  # of `--set`
+    extended: str | None  # the run of `--from`
+    at: int | None  # env_steps
+    deterministic: bool
+
+
+def described(
+    start: Start, runs_dir: Path, has_gpus: bool | None, quiet: bool
+) -> tuple[RunConfig, str, dict[str, Any]]:
+    """The config of the run asked for, the preset it is named after, and entries for `run.json`.
+
+    Raises:
+      EzError: an option is wrong, or contradicts another.
+    """
+    if start.deterministic:
+        asked = {"compute.deterministic": ("--deterministic", True)}
+        refuse_contradictions(asked, start.overrides)
+    if start.extended is not None:
+        from ezcli.commands.extension import extension
+
+        for option in ("game", "env", "preset", "seed"):
+            if getattr(start, option) is not None:
+                raise ConfigError(
+                    "EZ-OPTION-CONFLICT",
+                    f"--{option} cannot be given with --from: the new run has that of the run "
+                    f"{start.extended!r}.",
+                    "Leave out one of them.",
+                )
+        found = extension(start.extended, start.at, runs_dir, start.device, start.overrides)
+        config, preset, origin = found
+    elif start.at is not None:
+        raise ConfigError(
+            "EZ-OPTION-CONFLICT", "--at means nothing without --from.", "Add --from RUN."
+        )
+    else:
+        because, game, env = "asked for", start.game, start.env
+        if start.preset is not None:
+            preset = start.preset
+        else:
+            preset, because = default_preset(env, game, start.device, has_gpus)
+            if not quiet:
+                console.show(f"Preset {preset}: {because}. Choose another with --preset.")
+        options = ConfigOptions(preset, env, game, start.seed, start.device, start.overrides)
+        config, origin = playable_config(options), {"preset": preset, "preset_because": because}
+    if start.deterministic:
+        config = with_changes(config, {"compute.deterministic": True}, source="--deterministic")
+    return config, preset, origin
+
+
 def train(
-    game: str | None,
-    env: str | None,
-    preset: str | None,
-    seed: int | None,
-    device: str | None,
+    start: Start,
     name: str | None,
     runs_dir: Path,
-    overrides: list[str] | None,
     tracking: "Tracking",
     quiet: bool,
-    deterministic: bool,
     launcher: str | None,
     cluster_file: Path | None,
 ) -> int:
@@ -47,25 +98,13 @@ def train(
     from ezcli.experiments.launchers.cluster import cluster_of
 
     cluster = cluster_of(launcher, cluster_file, None, {})
-    because = "asked for"
-    if preset is None:
-        preset, because = default_preset(env, game, device, cluster.settings.has_gpus)
-        if not quiet:
-            console.show(f"Preset {preset}: {because}. Choose another with --preset.")
-    if deterministic:
-        asked = {"compute.deterministic": ("--deterministic", True)}
-        refuse_contradictions(asked, overrides or ())
-    options = ConfigOptions(preset, env, game, seed, device, overrides or ())
-    config = playable_config(options)
-    if deterministic:
-        config = with_changes(config, {"compute.deterministic": True}, source="--deterministic")
+    config, preset, origin = described(start, runs_dir, cluster.settings.has_gpus, quiet)
     path = place_of(config, runs_dir, name, default_name(config, preset))
     if name is None and path.name != default_name(config, preset) and not quiet:
         console.show(f"The run {path.name!r} has this config already: going on with it.")
     said = "" if quiet or path.exists() else changed_code(config, runs_dir)
     if said:
         console.show(said)
-    origin = {"preset": preset, "preset_because": because}
     if not cluster.settings.is_here:
         from ezcli.commands.submit import submit_run
 
@@ -148,7 +187,7 @@ def run_training(
     path: Path,
     quiet: bool,
     tracking: "Tracking",
-    origin: dict[str, str],
+    origin: dict[str, Any],
 ) -> int:
     """Trains, and turns a stop into words and an exit code."""
     from ezcli.runs.folder import RunFolder

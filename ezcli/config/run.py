@@ -58,6 +58,42 @@ class RecordSettings(Settings):
 
     metrics_interval: int = Field(ge=1, description="train_steps summed up in a line of metrics")
     checkpoint_minutes: float = Field(ge=0, description="minutes between checkpoints")
+    keep_checkpoints: int = Field(
+        default=2,
+        ge=2,  # the one before the newest replaces a damaged one
+        json_schema_extra={"neutral": 2},
+        description="newest checkpoints that are kept",
+    )
+    keep_interval: int = Field(
+        default=0,
+        ge=0,
+        json_schema_extra={"neutral": 0},
+        description="train_steps between checkpoints that are kept for good; 0: none are",
+    )
+
+    def keeps(self, train_steps: int) -> bool:
+        """Whether the checkpoint after so many train_steps is kept for good."""
+        return bool(self.keep_interval and train_steps and train_steps % self.keep_interval == 0)
+
+
+class StartSettings(Settings):
+    """The checkpoint that a run started from; without one it started with new weights.
+
+    With the run's own seed and game, `agent` says which run the checkpoint is of.
+    """
+
+    agent: str = Field(
+        default="",
+        json_schema_extra={"neutral": ""},
+        description="hash of all settings of the run that the checkpoint is of, but its seed and "
+        "game; empty: the run started with new weights",
+    )
+    env_steps: int = Field(
+        default=0, ge=0, json_schema_extra={"neutral": 0}, description="of that checkpoint"
+    )
+    train_steps: int = Field(
+        default=0, ge=0, json_schema_extra={"neutral": 0}, description="of that checkpoint"
+    )
 
 
 class RunConfig(Hyperparameters):
@@ -68,6 +104,7 @@ class RunConfig(Hyperparameters):
     evaluation: EvaluationSettings
     compute: ComputeSettings
     record: RecordSettings
+    start: StartSettings = Field(default=StartSettings(), json_schema_extra={"neutral": {}})
 
     @model_validator(mode="after")
     def _replay_holds_enough(self) -> Self:
@@ -121,6 +158,31 @@ class RunConfig(Hyperparameters):
             )
         return self
 
+    @model_validator(mode="after")
+    def _checkpoints_fall_between_cycles(self) -> Self:
+        if self.record.keep_interval % self.schedule.sample_ahead:
+            ahead = self.schedule.sample_ahead
+            raise DoesNotFit(
+                f"record.keep_interval must be a multiple of schedule.sample_ahead = {ahead}",
+                "record.keep_interval",
+                "schedule.sample_ahead",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _goes_beyond_its_start(self) -> Self:
+        start, schedule = self.start, self.schedule
+        if start.train_steps >= schedule.train_steps or start.env_steps > schedule.env_steps:
+            raise DoesNotFit(
+                f"the run starts from a checkpoint after {start.env_steps:,} env_steps and "
+                f"{start.train_steps:,} train_steps, and must go beyond it",
+                "schedule.env_steps",
+                "schedule.final_train_steps",
+                "start.env_steps",
+                "start.train_steps",
+            )
+        return self
+
     @property
     def env_label(self) -> str:
         """What is played, for names and tables: the game, the environment, or the user's class."""
@@ -139,9 +201,19 @@ class RunConfig(Hyperparameters):
         (`ezcli.settings.Settings`). Configs of one agent have one identity (`one_form`).
         """
         config = one_form(self)
-        tables = without_neutral(config, decisive(config))
-        canonical = json.dumps(tables, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return short_hash(without_neutral(config, decisive(config)))
+
+    @property
+    def agent_identity(self) -> str:
+        """The same of all but seed and game: equal for runs of one agent."""
+        config = one_form(self)
+        return short_hash(without_neutral(config, settings_of_agent(config)))
+
+
+def short_hash(tables: dict[str, Any]) -> str:
+    """12 hexadecimal digits of the SHA-256 of tables."""
+    canonical = json.dumps(tables, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def one_form(config: RunConfig) -> RunConfig:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ezcli.config.run import RunConfig
 from ezcli.files import LINES, appending, opened
@@ -25,7 +25,7 @@ PROGRAM = (*PYTHON, "-m", "ezcli")
 KEPT_LINES = 5  # of a failed run's output, kept and shown
 
 
-def prepare(folder: RunFolder, config: RunConfig, origin: dict[str, str]) -> None:
+def prepare(folder: RunFolder, config: RunConfig, origin: dict[str, Any]) -> None:
     """Writes the folder of a run that has none, with its config sealed; nothing trains it yet.
 
     Args:

@@ -5,8 +5,9 @@ A checkpoint is a folder: the state of the trainer's parts in files (`storage`),
 SHA-256 of each file, of the blobs, of the JSON lines as they were then (`folder.Seal`), and of
 itself.
 
-A checkpoint is written beside its place, synced, and renamed into it; the last two stay. No pickle
-anywhere.
+A checkpoint is written beside its place, synced, and renamed into it. The newest stay, two unless
+`record.keep_checkpoints` says more, and those after every `record.keep_interval` train_steps. No
+pickle anywhere.
 """
 
 import json
@@ -20,6 +21,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from ezcli import schema
+from ezcli.config.run import RecordSettings
 from ezcli.errors import CheckpointError
 from ezcli.files import DAMAGED, create, draft_folder_of, is_draft, remove
 from ezcli.runs.folder import RECORDS, RunFolder
@@ -37,8 +39,6 @@ from ezcli.runs.storage import (
 )
 from ezcli.runs.trainer import Trainer
 from ezcli.state import Count, Part, Table, read_table, require, restore_parts
-
-KEPT = 2
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern="^[a-z_]+[.](safetensors|json)$")]
@@ -90,7 +90,7 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
         manifest["sha256"] = checksum(manifest)
         create(draft / MANIFEST, json.dumps(manifest, indent=1).encode())
         folder.require_lock()  # the disk may have kept us waiting
-    prune(folder)
+    prune(folder, trainer.config.record)
     return final
 
 
@@ -112,6 +112,11 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None
       EnvError: the games, played again, are others.
     """
     require_own(checkpoint, trainer.config.identity)
+    restore_any(trainer, checkpoint, folder)
+
+
+def restore_any(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None:
+    """As `restore`, also where the checkpoint belongs to another config that builds alike."""
     states = read_states(*checkpoint, folder.path)
     with naming(checkpoint.path):
         trainer.restore(states)
@@ -285,12 +290,20 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
     return sorted(path for path in folder.checkpoints.iterdir() if names.fullmatch(path.name))
 
 
-def prune(folder: RunFolder) -> None:
-    """Removes all but the last checkpoints, the blobs that none of them needs, and drafts."""
+def train_steps_of(path: Path) -> int:
+    """The train_steps of a checkpoint, by the name of its folder."""
+    return int(path.name.rpartition("-")[2])
+
+
+def prune(folder: RunFolder, settings: RecordSettings) -> None:
+    """Removes checkpoints that are not to be kept, the blobs that none needs, and drafts."""
     paths = checkpoint_paths(folder)
-    for path in paths[:-KEPT]:
-        remove(path)
-    needed = {folder.path / file for path in paths[-KEPT:] for file in read_manifest(path)["blobs"]}
+    newest_ones = paths[-settings.keep_checkpoints :]
+    kept = [p for p in paths if p in newest_ones or settings.keeps(train_steps_of(p))]
+    for path in paths:
+        if path not in kept:
+            remove(path)
+    needed = {folder.path / file for path in kept for file in read_manifest(path)["blobs"]}
     for place in {folder.checkpoints, *(file.parent for file in needed)}:
         for path in place.iterdir():
             if is_draft(path.name) or (path.suffix == BLOB and path not in needed):

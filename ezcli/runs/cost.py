@@ -83,8 +83,11 @@ def memory_of_run(config: RunConfig, frame: int, rest: int) -> int:
 
 
 def disk_of_run(config: RunConfig, frame: int, checkpoint: int) -> int:
-    """Bytes of a finished run's folder, about: every frame, compressed, and two checkpoints."""
-    return config.replay.capacity * min(frame, FRAME_ON_DISK) + 2 * checkpoint
+    """Bytes of a finished run's folder, about: frames, compressed, and the checkpoints kept."""
+    interval = config.record.keep_interval
+    for_good = config.schedule.train_steps // interval if interval else 0
+    kept = config.record.keep_checkpoints + for_good
+    return config.replay.capacity * min(frame, FRAME_ON_DISK) + kept * checkpoint
 
 
 def checkpoint_bytes(config: RunConfig, parameters: int, actions: int) -> int:
@@ -198,8 +201,11 @@ def finished_runs(runs_dir: Path, names: Iterable[str]) -> list[Finished]:
                 continue
             if len(known) < 2 * len(sessions):
                 continue  # a session did not say
+            config = folder.config()
+            if config.start.agent:
+                continue  # its sessions trained a part of it
             hours, most = sum(known[: len(sessions)]) / 3600, round(max(known[len(sessions) :]))
-            found.append(Finished(folder.config(), Cost(hours, most, folder_bytes(folder.path))))
+            found.append(Finished(config, Cost(hours, most, folder_bytes(folder.path))))
         except EzError:
             continue  # a damaged run is no evidence
     return found

@@ -7,7 +7,7 @@
     ├── timing.jsonl        clocks: env_steps, train_steps, seconds, and rates
     ├── evaluations.jsonl   raw scores, each with the protocol it was played under
     ├── frames/             those of the states in the replay, without loss, each written once
-    ├── checkpoints/        the last two, each complete and with checksums
+    ├── checkpoints/        the newest, two unless more are asked for, complete, with checksums
     ├── failure/            only after a value that was not finite: what led to it
     └── stalled.txt         while nothing moves, or if it ended so: where it stood still
 

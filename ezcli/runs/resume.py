@@ -1,9 +1,16 @@
-"""Checkpoints of a session: the one that it goes on from, and those that it saves."""
+"""Checkpoints of a session: the one that it goes on from, and those that it saves.
 
+A run that extends another one starts from a checkpoint of that one, and saves it as its own first.
+From then on it is a run like any other.
+"""
+
+import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ezcli.errors import RunError
+from ezcli.files import write_atomically
 from ezcli.runs import checkpoint
 from ezcli.runs.checkpoint import Checkpoint
 from ezcli.runs.folder import CONFIG, EVALUATIONS, RECORDS, RunFolder
@@ -41,10 +48,76 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
             f"{folder.name!r} has saved checkpoints, and none is in {str(folder.checkpoints)!r}.",
             "Put them back, or train again under another --name.",
         )
+    elif trainer.config.start.agent:
+        start_from(trainer, folder, reporter)
+        return
     elif folder.sessions():
         folder.make_folders()
         reporter.say(f"{folder.name!r} has no checkpoint any more: starting anew.")
     drop_lines(found, folder, reporter)
+
+
+def start_from(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
+    """Restores the checkpoint of the run that this one extends, and saves it as this run's first.
+
+    The lines of metrics, clocks and interim scores up to there become lines of this run.
+
+    Raises:
+      RunError: the other run is not there, or is another one than `config.toml` says.
+      CheckpointError: the checkpoint is gone or damaged, or does not fit this run.
+    """
+    source, name = started_from(folder)
+    there, start = source.config(), trainer.config.start
+    expected = checkpoint.name_at(start.env_steps, start.train_steps)
+    if (there.agent_identity, name) != (start.agent, expected):
+        raise RunError(
+            "EZ-RUN-START",
+            f"{folder.name!r} does not start from {name!r} of {source.name!r}: its config.toml "
+            "names another checkpoint.",
+            "Start it again: ez train --from RUN.",
+        )
+    found = checkpoint.usable(source.checkpoints / name, source, there.identity, to_train=True)
+    checkpoint.restore_any(trainer, found, source)
+    folder.update_info(seals=folder.seals([CONFIG]))  # before the sealed lines change
+    for file in RECORDS:
+        kept = [line for line in source.read(file) if is_history(found, line)]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(folder.path / file, text.encode())
+    save(trainer, folder)
+    reporter.say(
+        f"Starting from env_step {start.env_steps:,}, train_step {start.train_steps:,} of the run "
+        f"{source.name!r}."
+    )
+
+
+def started_from(folder: RunFolder) -> tuple[RunFolder, str]:
+    """The run that this one extends, where it was or beside this one, and the checkpoint's name.
+
+    Raises:
+      RunError: `run.json` does not say it, or the run is not there.
+    """
+    said = folder.read_info().get("started_from")
+    said = said if isinstance(said, dict) else {}
+    path, name = said.get("path"), said.get("checkpoint")
+    if not (isinstance(path, str) and isinstance(name, str)):
+        raise RunError(
+            "EZ-RUN-START",
+            f"{folder.name!r} starts from a checkpoint, and its run.json does not say which.",
+            "Start it again: ez train --from RUN.",
+        )
+    for place in (Path(path), folder.path.parent / Path(path).name):
+        if RunFolder(place).exists:
+            return RunFolder(place), name
+    raise RunError(
+        "EZ-RUN-START",
+        f"{folder.name!r} starts from a checkpoint of a run that is not in {path!r}.",
+        "Put it back, there or beside this run.",
+    )
+
+
+def is_history(found: Checkpoint, line: dict[str, Any]) -> bool:
+    """Whether a line of the run that a checkpoint is of belongs to a run that starts from it."""
+    return line.get("kind") in (None, "interim") and is_before(found, line)
 
 
 def drop_lines(found: Checkpoint | None, folder: RunFolder, reporter: Reporter) -> None:

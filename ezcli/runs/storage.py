@@ -58,7 +58,7 @@ def write_states(states: Mapping[str, State], folder: Path) -> None:
 
 
 def write_blobs(states: Mapping[str, State], run: Path) -> dict[str, str]:
-    """Writes the blobs that no file holds yet; returns the checksums of all, by file."""
+    """Writes the blobs that no file of the run holds yet; returns the checksums of all, by file."""
     sums = {}
     for part, state in states.items():
         for name, blob in state.items():
@@ -66,7 +66,7 @@ def write_blobs(states: Mapping[str, State], run: Path) -> dict[str, str]:
                 continue
             file = f"{part}/{name}{BLOB}"
             path = run / file
-            if not blob.sha256:
+            if not (blob.sha256 and path.is_file()):  # it may be of the run that this one extends
                 path.parent.mkdir(exist_ok=True)
                 with (
                     draft_of(path) as (_, handle),

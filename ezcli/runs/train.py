@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from math import inf
+from typing import Any
 
 from ezcli.config.run import RunConfig
 from ezcli.efficientzero.squash import largest_value
@@ -37,7 +38,7 @@ def train(
     folder: RunFolder,
     reporter: Reporter,
     tracking: Tracking = Tracking(),  # noqa: B008 - a value
-    origin: dict[str, str] | None = None,
+    origin: dict[str, Any] | None = None,
 ) -> signal.Signals | None:
     """Trains to the end or until a signal; returns the signal that stopped the run, if one did.
 
@@ -55,7 +56,7 @@ def training(
     reporter: Reporter,
     stop: StopRequest,
     tracking: Tracking = Tracking(),  # noqa: B008 - a value
-    origin: dict[str, str] | None = None,
+    origin: dict[str, Any] | None = None,
     listens: bool = True,
 ) -> Generator[RunEvent, None, None]:
     """Starts or goes on with the run in `folder`, and yields after every cycle.
@@ -197,7 +198,8 @@ def events(trainer: Trainer, session: Session) -> Iterator[RunEvent]:
             found = finish_evaluations(trainer, session)
             if stop:
                 break
-            if time.monotonic() - saved_at >= 60 * config.record.checkpoint_minutes:
+            is_due = time.monotonic() - saved_at >= 60 * config.record.checkpoint_minutes
+            if is_due or config.record.keeps(event.train_steps):
                 save(trainer, folder)
                 saved_at = time.monotonic()
             yield RunEvent(event.env_steps, event.train_steps, event.metrics, found)

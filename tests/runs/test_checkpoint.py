@@ -345,7 +345,7 @@ def test_drafts_are_neither_read_nor_kept(copied):
     (draft / "weights.safetensors").touch()
     (copied.frames / ".tmp-1.zst").touch()
     assert draft not in checkpoint.checkpoint_paths(copied)
-    checkpoint.prune(copied)
+    checkpoint.prune(copied, copied.config().record)
     assert not list(copied.path.rglob(".tmp-*"))
 
 

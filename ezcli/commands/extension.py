@@ -1,0 +1,134 @@
+"""`ez train --from`: the config of a run that extends another one, and where it starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ezcli.commands.config_options import recorded
+from ezcli.commands.find import find_run
+from ezcli.config.overrides import parse_override
+from ezcli.config.resolve import resolve, with_changes
+from ezcli.config.run import RunConfig
+from ezcli.errors import CheckpointError, ConfigError
+from ezcli.words import counted
+
+# The settings that may differ from those of the run that is extended: the state in its checkpoint
+# fits whatever they are. A name of a section stands for all in it.
+MAY_CHANGE = (
+    "schedule.env_steps",
+    "schedule.final_train_steps",
+    "acting.temperatures",
+    "acting.temperature_until",
+    "search",
+    "optimiser.learning_rate",
+    "optimiser.weight_decay",
+    "optimiser.decayed_train_steps",
+    "optimiser.decay_factor",
+    "optimiser.max_gradient_norm",
+    "evaluation",
+    "compute",
+    "record",
+)
+
+
+class Extension(NamedTuple):
+    """A run to be started from a checkpoint."""
+
+    config: RunConfig
+    preset: str  # of the run that is extended
+    origin: dict[str, Any]  # entries for `run.json`
+
+
+def extension(
+    run: str, at: int | None, runs_dir: Path, device: str | None, overrides: Sequence[str]
+) -> Extension:
+    """What `ez train --from` asks for.
+
+    Args:
+      run: that is extended: its name, id or path.
+      at: env_steps; the newest checkpoint up to there is taken. None: the newest of all.
+      runs_dir: where the run is looked for.
+      device: as for `--device`.
+      overrides: of `--set`.
+
+    Raises:
+      EzError: there is no such run or checkpoint, or a setting cannot differ from the run's.
+    """
+    from ezcli.runs.folder import RunFolder
+
+    folder = RunFolder(find_run(run, runs_dir))
+    there = recorded(folder, device)
+    for override in overrides:
+        require_changeable(parse_override(override)[0], folder.name)
+    manifest = checkpoint_at(folder, at)
+    start = {name: manifest[name] for name in ("env_steps", "train_steps")}
+    source, tables = f"the run {folder.name!r}", there.model_dump(mode="json")
+    tables["start"] = {}
+    config = resolve(tables, overrides, source=source)
+    schedule = config.schedule
+    if start["train_steps"] >= schedule.train_steps or start["env_steps"] > schedule.env_steps:
+        raise ConfigError(
+            "EZ-RUN-START-LENGTH",
+            f"The new run would not go beyond its start: the checkpoint of {folder.name!r} was "
+            f"made after {start['env_steps']:,} of {schedule.env_steps:,} env_steps and "
+            f"{start['train_steps']:,} of {schedule.train_steps:,} train_steps.",
+            f"Make it longer: --set schedule.env_steps={2 * schedule.env_steps}",
+        )
+    changes = {f"start.{name}": steps for name, steps in start.items()}
+    config = with_changes(config, changes | {"start.agent": there.agent_identity})
+    said = folder.read_info().get("preset")
+    preset = said if isinstance(said, str) else folder.name
+    origin = {
+        "preset": preset,
+        "preset_because": f"{source} has it",
+        "started_from": {
+            "run": folder.name,
+            "path": str(folder.path.absolute()),
+            "identity": there.identity,
+            "checkpoint": manifest["name"],
+            **start,
+        },
+    }
+    return Extension(config, preset, origin)
+
+
+def require_changeable(key: str, run: str) -> None:
+    """Refuses a setting on which what a checkpoint holds depends.
+
+    Raises:
+      ConfigError: it names those that may change.
+    """
+    if not any(key == one or key.startswith(f"{one}.") for one in MAY_CHANGE):
+        raise ConfigError(
+            "EZ-RUN-START-SETTING",
+            f"--set {key} cannot change in a run that starts from a checkpoint of {run!r}.",
+            f"These can: {', '.join(MAY_CHANGE)}. For others, start anew: ez train without --from.",
+        )
+
+
+def checkpoint_at(folder: Any, at: int | None) -> dict[str, Any]:
+    """The manifest of the newest whole checkpoint of a run, up to so many env_steps, with its name.
+
+    Raises:
+      CheckpointError: there is none.
+    """
+    from ezcli.runs.checkpoint import checkpoint_paths, newest, read_manifest
+
+    paths = checkpoint_paths(folder)
+    if at is None:
+        found, _ = newest(folder)
+        name = None if found is None else found.path.name
+    else:
+        upto = [path.name for path in paths if read_manifest(path)["env_steps"] <= at]
+        name = upto[-1] if upto else None
+    if name is None:
+        kept = [f"{read_manifest(path)['env_steps']:,}" for path in paths]
+        raise CheckpointError(
+            "EZ-CHECKPOINT-NONE",
+            f"The run {folder.name!r} has no checkpoint"
+            + ("." if at is None else f" up to env_step {at:,}."),
+            f"It has {counted(len(kept), 'checkpoint')}, at env_step {', '.join(kept)}."
+            if kept
+            else "A run saves its first one after record.checkpoint_minutes.",
+        )
+    return {"name": name, **read_manifest(folder.checkpoints / name)}
