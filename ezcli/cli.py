@@ -525,6 +525,31 @@ def report(
 
 
 @app.command(no_args_is_help=True)
+def export(
+    run: Run,
+    form: Annotated[
+        str, typer.Option("--format", help="zip, or hub: a folder for the Hugging Face Hub.")
+    ] = "zip",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", callback=possible, help="Name of the file or folder; by the run's."
+        ),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Pack a run for another machine: settings, scores, network.
+
+    ez watch and ez evaluate take the file there, in place of a run's name.
+
+    Example: ez export pong-atari-cpu-seed0 -o pong.zip
+    """
+    from ezcli.commands import archives
+
+    archives.export(run, form, output, runs_dir)
+
+
+@app.command(no_args_is_help=True)
 def plot(
     names: Annotated[
         list[str], typer.Argument(help="Names, ids or paths of runs: a line for each.")

@@ -21,6 +21,7 @@ from ezcli import cli, console
 from ezcli.commands import (
     ablate,
     ablations,
+    archives,
     bench,
     configs,
     cost,
@@ -59,6 +60,7 @@ COMMANDS = {
     "runs rm": runs.remove,
     "runs export": export.export,
     "plot": export.plot,
+    "export": archives.export,
     "presets": configs.presets,
     "config show": configs.config_show,
     "config save": configs.config_save,

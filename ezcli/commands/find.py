@@ -11,6 +11,8 @@ from ezcli.errors import ConfigError, EzError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.words import ez_command
 
+ARCHIVE = ".zip"  # of `ez export`
+
 
 def default_name(config: RunConfig, preset: str) -> str:
     """Such as `pong-atari-cpu-seed0`; changed settings add the start of the config's identity."""
@@ -94,13 +96,18 @@ def changed_code(config: RunConfig, runs_dir: Path) -> str:
 def find_run(run: str, runs_dir: Path) -> Path:
     """The folder of a run given by name, by path, or by the start of its name or identity.
 
+    A file of `ez export` is unpacked into the runs folder first.
+
     Raises:
       ConfigError: no run is that, or several are.
+      RunError: the file is no archive, or another run has its name.
     """
     named, direct = runs_dir / run, Path(run)
     for path in (named, direct):
         if any(is_file(path / file) for file in ("config.toml", "run.json")):
             return path
+    if direct.suffix == ARCHIVE and is_file(direct):
+        return unpacked(direct, runs_dir)
     found = catalogue.by_start(runs_dir, run)
     if found is not None:
         return found
@@ -110,3 +117,14 @@ def find_run(run: str, runs_dir: Path) -> Path:
             "EZ-RUN-MISSING", f"There is no run {run!r}.", f"{str(runs_dir)!r} holds none yet."
         )
     raise UnknownName("run", run, known)
+
+
+def unpacked(archive: Path, runs_dir: Path) -> Path:
+    """The run of an archive, made if it is not there, and a line on standard error if so."""
+    from ezcli import console
+    from ezcli.runs.archive import unpack
+
+    path, is_new = unpack(archive, runs_dir)
+    if is_new:
+        console.note(f"Unpacked {archive} to {path}.")
+    return path

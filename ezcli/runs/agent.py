@@ -7,7 +7,6 @@ from ezcli.config.run import RunConfig
 from ezcli.efficientzero.network import Network
 from ezcli.envs.make import make_env
 from ezcli.envs.protocol import EnvSpec
-from ezcli.errors import RunError
 from ezcli.runs import checkpoint
 from ezcli.runs.compute import Compute, resolve_compute, warm_up_search
 from ezcli.runs.device_check import checked
@@ -39,9 +38,7 @@ def load_agent(folder: RunFolder, config: RunConfig, say: Callable[[str], None] 
     compute = resolve_compute(config.compute)
     found, complaints = checkpoint.newest(folder, to_train=False)
     if found is None:
-        raise RunError(
-            "EZ-RUN-NO-CHECKPOINT", f"{folder.name!r} has no checkpoint yet.", "Let it train first."
-        )
+        raise checkpoint.no_checkpoint(folder)
     for complaint in complaints:
         say(f"{complaint} Taking the weights of the checkpoint before.")
     spec = make_env(config.env, evaluation=True).spec

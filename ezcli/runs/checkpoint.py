@@ -18,11 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from ezcli import schema
 from ezcli.config.run import RecordSettings
-from ezcli.errors import CheckpointError
+from ezcli.errors import CheckpointError, RunError
 from ezcli.files import DAMAGED, create, draft_folder_of, is_draft, remove
 from ezcli.runs.folder import RECORDS, RunFolder
 from ezcli.runs.seals import checksum, holds, sha256
@@ -38,7 +39,7 @@ from ezcli.runs.storage import (
     write_states,
 )
 from ezcli.runs.trainer import Trainer
-from ezcli.state import Count, Part, Table, read_table, require, restore_parts
+from ezcli.state import Count, Part, Table, is_array, read_table, require, restore_parts
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern="^[a-z_]+[.](safetensors|json)$")]
@@ -78,20 +79,59 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
     final = folder.checkpoints / checkpoint_name(trainer)
     with draft_folder_of(final) as draft:
         write_states(states, draft)
-        manifest = {
-            "schema": schema.SCHEMA,
+        entries = {
             "identity": trainer.config.identity,
             "env_steps": trainer.env_steps,
             "train_steps": trainer.train_steps,
-            "files": {file.name: sha256(file) for file in sorted(draft.iterdir())},
-            "blobs": blobs,
-            "records": folder.seals(RECORDS),
         }
-        manifest["sha256"] = checksum(manifest)
-        create(draft / MANIFEST, json.dumps(manifest, indent=1).encode())
+        write_manifest(draft, entries, blobs, folder.seals(RECORDS))
         folder.require_lock()  # the disk may have kept us waiting
     prune(folder, trainer.config.record)
     return final
+
+
+def write_manifest(
+    draft: Path, entries: dict[str, Any], blobs: dict[str, str], records: dict[str, Any]
+) -> None:
+    """Writes the manifest of a checkpoint, the last of its files."""
+    manifest = {
+        "schema": schema.SCHEMA,
+        **entries,
+        "files": {file.name: sha256(file) for file in sorted(draft.iterdir())},
+        "blobs": blobs,
+        "records": records,
+    }
+    manifest["sha256"] = checksum(manifest)
+    create(draft / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+
+def copy_weights(folder: RunFolder, into: Path) -> None:
+    """Writes the newest whole checkpoint once more, of all its parts the network alone.
+
+    Args:
+      folder: of the run.
+      into: where the folder of the checkpoint is made; it is made, too.
+
+    Raises:
+      RunError: there is no checkpoint, or none is whole.
+    """
+    found, _ = newest(folder, to_train=False)
+    if found is None:
+        raise no_checkpoint(folder)
+    weights = read_states(*found, folder.path)["weights"]
+    in_memory = {key: np.asarray(x) if is_array(x) else x for key, x in weights.items()}
+    path = into / found.path.name
+    path.mkdir(parents=True)
+    write_states({"weights": in_memory}, path)
+    entries = {key: found.manifest[key] for key in ("identity", "env_steps", "train_steps")}
+    write_manifest(path, entries, {}, folder.seals(RECORDS))
+
+
+def no_checkpoint(folder: RunFolder) -> RunError:
+    """The error about a run that has none yet."""
+    return RunError(
+        "EZ-RUN-NO-CHECKPOINT", f"{folder.name!r} has no checkpoint yet.", "Let it train first."
+    )
 
 
 def checkpoint_name(trainer: Trainer) -> str:

@@ -33,7 +33,17 @@ def is_saved(trainer: Trainer, folder: RunFolder) -> bool:
 
 
 def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
-    """Restores the newest whole checkpoint and drops the lines that came after it."""
+    """Restores the newest whole checkpoint and drops the lines that came after it.
+
+    Raises:
+      RunError: there is no checkpoint from which training can go on.
+    """
+    if folder.read_info().get("exported"):
+        raise RunError(
+            "EZ-RUN-EXPORTED",
+            f"{folder.name!r} came without what training goes on from: it can be played alone.",
+            "Train it from the start with `ez train` under another --runs-dir.",
+        )
     found, complaints = checkpoint.newest(folder)
     for complaint in complaints:
         reporter.say(f"{complaint} Going back to the checkpoint before.")

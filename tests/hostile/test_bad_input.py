@@ -380,6 +380,12 @@ COMMANDS = {
         "--format": st.one_of(WORDS, st.just("parquet")),
         "--output": OUTPUTS,
     },
+    ("export",): {
+        **COMMON,
+        "": MAYBE_RUN,
+        "--format": st.one_of(WORDS, st.just("hub")),
+        "--output": OUTPUTS,
+    },
     ("plot",): {**COMMON, "": MAYBE_RUN, "--metric": WORDS, "--x": WORDS, "--output": OUTPUTS},
     ("config", "show"): {
         "--preset": NAMES_OF_PRESETS,

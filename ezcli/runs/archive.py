@@ -1,0 +1,221 @@
+"""Runs to hand to others: the run's folder with the network alone, as a folder or in one file.
+
+    NAME.zip
+    ├── README.md           a model card
+    ├── config.toml, run.json, metrics.jsonl, timing.jsonl, evaluations.jsonl
+    ├── checkpoints/step-N-N/   manifest.json, state.json, weights.safetensors
+    └── checksums.json      SHA-256 of each file above
+
+An archive may come from anybody. Nothing in it is executed; only files of these names are taken,
+each up to its largest size, and they are written by us, so that no name leads elsewhere.
+"""
+
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from ezcli.errors import RunError
+from ezcli.files import (
+    GIB,
+    LINES,
+    MIB,
+    SETTINGS,
+    TABLE,
+    create,
+    draft_folder_of,
+    draft_of,
+    opened,
+    read,
+)
+from ezcli.runs import checkpoint
+from ezcli.runs.folder import CONFIG, RECORDS, RunFolder
+from ezcli.runs.json_files import is_there
+from ezcli.runs.names import run_path
+from ezcli.runs.seals import sha256
+
+CARD, CHECKSUMS, INFO = "README.md", "checksums.json", "run.json"
+STEP = r"checkpoints/step-\d{9,12}-\d{9,12}/"
+# What an archive may hold, and bytes of each. Large files are read in pieces and never at once.
+MOST = {
+    CARD: MIB,
+    re.escape(CONFIG): SETTINGS,
+    INFO: TABLE,
+    CHECKSUMS: MIB,
+    **{re.escape(file): GIB // 2 for file in RECORDS},
+    f"{STEP}(manifest|state)[.]json": TABLE,
+    f"{STEP}weights[.]safetensors": 4 * GIB,
+}
+MOST_FILES = 20
+# What the standard library raises at a ZIP file that is none, or of a later kind.
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+ENCRYPTED = 1
+PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file: equal runs give equal archives
+
+
+def lay_out(folder: RunFolder, card: str, into: Path) -> None:
+    """Writes what others need of a run into a new folder, which is a run folder, too.
+
+    Args:
+      folder: of the run.
+      card: in Markdown.
+      into: an empty folder.
+
+    Raises:
+      EzError: the run has no whole checkpoint, is damaged, or is being trained.
+    """
+    with folder.lock():
+        folder.require_whole(CONFIG, *RECORDS)
+        for file in (CONFIG, *RECORDS):
+            if is_there(folder.path / file):
+                create(into / file, read(folder.path / file, LINES))
+        checkpoint.copy_weights(folder, into / "checkpoints")
+        info = folder.read_info()
+    copy = RunFolder(into)
+    copy.update_info(**info | {"exported": True, "seals": copy.seals()})
+    create(into / CARD, card.encode())
+    create(into / CHECKSUMS, json.dumps(sums(into), indent=1).encode())
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder but its checksums, by path."""
+    return {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != CHECKSUMS
+    }
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Writes all that lies in a folder to one file; equal contents give equal bytes."""
+    with draft_of(archive) as (_, handle), zipfile.ZipFile(handle, "w") as file:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            member = zipfile.ZipInfo(str(path.relative_to(folder)), EPOCH)
+            member.external_attr = 0o644 << 16
+            member.compress_type = zipfile.ZIP_DEFLATED
+            with opened(path, 4 * GIB) as source, file.open(member, "w", force_zip64=True) as out:
+                while piece := source.read(MIB):
+                    out.write(piece)
+
+
+def unpack(archive: Path, runs_dir: Path) -> tuple[Path, bool]:
+    """Makes a run of an archive, unless it was made already.
+
+    Returns:
+      Its folder, and whether it is new.
+
+    Raises:
+      RunError: the archive is damaged or none, or another run has the name.
+    """
+    try:
+        with opened(archive, 8 * GIB, follow=True) as handle, zipfile.ZipFile(handle) as file:
+            members = members_of(file, archive)
+            info = json.loads(content(file, members[INFO], archive))
+            name = info.get("name") if isinstance(info, dict) else None
+            if not isinstance(name, str):
+                raise no_archive(archive, f"{INFO} names no run")
+            path = run_path(runs_dir, name)
+            checksums = content(file, members[CHECKSUMS], archive)
+            if RunFolder(path).exists:
+                require_equal(path, checksums, archive)
+                return path, False
+            runs_dir.mkdir(parents=True, exist_ok=True)
+            with draft_folder_of(path) as draft:
+                for member in members.values():
+                    write(file, member, draft / member.filename, archive)
+                if json.loads(checksums) != sums(draft):
+                    raise no_archive(archive, f"a file is not what {CHECKSUMS} says")
+            return path, True
+    except (*BROKEN, ValueError, RecursionError) as error:  # no ZIP, or no JSON in it
+        raise no_archive(archive, str(error)) from error
+
+
+def members_of(file: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.ZipInfo]:
+    """The files of an archive, by name.
+
+    Raises:
+      RunError: there are others than those of a run, or one of those is missing.
+    """
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in file.infolist():
+        if limit(member.filename) is None or member.filename in members:
+            raise no_archive(archive, f"it holds {member.filename[:200]!r}")
+        if member.compress_type not in PLAIN or member.flag_bits & ENCRYPTED:
+            raise no_archive(archive, f"{member.filename!r} is encrypted or of another method")
+        members[member.filename] = member
+        if len(members) > MOST_FILES:
+            raise no_archive(archive, "it holds too many files")
+    for needed in (CONFIG, INFO, CHECKSUMS):
+        if needed not in members:
+            raise no_archive(archive, f"it holds no {needed}")
+    return members
+
+
+def limit(name: str) -> int | None:
+    """The most bytes of a file in an archive; None where a run has no such file."""
+    return next((most for pattern, most in MOST.items() if re.fullmatch(pattern, name)), None)
+
+
+def content(file: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> bytes:
+    """A small file of an archive.
+
+    Raises:
+      RunError: it is too large.
+    """
+    with file.open(member) as source:
+        return b"".join(pieces(source, member.filename, archive))
+
+
+def write(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, archive: Path) -> None:
+    """Writes a file of an archive to a new one.
+
+    Raises:
+      RunError: it is too large.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file.open(member) as source, path.open("xb") as out:
+        for piece in pieces(source, member.filename, archive):
+            out.write(piece)
+
+
+def pieces(source: IO[bytes], name: str, archive: Path) -> Iterator[bytes]:
+    """The content of a file, whatever size the archive says it has.
+
+    Raises:
+      RunError: it is larger than such a file can be.
+    """
+    left = limit(name) or 0
+    while piece := source.read(MIB):
+        left -= len(piece)
+        if left < 0:
+            raise no_archive(archive, f"{name!r} is too large")
+        yield piece
+
+
+def require_equal(path: Path, checksums: bytes, archive: Path) -> None:
+    """Refuses an archive whose name another run has.
+
+    Raises:
+      RunError: it is not the run that was made of this archive.
+    """
+    there = path / CHECKSUMS
+    if not is_there(there) or read(there, MIB) != checksums:
+        raise RunError(
+            "EZ-ARCHIVE-NAME-TAKEN",
+            f"The run {path.name!r} is in {str(path.parent)!r} already, and is not that of "
+            f"{str(archive)!r}.",
+            "Choose another --runs-dir.",
+        )
+
+
+def no_archive(archive: Path, why: str) -> RunError:
+    """The error about a file that is no archive of a run."""
+    return RunError(
+        "EZ-ARCHIVE-DAMAGED",
+        f"{str(archive)!r} is not an archive of a run: {why}.",
+        "Make it again: ez export RUN",
+    )
