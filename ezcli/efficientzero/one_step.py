@@ -76,6 +76,7 @@ class OneStep:
             network_value=float(found.network_value[0]),
             depth=1,
             best_path=(Edge(action, visits=1, value_prefix=reward, reward=reward, restarts=True),),
+            q=q[0],
         )
 
     def _q(self, reward: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -62,6 +62,7 @@ class Thought(NamedTuple):
     network_value: float  # the network's own estimate
     depth: int  # env_steps to the deepest state that was considered
     best_path: tuple[Edge, ...]  # the steps that the plan prefers; `action` is the first
+    q: np.ndarray | None = None  # [A] float32, Q of each action; of planners that do not search
     tree: Tree | None = None  # of the search, B = 1; None where nothing is searched
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from ezcli.runs.watch import Edge, Moment, Thought
+    from ezcli.runs.watch import Moment, Thought
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom; pixels
 
@@ -82,7 +82,7 @@ class Artist:
             brush.text(centre, ending_text(moment), TEXT, font(22), anchor="mm")
         else:
             draw_visits(brush, thought, self.captions.action_names)
-            draw_path(brush, thought.best_path, self.captions.action_names)
+            draw_path(brush, thought, self.captions.action_names)
         return beside_expected(image, moment) if self.captions.decodes else image
 
 
@@ -156,10 +156,13 @@ def draw_value(brush: ImageDraw.ImageDraw, thought: "Thought | None") -> None:
     if thought is None:
         return
     brush.text((left, top + 60), number(thought.value), SEARCH, font(30), anchor="ls")
-    brush.text((left, top + 80), "by the search", SEARCH, font(12), anchor="ls")
+    searches = thought.q is None
+    whose = "by the search" if searches else "largest Q of an action"
+    brush.text((left, top + 80), whose, SEARCH, font(12), anchor="ls")
     alone = f"{number(thought.network_value)} by the network"
     brush.text((left, top + 100), alone, NETWORK, font(12), anchor="ls")
-    brush.text((left, top + 120), f"search depth {thought.depth}", DIM, font(12), anchor="ls")
+    depth = f"search depth {thought.depth}" if searches else "one step ahead"
+    brush.text((left, top + 120), depth, DIM, font(12), anchor="ls")
 
 
 def draw_curve(
@@ -167,7 +170,7 @@ def draw_curve(
     curves: tuple[Sequence[float], Sequence[float]],
     rewards: Sequence[tuple[int, float]],
 ) -> None:
-    """The values since the start, by the search and by the network; rewards below them."""
+    """The values since the start, of the plans and of the network; rewards below them."""
     of_search, of_network = (np.array(values, np.float64) for values in curves)
     low, high = value_range(np.concatenate([of_search, of_network]))
     span = max(len(of_search) - 1, LEAST_STEPS)
@@ -225,12 +228,19 @@ def unbroken(values: np.ndarray, stride: int) -> list[list[tuple[int, float]]]:
 
 
 def draw_visits(brush: ImageDraw.ImageDraw, thought: "Thought", names: Sequence[str]) -> None:
-    """A bar for each action, in shares of all visits; the network's policy as a tick on it."""
+    """A bar for each action, its share of all visits; the network's policy as a tick on it.
+
+    Without a search it is Q, from the smallest of the actions to the largest.
+    """
     left, top, right, bottom = VISITS[0] + 14, VISITS[1] + 34, VISITS[2] - 14, VISITS[3] - 8
-    total = max(1, int(thought.visits.sum()))
-    shown = shown_actions(thought.visits)
-    more = f", the {len(shown)} most visited of {len(names)}" if len(shown) < len(names) else ""
-    title = f"visits of {total} simulations{more}"
+    if thought.q is None:
+        total, best, amounts = max(1, int(thought.visits.sum())), "most visited", thought.visits
+        title, shares, room = f"visits of {total} simulations", thought.visits / total, 38
+    else:
+        best, amounts = "best", thought.q
+        title, shares, room = "Q of each action", within(thought.q), 72
+    shown = shown_actions(amounts)
+    title += f", the {len(shown)} {best} of {len(names)}" if len(shown) < len(names) else ""
     brush.text((left, VISITS[1] + 23), title, DIM, font(13), anchor="ls")
     legend = "policy of the network"
     brush.text((right, VISITS[1] + 23), legend, NETWORK, font(12), anchor="rs")
@@ -252,12 +262,11 @@ def draw_visits(brush: ImageDraw.ImageDraw, thought: "Thought", names: Sequence[
         colour = CHOSEN if is_chosen else TEXT
         name = fitted(names[action], 13, name_width - 16)
         brush.text((x + 14, middle), name, colour, font(13), anchor="lm")
-        visits = int(thought.visits[action])
-        brush.text((x + width, middle), f"{visits:,}", colour, font(13), anchor="rm")
-        bar, end = x + name_width, x + width - 38
+        brush.text((x + width, middle), amount(amounts[action]), colour, font(13), anchor="rm")
+        bar, end = x + name_width, x + width - room
         brush.rectangle((bar, middle - half, end, middle + half), fill=INSET)
-        if visits:
-            tip = bar + round((end - bar) * visits / total)
+        if shares[action] > 0:
+            tip = bar + round((end - bar) * float(shares[action]))
             brush.rectangle(
                 (bar, middle - half, tip, middle + half), CHOSEN if is_chosen else SEARCH
             )
@@ -267,16 +276,33 @@ def draw_visits(brush: ImageDraw.ImageDraw, thought: "Thought", names: Sequence[
             brush.line((at, middle - half - 2, at, middle + half + 2), NETWORK, 2)
 
 
-def shown_actions(visits: np.ndarray) -> list[int]:
-    """The most visited actions that there is room for, in their own order."""
-    most_visited = np.argsort(-visits, kind="stable")[:SHOWN_ACTIONS]
-    return sorted(most_visited.tolist())
+def within(values: np.ndarray) -> np.ndarray:
+    """Values as shares of their range; 1 where they are equal, 0 where one is not finite."""
+    low, high = values.min(), values.max()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return np.zeros_like(values)
+    shares: np.ndarray = (values - low) / (high - low) if high > low else np.ones_like(values)
+    return shares
 
 
-def draw_path(brush: ImageDraw.ImageDraw, path: Sequence["Edge"], names: Sequence[str]) -> None:
+def amount(value: np.number) -> str:
+    """A count of visits, or a Q."""
+    return f"{value:,}" if isinstance(value, np.integer) else number(float(value))
+
+
+def shown_actions(amounts: np.ndarray) -> list[int]:
+    """The actions of the largest amounts that there is room for, in their own order."""
+    largest = np.argsort(-amounts, kind="stable")[:SHOWN_ACTIONS]
+    return sorted(largest.tolist())
+
+
+def draw_path(brush: ImageDraw.ImageDraw, thought: "Thought", names: Sequence[str]) -> None:
     """The best path as a table; steps whose rewards are summed up together share a box."""
     left, top, right, bottom = PATH
-    lines = {"value prefix": top + 34, "reward": top + 52, "visits": top + 69}
+    path = thought.best_path
+    lines = {"value prefix": top + 34, "reward": top + 52}
+    if thought.q is None:
+        lines["visits"] = top + 69
     shown = path[:SHOWN_EDGES]
     more = f" ({len(shown)} of {len(path)})" if len(shown) < len(path) else ""
     brush.text((left + 12, top + 15), f"best path{more}", TEXT, font(13), anchor="lm")
@@ -297,7 +323,8 @@ def draw_path(brush: ImageDraw.ImageDraw, path: Sequence["Edge"], names: Sequenc
         brush.text((x, line), number(edge.value_prefix), TEXT, font(12), anchor="lm")
         draw_signed(brush, (x + 42, line - 5, end, line + 5), edge.value_prefix / scale)
         brush.text((x, lines["reward"]), signed(edge.reward), DIM, font(12), anchor="lm")
-        brush.text((x, lines["visits"]), f"{edge.visits:,}", DIM, font(12), anchor="lm")
+        if "visits" in lines:
+            brush.text((x, lines["visits"]), f"{edge.visits:,}", DIM, font(12), anchor="lm")
 
 
 def draw_signed(brush: ImageDraw.ImageDraw, box: Box, share: float) -> None:

@@ -157,6 +157,8 @@ def test_a_thought_is_the_plan_of_one_state(planner, frozen):
     assert (thought.value, thought.network_value) == (plan.value[0], plan.network_value[0])
     assert (thought.depth, thought.visits.tolist()) == (1, [1] * ACTIONS)
     assert thought.policy.sum() == pytest.approx(1)
+    assert thought.q.shape == (ACTIONS,)
+    assert thought.value == thought.q.max() == thought.q[thought.action]
     (edge,) = thought.best_path
     assert (edge.action, edge.visits, edge.restarts) == (thought.action, 1, True)
     assert edge.reward == edge.value_prefix == frozen.look_ahead(images).reward[0, edge.action]

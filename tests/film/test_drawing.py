@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from PIL import ImageColor
+from PIL import ImageColor, ImageDraw
 
 from ezcli.film import drawing
 from ezcli.film.drawing import (
@@ -101,6 +101,47 @@ def test_the_policy_of_the_network_is_a_tick():
         found = painted(cut(draw(one, names=NAMES[:2]), VISITS), NETWORK)[90:]  # the second row
         ticks.append(np.flatnonzero(found.any(0)).mean())
     assert (ticks[1] - ticks[0]) / 313 == pytest.approx(0.7, abs=0.02)
+
+
+def one_step(*q):
+    """A moment of a planner that does not search."""
+    found = moment([1] * len(q), path=edges(0.25))
+    best = int(np.argmax(q))
+    return found._replace(thought=found.thought._replace(q=np.float32(q), action=best))
+
+
+def words(monkeypatch, one, names):
+    """All that is written into a picture, in order."""
+    written = []
+
+    def noting(brush, at, text, *args, **options):
+        written.append(text)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noting)
+    draw(one, names=names)
+    return written
+
+
+def test_a_search_speaks_of_visits(monkeypatch):
+    found = words(monkeypatch, moment([1, 5, 2]), NAMES[:3])
+    assert {"by the search", "search depth 3", "visits of 8 simulations", "visits"} <= {*found}
+
+
+def test_without_a_search_there_is_no_word_of_it(monkeypatch):
+    found = words(monkeypatch, one_step(0.5, 12345.0, -1.0), NAMES[:3])
+    assert {"largest Q of an action", "one step ahead", "Q of each action", "12,345"} <= {*found}
+    assert not [text for text in found if "search" in text or "visit" in text or "simul" in text]
+
+
+def test_the_bar_of_q_is_its_place_between_the_smallest_and_the_largest():
+    def bar(*q):
+        found = cut(draw(one_step(*q), names=NAMES[: len(q)]), VISITS)[40:, 164:440]  # bars alone
+        return [longest(found, colour) for colour in (CHOSEN, SEARCH)]
+
+    (whole, half), (_, quarter) = bar(3.0, -1.0, 1.0), bar(3.0, -1.0, 0.0)
+    assert half / whole == pytest.approx(0.5, abs=0.02)
+    assert quarter / whole == pytest.approx(0.25, abs=0.02)
+    draw(one_step(1.0, 1.0), one_step(math.nan, 1.0), one_step(math.inf, 1.0), names=NAMES[:2])
 
 
 @pytest.mark.parametrize("num_actions", [1, 9, 10, 18, 19, 300])

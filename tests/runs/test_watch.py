@@ -29,7 +29,9 @@ def plain(moment):
     """A moment as values that can be compared."""
     thought = moment.thought
     if thought is not None:
-        thought = thought._replace(visits=thought.visits.tolist(), policy=thought.policy.tolist())
+        arrays = {"visits": thought.visits, "policy": thought.policy, "q": thought.q}
+        known = {name: array.tolist() for name, array in arrays.items() if array is not None}
+        thought = thought._replace(**known, tree=None)
     return moment._replace(frame=moment.frame.tolist(), thought=thought)
 
 
