@@ -41,6 +41,7 @@ MOST_COLUMNS = 10_000  # of a table that goes into a pipe
 # All but line feed and tab, and those that turn the direction of what follows.
 CONTROLS = re.compile(f"(?![\t\n])[{STEERING}]")
 NAME_WIDTH = 16  # columns of the first column of a table that is too wide
+HEAD_WIDTH = 12  # columns of a head there
 
 
 class Output(io.TextIOBase):
@@ -491,7 +492,8 @@ def report_table(table: "ReportTable", narrow: bool) -> Table:
     drawn = Table(box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(table.columns):
         justify: Literal["left", "right"] = "right" if is_numeric(table, index) else "left"
-        drawn.add_column(Text(one_line(column)), justify=justify, overflow="fold")
+        name = "\n".join(broken(one_line(column), HEAD_WIDTH)) if narrow else one_line(column)
+        drawn.add_column(Text(name), justify=justify, overflow="fold")
     for row in table.rows:
         name, *cells = (one_line(cell_text(cell)) for cell in row)
         if narrow:

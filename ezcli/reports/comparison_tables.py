@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ezcli.experiments.design import FULL, arm_label
 from ezcli.reports.compare import Comparison, Curve, FactorEffect, Scale
-from ezcli.reports.grids import Grid, Ranked, as_text
+from ezcli.reports.grids import Grid, Ranked, as_text, value_text
 from ezcli.reports.groups import Group, Run, of_games
 from ezcli.reports.statistics import Estimate
 from ezcli.reports.tables import (
@@ -234,11 +234,11 @@ def grid_table(grid: Grid, scale: Scale) -> Table:
     rows = []
     for value in grid.rows:
         found = [grid.scores.get((as_text(value), as_text(other))) for other in grid.columns]
-        rows.append((str(value), *(Interval(e, digits) if e else None for e in found)))
+        rows.append((value_text(value), *(Interval(e, digits) if e else None for e in found)))
     return Table(
         "grid",
-        f"{grid.label}, {grid.down} by {grid.across}: {scale_text(scale)}",
-        (grid.down, *(f"{grid.across}={value}" for value in grid.columns)),
+        f"{grid.label}, {grid.down} (rows) by {grid.across} (columns): {scale_text(scale)}",
+        (grid.down, *map(value_text, grid.columns)),
         tuple(rows),
         intervals=Intervals("Student's t over runs, uncorrected"),
     )

@@ -338,9 +338,12 @@ def below(text: str) -> list[str]:
 
 
 def broken(name: str, width: int) -> list[str]:
-    """A name in lines of at most `width`, broken after what joins its parts where that can be."""
+    """A name in lines of at most `width`, broken after what joins its parts where that can be.
+
+    Numbers stay whole.
+    """
     lines = [""]
-    for piece in re.split(r"(?<=[-+,.=_ ])", name):
+    for piece in re.split(r"(?<=[,=_ ])|(?<=[-+.])(?!\d)", name):
         if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece

@@ -122,6 +122,11 @@ def as_text(value: Any) -> str:
     return json.dumps(value)
 
 
+def value_text(value: Any) -> str:
+    """A value of a setting as readers see it: a word without quotes, else as in JSON."""
+    return value if isinstance(value, str) else as_text(value)
+
+
 def ordered(values: Sequence[Any]) -> tuple[Any, ...]:
     """Each value once, numbers by size."""
     once = {as_text(value): value for value in values}

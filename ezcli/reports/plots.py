@@ -34,7 +34,7 @@ from ezcli.reports.figures import (
     look,
 )
 from ezcli.reports.formats import cell_text, one_line
-from ezcli.reports.grids import Grid, as_text
+from ezcli.reports.grids import Grid, as_text, value_text
 from ezcli.reports.groups import ArmScores, Group
 from ezcli.reports.modes import ROOT_ERROR, measured, runs_of
 from ezcli.reports.provenance import protocol_text
@@ -445,7 +445,7 @@ def heat_map(section: Section, grid: Grid) -> Figure:
     texts = [[cell_text(cell).replace(" [", "\n[") for cell in row[1:]] for row in shown.rows]
     wide = max(len(line) for row in texts for text in row for line in text.split("\n"))
     widest = max(wide, *(len(column) for column in columns)) / CAPTION_LETTERS + 0.25
-    names = [folded(str(value), NAME_LETTERS) for value in grid.rows]
+    names = [folded(value_text(value), NAME_LETTERS) for value in grid.rows]
     room = max(len(line) for name in names for line in name.split("\n")) / CAPTION_LETTERS
     width = max(4.5, 1.8 + room + widest * len(columns))
     figure = Figure(figsize=(width, 0.55 * len(rows) + 1.6))
@@ -462,7 +462,7 @@ def heat_map(section: Section, grid: Grid) -> Figure:
     best_y, best_x = np.unravel_index(np.nanargmax(means), means.shape)
     corner = float(best_x) - 0.5, float(best_y) - 0.5
     panel.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=PALETTE[1], linewidth=2.5))
-    panel.set_xticks(range(len(columns)), [one_line(str(value)) for value in grid.columns])
+    panel.set_xticks(range(len(columns)), [one_line(value_text(value)) for value in grid.columns])
     panel.set_yticks(range(len(rows)), names)
     panel.set_xlabel(one_line(grid.across))
     panel.set_ylabel(one_line(grid.down))

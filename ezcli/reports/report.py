@@ -59,8 +59,8 @@ class Section(NamedTuple):
     comparisons: tuple[Comparison, ...] = ()
     effects: tuple[FactorEffect, ...] = ()
     curves: tuple[Curve, ...] = ()
-    grids: tuple[Grid, ...] = ()
     notes: tuple[str, ...] = ()
+    grids: tuple[Grid, ...] = ()
 
     def table(self, key: str) -> Table | None:
         """The first table of a kind, if there is one."""

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from ezcli.reports.choice import Choice
 from ezcli.reports.formats import (
     FORMATS,
+    broken,
     cell_text,
     key_of,
     latex,
@@ -405,3 +406,17 @@ def test_every_format_says_what_an_arm_lacks_and_programs_get_its_key():
         else:
             assert label.get(name, "− value prefix") in text, name
             assert "value-prefix" not in text.replace("-value-prefix-seed", ""), name
+
+
+def test_a_name_is_broken_between_its_parts_and_numbers_stay_whole():
+    name = "optimiser.learning_rate=0.00125,search.num_simulations=1e-05,off-policy"
+    assert broken(name, 12) == [
+        "optimiser.",
+        "learning_",
+        "rate=",
+        "0.00125,",
+        "search.num_",
+        "simulations=",
+        "1e-05,off-",
+        "policy",
+    ]
