@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -22,7 +23,6 @@ from ezcli.words import json_text
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -63,30 +63,56 @@ def folder(path: Path) -> Path:
 
 def reserve_output(context: typer.Context, is_asked: bool) -> bool:
     """Keeps standard output for what the command prints, where another program reads it."""
-    if is_asked:
+    if is_asked and not context.resilient_parsing:  # as it is while a shell completes
         from ezcli import console
 
         context.with_resource(console.output.reserve())
     return is_asked
 
 
-Game = Annotated[str | None, typer.Option(help="Game: pong, minatar/breakout, procgen/coinrun.")]
+def completing(what: str) -> Callable[[typer.Context, str], list[str]]:
+    """The function that a shell asks for names of runs, presets and so on, as Tab is pressed."""
+
+    def names(context: typer.Context, incomplete: str) -> list[str]:
+        from ezcli.commands.completion import complete
+
+        return complete(what, incomplete, context.params.get("runs_dir") or RUNS)
+
+    return names
+
+
+Game = Annotated[
+    str | None,
+    typer.Option(
+        help="Game: pong, minatar/breakout, procgen/coinrun.", autocompletion=completing("game")
+    ),
+]
 Environment = Annotated[
     str | None,
-    typer.Option("--env", help="atari, catch, keydoor, gym:ID, or your own file.py:Class."),
+    typer.Option(
+        "--env",
+        help="atari, catch, keydoor, gym:ID, or your own file.py:Class.",
+        autocompletion=completing("environment"),
+    ),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
         metavar="PRESET",
         help="Name (`ez presets`) or path of a TOML file; by game and device if not given.",
+        autocompletion=completing("preset"),
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Games = Annotated[
     list[str] | None,
-    typer.Option("--game", metavar="GAME", help="Game, as of `ez train`. Repeatable."),
+    typer.Option(
+        "--game",
+        metavar="GAME",
+        help="Game, as of `ez train`. Repeatable.",
+        autocompletion=completing("game"),
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -94,6 +120,7 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change a setting: search.num_simulations=25. Repeatable.",
+        autocompletion=completing("setting"),
     ),
 ]
 RunsDir = Annotated[Path, typer.Option(callback=folder, help="Folder of all runs.")]
@@ -130,7 +157,8 @@ Json = Annotated[bool, typer.Option("--json", callback=reserve_output, help="Pri
 Run = Annotated[
     str,
     typer.Argument(
-        help="Name or id of a run (`ez runs`), or as much as is unique; or path of its folder."
+        help="Name or id of a run (`ez runs`), or as much as is unique; or path of its folder.",
+        autocompletion=completing("run"),
     ),
 ]
 
@@ -172,7 +200,10 @@ def train(
     extended: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="RUN", help="Start a new run from the newest checkpoint of this run."
+            "--from",
+            metavar="RUN",
+            help="Start a new run from the newest checkpoint of this run.",
+            autocompletion=completing("run"),
         ),
     ] = None,
     at: Annotated[
@@ -322,7 +353,9 @@ def ablate(
     drop: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Ablation to drop, by name or path; a+b drops both. Repeatable."
+            metavar="NAME",
+            help="Ablation to drop, by name or path; a+b drops both. Repeatable.",
+            autocompletion=completing("ablation"),
         ),
     ] = None,
     vary: Annotated[
@@ -330,6 +363,7 @@ def ablate(
         typer.Option(
             metavar="KEY=VALUES",
             help="Setting to sweep: search.num_simulations=8,16,50. Repeatable.",
+            autocompletion=completing("setting"),
         ),
     ] = None,
     factorial: Annotated[
@@ -337,7 +371,11 @@ def ablate(
     ] = False,
     game: Games = None,
     games: Annotated[
-        str | None, typer.Option(help="Set: atari26, atari57, minatar5, procgen16.")
+        str | None,
+        typer.Option(
+            help="Set: atari26, atari57, minatar5, procgen16.",
+            autocompletion=completing("set of games"),
+        ),
     ] = None,
     env: Environment = None,
     seeds: Annotated[
@@ -345,7 +383,10 @@ def ablate(
     ] = None,
     preset: Preset = None,
     overrides: Overrides = None,
-    study: Annotated[str | None, typer.Option(help="Name of the study's folder.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="Name of the study's folder.", autocompletion=completing("study")),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, help="Runs side by side; what cores and memory hold if not given."),
@@ -438,7 +479,12 @@ def ablate(
 
 @study_app.command("status")
 def study_status(
-    study: Annotated[str | None, typer.Argument(help="Name of a study; all if not given.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name of a study; all if not given.", autocompletion=completing("study")
+        ),
+    ] = None,
     runs_dir: RunsDir = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -453,7 +499,9 @@ def study_status(
 
 @study_app.command("cancel")
 def study_cancel(
-    study: Annotated[str, typer.Argument(help="Name of a study.")],
+    study: Annotated[
+        str, typer.Argument(help="Name of a study.", autocompletion=completing("study"))
+    ],
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Cancel what a study has in a queue; runs save first.
@@ -469,7 +517,10 @@ def study_cancel(
 def report(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Studies, runs, or folders of them; all runs if not given."),
+        typer.Argument(
+            help="Studies, runs, or folders of them; all runs if not given.",
+            autocompletion=completing("run or study"),
+        ),
     ] = None,
     against: Annotated[
         str | None, typer.Option(help="Published agents to stand beside: efficientzero,bbf,...")
@@ -552,7 +603,10 @@ def export(
 @app.command(no_args_is_help=True)
 def plot(
     names: Annotated[
-        list[str], typer.Argument(help="Names, ids or paths of runs: a line for each.")
+        list[str],
+        typer.Argument(
+            help="Names, ids or paths of runs: a line for each.", autocompletion=completing("run")
+        ),
     ],
     metric: Annotated[
         str,
@@ -654,9 +708,20 @@ def ablations(context: typer.Context, as_json: Json = False) -> None:
 
 @ablations_app.command("show")
 def ablations_show(
-    name: Annotated[str, typer.Argument(help="Name of an ablation, path of a file, or a+b.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of an ablation, path of a file, or a+b.",
+            autocompletion=completing("ablation"),
+        ),
+    ],
     preset: Annotated[
-        str, typer.Option(metavar="PRESET", help="Name or path of the preset that it changes.")
+        str,
+        typer.Option(
+            metavar="PRESET",
+            help="Name or path of the preset that it changes.",
+            autocompletion=completing("preset"),
+        ),
     ] = "atari100k",
     as_json: Json = False,
 ) -> None:
@@ -672,9 +737,14 @@ def ablations_show(
 @runs_app.callback(invoke_without_command=True)
 def runs(
     context: typer.Context,
-    study: Annotated[str | None, typer.Option(help="Runs of this study only.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="Runs of this study only.", autocompletion=completing("study")),
+    ] = None,
     arm: Annotated[str | None, typer.Option(help="Runs of this arm only.")] = None,
-    game: Annotated[str | None, typer.Option(help="Runs on this game only.")] = None,
+    game: Annotated[
+        str | None, typer.Option(help="Runs on this game only.", autocompletion=completing("game"))
+    ] = None,
     state: Annotated[
         str | None,
         typer.Option(
@@ -715,7 +785,9 @@ def runs_show(run: Run, runs_dir: RunsDir = RUNS, as_json: Json = False) -> None
 @runs_app.command("diff")
 def runs_diff(
     one: Run,
-    other: Annotated[str, typer.Argument(help="The run to compare with.")],
+    other: Annotated[
+        str, typer.Argument(help="The run to compare with.", autocompletion=completing("run"))
+    ],
     runs_dir: RunsDir = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -731,7 +803,10 @@ def runs_diff(
 @runs_app.command("export")
 def runs_export(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Names, ids or paths of runs; all if not given.")
+        list[str] | None,
+        typer.Argument(
+            help="Names, ids or paths of runs; all if not given.", autocompletion=completing("run")
+        ),
     ] = None,
     table: Annotated[
         str,
@@ -760,7 +835,12 @@ def runs_export(
 
 @runs_app.command("rm")
 def runs_rm(
-    names: Annotated[list[str], typer.Argument(help="Names or ids of runs in the runs folder.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names or ids of runs in the runs folder.", autocompletion=completing("run")
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     runs_dir: RunsDir = RUNS,
 ) -> None:
@@ -786,7 +866,12 @@ def presets(as_json: Json = False) -> None:
 
 @config_app.command("show")
 def config_show(
-    preset: Annotated[str, typer.Option(help="Name of a preset, or path of a TOML file.")],
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Name of a preset, or path of a TOML file.", autocompletion=completing("preset")
+        ),
+    ],
     game: Game = None,
     env: Environment = None,
     seed: Seed = None,
@@ -830,10 +915,14 @@ def doctor(
     run: Annotated[
         str | None,
         typer.Argument(
-            help="Name, id or path of a run to check instead: its files, and why it stopped."
+            help="Name, id or path of a run to check instead: its files, and why it stopped.",
+            autocompletion=completing("run"),
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="Preset whose needs are checked.")] = "atari-cpu",
+    preset: Annotated[
+        str,
+        typer.Option(help="Preset whose needs are checked.", autocompletion=completing("preset")),
+    ] = "atari-cpu",
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Check that this machine can train, or that a run is whole.
