@@ -66,7 +66,7 @@ def svg(formula: str) -> str:
     drawn = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawn, count=1)
     drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
     attributes = f'role="img" aria-label="{label}" style="{size};{below}"'
-    return drawn.replace("<svg", f"<svg {attributes}", 1)
+    return drawn.replace("<svg", f"<svg {attributes}", 1).strip()
 
 
 def take_out(markdown: str) -> tuple[str, dict[str, str]]:
@@ -79,7 +79,8 @@ def take_out(markdown: str) -> tuple[str, dict[str, str]]:
         return mark
 
     def block(match: re.Match[str]) -> str:
-        lines = [line for line in match[1].splitlines() if line.strip()]
+        text = match[1].replace(r"\frac", r"\dfrac")
+        lines = [line for line in text.splitlines() if line.strip()]
         rows = "".join(f'<div style="margin:.6em 0 .6em 2em">{svg(line)}</div>' for line in lines)
         return f"\n{keep(rows)}\n"
 

@@ -109,7 +109,7 @@ def settings() -> str:
     ]
     for section, field in RunConfig.model_fields.items():
         model = field.annotation
-        if isinstance(model, type) and issubclass(model, Settings):
+        if section != "env" and isinstance(model, type) and issubclass(model, Settings):
             about = inspect.cleandoc(model.__doc__ or "").split("\n\n")[0]
             rows = {f"{section}.{name}": inner for name, inner in model.model_fields.items()}
             parts += [f"## {section}", about, setting_table(section, rows, examples)]
