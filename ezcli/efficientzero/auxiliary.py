@@ -29,6 +29,8 @@ def cosine_consistency(
 ) -> Tensor:
     """Negative cosine similarity [B, K] of predicted projections and target projections.
 
+        l(i, k) = -cos(predict(project(s_k)), stop_gradient(target(o_(t+k)))),  k = 1..K
+
     With the network's own target it is SimSiam (Chen and He 2021), with that of a moving average it
     is SPR's loss (Schwarzer et al. 2021). The network's batch-norms take part in training on both
     branches.
@@ -69,6 +71,9 @@ def contrastive(
 ) -> Tensor:
     """InfoNCE [B, K] (van den Oord et al. 2018): each latent finds its own observation.
 
+        l(i, k) = -log(exp(c_ii / T) / sum_j exp(c_ij / T)),  c_ij = cos(x_i, y_j)
+
+    x_i is the projection of latent k of window i, y_j that of observation k of window j.
     A latent of step k is told apart from the observations of step k in all windows of the batch, by
     the cosine similarity of their projections. Windows that have ended by then take no part.
     """
@@ -89,6 +94,8 @@ def reconstruction(
     network: Network, latents: list[Tensor], batch: Batch, target: Target | None = None
 ) -> Tensor:
     """Squared error [B, K] of the decoded newest frame, mean over its pixels in [0, 1] or numbers.
+
+        l(i, k) = mean_pixels (decode(s_k) - o_(t+k))^2
 
     The frame is the one before augmentation: no latent can know the random shift of a later one.
     """

@@ -1,7 +1,13 @@
 """What a search knows of each action of a node, visited or not: sigma of its completed Q.
 
 Danihelka et al., "Policy improvement by planning with Gumbel" (ICLR 2022), section 4 and
-appendix D. Their Q is scaled to [0, 1] by the range of the node; by the range of the tree in
+appendix D. With visits N(a), N = sum_a N(a), priors P(a) and the node's own first estimate v:
+
+    q(a) = Q(a),  if N(a) > 0
+           (v + N sum_visited P(b) Q(b) / sum_visited P(b)) / (1 + N),  otherwise
+    sigma(q) = (c_visit + max_b N(b)) c_scale q',  q' = q scaled and clipped to [0, 1]
+
+Their Q is scaled to [0, 1] by the range of the node; by the range of the tree in
 EfficientZeroV2 (Wang et al., ICML 2024). How kernels are written, and why, stands in `kernels`.
 """
 

@@ -1,8 +1,13 @@
 """The planner of Gumbel MuZero and EfficientZeroV2, which improves the policy with any budget.
 
-Noise draws the candidates at the root, sequential halving finds the best of them, and the policy
-target is softmax(logits + sigma(completed Q)) over all actions (Danihelka et al., ICLR 2022; Wang
-et al., ICML 2024). Shapes as in `planner`.
+Noise draws the candidates at the root, and sequential halving finds the best of them (Danihelka et
+al., ICLR 2022; Wang et al., ICML 2024). For state s_t with logits l_t and completed q_t:
+
+    noise         n_a ~ Gumbel(0, 1);  0 in evaluation
+    acting        a_t = argmax_a  n_a + l_t(a) + sigma(q_t(a)),  of the most visited actions
+    policy target pi_t(a) = softmax_a(l_t(a) + sigma(q_t(a)))
+
+`completed_q` has sigma and q. Shapes as in `planner`.
 """
 
 import numpy as np

@@ -186,7 +186,10 @@ def write_root_scores(
 def write_interior_scores(
     b: int, node: int, simulations: int, edge_visits: Any, prior: Any, scores: Any
 ) -> None:
-    """Makes advantages the scores [A] below the root: improved policy less share of visits."""
+    """Makes advantages the scores [A] below the root: improved policy less share of visits.
+
+    score(a) = softmax_a(l(a) + sigma(q(a))) - N(a) / (1 + sum_b N(b))
+    """
     total, of_unvisited = 0.0, -1.0
     for action in range(scores.shape[0]):
         if edge_visits[b, node, action] > 0:

@@ -1,6 +1,13 @@
 """The unroll of the model along K actions, its losses, and their total (EfficientZero equation 5).
 
-For sample i with importance weight w_i, and a mask m_ik that is 0 past the end of the episode:
+The model is unrolled from time t of sample i, and each output has a target there:
+
+    s_0 = h(o_t),  (s_k, y_k) = g(s_(k-1), a_(t+k-1)),  (p_k, v_k) = f(s_k)
+    l_value_prefix(i, k) = H(two-hot(sum of rewards up to t+k-1), y_k)
+    l_policy(i, k) = H(pi_(t+k), p_k),  l_value(i, k) = H(two-hot(z_(t+k)), v_k)
+    H(q, p) = -sum_j q_j log p_j
+
+With importance weight w_i, and a mask m_ik that is 0 past the end of the episode:
 
     L = mean_i  w_i / K  *  sum_name  c_name * sum_k  m_ik * l_name(i, k)
 

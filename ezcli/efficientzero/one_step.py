@@ -1,7 +1,10 @@
 """The planner that does not search: Q-learning on the model's next reward and value.
 
-Q(s, a) = r(s, a) + discount * V(g(s, a)). It acts epsilon-greedily, gives no policies, and the
-value of a state is its largest Q. So an agent whose every plan is one step ahead differs from
+    Q_t(a) = r(s_t, a) + discount V(g(s_t, a))
+    v_t = max_a Q_t(a)
+    a_t = argmax_a Q_t(a),  or uniform with probability epsilon
+
+It gives no policies. An agent whose every plan is one step ahead therefore differs from
 EfficientZero in planning alone (a control as in Anand et al., ICLR 2022). Shapes as in `planner`.
 """
 

@@ -48,6 +48,8 @@ def temperature_at(train_step: int, while_collecting: int, settings: ActingSetti
 def epsilon_at(env_steps: int, total: int, settings: OneStepSettings) -> float:
     """Probability of a random action after `env_steps` of a run of `total`; linear, then constant.
 
+        epsilon_t = first + (last - first) min(1, t / (decay_fraction total))
+
     Without a decay it is the last value from the start.
     """
     first, last = settings.first_epsilon, settings.last_epsilon

@@ -1,8 +1,14 @@
 """The planner of MuZero and EfficientZero: a pUCT search, whose visits are policy and decision.
 
-Dirichlet noise at the root explores, visits to the power of 1 / temperature act, the visit
-distribution is the policy target, and the mean return through the root the value (MuZero appendices
-B and D; EfficientZero appendix A.1). Shapes as in `planner`.
+For state s_t, with N_t(a) visits of action a at the root and G_i the return that simulation i of S
+backed up to it (MuZero appendices B and D; EfficientZero appendix A.1):
+
+    prior         P_t(a) = (1 - f) p_t(a) + f n_a,  n ~ Dirichlet(alpha);  f = 0 in evaluation
+    policy target pi_t(a) = N_t(a) / sum_b N_t(b)
+    acting        a_t ~ N_t(a)^(1/T) / sum_b N_t(b)^(1/T);  argmax_a N_t(a) in evaluation
+    value         v_t = (v(s_t) + sum_i G_i) / (1 + S)
+
+`puct_kernels` has the rule that walks the tree. Shapes as in `planner`.
 """
 
 import numpy as np

@@ -1,5 +1,14 @@
 """Which node each tree wants next, by pUCT (MuZero appendix B, equation 2).
 
+From the root on, at each node s, until the action has no child:
+
+    a = argmax_a  Q'(s, a) + P(s, a) sqrt(N(s)) / (1 + N(s, a)) (c1 + log((N(s) + c2 + 1) / c2))
+    Q(s, a) = r(s, a) + discount V(child),  N(s) = sum_a N(s, a)
+    Q'(s, a) = clip((Q(s, a) - min Q) / max(max Q - min Q, min_q_range), 0, 1)
+
+The smallest and largest Q are those of the tree. An action without visits has the mean Q of
+`mean_q`. c1 is `pb_c_init` and c2 is `pb_c_base`.
+
 `tree` is a `Tree`, `constants` are `PuctConstants`; B trees, A actions. How kernels are written,
 and why, stands in `kernels`.
 """
@@ -80,7 +89,10 @@ def select_between(
 def mean_q(b: int, node: int, edge_q: Any, edge_visits: Any, parent_q: float) -> float:
     """Mean Q of the visited actions: the score of the unvisited ones (appendix A.1).
 
-    Below the root the parent's own such mean, `parent_q`, counts as one more sample.
+        at the root:  q(s) = sum_visited Q(s, a) / n,  0 if n = 0
+        below it:     q(s) = (q(parent) + sum_visited Q(s, a)) / (1 + n)
+
+    n counts the visited actions, and `parent_q` is q(parent).
     """
     total, visited = 0.0, 0
     for action in range(edge_q.shape[2]):

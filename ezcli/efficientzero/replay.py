@@ -169,8 +169,8 @@ class Replay:
     ) -> Window:
         """Draws one batch for each entry of `importance_exponents`; rows of all in one window.
 
-        Probability is proportional to priority ** priority_exponent, importance weight to
-        (number of states * probability) ** -importance_exponent.
+        P(i) = p_i^alpha / sum_j p_j^alpha;  w_i = (n P(i))^-beta / max_batch (n P(j))^-beta, where
+        p is a priority, n counts the states, and alpha and beta are the exponents.
         """
         cumulative = self.arrays.weight.cumsum()
         total = cumulative[-1]

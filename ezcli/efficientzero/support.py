@@ -1,8 +1,14 @@
 """Scalars as distributions over a fixed support (MuZero appendix F).
 
-`squash` is h(x) = sign(x) (sqrt(|x| + 1) - 1) + 0.001 x and `unsquash` its closed-form inverse
-(Pohlen et al. 2018, proposition A.2). Shapes: S = 2 * support + 1 atoms at the integers -support
-to support, of squashed values.
+A scalar x is squashed and written as two neighbouring atoms. A distribution p over the atoms
+j = -support..support is read as the unsquashed mean (Pohlen et al. 2018, proposition A.2):
+
+    h(x) = sign(x) (sqrt(|x| + 1) - 1) + e x,  e = 0.001
+    p_j = 1 - (y - j) at j = floor(y),  y - floor(y) at j + 1,  0 elsewhere;  y = h(x)
+    x = h^-1(sum_j j p_j)
+    h^-1(y) = sign(y) (((sqrt(1 + 4 e (|y| + 1 + e)) - 1) / (2 e))^2 - 1)
+
+Shapes: S = 2 * support + 1 atoms.
 """
 
 import torch

@@ -1,8 +1,11 @@
 """Value targets for a window of K unroll steps from a sampled position (MuZero appendix G).
 
+The target at position k of a window that begins at time t is z_(t+k), from rewards r and values v
+of the target network. Action a_t leads from state s_t to s_(t+1) and gives r_t.
+
 Rewards beyond the end of an episode are 0, and so is the value of its terminal state. A bootstrap
-goes no further than that state, so an episode that ends needs no special case; nor does one that a
-time limit cut off, whose last state is not terminal and has a value.
+reaches no further than that state. An episode that ends therefore needs no special case, and
+neither does one that a time limit cut off: its last state is not terminal and has a value.
 """
 
 from collections.abc import Callable
@@ -37,7 +40,7 @@ def returns_rule(
 ) -> ValueRule:
     """n-step returns from each of K + 1 positions.
 
-    z_t = r_t + g r_(t+1) + ... + g^(n-1) r_(t+n-1) + g^n v_(t+n)
+        z_t = r_t + g r_(t+1) + ... + g^(n-1) r_(t+n-1) + g^n v_(t+n)
 
     Args:
       unroll_steps: K.
@@ -64,6 +67,11 @@ def mixed_steps(
 ) -> Callable[[Window, np.ndarray], np.ndarray]:
     """The steps of the mixed value target (EfficientZero V2, equation 16).
 
+        z_t = n-step return,             if i < T1 or age_t < T2
+              value of a search at s_t,  otherwise
+
+    i counts train_steps. T1 is `first_train_step` and T2 is `newest`.
+
     Args:
       td_steps: from ages [n] to the steps of returns.
       first_train_step: before it, all targets are returns.
@@ -82,7 +90,9 @@ def gae_rule(
 ) -> ValueRule:
     """Values plus generalised advantages (Schulman et al., ICLR 2016), cut after `steps`.
 
-    z_t = v_t + sum_(l < steps) (g d)^l (r_(t+l) + g v_(t+l+1) - v_(t+l)), up to the episode's end
+        z_t = v_t + sum_(l=0..steps-1) (g d)^l (r_(t+l) + g v_(t+l+1) - v_(t+l))
+
+    Terms beyond the end of the episode are 0.
 
     Args:
       unroll_steps: K.
@@ -120,6 +130,8 @@ def value_targets(
 ) -> np.ndarray:
     """n-step returns, each with a number of steps of its own.
 
+        z_(t+k) = sum_(i=0..n_k-1) g^i r_(t+k+i) + g^(n_k) v_(t+k+n_k),  k = 0..K
+
     Args:
       rewards: [B, K + L] from the sampled position on, where L is the largest of `td_steps`.
       bootstraps: [B, K + 1] value of the state `td_steps` after each position.
@@ -142,6 +154,8 @@ def return_errors(
 ) -> np.ndarray:
     """|value - n-step return| [B] of states, from what was known while acting.
 
+        e_t = |v_t - sum_(i=0..n-1) g^i r_(t+i) - g^n v_(t+n)|
+
     Args:
       values: [B, n + 1] of each state and the n that follow it in their stream.
       rewards: [B, n + 1] that the actions taken in these states gave; the last is not looked at.
@@ -158,6 +172,8 @@ def return_errors(
 
 def aged_td_steps(age: np.ndarray, td_steps: int, age_per_step: int) -> np.ndarray:
     """One step fewer for every `age_per_step` env_steps of age (EfficientZero section 4.3).
+
+        n_t = clip(td_steps - floor(age_t / age_per_step), 1, td_steps)
 
     Args:
       age: [B] env_steps collected since the position.

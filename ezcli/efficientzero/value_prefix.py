@@ -1,9 +1,13 @@
 """Value prefix: the network predicts the running sum of rewards, not each reward.
 
-EfficientZero section 4.2. The sum restarts every `horizon` steps of an unroll or of a search path,
-and with it the LSTM state that carries it. `horizon=1` restarts at every step, so the prefix is the
-reward: that is the whole ablation. Nothing outside this file knows how a prefix and a reward are
-related.
+EfficientZero section 4.2. The sum restarts every H = `horizon` steps of an unroll or of a search
+path, and with it the LSTM state that carries it. For step k = 1, 2, ... of an unroll from time t:
+
+    y_k = sum_(j=s..k-1) r_(t+j),  s = H floor((k - 1) / H)
+    r_(t+k-1) = y_k - y_(k-1),  or y_k if k - 1 = s
+
+`horizon=1` restarts at every step, so that the prefix is the reward. That is the whole ablation.
+Nothing outside this file depends on how a prefix and a reward are related.
 """
 
 from typing import Any
