@@ -157,6 +157,8 @@ def test_every_command_has_an_example_that_works(command, ez, monkeypatch):
 def test_train_has_few_options():
     options = {option for param in group("train").params for option in param.opts}
     assert options == {
+        "--from",
+        "--at",
         "--game",
         "--env",
         "--preset",
