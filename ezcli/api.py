@@ -39,8 +39,8 @@ from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError, EzError
 from ezcli.reports.choice import Choice
 from ezcli.reports.collect import collect
-from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
-from ezcli.reports.report import Report, build
+from ezcli.reports.published import agents_named
+from ezcli.reports.report import Report, build, usual_agents
 from ezcli.reports.rows import Rows, evaluation_rows, game_rows, metric_rows, setting_columns
 from ezcli.runs.folder import RunFolder
 
@@ -329,6 +329,5 @@ def report(
       EzError: a name is nothing, or runs do not belong together.
     """
     groups, said = collect([str(name) for name in names], Path(runs_dir), evaluation)
-    usual = list(DEFAULT_AGAINST if groups else published_agents())
-    agents = agents_named(usual if against is None else list(against))
+    agents = usual_agents(groups) if against is None else agents_named(against)
     return build(groups, said, agents, Choice(tuple(games), tuple(arms), resamples))

@@ -193,6 +193,19 @@ def test_runs_of_spr_control_stand_beside_spr(ez, tmp_path):
         assert ("SPR ‡" in ez("report", run, *FAST)[1]) == (name == "spr-control")
 
 
+@pytest.mark.parametrize("game", ["minatar/breakout", "minatar-breakout"])
+def test_a_game_goes_by_the_name_of_its_table_or_of_its_option(ez, tmp_path, game):
+    for env, name in (("minatar", "breakout"), (None, "breakout")):
+        config = preset("minatar" if env else "atari-cpu", env, name)
+        write_run(tmp_path / "runs" / f"of-{env or 'atari'}", config, [3.0])
+    out = ez("report", "--games", game, "--against", "", *FAST)[1]
+    assert ("minatar-breakout" in out, "atari-cpu" in out) == (True, False)
+    assert "No run has played" not in out
+    assert "Atari 100k" in ez("report", "--games", "atari/breakout", "--against", "", *FAST)[1]
+    assert ez("report", "--games", game.replace("out", "uot"))[0] == 2
+    check(ez.error, "EZ-UNKNOWN-GAME", "minatar-breakout")
+
+
 def test_games_and_arms(ez, tmp_path):
     study(tmp_path, drops=("value-prefix", "consistency"))
     out = ez("report", "--games", "pong", "--arms", "consistency", "--against", "", *FAST)[1]

@@ -91,6 +91,8 @@ def estimate(
 
 def counted_figures(counted: "Counted", config: RunConfig) -> dict[str, Any]:
     """What is known without a clock."""
+    from ezcli.runs.workload import evaluations
+
     run, schedule = counted.run, config.schedule
     return {
         "parameters": {**counted.parameters, "total": sum(counted.parameters.values())},
@@ -106,6 +108,7 @@ def counted_figures(counted: "Counted", config: RunConfig) -> dict[str, Any]:
             "simulations": config.search.num_simulations,
             "batch_size": config.loss.batch_size,
         },
+        "evaluations": evaluations(config)._asdict(),
     }
 
 
@@ -145,10 +148,18 @@ def show(found: dict[str, Any]) -> None:
     console.tell(
         f"A run makes {often['decisions']:,.0f} decisions and {often['train_steps']:,.0f} "
         f"train_steps. About {often['searched']:,.0f} searches give its {often['asked']:,.0f} "
-        "policy targets. Evaluations are not counted."
+        f"policy targets. {evaluations_text(found['evaluations'])}"
     )
     if "hours" in found:
         show_run(found)
+
+
+def evaluations_text(games: dict[str, int]) -> str:
+    """What is not counted."""
+    seen = games["training_level_games"]
+    also = f" and {seen} on the levels of training" if seen else ""
+    last = f"{games['final_games']} at the end{also}"
+    return f"Evaluations are not counted: {games['interim_games']} games on the way, {last}."
 
 
 def show_run(found: dict[str, Any]) -> None:

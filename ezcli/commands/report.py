@@ -15,8 +15,8 @@ from ezcli.reports.choice import Choice, arms_in, listed
 from ezcli.reports.collect import collect
 from ezcli.reports.formats import FORMATS
 from ezcli.reports.groups import Group
-from ezcli.reports.published import agents_beside, agents_named, published_agents
-from ezcli.reports.report import Report, build, not_beside
+from ezcli.reports.published import agents_named
+from ezcli.reports.report import Report, build, not_beside, usual_agents
 from ezcli.words import counted
 
 ALL_FORMATS = ("terminal", "html", *FORMATS)
@@ -44,8 +44,7 @@ def make(options: Options) -> Report:
     if options.against is not None:
         agents = agents_named(listed(options.against))
     else:
-        presets = [preset for group in groups for preset in group.presets]
-        agents = agents_beside(presets) if groups else agents_named(published_agents())
+        agents = usual_agents(groups)
     known = {arm.name for group in groups for arm in group.arms}
     arms: list[str] = []
     for text in options.arms:

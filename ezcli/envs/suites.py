@@ -1,6 +1,6 @@
 """The suites that there are, and what is asked about the environment of a config."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, SerializeAsAny
@@ -104,16 +104,31 @@ def game_sets() -> dict[str, tuple[str, ...]]:
 
 
 def placed_game(env: str | None, game: str) -> tuple[str | None, str]:
-    """What `--env` and `--game` mean, where the game is given as `suite/game`.
+    """What `--env` and `--game` mean, where the game is `suite/game`, or `suite-game` as in tables.
 
     Args:
       env: as for `--env`.
       game: as for `--game`.
     """
-    name, _, rest = game.partition("/")
-    if env in (None, name) and rest and name in SUITES and SUITES[name].games:
-        return name, rest
+    for separator in "/-":
+        name, _, rest = game.partition(separator)
+        if env in (None, name) and rest and name in SUITES and SUITES[name].games:
+            return name, rest
     return env, game
+
+
+def labels_of(text: str, known: Collection[str]) -> list[str]:
+    """The labels that a game's name means: its own, or those of `suite/game` at any difficulty.
+
+    Args:
+      text: as for `--game`, or a label; one that means nothing is given back.
+      known: labels to choose from.
+    """
+    env, game = placed_game(None, text)
+    if text in known or env is None:
+        return [text]
+    start = game if SUITES[env] is DEFAULT else f"{env}-{game}"
+    return [one for one in known if one == start or one.startswith(f"{start}-")] or [text]
 
 
 def suite_of_set(name: str) -> Suite:

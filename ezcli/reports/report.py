@@ -1,10 +1,10 @@
 """What a report holds: a section for each group of runs, with its tables in reading order."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ezcli.envs.suites import SUITES
+from ezcli.envs.suites import SUITES, labels_of
 from ezcli.errors import ReportError
 from ezcli.reports.choice import Choice, require_known, restrict
 from ezcli.reports.compare import (
@@ -30,7 +30,7 @@ from ezcli.reports.grids import Grid, grids, ranking
 from ezcli.reports.groups import Group
 from ezcli.reports.modes import last_measured, modes_table
 from ezcli.reports.provenance import protocol_text, provenance_notes
-from ezcli.reports.published import Agent
+from ezcli.reports.published import Agent, agents_beside, agents_named, published_agents
 from ezcli.reports.published_tables import (
     beside_table,
     budgets_table,
@@ -85,12 +85,14 @@ def build(
       UnknownName: a game or an arm is in no group.
     """
     groups, said = list(groups), list(said)
-    chosen = [restrict(group, choice) for group in groups]
     played = {game for group in groups for game in group.games}
     benchmarks = [suite.benchmark for suite in SUITES.values() if suite.benchmark]
     known = played.union(*(benchmark.games for benchmark in benchmarks))
+    named = [label for text in choice.games for label in labels_of(text, sorted(known))]
+    choice = choice._replace(games=tuple(dict.fromkeys(named)))
     require_known("game", choice.games, known)
     require_known("arm", choice.arms, [arm.name for group in groups for arm in group.arms])
+    chosen = [restrict(group, choice) for group in groups]
     chosen = [group for group in chosen if group.arms and group.games]
     unplayed = [f"No run has played {game}." for game in choice.games if game not in played]
     if groups:
@@ -117,6 +119,16 @@ def build(
             for _, own in itertools.groupby(told, lambda agent: agent.benchmark)
         ]
     return Report(tuple(sections), tuple(agents), tuple(said))
+
+
+def usual_agents(groups: Sequence[Group]) -> list[Agent]:
+    """The published agents that a report shows unless others are named; all where there is no run.
+
+    Those that presets of the runs follow come after those of every report.
+    """
+    if not groups:
+        return agents_named(published_agents())
+    return agents_beside(preset for group in groups for preset in group.presets)
 
 
 def not_beside(report: Report, agents: Iterable[Agent]) -> list[str]:

@@ -122,6 +122,22 @@ def amounts(config: RunConfig) -> Amounts:
     )
 
 
+class Evaluations(NamedTuple):
+    """Games that the evaluations of a run play."""
+
+    interim_games: int
+    final_games: int  # on the levels of evaluation
+    training_level_games: int  # at the end too, where evaluation plays levels of its own
+
+
+def evaluations(config: RunConfig) -> Evaluations:
+    """How many games evaluations play; how long they are depends on the agent."""
+    played, train_steps = config.evaluation, config.schedule.train_steps
+    on_the_way = (train_steps - 1) // played.interval if played.interval else 0
+    again = played.episodes if config.env.has_unseen_levels else 0
+    return Evaluations(on_the_way * played.interval_episodes, played.episodes, again)
+
+
 def states_at(config: RunConfig, train_step: np.ndarray) -> np.ndarray:
     """About how many states can be drawn by then; those about to be overwritten cannot."""
     schedule, envs = config.schedule, config.acting.num_envs

@@ -22,7 +22,9 @@ from ezcli.runs.cost import (
     from_pieces,
     needs,
 )
-from ezcli.runs.workload import Draws
+from ezcli.runs.evaluations import TRAINING_LEVELS
+from ezcli.runs.folder import EVALUATIONS
+from ezcli.runs.workload import Draws, evaluations
 from ezcli.words import quantity
 from tests.failing import check
 from tests.runs.helpers import run, tiny
@@ -168,6 +170,26 @@ def test_nothing_is_timed_that_was_not_asked_for(ez, monkeypatch):
     assert "hours" not in found
     assert found["parameters"]["total"] == sum(found["parameters"].values()) / 2
     assert found["macs"]["run"] == pytest.approx(sum(found["macs_of_run"].values()))
+
+
+@pytest.mark.parametrize("interval", [0, 2, 6])
+@pytest.mark.parametrize("levels", [0, 5])
+def test_evaluations_are_those_that_a_run_plays(interval, levels, tmp_path):
+    size = "env.size=3" if levels else "env.size=4"
+    config = tiny("keydoor", size, f"env.levels={levels}", f"evaluation.interval={interval}")
+    played = {"interim": 0, "final": 0, TRAINING_LEVELS: 0}
+    for line in run(tmp_path / "run", config).read(EVALUATIONS):
+        played[line["kind"]] += line["protocol"]["episodes"]
+    assert evaluations(config) == tuple(played.values())
+
+
+@pytest.mark.usefixtures("counted_at_once")
+def test_the_second_evaluation_is_named(ez):
+    options = ("cost", "--env", "keydoor", "--no-measure")
+    seen = "100 at the end and 100 on the levels of training."
+    for levels in (0, 20):
+        out = ez(*options, "--set", f"env.levels={levels}")[1]
+        assert (seen in " ".join(out.split())) == bool(levels)
 
 
 def test_a_run_that_learns_nothing_is_refused(ez):

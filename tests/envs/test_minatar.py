@@ -10,7 +10,7 @@ from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
 from ezcli.envs.make import make_env
 from ezcli.envs.minatar_suite import GAMES, MinatarSettings
-from ezcli.envs.suites import follows_rules, placed_game
+from ezcli.envs.suites import follows_rules, labels_of, placed_game
 from tests.failing import check, fails
 
 CHANNELS = {"asterix": 4, "breakout": 4, "freeway": 7, "seaquest": 10, "space_invaders": 6}
@@ -109,6 +109,9 @@ def test_random_play_scores_as_measured_elsewhere(name, mean):
         (None, "minatar/breakout", ("minatar", "breakout")),
         ("minatar", "minatar/breakout", ("minatar", "breakout")),
         ("minatar", "breakout", ("minatar", "breakout")),
+        (None, "minatar-breakout", ("minatar", "breakout")),
+        ("catch", "minatar-breakout", ("catch", "minatar-breakout")),
+        (None, "gym-breakout", (None, "gym-breakout")),
         (None, "breakout", (None, "breakout")),
         (None, "ALE/Pong-v5", (None, "ALE/Pong-v5")),
         ("catch", "minatar/breakout", ("catch", "minatar/breakout")),
@@ -116,6 +119,20 @@ def test_random_play_scores_as_measured_elsewhere(name, mean):
 )
 def test_a_game_may_name_its_suite(env, game, expected):
     assert placed_game(env, game) == expected
+
+
+def test_a_game_means_the_labels_that_tables_print():
+    known = ["breakout", "minatar-breakout", "procgen-coinrun", "procgen-coinrun-easy"]
+    expected = {
+        "breakout": ["breakout"],
+        "atari/breakout": ["breakout"],
+        "minatar/breakout": ["minatar-breakout"],
+        "procgen/coinrun": ["procgen-coinrun", "procgen-coinrun-easy"],
+        "procgen-coinrun": ["procgen-coinrun"],
+        "procgen/coin": ["procgen/coin"],
+        "pong": ["pong"],
+    }
+    assert {text: labels_of(text, known) for text in expected} == expected
 
 
 @pytest.mark.parametrize("options", [["--game", "minatar/asterix"], ["--env", "minatar/asterix"]])
