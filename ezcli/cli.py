@@ -477,6 +477,40 @@ def ablate(
     raise typer.Exit(command.ablate(options, runs_dir, execution, output, quiet))
 
 
+@app.command(no_args_is_help=True)
+def tune(
+    space: Annotated[
+        Path,
+        typer.Option(callback=possible, help="TOML file of settings and their ranges or choices."),
+    ],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those before included.")] = 40,
+    game: Game = None,
+    env: Environment = None,
+    preset: Preset = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the trials: 1000 or more. [default: 1000]")
+    ] = None,
+    device: Device = None,
+    overrides: Overrides = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study's folder.")] = None,
+    runs_dir: RunsDir = RUNS,
+    quiet: Quiet = False,
+) -> None:
+    """Search for better settings; ends with a preset.
+
+    Each trial is a run. One whose scores on the way are below the median is
+    given up. The same command goes on. A line of the file of the space is:
+    "optimiser.learning_rate" = {low = 0.01, high = 0.3, log = true}
+
+    Example: ez tune --env catch --space space.toml --trials 20
+    """
+    from ezcli.commands import tune
+    from ezcli.commands.config_options import ConfigOptions
+
+    options = ConfigOptions(preset or "", env, game, seed, device, overrides or ())
+    raise typer.Exit(tune.tune(options, space, trials, study, runs_dir, quiet))
+
+
 @study_app.command("status")
 def study_status(
     study: Annotated[

@@ -31,6 +31,7 @@ from ezcli.commands import (
     runs,
     studies,
     training,
+    tune,
     watch,
 )
 from ezcli.config.files import preset_names
@@ -61,6 +62,7 @@ COMMANDS = {
     "runs export": export.export,
     "plot": export.plot,
     "export": archives.export,
+    "tune": tune.tune,
     "presets": configs.presets,
     "config show": configs.config_show,
     "config save": configs.config_save,

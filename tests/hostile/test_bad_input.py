@@ -380,6 +380,12 @@ COMMANDS = {
         "--format": st.one_of(WORDS, st.just("parquet")),
         "--output": OUTPUTS,
     },
+    ("tune", "--trials", "1"): {
+        **COMMON,
+        "--space": OUTPUTS,
+        "--env": ENVS,
+        "--seed": NUMBER_WORDS,
+    },
     ("export",): {
         **COMMON,
         "": MAYBE_RUN,
