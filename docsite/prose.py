@@ -73,7 +73,8 @@ def complaints(name: str, text: str, is_document: bool = True) -> Iterator[str]:
 def main() -> int:
     """Prints all complaints; 1 if there are any."""
     found = [line for name, text in documents().items() for line in complaints(name, text)]
-    errors = reference.FILE.read_text(encoding="utf-8")
+    sentences = reference.FILE.read_text(encoding="utf-8").splitlines()
+    errors = "\n".join(map(reference.plain, sentences))
     found += complaints("tests/errors.txt", errors, is_document=False)
     found += complaints("help of commands", reference.commands(), is_document=False)
     print("\n".join(found), end="\n" if found else "")

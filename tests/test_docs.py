@@ -58,6 +58,9 @@ def command_line() -> Any:
     group = typer.main.get_command(app)
     for command in leaves(group):
         command.callback = lambda *args, **kwargs: None
+    for parameter in group.params:
+        if parameter.name in ("install_completion", "show_completion"):
+            parameter.callback = None  # it would write to the user's shell
     return group
 
 
