@@ -14,7 +14,7 @@ from ezcli.config.errors import explain
 from ezcli.config.files import preset_names, preset_path, read_toml
 from ezcli.config.names import all_keys, describe
 from ezcli.config.overrides import parse_override
-from ezcli.config.resolve import resolve, use_env
+from ezcli.config.resolve import resolve, use_env, with_changes
 from ezcli.config.run import RunConfig, differences
 from ezcli.config.tables import flat_items, flat_keys
 from ezcli.config.text import to_commented_toml, to_toml
@@ -530,6 +530,13 @@ def test_an_explained_config_says_what_its_support_holds():
 def test_an_explained_config_is_the_same_whatever_a_path_holds():
     config = resolve(use_env(SMOKE, "a\u2028\x85b.py:Mine", None))
     assert resolve(tomllib.loads(to_commented_toml(config))) == config
+
+
+def test_an_explained_config_keeps_names_of_files_that_toml_quotes():
+    config = resolve(use_env(SMOKE, "a b.py:Mine", None))
+    own = {"a b.py": "0" * 64, "dotted.name": "1" * 64}
+    config = with_changes(config, {"env.code": own})
+    assert tomllib.loads(to_commented_toml(config)) == tomllib.loads(to_toml(config))
 
 
 @pytest.mark.parametrize("env", [None, "catch", "keydoor", "mine.py:Mine"])

@@ -1,6 +1,6 @@
 """A run config as TOML, with or without comments."""
 
-import re
+from collections.abc import Iterator
 from typing import Any
 
 import tomli_w
@@ -23,15 +23,27 @@ def to_toml(config: RunConfig) -> str:
 
 def to_commented_toml(config: RunConfig) -> str:
     """The config as TOML, each setting below a comment that says what it means."""
-    lines, table = [], ""
-    for line in to_toml(config).split("\n"):
-        if line.startswith("["):
-            table = line.strip("[]") + "."
-        elif found := re.match(r"(\w+) = ", line):
-            about = explained(table + found[1], config)
-            lines += [f"# {about}"] if about else []
-        lines.append(line)
-    return "\n".join(lines)
+    return "".join(commented(to_tables(config), config)).lstrip("\n")
+
+
+def commented(tables: dict[str, Any], config: RunConfig, prefix: str = "") -> Iterator[str]:
+    """Each setting of a table, below its comment, and then the tables in it.
+
+    Args:
+      tables: to write.
+      config: of which they are a part.
+      prefix: the dotted key of the table, with a dot at its end; empty for the whole config.
+    """
+    inner = {name: value for name, value in tables.items() if isinstance(value, dict)}
+    if prefix and (len(inner) < len(tables) or not tables):
+        yield f"\n[{prefix[:-1]}]\n"
+    for name, value in tables.items():
+        if name not in inner:
+            about = explained(prefix + name, config)
+            yield f"# {about}\n" if about else ""
+            yield tomli_w.dumps({name: value})
+    for name, value in inner.items():
+        yield from commented(value, config, f"{prefix}{name}.")
 
 
 def explained(key: str, config: RunConfig) -> str:
