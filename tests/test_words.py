@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ezcli
 from ezcli import cli, console
-from ezcli.words import counted_range, ez_command, shell_line
+from ezcli.words import counted_range, ez_command, listed, shell_line
 
 ODD = (
     "x; touch P #",
@@ -100,3 +100,8 @@ def test_no_command_is_put_together_by_hand():
 def test_a_range_of_counts_has_one_noun():
     found = [counted_range(counts, "run") for counts in ({1}, {5}, {5, 3}, {1, 4})]
     assert found == ["1 run", "5 runs", "3 to 5 runs", "1 to 4 runs"]
+
+
+def test_texts_are_listed_as_in_a_sentence():
+    lists = ([], ["a"], ["a", "b"], ["a", "b", "c"])
+    assert [listed(texts) for texts in lists] == ["", "a", "a and b", "a, b and c"]
