@@ -147,8 +147,8 @@ class Elapsed(ProgressColumn):
     """The time since a bar began, also while the last evaluation is played after it is full."""
 
     def render(self, task: RichTask) -> Text:
-        """Such as `1 min 05 s`."""
-        return Text(duration(task.get_time() - (task.start_time or 0.0)))
+        """Such as `1 min 05 s elapsed`."""
+        return Text(f"{duration(task.get_time() - (task.start_time or 0.0))} elapsed")
 
 
 PLAIN_SECONDS = 30.0  # between lines of progress where the output is not a terminal
@@ -157,7 +157,7 @@ PLAIN_SECONDS = 30.0  # between lines of progress where the output is not a term
 def evaluation_bar(screen: Console) -> tuple[Progress, "Told"]:
     """A bar of the episodes that are over, and the function that moves it."""
     bar = Progress(
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("episodes over, env_step {task.fields[env_steps]:,}"),
         Elapsed(),
@@ -204,7 +204,7 @@ class TerminalReporter:
     def __init__(self) -> None:
         self.live: Live | None = None
         self.bar = Progress(
-            BarColumn(),
+            BarColumn(bar_width=30),
             TaskProgressColumn(),
             Elapsed(),
             TextColumn("{task.fields[left]}"),

@@ -125,7 +125,7 @@ def test_a_terminal_has_a_bar_with_share_time_and_rates(terminal):
         clock[0] = 65.0
         reporter.progress(event(METRICS, 50_000, 60_000), CONFIG, rates(7_500))
         first, second, third = drawn().splitlines()
-        assert " 50% 1 min 05 s 2 h 05 min left" in first
+        assert " 50% 1 min 05 s elapsed 2 h 05 min left" in first
         assert "━━━" in first
         assert second.startswith("env_steps 50,000/100,000 (123.4/s)  train_steps 60,000/120,000")
         assert third.startswith("score -123456.7")
@@ -134,7 +134,7 @@ def test_a_terminal_has_a_bar_with_share_time_and_rates(terminal):
         with reporter.quiet_while("Evaluating"):
             assert "Evaluating ..." in drawn()
             clock[0] = 75.0  # the time goes on during an evaluation, also the last
-            assert "100% 1 min 15 s" in drawn()
+            assert "100% 1 min 15 s elapsed" in drawn()
         with reporter.quiet_while("Evaluating: 32 episodes", is_announced=False) as tell:
             tell(0, 32, 1)
             tell(12, 32, 12_345)  # it moves
