@@ -96,7 +96,7 @@ def refuse_contradictions(
         elif (other, type(other) is bool) != (value, type(value) is bool):
             raise ConfigError(
                 "EZ-OPTION-CONFLICT",
-                f"{source} and {again} give two values of {key}.",
+                f"{source} and {again} give two values of {key!r}.",
                 "Leave out one of them.",
             )
 

@@ -98,9 +98,11 @@ def cost(config, preset, price_per_hour, watts, measure, quiet):
     """What `ez cost` says of a run, without counting anything."""
     amounts = ("decisions", "train_steps", "asked", "searched", "simulations", "batch_size")
     macs = ("initial_inference", "recurrent_inference", "search", "train_step", "env_step", "run")
+    games = ("interim_games", "final_games", "training_level_games")
     return {
         "preset": preset,
         "game": config.env_label,
+        "evaluations": dict.fromkeys(games, 1),
         "parameters": {"total": 1},
         "macs": dict.fromkeys(macs, 1),
         "macs_of_run": {"acting": 0, "learning": 0},
