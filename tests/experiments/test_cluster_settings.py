@@ -10,6 +10,7 @@ import pytest
 
 from ezcli.experiments.handover import PROGRAM, PYTHON, environment
 from ezcli.experiments.launchers.cluster import Cluster, cluster_of
+from ezcli.experiments.launchers.protocol import Task
 from tests.failing import fails
 
 ROOT = Path(__file__).parents[2]
@@ -170,10 +171,10 @@ def test_an_unknown_launcher_is_named():
         cluster_of("slrum", None, None, {})
 
 
-def test_runs_start_one_thread_for_each_library_unless_told_otherwise(monkeypatch):
+def test_runs_start_one_thread_for_each_library_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
-    found = environment()
+    found = environment(Task("run", tmp_path, tmp_path / "log", 1))
     assert found["OMP_NUM_THREADS"] == "1"
     assert found["OPENBLAS_NUM_THREADS"] == "3"
     assert found["PATH"] == os.environ["PATH"]
