@@ -222,6 +222,7 @@ class Scheduler:
 
     def _task(self, run: PlannedRun) -> Task:
         log = self.folder.logs / f"{run.name}.log"
+        arms = ", ".join(dict.fromkeys(cell.arm for cell in run.cells))
         return Task(
             run.name,
             self._folder(run).path,
@@ -229,7 +230,7 @@ class Scheduler:
             self.threads,
             options=self.tracking.options,
             # Source: wandb's documentation, "Environment variables".
-            variables=(("WANDB_RUN_GROUP", self.folder.name), ("WANDB_JOB_TYPE", run.arms)),
+            variables=(("WANDB_RUN_GROUP", self.folder.name), ("WANDB_JOB_TYPE", arms)),
         )
 
     def _ended(self, run: PlannedRun, ending: Ending) -> None:

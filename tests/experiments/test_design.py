@@ -281,7 +281,7 @@ def test_two_ways_to_drop_the_auxiliary_loss_are_one_arm():
     arms, same = design("consistency", vary=["loss.auxiliary=simsiam,none"])
     assert arms == {"full": {}, "loss.auxiliary=none": {"loss.auxiliary": "none"}}
     assert len(same) == 2
-    assert "'consistency' is the same as 'loss.auxiliary=none'" in same[0]
+    assert "'− consistency' is the same as 'loss.auxiliary=none'" in same[0]
 
 
 def test_what_has_no_auxiliary_loss_cannot_drop_it():

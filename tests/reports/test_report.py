@@ -75,7 +75,7 @@ def test_a_study_on_several_games():
 
 def test_a_study_on_one_game_has_one_table_of_scores():
     report = made(make_group(noisy({}), vary=("search.num_simulations=50,8",)), against=())
-    assert keys(report) == ["differences", "improvement", "curve", "curve", "scores"]
+    assert keys(report) == ["differences", "improvement", "ranking", "curve", "curve", "scores"]
     assert tables(report)["scores"][0].title == "pong: scores"
     assert len(cells(tables(report)["scores"][0])) == 4
 
