@@ -49,7 +49,7 @@ lint: setup-dev  ## style, layout, spelling and wording, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m codespell_lib
-	$(BIN)/python -m docsite.prose
+	$(BIN)/python -m docs.site.prose
 
 format: setup-dev  ## mend what lint can mend by itself
 	$(BIN)/ruff check --fix .

@@ -13,7 +13,7 @@ import typer
 import ezcli
 from benchmarks.collect import collected
 from benchmarks.pool import pooled
-from docsite import decisions, equations, hooks, prose, reference
+from docs.site import decisions, equations, hooks, prose, reference
 from ezcli.cli import app
 from ezcli.config.files import preset_names, preset_path, read_toml
 from ezcli.config.names import all_keys

@@ -1,4 +1,4 @@
-"""Checks the wording of documents, help and errors: `python -m docsite.prose`, part of `make lint`.
+"""Checks the wording of documents, help and errors: `python -m docs.site.prose` in `make lint`.
 
 It refuses the phrases of `vocabulary.toml` and sentences of more than `LONGEST` words. It sees no
 code, no table of results and no link target.
@@ -10,8 +10,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from docsite import reference
-from docsite.hooks import PAGES, ROOT
+from docs.site import reference
+from docs.site.hooks import PAGES, ROOT
 
 LONGEST = 40  # words of a sentence in a document
 VOCABULARY = tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8"))

@@ -1,10 +1,10 @@
-"""The numbered decisions in `docs/decisions`, and their list: `python -m docsite.decisions`."""
+"""The numbered decisions in `docs/decisions`, and their list: `python -m docs.site.decisions`."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = Path(__file__).parents[1] / "docs" / "decisions"
+FOLDER = Path(__file__).parents[1] / "decisions"
 INDEX = FOLDER / "index.md"
 FIELDS = ("Context", "Decision", "Consequence", "Status")
 HEADING = re.compile(r"^## (\d+)\. (.+)$", re.MULTILINE)
@@ -13,7 +13,7 @@ BEFORE = """# Decisions
 
 Each record has a context, a decision, its consequence and a status: `accepted`, or `replaced by`
 another number. To add one, take the next number, write the record in the file of its topic, and run
-`.venv/bin/python -m docsite.decisions`, which writes this list.
+`.venv/bin/python -m docs.site.decisions`, which writes this list.
 
 | | decision | topic |
 |---:|---|---|
