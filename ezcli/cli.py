@@ -27,12 +27,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 config_app = typer.Typer(
-    help="Look at run configs.\n\nExample: ez config show --preset atari100k", no_args_is_help=True
+    help="Show and save run configs.\n\nExample: ez config show --preset atari100k",
+    no_args_is_help=True,
 )
 app.add_typer(config_app, name="config")
 ablations_app = typer.Typer()
 app.add_typer(ablations_app, name="ablations")
-study_app = typer.Typer(help="Look at studies.\n\nExample: ez study status", no_args_is_help=True)
+study_app = typer.Typer(
+    help="Show studies, or cancel their jobs.\n\nExample: ez study status", no_args_is_help=True
+)
 app.add_typer(study_app, name="study")
 runs_app = typer.Typer()
 app.add_typer(runs_app, name="runs")
@@ -127,14 +130,14 @@ RunsDir = Annotated[Path, typer.Option(callback=folder, help="Folder of all runs
 Wandb = Annotated[str | None, typer.Option(help="offline or online: log to Weights & Biases too.")]
 WandbProject = Annotated[
     str | None,
-    typer.Option(metavar="[ENTITY/]PROJECT", help="Of Weights & Biases; ezcli if not given."),
+    typer.Option(
+        metavar="[ENTITY/]PROJECT", help="Project in Weights & Biases; ezcli if not given."
+    ),
 ]
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Log for TensorBoard too, into the run's folder.")
 ]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", help="Print nothing but how to go on after a stop.")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only how to continue after a stop.")]
 Launcher = Annotated[str | None, typer.Option(help="Where runs execute: local, slurm or ray.")]
 ClusterFile = Annotated[
     Path | None,
@@ -149,7 +152,8 @@ Gpus = Annotated[
 Cpus = Annotated[int | None, typer.Option(min=1, help="SLURM: cores of a job. Ray: of a run.")]
 Memory = Annotated[str | None, typer.Option(help="SLURM: memory of a job: 16G.")]
 Time = Annotated[
-    str | None, typer.Option(help="SLURM: 12:00:00; runs save before it is over, and go on.")
+    str | None,
+    typer.Option(help="SLURM: time limit of a job, 12:00:00; runs save before it, and continue."),
 ]
 RunsPerGpu = Annotated[int | None, typer.Option(min=1, help="Runs side by side on a GPU.")]
 Wait = Annotated[bool, typer.Option("--wait", help="SLURM: stay until all runs have ended.")]
@@ -225,7 +229,7 @@ def train(
     cluster: ClusterFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train an agent. The same command again goes on where it stopped.
+    """Train an agent. Repeat the command to continue a stopped run.
 
     Example: ez train --game pong
 
@@ -254,7 +258,7 @@ def resume(
     tensorboard: TensorBoard = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run where it stopped, or start a planned one.
+    """Resume a run, or start a planned one.
 
     Example: ez resume pong-atari-cpu-seed0
     """
@@ -273,13 +277,14 @@ def evaluate(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Which games are played; 0 are those of the final evaluation."),
+        typer.Option(min=0, help="Seed of the games; 0 repeats those of the final evaluation."),
     ] = None,
     planner: Annotated[
         str | None, typer.Option(help="puct, gumbel or one-step; the run's own if not given.")
     ] = None,
     simulations: Annotated[
-        int | None, typer.Option(min=1, help="Of each search; the run's own number if not given.")
+        int | None,
+        typer.Option(min=1, help="Simulations per search; the run's own number if not given."),
     ] = None,
     sticky: Annotated[
         float | None,
@@ -290,16 +295,16 @@ def evaluate(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="For ez report --evaluation; the options that were given if not given."),
+        typer.Option(help="Name for ez report --evaluation; the given options if not given."),
     ] = None,
     runs_dir: RunsDir = RUNS,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Play games with a run's last weights, and keep the scores.
+    """Evaluate a run's last weights, and save the scores.
 
-    They stand beside the run's final score and never replace it:
-    ez report --evaluation NAME reports them.
+    The run's final score stays as it is. Report the new scores with:
+    ez report --evaluation NAME
 
     Example: ez evaluate pong-atari-cpu-seed0 --episodes 100 --seed 1
 
@@ -323,11 +328,11 @@ def watch(
             help="FILE.mp4 or FILE.gif; watch-seedN.mp4 in the run if not given.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which game is played: seed of its start.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the game.")] = 0,
     max_steps: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Most env_steps; as in an evaluation if not given, 500 for a GIF."
+            min=1, help="Limit of env_steps; that of an evaluation if not given, 500 for a GIF."
         ),
     ] = None,
     fps: Annotated[
@@ -337,9 +342,9 @@ def watch(
     runs_dir: RunsDir = RUNS,
     device: Device = None,
 ) -> None:
-    """Film a whole game, and beside it what the agent thinks.
+    """Film a whole game, with the agent's search beside it.
 
-    Ctrl-C ends the game; the film then holds what was played.
+    Ctrl-C ends the game, and saves the film so far.
 
     Example: ez watch pong-atari-cpu-seed0 -o pong.mp4
     """
@@ -389,9 +394,13 @@ def ablate(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs side by side; what cores and memory hold if not given."),
+        typer.Option(
+            min=1, help="Runs side by side; as many as fit cores and memory if not given."
+        ),
     ] = None,
-    devices: Annotated[str | None, typer.Option(help="Handed out to runs: cuda:0,cuda:1.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(help="Devices for the runs: cuda:0,cuda:1.")
+    ] = None,
     launcher: Launcher = None,
     cluster: ClusterFile = None,
     partition: Partition = None,
@@ -424,9 +433,9 @@ def ablate(
 ) -> None:
     """Train with and without parts of the agent, seed by seed.
 
-    The full agent is always trained too, and alone if nothing is dropped: on --games atari26, say.
-    Runs that exist already are not trained again. The same command goes on with a study, and so
-    does: ez ablate --study NAME
+    The full agent is always trained too. Without a drop it is trained alone, for example on
+    --games atari26. Runs that exist already are not trained again. Continue a study with the same
+    command, or with: ez ablate --study NAME
 
     Example: ez ablate --drop value-prefix --env catch --seeds 5
     """
@@ -483,7 +492,9 @@ def tune(
         Path,
         typer.Option(callback=possible, help="TOML file of settings and their ranges or choices."),
     ],
-    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those before included.")] = 40,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials in total, earlier ones included.")
+    ] = 40,
     game: Game = None,
     env: Environment = None,
     preset: Preset = None,
@@ -496,10 +507,10 @@ def tune(
     runs_dir: RunsDir = RUNS,
     quiet: Quiet = False,
 ) -> None:
-    """Search for better settings; ends with a preset.
+    """Search for better settings, and save the best as a preset.
 
-    Each trial is a run. One whose scores on the way are below the median is
-    given up. The same command goes on. A line of the file of the space is:
+    Each trial is a run. A trial is stopped early if an interim score is below
+    the median. Repeat the command to continue. A line of the space file is:
     "optimiser.learning_rate" = {low = 0.01, high = 0.3, log = true}
 
     Example: ez tune --env catch --space space.toml --trials 20
@@ -522,7 +533,7 @@ def study_status(
     runs_dir: RunsDir = RUNS,
     as_json: Json = False,
 ) -> None:
-    """What is missing in a study.
+    """Show which runs of a study are missing.
 
     Example: ez study status catch-value-prefix
     """
@@ -538,7 +549,7 @@ def study_cancel(
     ],
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Cancel what a study has in a queue; runs save first.
+    """Cancel a study's jobs in a queue; runs save first.
 
     Example: ez study cancel catch-value-prefix
     """
@@ -557,14 +568,14 @@ def report(
         ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Published agents to stand beside: efficientzero,bbf,...")
+        str | None, typer.Option(help="Published agents to compare with: efficientzero,bbf,...")
     ] = None,
     games: Annotated[str | None, typer.Option(help="Only these: pong,breakout,...")] = None,
     arms: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ARMS",
-            help="Only these, and the full agent, by their names in tables. Repeatable.",
+            help="Only these arms and the full agent, named as in tables. Repeatable.",
         ),
     ] = None,
     form: Annotated[
@@ -583,21 +594,20 @@ def report(
         str, typer.Option("--plot-types", help="Of png, svg and pdf, with commas.")
     ] = "png",
     resamples: Annotated[
-        int, typer.Option(min=100, max=10_000_000, help="Bootstrap resamples behind an interval.")
+        int, typer.Option(min=100, max=10_000_000, help="Bootstrap resamples per interval.")
     ] = 50_000,
     evaluation: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="By which scores runs count: final, latest, or a name of ez evaluate.",
+            help="Scores to report: final, latest, or a name given to ez evaluate.",
         ),
     ] = "final",
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Make tables and plots of scores, with intervals.
 
-    Published scores stand beside them, marked. Without any run it prints
-    those alone.
+    Published scores are added, and marked. Without any run, only they are printed.
 
     Example: ez report catch-value-prefix -o report.html --plots plots
     """
@@ -618,14 +628,17 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", callback=possible, help="Name of the file or folder; by the run's."
+            "-o",
+            "--output",
+            callback=possible,
+            help="File or folder to write; named after the run if not given.",
         ),
     ] = None,
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Pack a run for another machine: settings, scores, network.
 
-    ez watch and ez evaluate take the file there, in place of a run's name.
+    There, give the file to ez watch or ez evaluate in place of a run's name.
 
     Example: ez export pong-atari-cpu-seed0 -o pong.zip
     """
@@ -646,7 +659,7 @@ def plot(
         str,
         typer.Option(
             metavar="METRICS",
-            help="Columns of metrics.jsonl, with commas; `evaluation` is the mean score of those.",
+            help="Columns of metrics.jsonl, with commas; `evaluation`: mean scores of evaluations.",
         ),
     ] = "score,evaluation,loss",
     axis: Annotated[str, typer.Option("--x", help="train_steps or env_steps.")] = "train_steps",
@@ -656,7 +669,7 @@ def plot(
     ] = Path("metrics.png"),
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Draw curves of what runs learnt.
+    """Draw learning curves: losses, scores and other metrics.
 
     Example: ez plot pong-atari-cpu-seed0 --metric loss,score -o curves.png
     """
@@ -676,10 +689,10 @@ def bench(
     game: Game = None,
     device: Device = None,
     overrides: Overrides = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds for each figure.")] = 1.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds per figure.")] = 1.0,
     against: Annotated[
         Path | None,
-        typer.Option(callback=possible, help="An earlier result, to print ratios to."),
+        typer.Option(callback=possible, help="Earlier result to compare with, as ratios."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -708,7 +721,7 @@ def cost(
     device: Device = None,
     overrides: Overrides = None,
     price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="Of this machine, in any currency.")
+        float | None, typer.Option(min=0, help="Price of this machine, in any currency.")
     ] = None,
     watts: Annotated[
         float | None, typer.Option(min=0, help="Power of this machine while it trains.")
@@ -719,7 +732,7 @@ def cost(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Say what a run will take: operations, hours, memory, money.
+    """Estimate a run's cost: operations, hours, memory, money.
 
     Example: ez cost --game pong --preset atari100k --price-per-hour 2.50
     """
@@ -858,7 +871,7 @@ def runs_export(
     ] = None,
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Write the numbers of runs for other programs.
+    """Export settings, metrics and scores of runs.
 
     Example: ez runs export --table metrics -o metrics.csv
     """
@@ -910,12 +923,10 @@ def config_show(
     env: Environment = None,
     seed: Seed = None,
     overrides: Overrides = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say of each setting what it means.")
-    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Explain each setting.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print a config with everything resolved.
+    """Print a config with every setting resolved.
 
     Example: ez config show --preset atari100k --game breakout --explain
     """

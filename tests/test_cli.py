@@ -552,7 +552,7 @@ def test_a_stop_says_how_to_go_on(number, code, ez, monkeypatch):
     interrupt(monkeypatch, number, after=1)
     found, out, err = ez(*TRAIN)
     assert found == code
-    assert f"Stopped by {number.name} and saved. Go on with: ez resume runs/mine" in out
+    assert f"Stopped by {number.name} and saved. Continue with: ez resume runs/mine" in out
     assert err == ""
     assert RunFolder(Path("runs/mine")).read_info()["status"] == "interrupted"
     assert list(Path("runs/mine/checkpoints").iterdir())
@@ -578,15 +578,15 @@ def test_train_resume_evaluate(ez, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, signal.SIGINT)
         out = ez(*TRAIN)[1]
-    command = re.search(r"Go on with: ez (.*)", out).group(1)
+    command = re.search(r"Continue with: ez (.*)", out).group(1)
     code, out, err = ez(*shlex.split(command))
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert re.match(r"Run runs/mine \(identity [0-9a-f]{12}\)\.", lines[0])
-    assert "Going on from env_step 32, train_step 2." in lines
+    assert "Continuing from env_step 32, train_step 2." in lines
     assert any("% " in line and "env_steps " in line for line in lines)  # progress, plain
     assert any(line.startswith("final score at env_step 56: ") for line in lines)
-    assert re.match(r"Scores on the way: -?\d\.\d\d(, -?\d\.\d\d)*\.$", lines[-2])
+    assert re.match(r"Interim scores: -?\d\.\d\d(, -?\d\.\d\d)*\.$", lines[-2])
     assert lines[-1] == "Done. See more: ez watch runs/mine, or ez report runs/mine --plots plots"
     assert ez("report", "runs/mine", "--plots", "plots")[0] == 0
     assert "\x1b" not in out
@@ -683,7 +683,7 @@ def test_a_process_that_is_told_to_stop(number, code, tmp_path):
         process.kill()
         process.wait()
     assert process.returncode == code
-    assert b"Go on with: ez resume runs/mine" in out
+    assert b"Continue with: ez resume runs/mine" in out
     assert err == b""
 
 

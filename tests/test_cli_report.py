@@ -306,7 +306,7 @@ def test_what_is_missing_is_shown(ez, tmp_path):
     study(tmp_path, skip=lambda arm, game, seed: (game, seed) == ("pong", 2))
     out = squeezed(ez("report", *FAST)[1])
     assert "Missing: 2 runs" in out
-    assert "Go on with: ez ablate --study mine" in out
+    assert "Continue with: ez ablate --study mine" in out
 
 
 def test_damaged_folders_are_named_and_the_rest_is_reported(ez, tmp_path):

@@ -213,7 +213,7 @@ def test_show(ez, runs_dir):
     out = squeezed(out)
     for part in ("state finished", "arm full in mine", "train_steps 1", "final 56", "torch "):
         assert part in out
-    assert "Go on with" not in out
+    assert "Continue with" not in out
     assert "Start it with: ez resume runs/by-hand" in ez("runs", "show", "by-hand")[1]
     facts = json.loads(ez("runs", "show", tiny().identity, "--json")[1])
     assert facts["evaluations"][-1]["kind"] == "final"

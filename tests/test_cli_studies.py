@@ -286,7 +286,7 @@ def test_runs_share_a_gpu_only_where_there_is_one(ez, monkeypatch):
         (
             lambda runs: Outcome(runs[:3], [], runs[3:], [], 15),
             75,
-            "Go on with: ez ablate --study mine",
+            "Continue with: ez ablate --study mine",
         ),
     ],
 )
@@ -349,7 +349,7 @@ def test_status_tells_what_is_missing(ez, tmp_path, monkeypatch):
     code, out, _ = ez("study", "status", "mine")
     assert code == 0
     assert "Study mine: 1 of 4 runs are finished." in out
-    assert "Go on with: ez ablate --study mine" in out
+    assert "Continue with: ez ablate --study mine" in out
     listed = json.loads(ez("study", "status", "mine", "--json")[1])["runs"]
     assert [r["state"] for r in listed] == ["finished", "new", "new", "new"]
     assert [r["arms"] for r in listed] == [["full"], ["value-prefix"]] * 2

@@ -158,7 +158,7 @@ def test_a_trial_that_was_stopped_goes_on(ez, space, tmp_path, monkeypatch):
     monkeypatch.setattr("ezcli.console.QuietReporter", lambda: Listening(stop_after=6))
     code, out, _ = ez(*TUNE, *SETS, "--trials", "1")
     assert code == 130
-    assert "goes on" in out
+    assert "Repeat the command to continue." in out
     (path,) = (tmp_path / "runs").glob("tune-catch-*")
     assert RunFolder(path).status() == "interrupted"
     monkeypatch.setattr("ezcli.console.QuietReporter", Listening)

@@ -138,7 +138,7 @@ def test_the_checker_of_prose_finds_phrases_and_long_sentences() -> None:
     )
     found = list(prose.complaints("page.md", text))
     assert [line.partition(": ")[0] for line in found] == ["page.md:3", "page.md:10"]
-    assert list(prose.complaints("errors", "It goes on.", is_document=False)) == []
+    assert list(prose.complaints("errors", "It went on.", is_document=False)) == []
 
 
 def test_the_example_environment_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

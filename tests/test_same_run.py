@@ -126,7 +126,7 @@ def elsewhere(tmp_path):
 def test_an_equal_run_is_found_under_another_name(more, elsewhere, ez):
     code, out, err = ez("train", *SMALL, *more)
     assert (code, err) == (0, "")
-    assert "The run 'other' has this config already: going on with it." in out
+    assert "The run 'other' already has this config." in out
     assert "other is finished already." in out
     assert [path.name for path in Path("runs").iterdir()] == ["other"]
 
@@ -135,14 +135,16 @@ def test_an_interrupted_equal_run_goes_on(ez, monkeypatch, tmp_path):
     from tests.runs.helpers import Watcher
 
     run(tmp_path / "runs" / "other", tiny(), Watcher(stop_after=6))
+    assert ez("train", *SMALL, "--name", "mine")[:2] == (2, "")
+    check(ez.error, "EZ-RUN-EQUAL", "'other'", "interrupted", "ez resume runs/other")
     code, out, _ = ez("train", *SMALL)
-    assert (code, "Going on from env_step" in out) == (0, True)
+    assert (code, "Continuing from env_step" in out) == (0, True)
     assert RunFolder(Path("runs/other")).read_info()["status"] == "finished"
 
 
 def test_a_new_name_for_an_equal_run_is_refused(elsewhere, ez):
     assert ez("train", *SMALL, "--name", "mine")[:2] == (2, "")
-    check(ez.error, "EZ-RUN-EQUAL", "'other'", "finished", "ez resume runs/other")
+    check(ez.error, "EZ-RUN-EQUAL", "'other'", "finished", "ez runs show runs/other")
     assert [path.name for path in Path("runs").iterdir()] == ["other"]
     assert ez("train", *SMALL, "--name", "mine", "--seed", "1")[0] == 0
 

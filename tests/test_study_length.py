@@ -51,9 +51,8 @@ def write(runs_dir, *curve, env="catch", seed=0, status="finished", **changes):
         (planned(100_000, "pong", env=None, name="atari100k"), None),
         (
             planned(100_000, "breakout", env="minatar"),
-            "minatar-breakout: the first published agent is half of the way from random play to "
-            "best published at 5M frames after 1,000,000 env_steps, and this study trains for "
-            "100,000.",
+            "minatar-breakout: the first published agent is halfway from random play to best "
+            "published at 5M frames after 1,000,000 env_steps, and this study trains for 100,000.",
         ),
     ],
 )
@@ -65,7 +64,7 @@ def test_finished_runs_tell_before_what_was_measured(tmp_path):
     write(tmp_path, (500, -0.5), (1000, 0.3), (2000, 0.9))
     write(tmp_path, (1500, 0.3), seed=1)
     assert said(planned(720), tmp_path) == [
-        "Too short? catch: finished runs here came half of the way from random play to the maximum "
+        "Too short? catch: finished runs here got halfway from random play to the maximum "
         "after 1,000 env_steps at the earliest, and this study trains for 720."
     ]
     assert said(planned(760), tmp_path) == []  # which the record calls too short
@@ -74,8 +73,8 @@ def test_finished_runs_tell_before_what_was_measured(tmp_path):
 def test_runs_that_learnt_nothing_tell_too(tmp_path):
     write(tmp_path, (500, -0.5), (1000, 0.1))
     assert said(planned(3000), tmp_path) == [
-        "Too short? catch: none of 1 finished run here came half of the way from random play to "
-        "the maximum, the longest in 3,040 env_steps, and this study trains for 3,000."
+        "Too short? catch: no run here got halfway from random play to the maximum (1 finished run "
+        "of at most 3,040 env_steps), and this study trains for 3,000."
     ]
     assert said(planned(3600), tmp_path) == []  # longer than any of them
 
@@ -95,7 +94,7 @@ def test_a_game_without_known_scores_is_told_by_the_scores_of_its_runs(tmp_path)
     write(tmp_path, (500, 20.0), (1000, 60.0), (2000, 100.0), env="gym-vector")
     runs = planned(720, env=GYM, name="gym-vector", drops=("consistency",))
     assert said(runs, tmp_path) == [
-        f"Too short? {runs[0].config.env_label}: finished runs here came half of the way from "
+        f"Too short? {runs[0].config.env_label}: finished runs here got halfway from "
         "their lowest score to their highest after 1,000 env_steps at the earliest, and this study "
         "trains for 720."
     ]

@@ -148,9 +148,9 @@ def execute(
             folder, runs, launcher, threads, reporter, waits, execution.tracking
         ).run()
     folder.save(study, runs)  # seals what was attempted
-    go_on = f"Go on with: {folder.go_on}"
+    go_on = f"Continue with: {folder.go_on}"
     if outcome.stopped_by is not None:
-        others = "its jobs go on" if launcher.outlives else "the others saved what they had"
+        others = "its jobs keep running" if launcher.outlives else "the others saved what they had"
         console.show(
             f"Stopped by {outcome.stopped_by.name}: {len(outcome.finished)} of {len(runs)} runs "
             f"are finished, {others}. {go_on}"

@@ -148,7 +148,7 @@ def playable_config(options: ConfigOptions) -> RunConfig:
         raise ConfigError(
             "EZ-CONFIG-START",
             f"The preset {options.preset!r} is of a run that started from a checkpoint.",
-            "Go on from that run: ez train --from RUN. Or remove the section start.",
+            "Start from that run: ez train --from RUN. Or remove the section start.",
         )
     own = own_code(config.env)
     if own is not None:

@@ -65,11 +65,15 @@ def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) 
         return folder.path
     if name is None:
         return runs_dir / equal
-    go_on, state = ez_command("resume", runs_dir / equal), catalogue.entry(runs_dir / equal).state
+    state = catalogue.entry(runs_dir / equal).state
+    if state == "finished":
+        way_out = f"See it: {ez_command('runs show', runs_dir / equal)}"
+    else:
+        way_out = f"Continue it: {ez_command('resume', runs_dir / equal)}"
     raise ConfigError(
         "EZ-RUN-EQUAL",
-        f"The run {equal!r} has this config already; it is {state}.",
-        f"Go on with it: {go_on}. To train it once more, choose another --runs-dir.",
+        f"The run {equal!r} already has this config; it is {state}.",
+        f"{way_out}. To train it once more, choose another --runs-dir.",
     )
 
 

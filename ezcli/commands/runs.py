@@ -296,7 +296,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
     if entry.state not in ("finished", "running", "stalled"):
         if entry.state == "failed":
             console.show(f"Why it stopped: {ez_command('doctor', path)}")
-        go_on = "Start it with" if entry.state == "new" else "Go on with"
+        go_on = "Start it with" if entry.state == "new" else "Continue with"
         console.show(f"{go_on}: {ez_command('resume', path)}")
 
 

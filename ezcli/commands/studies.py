@@ -67,7 +67,7 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
                 for row in missing
             ],
         )
-        console.show(f"Go on with: {folder.go_on}")
+        console.show(f"Continue with: {folder.go_on}")
 
 
 def jobs_of(folder: StudyFolder) -> dict[str, tuple[str | None, str]]:
@@ -103,7 +103,7 @@ def study_cancel(name: str, runs_dir: Path) -> None:
     if told:
         console.show(
             f"Cancelled {counted(len(told), 'run')}; what runs saves first. "
-            f"Go on with: {folder.go_on}"
+            f"Continue with: {folder.go_on}"
         )
     if len(told) < len(left):
         others = counted(len(left) - len(told), "run")

@@ -27,7 +27,7 @@ class Scale(NamedTuple):
 
     @property
     def half(self) -> float:
-        """The raw score half of the way."""
+        """The raw score halfway."""
         return (self.reference.zero + self.reference.one) / 2
 
 
@@ -96,17 +96,17 @@ def told_by_runs(config: RunConfig, trained: list[Trained]) -> str | None:
     reached = [
         steps for run in trained for steps, score in run.reached.items() if score >= scale.half
     ]
-    way = f"half of the way from {scale.zero} to {scale.one}"
+    way = f"got halfway from {scale.zero} to {scale.one}"
     if reached:
         first = min(reached)
         if length >= ENOUGH * first:
             return ""
-        return f"finished runs here came {way} after {first:,} env_steps at the earliest"
+        return f"finished runs here {way} after {first:,} env_steps at the earliest"
     most = max(run.env_steps for run in trained)
     if most < length:
         return None
     runs = counted(len(trained), "finished run")
-    return f"none of {runs} here came {way}, the longest in {most:,} env_steps"
+    return f"no run here {way} ({runs} of at most {most:,} env_steps)"
 
 
 def told_by_records(label: str, config: RunConfig) -> str:
@@ -121,7 +121,7 @@ def told_by_records(label: str, config: RunConfig) -> str:
 
 
 def first_published(label: str, env: EnvSettings) -> Learnt | None:
-    """The first budget after which a published agent is half of the way, of a suite with several.
+    """The first budget after which a published agent is halfway, of a suite with several.
 
     A frame is an env_step.
     """
@@ -137,7 +137,7 @@ def first_published(label: str, env: EnvSettings) -> Learnt | None:
         if any(score and score.score >= half for score in scores):
             scale = benchmark.normalisation
             way = f"from {scale.zero} to {scale.one}"
-            return Learnt(budget, f"the first published agent is half of the way {way}")
+            return Learnt(budget, f"the first published agent is halfway {way}")
     return None
 
 

@@ -71,7 +71,7 @@ def hand_over(launcher: Launcher, task: Task) -> int:
     except KeyboardInterrupt:
         for run in launcher.cancel(list(launcher.states()), at_once=False):
             launcher.collect(run)
-        console.show(f"{name}: stopped; the same command goes on with what it saved.")
+        console.show(f"{name}: stopped and saved; repeat the command to continue.")
         return 130
 
 
@@ -86,7 +86,7 @@ def see_through(launcher: Launcher, task: Task) -> int:
             return 0
         if found.fault != "cluster" or loss == MAX_LOSSES - 1:
             break
-        console.show(f"{task.run}: {found.cause}; going on.")
+        console.show(f"{task.run}: {found.cause}; continuing.")
         launcher.submit([task])
     console.show(f"{task.run}: {found.cause}. {' '.join(found.last_lines)}")
     return 1

@@ -101,7 +101,7 @@ def train(
     config, preset, origin = described(start, runs_dir, cluster.settings.has_gpus, quiet)
     path = place_of(config, runs_dir, name, default_name(config, preset))
     if name is None and path.name != default_name(config, preset) and not quiet:
-        console.show(f"The run {path.name!r} has this config already: going on with it.")
+        console.show(f"The run {path.name!r} already has this config.")
     said = "" if quiet or path.exists() else changed_code(config, runs_dir)
     if said:
         console.show(said)
@@ -203,11 +203,11 @@ def run_training(
     if stopped_by is None:
         scores = scores_on_the_way(folder)
         if scores:
-            reporter.say(f"Scores on the way: {', '.join(f'{score:.2f}' for score in scores)}.")
+            reporter.say(f"Interim scores: {', '.join(f'{score:.2f}' for score in scores)}.")
         table = ez_command("report", path, plots="plots" if scores else None)
         reporter.say(f"Done. See more: {ez_command('watch', path)}, or {table}")
         return 0
-    go_on = f"Go on with: {ez_command('resume', path)}"
+    go_on = f"Continue with: {ez_command('resume', path)}"
     console.show(f"Stopped by {stopped_by.name} and saved. {go_on}")
     return 130 if stopped_by is signal.SIGINT else 75
 

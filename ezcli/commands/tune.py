@@ -91,7 +91,7 @@ def tune(
         tuning.say(f"{counted(left, 'trial')} of {trials} to go.")
         stopped_by = try_one(tuning)
     if stopped_by is not None:
-        console.show(f"Stopped by {stopped_by.name} and saved. The same command goes on.")
+        console.show(f"Stopped by {stopped_by.name} and saved. Repeat the command to continue.")
         return 130 if stopped_by is signal.SIGINT else 75
     return conclude(tuning)
 

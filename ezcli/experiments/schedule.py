@@ -189,7 +189,7 @@ class Scheduler:
             self.attempts[run.name] += 1
             self.active.append(run)
             self.collected.discard(run.name)
-            verb = "started" if found in (None, "new") else "goes on"
+            verb = "started" if found in (None, "new") else "continues"
             self.reporter.say(f"{run.name}: {verb}{f' {destination}' if destination else ''}.")
 
     def _leave_to_another(self, run: PlannedRun) -> None:
@@ -256,7 +256,9 @@ class Scheduler:
             self.reporter.say(f"{run.name}: {ending.cause}.")
         elif self.attempts[run.name] < MAX_ATTEMPTS and self.losses[run.name] < MAX_LOSSES:
             self.waiting.append(run)
-            again = "going on." if ending.fault != "run" else f"trying once more. {' '.join(lines)}"
+            again = (
+                "continuing." if ending.fault != "run" else f"trying once more. {' '.join(lines)}"
+            )
             self.reporter.say(f"{run.name}: {ending.cause}; {again}")
         else:
             self.failed.append(run)

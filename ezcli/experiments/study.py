@@ -290,7 +290,7 @@ class StudyFolder:
             raise ConfigError(
                 "EZ-STUDY-OTHER-AGENT",
                 f"The study {self.name!r} exists with another full agent ({differing}).",
-                f"Choose another --study, or go on with it as it is: {self.go_on}",
+                f"Choose another --study, or continue this one: {self.go_on}",
             )
         known = {arm.name: arm for arm in saved.arms}
         for arm in asked.arms:
@@ -416,12 +416,12 @@ class StudyFolder:
             raise Busy(
                 "EZ-STUDY-TAKEN-OVER",
                 f"Another process took over the study {self.name!r} while this one slept.",
-                f"If none did, go on with: {self.go_on}",
+                f"If none did, continue with: {self.go_on}",
             )
         try:
             yield
         except OSError as error:
-            way_out = f"Mend that, then go on with: {self.go_on}"
+            way_out = f"Fix that, then continue with: {self.go_on}"
             raise cannot_write_study(self.path, error, way_out) from error
 
     @property

@@ -24,8 +24,8 @@ from ezcli.words import counted, ez_command, listed
 
 ONE_PAIR_OF_A_GAME = "A single pair of a game gives no interval."
 DO_NOT_OVERLAP = (
-    "A number without brackets comes out of every resample, because the runs of the two do not "
-    "overlap or are all equal. That is no certainty."
+    "A number without brackets is the same in every resample, because the scores of the two "
+    "arms do not overlap or are all equal. A few runs do not make it certain."
 )
 
 
@@ -217,7 +217,7 @@ def ranking_table(group: Group, ranked: Sequence[Ranked], scale: Scale) -> Table
             f"Differences are paired by seed.{p_note}",
             "The first was picked for its score, which is therefore too high on average: train it "
             "again under other seeds before you report it.",
-            f"Go on with its settings: {go_on}",
+            f"Continue with its settings: {go_on}",
         ),
         Intervals("Student's t, uncorrected"),
     )

@@ -129,10 +129,10 @@ def protocols_table(group: Group) -> Table | None:
         return None
     return Table(
         "protocols",
-        "Evaluated otherwise than by the runs' own protocol: raw score",
+        "Evaluations under another protocol: raw score",
         ("arm", "game", "protocol", "runs", "score", "final score", "difference"),
         tuple(rows),
-        ("The difference is paired by run. None of these scores enters another table.",),
+        ("The difference is paired by run. No other table contains these scores.",),
         STUDENT,
     )
 
@@ -150,5 +150,5 @@ def missing_table(group: Group) -> Table:
         f"Missing: {counted(len(group.missing), 'run')}",
         ("arm", "game", "seeds", "why"),
         rows,
-        (f"Go on with: {group.go_on}",) if group.go_on else (),
+        (f"Continue with: {group.go_on}",) if group.go_on else (),
     )

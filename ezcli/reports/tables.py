@@ -12,8 +12,8 @@ DIGITS = 3  # of normalised scores and probabilities
 
 
 EQUAL_RUNS = (
-    "A number of several runs without brackets does not vary between them: equal values of a few "
-    "runs give neither an interval nor a p."
+    "A number of several runs without brackets is the same in every run: a few equal values give "
+    "neither an interval nor a p value."
 )
 
 

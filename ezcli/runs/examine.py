@@ -71,7 +71,7 @@ def describe_lines(folder: RunFolder, file: str) -> str:
 
 def status(folder: RunFolder) -> Finding:
     """How the run stands."""
-    go_on = f"Go on with: {ez_command('resume', folder.path)}"
+    go_on = f"Continue with: {ez_command('resume', folder.path)}"
     try:
         info, said = folder.read_info(), folder.status()
     except EzError as error:
@@ -103,7 +103,7 @@ def checkpoints(folder: RunFolder) -> Finding:
     except EzError as error:
         return Finding("Checkpoints", False, error.message, error.hint)
     if complaints:
-        others = f"`{ez_command('resume', folder.path)}` goes on from one that is whole."
+        others = f"`{ez_command('resume', folder.path)}` continues from a whole one."
         if not whole:
             others = "Train again under another --name."
         return Finding("Checkpoints", False, " ".join(complaints), others)

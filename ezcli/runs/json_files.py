@@ -134,7 +134,10 @@ def damaged(path: Path, why: str) -> RunError:
     """The error about a file of a run that cannot be used."""
     hint = "Put it back from a copy, or train under another --name."
     if path.name == "run.json":
-        hint = "Put it back from a copy, or delete it and go on without its earlier sessions."
+        hint = (
+            "Put it back from a copy, or delete it: the run then continues without its earlier "
+            "sessions."
+        )
     return RunError("EZ-RUN-DAMAGED", f"{str(path)!r} is damaged: {why}.", hint)
 
 

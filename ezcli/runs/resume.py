@@ -41,7 +41,8 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
     if folder.read_info().get("exported"):
         raise RunError(
             "EZ-RUN-EXPORTED",
-            f"{folder.name!r} came without what training goes on from: it can be played alone.",
+            f"{folder.name!r} was exported without the state of training: it can be played, but "
+            "not trained further.",
             "Train it from the start with `ez train` under another --runs-dir.",
         )
     found, complaints = checkpoint.newest(folder)
@@ -51,7 +52,7 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
         checkpoint.restore(trainer, found, folder)
         checkpoint.drop_after(found, folder)
         env_steps, train_steps = found.manifest["env_steps"], found.manifest["train_steps"]
-        reporter.say(f"Going on from env_step {env_steps:,}, train_step {train_steps:,}.")
+        reporter.say(f"Continuing from env_step {env_steps:,}, train_step {train_steps:,}.")
     elif folder.read_info().get("has_checkpoint"):
         raise RunError(
             "EZ-CHECKPOINT-GONE",

@@ -67,7 +67,7 @@ class Watchdog:
                 return
             self.has_told = False
             remove(self.path)
-        self.say(f"Going on after {duration(pause)} without progress.")
+        self.say(f"Continuing after {duration(pause)} without progress.")
 
     @property
     def patience(self) -> float:

@@ -77,7 +77,7 @@ def training(
     compute = resolve_compute(config.compute)
     # What cannot be played leaves no run behind.
     advice = require_playable(config)
-    go_on = f"go on with: {ez_command('resume', folder.path)}"
+    go_on = f"continue with: {ez_command('resume', folder.path)}"
     with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
         if folder.exists:
             config = folder.require_same(config)

@@ -55,7 +55,7 @@ def test_a_polite_end_at_random_moments(number, calls, zygote, undisturbed, tmp_
         with held(zygote, [*TRAIN, runs_dir], runs_dir, at, log) as process:
             process.kill(number)
         assert process.wait() == 75, process.said
-        assert "and saved. Go on with: ez resume" in process.said
+        assert "and saved. Continue with: ez resume" in process.said
         assert folder.read_info()["status"] == "interrupted"
         later = log.read_text().replace(str(runs_dir), "").splitlines()[at:]
         assert 1 <= sum(call.startswith(SAVE) for call in later) <= 2

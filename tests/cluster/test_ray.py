@@ -135,7 +135,7 @@ def test_a_node_that_fails_takes_no_run_with_it(ez, here, nodes, meanwhile, undi
     meanwhile(lambda _: are_held(here), fail)
     code, out, err = ez(*TWO, *WHERE)
     assert code == 0, out + err
-    assert "its node failed; going on." in out
+    assert "its node failed; continuing." in out
     assert results(here / "runs") == undisturbed
     assert went_on(here)
 
@@ -148,7 +148,7 @@ def test_a_worker_that_dies_takes_no_run_with_it(ez, here, nodes, meanwhile, und
     meanwhile(lambda _: are_held(here), kill)
     code, out, err = ez(*TWO, *WHERE)
     assert code == 0, out + err
-    assert "its worker died; going on." in out
+    assert "its worker died; continuing." in out
     assert results(here / "runs") == undisturbed
     assert went_on(here)
 
@@ -157,7 +157,7 @@ def test_ctrl_c_lets_the_runs_save(ez, here, meanwhile, undisturbed):
     meanwhile(lambda _: are_held(here), lambda: signal.raise_signal(signal.SIGINT))
     code, out, _ = ez(*TWO, *WHERE)
     assert code == 130
-    assert "the others saved what they had. Go on with: ez ablate --study s" in out
+    assert "the others saved what they had. Continue with: ez ablate --study s" in out
     said = [RunFolder(p.parent).read_info()["status"] for p in here.glob("runs/*/run.json")]
     assert said == ["interrupted"] * 2
     (here / "release").touch()
@@ -206,7 +206,7 @@ def test_where_nodes_do_not_see_our_files_the_folder_travels(
     two = [str(here / "game.py:Waiting") if x == "game.py:Waiting" else x for x in TWO]
     code, out, err = ez(*two, "--cluster", "mine.toml")
     assert code == 0, out + err
-    assert "its node failed; going on." in out
+    assert "its node failed; continuing." in out
     found = results(here / "runs")
     assert len(found) == 2
     same = {name.rsplit("-", 1)[0]: files for name, files in undisturbed.items()}

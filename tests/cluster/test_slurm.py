@@ -195,7 +195,7 @@ def test_cancelled_jobs_save_and_the_same_command_goes_on(ez, here, undisturbed)
     said = [RunFolder(p.parent).read_info()["status"] for p in here.glob("runs/*/run.json")]
     assert said == ["interrupted"] * 2
     out = finish(ez, here)
-    assert out.count("cancelled; going on.") == 2
+    assert out.count("cancelled; continuing.") == 2
     assert results(here / "runs") == undisturbed
     assert attempts(here) == [("cancelled", "stopped")] * 2 + [("exit code 0", "finished")] * 2
 
@@ -284,7 +284,7 @@ def test_a_run_that_hangs_at_its_time_limit_goes_on(ez, here, at_slurm, undistur
         at_slurm.limit(jobs, 1)
         wait_for(lambda: states(ez) == ["timed out"] * 2)
     (here / "hang").unlink()
-    assert finish(ez, here).count("timed out; going on.") == 2
+    assert finish(ez, here).count("timed out; continuing.") == 2
     assert results(here / "runs") == undisturbed
     assert went_on(here)
 
@@ -343,7 +343,7 @@ def test_ctrl_c_leaves_the_jobs_alone(ez, here, at_slurm, monkeypatch):
     monkeypatch.setattr(SlurmLauncher, "states", asked)
     code, out, _ = ez(*TWO, *WHERE, "--wait")
     assert code == 130
-    assert "its jobs go on. Go on with: ez ablate --study s" in out
+    assert "its jobs keep running. Continue with: ez ablate --study s" in out
     assert len(at_slurm.queue()) == 2
 
 

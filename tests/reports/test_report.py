@@ -189,7 +189,7 @@ def test_missing_cells_are_shown():
         ("full", "qbert", "0, 2", "it was not started"),
         ("− value prefix", "qbert", "0, 2", "it was not started"),
     )
-    assert table.notes == ("Go on with: ez ablate --study mine",)
+    assert table.notes == ("Continue with: ez ablate --study mine",)
 
 
 def test_a_game_without_a_score_is_a_row():
@@ -205,7 +205,7 @@ def test_a_game_without_a_score_is_a_row():
 def test_the_way_on_can_be_pasted():
     group = make_group(noisy({}), skip=lambda *_: True, name="my study; rm -r x")
     (note,) = tables(made(group))["missing"][0].notes
-    assert note == "Go on with: ez ablate --study 'my study; rm -r x'"
+    assert note == "Continue with: ez ablate --study 'my study; rm -r x'"
     assert tables(made(group._replace(go_on="")))["missing"][0].notes == ()
 
 

@@ -43,7 +43,7 @@ def test_a_finished_run_needs_nothing(finished):
 
 
 def test_an_interrupted_run_can_go_on(copied):
-    assert findings(copied)["Status"].remedy == f"Go on with: ez resume {copied.path}"
+    assert findings(copied)["Status"].remedy == f"Continue with: ez resume {copied.path}"
 
 
 @pytest.mark.parametrize("left", [None, "{}"])
@@ -98,7 +98,7 @@ def test_the_older_checkpoint_is_looked_at_too(copied):
     weights.write_bytes(weights.read_bytes()[:-1])
     found = findings(copied)["Checkpoints"]
     assert weights.parent.name in found.detail
-    assert found.remedy.endswith("goes on from one that is whole.")
+    assert found.remedy.endswith("continues from a whole one.")
 
 
 def test_why_a_run_failed_may_not_be_known(copied):

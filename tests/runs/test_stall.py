@@ -57,7 +57,7 @@ def test_it_says_once_where_a_run_stands_still_and_that_it_goes_on(tmp_path, hur
     first, second = said
     assert re.match(r"No progress for .+: where it stands is in ", first)
     assert f"To give up: kill -9 {os.getpid()}, then ez resume {folder.path}" in first
-    assert re.fullmatch(r"Going on after .+ without progress\.", second)
+    assert re.fullmatch(r"Continuing after .+ without progress\.", second)
 
 
 def test_it_waits_longer_where_steps_take_longer(tmp_path, hurried, clock):

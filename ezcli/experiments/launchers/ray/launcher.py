@@ -95,7 +95,7 @@ class RayLauncher:
             raise EzError(
                 "EZ-RAY-LOST",
                 f"The Ray cluster was lost: {said}",
-                "The same command goes on once it is back.",
+                "Repeat the command once it is back.",
             ) from error
 
     def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
