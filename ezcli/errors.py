@@ -94,6 +94,9 @@ class ReportError(EzError):
     """Nothing to report, or runs that do not belong in one table."""
 
 
+LEAST_START = 3  # letters of a name that is taken for the start of a longer one
+
+
 def suggestion(name: str, allowed: list[str]) -> str:
     """The nearest allowed name, then all of them while they fit in a sentence."""
     if not allowed:
@@ -107,13 +110,19 @@ def suggestion(name: str, allowed: list[str]) -> str:
 def closest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The allowed name that is most like `name`, whatever its case, accents and punctuation.
 
+    A name that was cut short is completed.
+
     Args:
       name: as it was given.
       allowed: the names that there are; the first of equally good ones is taken.
       cutoff: the least likeness, between 0 and 1, where 1 is the same letters and digits.
     """
     by_letters = {letters(one): one for one in reversed(list(allowed))}
-    near = difflib.get_close_matches(letters(name), by_letters, n=1, cutoff=cutoff)
+    wanted = letters(name)
+    longer = [one for one in by_letters if one.startswith(wanted)]
+    if longer and len(wanted) >= LEAST_START:
+        return by_letters[min(longer, key=len)]
+    near = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=cutoff)
     return by_letters[near[0]] if near else None
 
 

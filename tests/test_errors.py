@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ezcli.errors import UnknownName
+from ezcli.errors import UnknownName, closest
 from tests import error_sentences
 
 
@@ -76,3 +76,16 @@ def test_json_holds_the_error(ez):
 def test_json_of_a_command_without_an_error_has_none(ez):
     exit_code, out, _ = ez("runs", "--json")
     assert (exit_code, json.loads(out)) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("num_sim", "num_simulations"),  # cut short, though more like another name
+        ("num_env", "num_envs"),
+        ("nu", None),
+        ("num_enves", "num_envs"),
+    ],
+)
+def test_a_name_that_was_cut_short_is_completed(name, meant):
+    assert closest(name, ["num_envs", "num_simulations"]) == meant

@@ -23,7 +23,7 @@ from ezcli.config.resolve import with_changes
 from ezcli.config.run import RunConfig
 from ezcli.errors import ConfigError
 from ezcli.runs.seals import checksum
-from ezcli.settings import Settings
+from ezcli.settings import Settings, why
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -89,10 +89,9 @@ def read_space(path: Path, base: RunConfig) -> Space:
         try:
             space[key] = Range.model_validate(table)
         except ValidationError as error:
-            why = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ConfigError(
                 "EZ-TUNE-SPACE",
-                f"The range of {key!r} in {str(path)!r} is not allowed: {why}.",
+                f"The range of {key!r} in {str(path)!r} is not allowed: {why(error.errors()[0])}.",
                 WAY_OUT,
             ) from error
         for value in space[key].extremes:

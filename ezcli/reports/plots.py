@@ -46,6 +46,7 @@ from ezcli.words import counted_range
 
 MOST_CURVES = 30  # games with a panel of their own
 NAME_LETTERS = 60  # in a line of a name beside a row
+BAND_ROOM = 0.5  # beyond the lines of a panel, in heights of the lines, for bands
 STUDENT_BANDS = "Bands: 95 %, Student's t."
 LANDMARK_DASHES = (":", "--")
 LANDMARK_KINDS = ("Dotted", "Dashed")
@@ -128,6 +129,7 @@ def learning_curves(group: Group, games: Sequence[str]) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     drawn: list[Estimate] = []
     landmarks: dict[str, None] = {}
+    cut = ""
     for panel in panels[len(games) :]:
         panel.set_visible(False)
     for panel, game in zip(panels, games, strict=False):
@@ -139,6 +141,7 @@ def learning_curves(group: Group, games: Sequence[str]) -> Figure:
         landmarks |= dict.fromkeys(found)
         for (name, score), dashes in zip(found.items(), LANDMARK_DASHES, strict=False):
             panel.axhline(score, color=GREY, linestyle=dashes, zorder=0, label=f"_{name}")
+        cut = show_lines(panel) or cut
         panel.set_title(game)
         if panel.get_subplotspec().is_first_col():
             panel.set_ylabel("score of an evaluation")
@@ -150,7 +153,7 @@ def learning_curves(group: Group, games: Sequence[str]) -> Figure:
     caption(
         figure,
         f"{each_has(sizes_of(group))} Means of greedy evaluations."
-        f"{intervals_text(drawn, STUDENT_BANDS)}{''.join(said)}",
+        f"{intervals_text(drawn, STUDENT_BANDS + cut)}{''.join(said)}",
     )
     return figure
 
@@ -176,6 +179,22 @@ def draw_means(
     return found
 
 
+def show_lines(panel: Axes) -> str:
+    """Keeps wide bands from flattening the lines; a sentence for the caption if bands are cut.
+
+    The axis ends at most `BAND_ROOM` times the height of the lines beyond them. Three runs or fewer
+    can have bands many times as high as a game's range of scores.
+    """
+    heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in panel.lines])
+    lowest, highest = np.nanmin(heights), np.nanmax(heights)
+    room = BAND_ROOM * (highest - lowest)
+    low, high = panel.get_ylim()
+    if not room or (low >= lowest - room and high <= highest + room):
+        return ""
+    panel.set_ylim(max(low, lowest - room), min(high, highest + room))
+    return " Bands are cut at the axis."
+
+
 def draw_band(
     panel: Axes, x: Sequence[float], found: Sequence[Estimate], style: dict[str, Any]
 ) -> None:
@@ -199,6 +218,7 @@ def mode_errors(group: Group) -> Figure | None:
     if not drawn:
         return None
     panel.axhline(1, color=GREY, linestyle=":", zorder=0)
+    cut = show_lines(panel)
     panel.set_ylim(bottom=0)
     panel.xaxis.set_major_formatter(FuncFormatter(thousands))
     panel.set_xlabel("train_steps")
@@ -207,7 +227,8 @@ def mode_errors(group: Group) -> Figure | None:
     caption(
         figure,
         f"{each_has(sizes_of(group))} Value in evaluation against training mode."
-        f"{intervals_text(drawn, STUDENT_BANDS)} Dotted: the error is as large as the signal.",
+        f"{intervals_text(drawn, STUDENT_BANDS + cut)} Dotted: the error is as large "
+        "as the signal.",
     )
     return figure
 
@@ -347,7 +368,7 @@ def differences(section: Section) -> Figure:
     figure, _ = forest(names, found, f"difference in {axis_text(section.scale)}", 0)
     pairs = counted_range({c.pairs for c in section.comparisons}, "pair")
     bars = intervals_text(found, "Bars: 95 %, Student's t, uncorrected.")
-    caption(figure, f"{pairs} a game.{bars}")
+    caption(figure, f"{pairs} per game.{bars}")
     return figure
 
 
@@ -364,7 +385,7 @@ def improvement(section: Section) -> Figure:
     panel.set_xlim(-0.02, 1.02)
     pairs = counted_range({c.pairs for c in section.comparisons if c.improvement}, "pair")
     bars = intervals_text(found, "Bars: 95 % stratified bootstrap.")
-    caption(figure, f"{pairs} a game.{bars}")
+    caption(figure, f"{pairs} per game.{bars}")
     return figure
 
 
@@ -377,8 +398,8 @@ def effects(section: Section) -> Figure:
     bars = intervals_text(found, "Bars: 95 %, Student's t, uncorrected.")
     caption(
         figure,
-        f"{blocks} a game in every arm.{bars} Interactions: half of how much one drop changes the "
-        "effect of the other.",
+        f"{blocks} per game in every arm.{bars} Interactions: half of how much one drop changes "
+        "the effect of the other.",
     )
     return figure
 
@@ -430,7 +451,8 @@ def sweep(section: Section, key: str) -> Figure:
     legend_above(figure, [panel])
     found = [point.score for line in lines for point in line.points]
     sizes = {estimate.runs for estimate in found}
-    caption(figure, f"{each_has(sizes)}{intervals_text(found, STUDENT_BANDS)}")
+    bands = STUDENT_BANDS + show_lines(panel)
+    caption(figure, f"{each_has(sizes)}{intervals_text(found, bands)}")
     return figure
 
 
@@ -484,8 +506,8 @@ def sizes_of(group: Group) -> set[int]:
 
 
 def each_has(runs: set[int]) -> str:
-    """How many runs stand behind each point."""
-    return f"{counted_range(runs, 'run')} a game."
+    """The number of runs of each point."""
+    return f"{counted_range(runs, 'run')} per game."
 
 
 def axis_text(scale: Scale | None) -> str:

@@ -190,6 +190,23 @@ def test_a_band_begins_where_scores_begin_to_vary(tmp_path):
     assert len(drawn(tmp_path)[1]["learning-curves"].figure.axes[0].collections) == 2
 
 
+@pytest.mark.parametrize("spread", [0.01, 3.0])
+def test_wide_bands_do_not_flatten_the_lines(tmp_path, spread):
+    """Two runs that differ much have bands many times as high as the lines: they are cut."""
+    write_study(
+        tmp_path,
+        noisy({}, spread / 10),
+        seeds=(0, 1),
+        curve=lambda arm, game, seed: [(10_000, 0.0), (20_000, 1.0 + spread * seed)],
+    )
+    figure = drawn(tmp_path)[1]["learning-curves"].figure
+    panel = figure.axes[0]
+    ends = [end for line in panel.lines for end in line.get_ydata()]
+    low, high = panel.get_ylim()
+    assert high - low <= 2.01 * (max(ends) - min(ends))
+    assert ("cut at the axis." in " ".join(words(figure).split())) == (spread > 1)
+
+
 LONG = "network.norm=" + ",".join(
     f'"{norm}"' for norm in ("batch", "batch-by-role", "batch-renorm", "group", "layer")
 )
