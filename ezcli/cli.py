@@ -969,6 +969,7 @@ def doctor(
         typer.Option(help="Preset whose needs are checked.", autocompletion=completing("preset")),
     ] = "atari-cpu",
     runs_dir: RunsDir = RUNS,
+    as_json: Json = False,
 ) -> None:
     """Check that this machine can train, or that a run is whole.
 
@@ -976,7 +977,7 @@ def doctor(
     """
     from ezcli.commands import examination
 
-    raise typer.Exit(examination.doctor(run, preset, runs_dir))
+    raise typer.Exit(examination.doctor(run, preset, runs_dir, as_json))
 
 
 THREADS_END_WITHIN = 3.0  # seconds that the threads of an environment get to end after a command

@@ -660,6 +660,10 @@ def test_doctor(ez, monkeypatch):
     code, out, _ = ez("doctor", "--preset", "smoke")
     assert code == 1
     assert re.search(r"^not  Memory: ", out, re.MULTILINE)
+    code, out, _ = ez("doctor", "--preset", "smoke", "--json")
+    (memory,) = (check for check in json.loads(out)["checks"] if check["name"] == "Memory")
+    assert (code, memory["ok"]) == (1, False)
+    assert memory["remedy"]
 
 
 # ------------------------------------------------------------------ as a process

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from packaging.utils import canonicalize_name
 
 import ezcli
 from benchmarks.collect import collected
@@ -208,3 +209,17 @@ def test_the_citation_names_this_version() -> None:
 def test_the_pooled_table_is_that_of_its_reports() -> None:
     table = (ROOT / "benchmarks" / "results" / "atari-cpu-pooled.md").read_text(encoding="utf-8")
     assert table == pooled(["atari-cpu", "atari-cpu-seed-2"])
+
+
+def test_the_lock_has_the_pins_of_the_constraints() -> None:
+    def pins(name: str) -> dict[str, str]:
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        found = [line.split()[0].partition("==") for line in lines if "==" in line.split("#")[0]]
+        return {
+            canonicalize_name(package): version.partition("+")[0] for package, _, version in found
+        }
+
+    locked, constraints = pins("requirements.lock"), pins("constraints.txt")
+    del locked["setuptools"]  # constraints.txt leaves it to pip
+    assert locked.items() <= constraints.items()
+    assert {"torch", "numba", "wandb", "ale-py"} <= locked.keys()

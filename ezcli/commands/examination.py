@@ -1,37 +1,47 @@
 """`ez doctor`: whether the machine can train, and whether a run is whole."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from ezcli import console
+from ezcli import __version__, console
 from ezcli.commands.find import find_run
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve
+from ezcli.envs.suite import Check
+from ezcli.words import json_text
 
 
-def doctor(run: str | None, preset: str, runs_dir: Path) -> int:
+def doctor(run: str | None, preset: str, runs_dir: Path, as_json: bool) -> int:
     """`ez doctor`, of the machine or of a run."""
-    if run is not None:
-        return examine_run(find_run(run, runs_dir))
+    found = []
+    checks = of_machine(preset, runs_dir) if run is None else of_run(find_run(run, runs_dir))
+    for check in checks:
+        if not as_json:
+            console.show_check(*check)
+        found.append(check)
+    if as_json:
+        console.write(
+            json_text({"ezcli": __version__, "checks": [check._asdict() for check in found]})
+        )
+    return 0 if all(check.ok for check in found) else 1
+
+
+def of_machine(preset: str, runs_dir: Path) -> Iterator[Check]:
+    """Everything that a run with the preset needs."""
     from ezcli import doctor as examination
     from ezcli.runs.cost import needs
 
     config = resolve(read_toml(preset_path(preset)), source=preset)
-    is_fit = True
-    for check in examination.checks(preset, runs_dir, needs(config), config):
-        console.show_check(check.name, check.ok, check.detail, check.remedy)
-        is_fit = is_fit and check.ok
-    return 0 if is_fit else 1
+    yield from examination.checks(preset, runs_dir, needs(config), config)
 
 
-def examine_run(path: Path) -> int:
-    """`ez doctor RUN`."""
+def of_run(path: Path) -> Iterator[Check]:
+    """The files of a run; a file that is why several cannot be read is named once."""
     from ezcli.runs.examine import examine
     from ezcli.runs.folder import RunFolder
 
-    is_whole, said = True, set[str]()
+    said = set[str]()
     for finding in examine(RunFolder(path)):
-        if finding.ok or finding.detail not in said:  # one file may be why several cannot be read
-            console.show_check(finding.name, finding.ok, finding.detail, finding.remedy)
+        if finding.ok or finding.detail not in said:
+            yield Check(*finding)
         said.add(finding.detail)
-        is_whole = is_whole and finding.ok
-    return 0 if is_whole else 1
