@@ -261,6 +261,11 @@ class Agent:
         """The discounted return that the network expects by itself, without planning."""
         return float(self._searcher.evaluate(self._stacked(observation))[0])
 
+    def latent(self, observation: "np.ndarray | Sequence[np.ndarray]") -> np.ndarray:
+        """The state as the network represents it: h(observation), float32 [c, h, w]."""
+        latent: np.ndarray = self._searcher.latents(self._stacked(observation))[0]
+        return latent
+
     def plan(self, observation: "np.ndarray | Sequence[np.ndarray]") -> "Thought":
         """What the agent makes of a state.
 

@@ -155,6 +155,14 @@ def test_a_plan_holds_the_tree_of_its_search(agent):
     assert agent.train_steps == agent.config.schedule.train_steps
 
 
+def test_a_latent_is_what_the_network_makes_of_a_state(agent):
+    first = agent.make_env().reset(0)
+    other = np.roll(first, 1, axis=1)
+    found = agent._agent.network.representation(agent._stacked(first) / 255)
+    assert agent.latent(first) == pytest.approx(found[0].detach().numpy(), abs=1e-5)
+    assert not np.allclose(agent.latent(first), agent.latent(other))
+
+
 @pytest.mark.parametrize(
     "observation",
     [np.zeros((2, 4), np.uint8), np.zeros((0, 1, 4, 3), np.uint8), np.zeros((1, 4, 3), float)],

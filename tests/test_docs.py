@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 import ezcli
 from benchmarks.collect import collected
 from benchmarks.pool import pooled
-from docs.site import decisions, equations, hooks, prose, reference
+from docs.site import decisions, equations, hooks, notebooks, prose, reference
 from ezcli.cli import app
 from ezcli.config.files import preset_names, preset_path, read_toml
 from ezcli.config.names import all_keys
@@ -27,7 +27,7 @@ DOCS = ROOT / "docs"
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in sorted([*ROOT.glob("*.md"), *(ROOT / n for n in hooks.PAGES), *DOCS.rglob("*.md")])
-}
+} | notebooks.texts()
 HISTORY = {"CHANGELOG.md"}  # of what was, also of commands that have changed since
 README = PAGES["README.md"]
 PLACEHOLDER = re.compile(r"\b(COMMAND|OPTION)\b|…")
@@ -186,7 +186,7 @@ def test_links_lead_to_a_file_and_a_heading() -> None:
 
 def test_the_site_has_every_page() -> None:
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
+    pages = {hooks.site_place(page) for page in PAGES if page.startswith("docs/")}
     for page in pages | set(reference.pages()) | set(hooks.PAGES.values()):
         assert f": {page}\n" in nav, page
 

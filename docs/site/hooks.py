@@ -1,8 +1,9 @@
 """What MkDocs calls while it builds (`mkdocs.yml`, `hooks`).
 
 A page in `docs/` links as GitHub resolves it: to other pages, to files of the repository. Pages
-that live at the root, such as RESULTS.md, become pages of the site; any other file that is linked
-becomes a file of the site below `source/`. What exists nowhere stays, so that MkDocs complains.
+that live at the root, such as RESULTS.md, and notebooks become pages of the site. Any other file
+that is linked becomes a file of the site below `source/`. What exists nowhere stays, so that MkDocs
+complains.
 """
 
 import posixpath
@@ -13,7 +14,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs.site import equations, reference
+from docs.site import equations, notebooks, reference
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -34,10 +35,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages of the root, those made from the code, and the files that any of them link."""
     texts = {f"docs/{file.src_uri}": file.content_string for file in files.documentation_pages()}
     texts |= {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
+    texts |= notebooks.texts()
     made = reference.pages()
     for name, page in PAGES.items():
         if page != "index.md":
             files.append(File.generated(config, page, content=rewritten(texts[name], name)))
+    for name, text in notebooks.texts().items():
+        download = f"\n[Download this notebook]({Path(name).name})\n"
+        content = rewritten(text, name) + download
+        files.append(File.generated(config, site_place(name), content=content))
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
     for name, text in texts.items():
@@ -75,6 +81,8 @@ def site_place(path: str) -> str:
     """Where the site has a file of the repository."""
     if path in PAGES:
         return PAGES[path]
+    if path.startswith("docs/") and path.endswith(".ipynb"):
+        return path.removeprefix("docs/").replace(".ipynb", ".md")
     return path.removeprefix("docs/") if path.startswith("docs/") else f"source/{path}"
 
 

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from docs.site import reference
+from docs.site import notebooks, reference
 from docs.site.hooks import PAGES, ROOT
 
 LONGEST = 40  # words of a sentence in a document
@@ -34,7 +34,8 @@ def documents() -> dict[str, str]:
     """The text of every document, by its path."""
     paths = [ROOT / name for name in PAGES if name != "CHANGELOG.md"]  # a record of the past
     paths += sorted((ROOT / "docs").rglob("*.md"))
-    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    return texts | notebooks.texts()
 
 
 def prose(text: str) -> str:

@@ -124,6 +124,15 @@ def evaluate_states(network: Network, observations: Tensor, precision: str) -> n
 
 
 @torch.inference_mode()
+def latents_of(network: Network, observations: Tensor, precision: str) -> np.ndarray:
+    """The latents h(s), [B, *network.latent_shape] float32, of states [B, C, H, W]."""
+    with autocast(observations.device, precision):
+        output = initial_output(network, observations)
+    latents: np.ndarray = output.latent.float().cpu().numpy()
+    return latents
+
+
+@torch.inference_mode()
 def expected_frames(network: Network, observations: Tensor, actions: Tensor) -> np.ndarray | None:
     """The frames [B, C, H, W] that the model expects after actions; None without a decoder.
 

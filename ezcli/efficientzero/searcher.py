@@ -11,6 +11,7 @@ from ezcli.efficientzero.inference import (
     RootNoise,
     SearchResult,
     evaluate_states,
+    latents_of,
     search_states,
     search_tree,
 )
@@ -103,6 +104,10 @@ class Searcher:
         values = evaluate_states(self.network, observations, "float32")
         require_finite(values)
         return values
+
+    def latents(self, observations: Tensor) -> np.ndarray:
+        """As `latents_of`."""
+        return latents_of(self.network, observations, "float32")
 
     def _simulation(self, constants: Constants, observations: Tensor) -> Simulate | None:
         """What simulates on a CPU with this network; None elsewhere, for the plain way."""
