@@ -29,7 +29,7 @@ from rich.text import Text
 from ezcli.config.run import RunConfig
 from ezcli.errors import EzError, OutputError
 from ezcli.experiments import catalogue
-from ezcli.words import STEERING, duration
+from ezcli.words import STEERING, broken, duration
 
 if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
     from ezcli.reports.report import Report
@@ -438,7 +438,11 @@ def show_table(
         Without any, cells go on in the next line.
     """
     table = Table(title=escape(title) or None, box=None, pad_edge=False, header_style="bold")
+    columns = list(columns)
     cells = [[str(cell) for cell in row] for row in rows]
+    widths = (max(map(len, column)) for column in zip(columns, *cells, strict=True))
+    if not whole and sum(widths) + len(columns) > out.width:
+        cells = [["\n".join(broken(name, out.width // 3)), *others] for name, *others in cells]
     for index, column in enumerate(columns):
         numeric = all(is_number(row[index]) for row in cells if row[index])
         table.add_column(
@@ -487,7 +491,7 @@ def show_report(report: "Report") -> None:
 
 def report_table(table: "ReportTable", narrow: bool) -> Table:
     """A table of a report for the terminal."""
-    from ezcli.reports.formats import broken, cell_text, is_numeric, one_line
+    from ezcli.reports.formats import cell_text, is_numeric, one_line
 
     drawn = Table(box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(table.columns):

@@ -116,3 +116,16 @@ def quantity(count: float) -> str:
         if count >= 0.9995 * 10**power:
             return f"{count / 10**power:#.3g}".rstrip(".") + f" {prefix}"
     return f"{count:.3g}"
+
+
+def broken(name: str, width: int) -> list[str]:
+    """A name in lines of at most `width`, broken after what joins its parts where that can be.
+
+    Numbers stay whole.
+    """
+    lines = [""]
+    for piece in re.split(r"(?<=[,=_ ])|(?<=[-+.])(?!\d)", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return lines

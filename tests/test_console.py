@@ -215,6 +215,19 @@ def test_a_table(capsys):
     assert len({len(line.rstrip()) for line in lines}) == 1  # numbers stand to the right
 
 
+def test_names_break_at_their_parts_where_a_table_is_too_wide(capsys, monkeypatch):
+    monkeypatch.setattr(console.out, "width", 80)
+    name = "search.num_simulations=2,value.td_steps=3"
+    console.show_table(("arm", "differs in"), [(name, "it differs " * 6), ("full", "nothing")])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line[0] != " "] == [
+        "arm",
+        "search.num_simulations=2,",
+        "value.td_steps=3",
+        "full",
+    ]
+
+
 def test_a_check(capsys):
     console.show_check("Disk", True, "1 GiB", "")
     console.show_check("Memory", False, "[few]", "Buy some.")

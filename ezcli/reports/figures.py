@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
 from ezcli.experiments.design import arm_label
-from ezcli.reports.formats import broken, one_line
+from ezcli.reports.formats import one_line
 from ezcli.reports.statistics import Estimate
+from ezcli.words import broken
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
 

@@ -12,7 +12,7 @@ from ezcli.envs.suites import normalisation_of
 from ezcli.reports.groups import Run
 from ezcli.reports.report import Report
 from ezcli.reports.tables import Cell, Interval, Number, Probability, Shown, Table
-from ezcli.words import STEERING, json_text
+from ezcli.words import STEERING, broken, json_text
 
 MISSING = "–"
 LATEX_SPECIAL = {
@@ -335,19 +335,6 @@ def latex_cell(lines: list[str], kind: str) -> str:
 def below(text: str) -> list[str]:
     """An interval below its number."""
     return text.replace(" [", "\n[").split("\n")
-
-
-def broken(name: str, width: int) -> list[str]:
-    """A name in lines of at most `width`, broken after what joins its parts where that can be.
-
-    Numbers stay whole.
-    """
-    lines = [""]
-    for piece in re.split(r"(?<=[,=_ ])|(?<=[-+.])(?!\d)", name):
-        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    return lines
 
 
 def is_prose(table: Table, column: int) -> bool:

@@ -13,7 +13,6 @@ from markdown_it import MarkdownIt
 from ezcli.reports.choice import Choice
 from ezcli.reports.formats import (
     FORMATS,
-    broken,
     cell_text,
     key_of,
     latex,
@@ -27,6 +26,7 @@ from ezcli.reports.published import agents_named
 from ezcli.reports.report import Report, Section, build
 from ezcli.reports.statistics import Estimate
 from ezcli.reports.tables import Interval, Number, Probability, Table
+from ezcli.words import broken
 from tests.reports.helpers import make_group, noisy
 
 HOSTILE = (
