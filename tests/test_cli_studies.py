@@ -325,7 +325,7 @@ def test_the_start_of_the_name_of_a_study_is_enough(ez):
         code, out, _ = ez(*command)
         assert (code, "mine" in out) == (0, True), command
     assert ez("study", "status", "my")[0] == 2
-    check(ez.error, "EZ-UNKNOWN-STUDY", "'my'", "'mine'")
+    check(ez.error, "EZ-UNKNOWN-STUDY", "'my'", "Available: mine")
     ez(*("minor" if part == "mine" else part for part in ABLATE))
     for command in (
         ["study", "status", "mi"],
