@@ -357,7 +357,16 @@ def test_one_run_is_sent_away_and_goes_on(ez, here, at_slurm, undisturbed):
     """The full agent of `TWO`, by itself."""
     options = "gpus = '0'\ncpus = 1\nmemory = '1500M'\ntime = '30'\n"
     (here / "mine.toml").write_text(f"launcher = 'slurm'\n[slurm]\n{options}")
-    train = ["train", *STUDY[1:5], "--name", "one", *SETS, "--cluster", "mine.toml"]
+    train = [
+        "train",
+        *STUDY[1:5],
+        "--name",
+        "one",
+        *SETS,
+        "--cluster",
+        "mine.toml",
+        "--tensorboard",
+    ]
     code, out, err = ez(*train)
     assert (code, err) == (0, "")
     assert re.search(
@@ -378,9 +387,4 @@ def test_one_run_is_sent_away_and_goes_on(ez, here, at_slurm, undisturbed):
     assert ez(*train)[1] == "one is finished already.\n"
     (full,) = (found for name, found in undisturbed.items() if "-full-" in name)
     assert outcome(RunFolder(here / "runs" / "one")) == full
-
-
-def test_what_a_cluster_cannot_do_for_one_run_is_refused(ez, here):
-    train = ["train", *STUDY[1:5], *SETS, "--launcher", "slurm"]
-    assert ez(*train, "--wandb", "offline")[0] == 2
-    check(ez.error, "EZ-LAUNCHER-OPTION", "--wandb", "slurm")
+    assert list((here / "runs" / "one").rglob("events.out.tfevents*"))  # options travel with it
