@@ -14,6 +14,7 @@ from ezcli.envs import atari_suite
 from ezcli.envs.atari_suite import ATARI_100K
 from ezcli.envs.suites import SUITES
 from ezcli.runs.cost import Cost
+from tests.runs.helpers import tiny
 
 GIB = 2**30
 
@@ -258,3 +259,23 @@ def test_runs_folder_refuses_writing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     check = doctor.runs_folder(tmp_path)
     assert not check.ok
     assert "Read-only file system" in check.detail
+
+
+@pytest.mark.parametrize("error", [0.01, 0.5])
+def test_a_gpu_is_compared_with_the_host(
+    error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny("catch", "compute.precision='bfloat16'", "compute.device='cpu'")
+    monkeypatch.setattr(doctor, "has_gpu", lambda: True)
+    monkeypatch.setattr("ezcli.runs.device_check.error_of", lambda *_: error)
+    found = {check.name: check for check in doctor.checks("smoke", tmp_path, config=config)}
+    check = found["GPU results"]
+    assert check.ok
+    assert bool(check.remedy) == (error > 0.1)
+    assert ("0.01" in check.detail) == (error == 0.01)
+
+
+def test_without_a_gpu_nothing_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "has_gpu", lambda: False)
+    names = [check.name for check in doctor.checks("smoke", tmp_path, config=tiny())]
+    assert "GPU results" not in names

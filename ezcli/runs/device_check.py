@@ -1,10 +1,10 @@
 """Before a run computes on a GPU: does the GPU compute what it should on this machine?
 
-A fault of a driver, a toolkit or a kernel would show only as a poor score days later. The check
-takes a few seconds, changes no result where all agrees, and otherwise chooses what is slower and
-right.
+A fault of a driver, a toolkit or a kernel would show only as a poor score days later. Where all
+agrees the check changes no result; otherwise the run computes in the slower way that is right.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from ezcli.config.run import RunConfig
@@ -22,7 +22,7 @@ from ezcli.runs.compute import Compute
 from ezcli.runs.trainer import make_network
 
 MOST_MISPLACED = 0.05  # of the visits; what rounding may do to a few near ties
-LARGEST_ERROR = 0.1  # of bfloat16; its digits give about 0.01
+LARGEST_ERROR = 0.1  # of bfloat16, which rounds each number by up to 0.004 of it
 
 
 class Checked(NamedTuple):
@@ -55,11 +55,13 @@ def checked(compute: Compute, config: RunConfig) -> Checked:
     seen = observations_for(network, (channels * config.env.frame_stack, height, width))
     if compute.precision != "float32":
         error = error_of(network, compute.precision, seen)
-        record["precision_error"] = round(error, 5)
-        if not error <= LARGEST_ERROR:  # it may be nan
+        is_finite = math.isfinite(error)
+        record["precision_error"] = round(error, 5) if is_finite else "not finite"
+        if not is_finite or error > LARGEST_ERROR:
+            far = f"{error:.0%} away from float32" if is_finite else "not finite"
             said.append(
-                f"On {compute.device}, outputs in {compute.precision} are {error:.0%} away from "
-                f"float32 (allowed: {LARGEST_ERROR:.0%}), so this run computes in float32."
+                f"On {compute.device}, outputs in {compute.precision} are {far} (allowed: "
+                f"{LARGEST_ERROR:.0%} away), so this run computes in float32."
             )
             compute = compute._replace(precision="float32")
     if compute.search == "cuda":

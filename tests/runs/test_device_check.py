@@ -67,13 +67,16 @@ def test_trees_that_differ_go_to_the_host(device, planner, monkeypatch):
     assert misplaced == {f"{planner}_misplaced_visits"}
 
 
-@pytest.mark.parametrize("error", [0.2, float("nan")])
-def test_bfloat16_that_is_far_off_is_not_used(error, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "recorded"), [(0.2, 0.2), (float("nan"), "not finite"), (float("inf"), "not finite")]
+)
+def test_bfloat16_that_is_far_off_is_not_used(error, recorded, monkeypatch):
     from ezcli.runs import device_check
 
     monkeypatch.setattr(device_check, "error_of", lambda *_: error)
     found = checked(compute(precision="bfloat16"), settings())
     assert found.compute == compute()
+    assert found.record == {"precision_error": recorded}  # JSON has no nan
     assert len(found.said) == 1
 
 
