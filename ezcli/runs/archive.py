@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ezcli.errors import RunError
 from ezcli.files import (
@@ -50,8 +50,9 @@ MOST = {
     f"{STEP}weights[.]safetensors": 4 * GIB,
 }
 MOST_FILES = 20
-# What the standard library raises at a ZIP file that is none, or of a later kind.
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+# What the standard library raises at a damaged ZIP file, at one of a later version, and at a name
+# that is not UTF-8 (ValueError).
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 ENCRYPTED = 1
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file: equal runs give equal archives
@@ -111,26 +112,47 @@ def unpack(archive: Path, runs_dir: Path) -> tuple[Path, bool]:
     Raises:
       RunError: the archive is damaged or none, or another run has the name.
     """
+    with opened(archive, 8 * GIB, follow=True) as handle, zip_file(handle, archive) as file:
+        members = members_of(file, archive)
+        info = parsed(content(file, members[INFO], archive), archive)
+        name = info.get("name") if isinstance(info, dict) else None
+        if not isinstance(name, str):
+            raise no_archive(archive, f"{INFO} names no run")
+        path = run_path(runs_dir, name)
+        checksums = content(file, members[CHECKSUMS], archive)
+        if RunFolder(path).exists:
+            require_equal(path, checksums, archive)
+            return path, False
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        with draft_folder_of(path) as draft:
+            for member in members.values():
+                write(file, member, draft / member.filename, archive)
+            if parsed(checksums, archive) != sums(draft):
+                raise no_archive(archive, f"a file is not what {CHECKSUMS} says")
+        return path, True
+
+
+def zip_file(handle: IO[bytes], archive: Path) -> zipfile.ZipFile:
+    """The ZIP file in an open file.
+
+    Raises:
+      RunError: it is damaged, or not a ZIP file.
+    """
     try:
-        with opened(archive, 8 * GIB, follow=True) as handle, zipfile.ZipFile(handle) as file:
-            members = members_of(file, archive)
-            info = json.loads(content(file, members[INFO], archive))
-            name = info.get("name") if isinstance(info, dict) else None
-            if not isinstance(name, str):
-                raise no_archive(archive, f"{INFO} names no run")
-            path = run_path(runs_dir, name)
-            checksums = content(file, members[CHECKSUMS], archive)
-            if RunFolder(path).exists:
-                require_equal(path, checksums, archive)
-                return path, False
-            runs_dir.mkdir(parents=True, exist_ok=True)
-            with draft_folder_of(path) as draft:
-                for member in members.values():
-                    write(file, member, draft / member.filename, archive)
-                if json.loads(checksums) != sums(draft):
-                    raise no_archive(archive, f"a file is not what {CHECKSUMS} says")
-            return path, True
-    except (*BROKEN, ValueError, RecursionError) as error:  # no ZIP, or no JSON in it
+        return zipfile.ZipFile(handle)
+    except BROKEN as error:
+        raise no_archive(archive, str(error)) from error
+
+
+def parsed(content: bytes, archive: Path) -> Any:
+    """What a JSON file of an archive holds.
+
+    Raises:
+      RunError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise no_archive(archive, str(error)) from error
 
 
@@ -164,36 +186,39 @@ def content(file: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> by
     """A small file of an archive.
 
     Raises:
-      RunError: it is too large.
+      RunError: it is damaged or too large.
     """
-    with file.open(member) as source:
-        return b"".join(pieces(source, member.filename, archive))
+    return b"".join(pieces(file, member, archive))
 
 
 def write(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, archive: Path) -> None:
     """Writes a file of an archive to a new one.
 
     Raises:
-      RunError: it is too large.
+      RunError: it is damaged or too large.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with file.open(member) as source, path.open("xb") as out:
-        for piece in pieces(source, member.filename, archive):
+    with path.open("xb") as out:
+        for piece in pieces(file, member, archive):
             out.write(piece)
 
 
-def pieces(source: IO[bytes], name: str, archive: Path) -> Iterator[bytes]:
+def pieces(file: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> Iterator[bytes]:
     """The content of a file, whatever size the archive says it has.
 
     Raises:
-      RunError: it is larger than such a file can be.
+      RunError: it is damaged, or larger than such a file can be.
     """
-    left = limit(name) or 0
-    while piece := source.read(MIB):
-        left -= len(piece)
-        if left < 0:
-            raise no_archive(archive, f"{name!r} is too large")
-        yield piece
+    left = limit(member.filename) or 0
+    try:
+        with file.open(member) as source:
+            while piece := source.read(MIB):
+                left -= len(piece)
+                if left < 0:
+                    raise no_archive(archive, f"{member.filename!r} is too large")
+                yield piece
+    except BROKEN as error:
+        raise no_archive(archive, str(error)) from error
 
 
 def require_equal(path: Path, checksums: bytes, archive: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import zipfile
+import zlib
 
 import pytest
 
@@ -145,6 +146,51 @@ def test_a_link_in_an_archive_becomes_a_plain_file(good, tmp_path):
                 file.writestr(member, source.read(member))
     with fails("EZ-ARCHIVE-DAMAGED", CHECKSUMS):
         unpack(bad, tmp_path / "runs")
+
+
+def no_zip(good):
+    return b"nothing"
+
+
+def wrong_stream(good):
+    """The first deflated block of the first file is of the reserved type."""
+    start = 30 + good[26] + good[28]
+    return good[:start] + b"\x07" + good[start + 1 :]
+
+
+def later_version(good):
+    at = good.index(b"PK\x01\x02") + 6
+    return good[:at] + b"\xff" + good[at + 1 :]
+
+
+def name_not_utf8(good):
+    at = good.index(b"PK\x01\x02")
+    return good[: at + 9] + b"\x08" + good[at + 10 : at + 46] + b"\xff" + good[at + 47 :]
+
+
+def end_missing(good):
+    """The last file is said to be stored, and larger than all that follows."""
+    at = good.rindex(b"PK\x01\x02")
+    size = b"\xff\xff\xff\x0f"
+    return good[: at + 10] + b"\0\0" + good[at + 12 : at + 20] + 2 * size + good[at + 28 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (no_zip, zipfile.BadZipFile),
+        (wrong_stream, zlib.error),
+        (end_missing, (EOFError, zipfile.BadZipFile)),  # the second in later versions of Python
+        (later_version, NotImplementedError),
+        (name_not_utf8, UnicodeDecodeError),
+    ],
+)
+def test_each_error_of_the_standard_library_is_ours(damage, cause, good, tmp_path):
+    bad = tmp_path / "bad.zip"
+    bad.write_bytes(damage(good.read_bytes()))
+    with fails("EZ-ARCHIVE-DAMAGED", "bad.zip") as raised:
+        unpack(bad, tmp_path / "runs")
+    assert isinstance(raised.value.__cause__, cause)
 
 
 def test_broken_bytes_are_an_error_of_ours(good, tmp_path):
