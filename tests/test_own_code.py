@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -395,3 +396,19 @@ def test_runs_of_different_code_are_in_no_table_together(game, ez):
     out = ez("report")[1]
     assert "The runs of " in out
     assert "are left out: The code of the environment differs" in " ".join(out.split())
+
+
+def test_new_code_is_compared_with_the_newest_run_that_is_alike(game, ez):
+    loud = [part for part in TRAIN if part != "--quiet"]
+
+    def said(name, *more):
+        code, out, _ = ez(*loud, "--name", name, *more)
+        assert code == 0
+        return re.findall("New code since the run '(.*)':", out)
+
+    assert said("one") == []
+    game.write_text(MY_ENV + "# 2\n")
+    assert said("two") == ["one"]
+    assert said("other", "--set", "optimiser.learning_rate=0.5") == []  # more than code is new
+    game.write_text(MY_ENV + "# 3\n")
+    assert said("three") == ["two"]

@@ -77,15 +77,16 @@ def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) 
     )
 
 
-def changed_code(config: RunConfig, runs_dir: Path) -> str:
+def new_code(config: RunConfig, runs_dir: Path) -> str:
     """A sentence on the code of an environment of one's own, where it is all that is new.
 
     It says what changed since the newest run that differs in nothing else. Empty without one.
+    No run has the config already.
     """
     own, found = own_code(config.env), []
     for entry in catalogue.scan(runs_dir) if own is not None else ():
         there = catalogue.read_config(entry.path)
-        if there is None or own_code(there.env) is None or there.identity == config.identity:
+        if there is None or own_code(there.env) is None:
             continue
         if all(key.startswith("env.code.") for key in differences(there, config)):
             found.append((entry, there))

@@ -16,7 +16,7 @@ from ezcli.commands.config_options import (
     recorded,
     refuse_contradictions,
 )
-from ezcli.commands.find import changed_code, default_name, find_run, place_of
+from ezcli.commands.find import default_name, find_run, new_code, place_of
 from ezcli.config.resolve import resolve, with_changes
 from ezcli.config.run import RunConfig
 from ezcli.envs.suites import normalisation_of
@@ -102,7 +102,7 @@ def train(
     path = place_of(config, runs_dir, name, default_name(config, preset))
     if name is None and path.name != default_name(config, preset) and not quiet:
         console.show(f"The run {path.name!r} already has this config.")
-    said = "" if quiet or path.exists() else changed_code(config, runs_dir)
+    said = "" if quiet or path.exists() else new_code(config, runs_dir)
     if said:
         console.show(said)
     if not cluster.settings.is_here:
