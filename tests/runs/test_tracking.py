@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from ezcli import cli
+from ezcli.runs import tracking
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.trackers.protocol import Tracking
 from ezcli.runs.tracking import Trackers, require_trackers
@@ -287,3 +288,29 @@ def test_tensorboard_gets_each_line_once_over_sessions(tmp_path, undisturbed):
         if line["kind"] == "interim"
     ]
     assert "config/text_summary" in found.Tags()["tensors"]
+
+
+def test_a_tracker_that_failed_gets_what_it_missed(tmp_path, monkeypatch):
+    """Each tracker has its own record of the lines that it took."""
+    got = {"wandb": [], "tensorboard": []}
+
+    def fake(name, fails=False):
+        def log(numbers, train_steps):
+            if fails and train_steps == 2:
+                raise FakeError("full")
+            got[name].append(train_steps)
+
+        return lambda *_: SimpleNamespace(log=log, close=lambda: None)
+
+    both = Tracking("offline", None, True)
+    for is_broken in (True, False):
+        for name in got:
+            made = fake(name, is_broken and name == "wandb")
+            made.title = name
+            monkeypatch.setitem(tracking.TRACKERS, name, made)
+        said = []
+        trackers = Trackers(both, RunFolder(tmp_path), tiny(), said.append)
+        for train_steps in (1, 2, 3):
+            trackers.log("metrics", train_steps, {"loss": 1.0})
+        assert len(said) == is_broken
+    assert got == {"wandb": [1, 2, 3], "tensorboard": [1, 2, 3]}
