@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -192,7 +192,7 @@ def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -
     functions = {"median": difference_of(median), "iqm": difference_of(iqm)}
     several = len(pairs) > 1
     aggregates = estimates(tables, generator(), functions, resamples) if several else {}
-    mean = student([table[:, 0] - table[:, 1] for table in tables], largest(tables))
+    mean = paired(tables)
     return Comparison(
         arm=arm.name,
         against=against.name,
@@ -210,10 +210,7 @@ def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -
         if mean.estimate.runs > 1
         else None,
         adjusted_p=None,
-        by_game={
-            game: student([table[:, 0] - table[:, 1]], largest([table]))
-            for game, table in joined(arm, against, raw(pairs)).items()
-        },
+        by_game={game: paired([table]) for game, table in joined(arm, against, raw(pairs)).items()},
         published=published_effect(arm) if scale.name == PUBLISHED_SCALE else None,
     )
 
@@ -227,6 +224,11 @@ def joined(arm: ArmScores, against: ArmScores, scale: Scale) -> dict[str, np.nda
         for game in scale.games
         if (seeds := sorted(arm.runs.get(game, {}).keys() & against.runs.get(game, {}).keys()))
     }
+
+
+def paired(tables: Sequence[np.ndarray]) -> Difference:
+    """The mean difference of two arms, from the [seeds, 2] scores of each game."""
+    return student([table[:, 0] - table[:, 1] for table in tables], largest(tables))
 
 
 def raw(games: Iterable[str]) -> Scale:
@@ -314,8 +316,7 @@ def curves(group: Group, scale: Scale) -> list[Curve]:
             if not arm.runs:
                 continue
             values = point(group, arm, swept)
-            others = [f"{k}={json.dumps(v)}" for k, v in values.items() if k != key]
-            label = ", ".join([arm_label("+".join(arm.drops) or FULL), *others])
+            label = label_beside(arm, values, (key,))
             against = known.get(baseline(group, arm))
             difference = None
             if arm.drops and against and point(group, against, swept) == values:
@@ -328,6 +329,12 @@ def curves(group: Group, scale: Scale) -> list[Curve]:
                 ordered = sorted(points, key=lambda point: in_order(point.value))
                 found.append(Curve(key, label, tuple(ordered)))
     return found
+
+
+def label_beside(arm: ArmScores, values: Mapping[str, Any], shown: Sequence[str]) -> str:
+    """What an arm drops, and its values of the swept settings that are not shown otherwise."""
+    others = [f"{key}={json.dumps(value)}" for key, value in values.items() if key not in shown]
+    return ", ".join([arm_label("+".join(arm.drops) or FULL), *others])
 
 
 def in_order(value: Any) -> tuple[int, float, str]:

@@ -5,14 +5,14 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ezcli.experiments.design import FULL, arm_label
 from ezcli.reports.compare import (
     Scale,
     arm_scores,
     corrected,
     in_order,
     joined,
-    largest,
+    label_beside,
+    paired,
     point,
     swept_settings,
     verdict,
@@ -81,9 +81,7 @@ def ranking(group: Group, scale: Scale) -> list[Ranked]:
 def difference(arm: ArmScores, against: ArmScores, scale: Scale) -> Difference | None:
     """One arm minus another, paired by seed; None without a seed of both."""
     tables = list(joined(arm, against, scale).values())
-    if not tables:
-        return None
-    return student([table[:, 0] - table[:, 1] for table in tables], largest(tables))
+    return paired(tables) if tables else None
 
 
 def grids(group: Group, scale: Scale) -> list[Grid]:
@@ -96,10 +94,7 @@ def grids(group: Group, scale: Scale) -> list[Grid]:
     across, down = sorted(swept, key=lambda key: (-counts[key], key))[:2]
     by_label: dict[str, list[ArmScores]] = {}
     for arm in group.arms:
-        others = [
-            f"{k}={as_text(v)}" for k, v in values[arm.name].items() if k not in (down, across)
-        ]
-        label = ", ".join([arm_label("+".join(arm.drops) or FULL), *others])
+        label = label_beside(arm, values[arm.name], (down, across))
         by_label.setdefault(label, []).append(arm)
     found = []
     for label, arms in by_label.items():
