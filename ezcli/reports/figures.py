@@ -93,6 +93,11 @@ def look(index: int) -> dict[str, Any]:
     }
 
 
+def thousands(value: float, _position: int) -> str:
+    """A number of steps at a tick of an axis, such as `20k`."""
+    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"
+
+
 def arm_text(name: str) -> str:
     """The arm's name in a figure: without control characters, whose glyphs no font has."""
     return one_line(arm_label(name))

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ezcli.errors import ReportError, UnknownName
-from ezcli.reports.figures import STYLE, legend_above, look
+from ezcli.reports.figures import STYLE, legend_above, look, thousands
 from ezcli.reports.formats import one_line
-from ezcli.reports.plots import thousands
 from ezcli.reports.rows import Rows
 
 AXES = {"train_steps": "train_steps", "env_steps": "environment steps"}

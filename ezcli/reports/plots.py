@@ -32,6 +32,7 @@ from ezcli.reports.figures import (
     intervals_text,
     legend_above,
     look,
+    thousands,
 )
 from ezcli.reports.formats import cell_text, one_line
 from ezcli.reports.grids import Grid, as_text, value_text
@@ -513,11 +514,6 @@ def each_has(runs: set[int]) -> str:
 def axis_text(scale: Scale | None) -> str:
     """What is measured."""
     return "score" if scale is None or scale.kind == "raw" else f"{scale.name} score"
-
-
-def thousands(value: float, _position: int) -> str:
-    """Such as `20k`."""
-    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"
 
 
 def file_name(text: str) -> str:
