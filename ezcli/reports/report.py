@@ -131,25 +131,27 @@ def usual_agents(groups: Sequence[Group]) -> list[Agent]:
     return agents_beside(preset for group in groups for preset in group.presets)
 
 
-def not_beside(report: Report, agents: Iterable[Agent]) -> list[str]:
+def not_beside(report: Report, agents: Sequence[Agent]) -> list[str]:
     """Sentences on published agents that were asked for and do not stand beside scores."""
     said = []
     for found in report.sections:
+        group = found.group
+        if group is None:
+            continue
         shown = any(table.key in ("beside", "budgets") for table in found.tables)
-        if found.group is None:
-            continue
-        benchmark = found.group.benchmark
-        absent = [agent for agent in agents if not shown or agent.benchmark is not benchmark]
-        if not absent:
-            continue
-        names = listed([agent.title for agent in absent])
-        others = [agent for agent in absent if agent.benchmark is not benchmark]
-        why = f"{listed(found.group.games)} is not of {absent[0].benchmark.title}"
-        if len(found.group.games) > 1:
-            why = f"its games are not those of {absent[0].benchmark.title}"
-        if not others:
-            why = f"its scores are raw, not {absent[0].benchmark.normalisation.name}"
-        said.append(f"{found.title} does not stand beside {names}: {why}.")
+        absent: dict[str, list[Agent]] = {}
+        for agent in agents:
+            if not shown or agent.benchmark is not group.benchmark:
+                absent.setdefault(agent.benchmark.title, []).append(agent)
+        for title, theirs in absent.items():
+            if theirs[0].benchmark is group.benchmark:
+                why = f"its scores are raw, not {group.benchmark.normalisation.name}"
+            elif len(group.games) > 1:
+                why = f"its games are not those of {title}"
+            else:
+                why = f"{group.games[0]} is not of {title}"
+            names = listed([agent.title for agent in theirs])
+            said.append(f"{found.title} does not stand beside {names}: {why}.")
     return said
 
 

@@ -277,6 +277,15 @@ def test_what_does_not_stand_beside_the_scores_is_said(played, why):
     assert found == ([] if why is None else [expected])
 
 
+def test_absent_agents_of_several_benchmarks_have_a_reason_each():
+    report = made(make_group(noisy({}), games=("tetris",)))
+    found = not_beside(report, agents_named(("minatar-dqn", "efficientzero")))
+    assert [line.partition("beside ")[2] for line in found] == [
+        "DQN at 5M frames: tetris is not of MinAtar.",
+        "EfficientZero: its scores are raw, not human-normalised.",
+    ]
+
+
 def test_differences_say_pairs_p_and_verdict():
     group = make_group(noisy({"value-prefix": -1.0}, 0.05), seeds=range(5))
     row = tables(made(group))["differences"][0].rows[0]
