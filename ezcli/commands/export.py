@@ -7,6 +7,7 @@ from typing import Any
 from ezcli import console
 from ezcli.commands.files import require_place, save
 from ezcli.commands.find import find_run
+from ezcli.commands.report import PLOT_TYPES
 from ezcli.commands.runs import as_data, row_of
 from ezcli.errors import ConfigError, UnknownName
 from ezcli.experiments import catalogue
@@ -24,7 +25,6 @@ from ezcli.reports.rows import (
 from ezcli.runs.folder import RunFolder
 from ezcli.words import counted
 
-PLOT_TYPES = ("png", "svg", "pdf")
 FORMATS = {"csv": as_csv, "parquet": as_parquet}
 TABLES = {"metrics": metric_rows, "evaluations": evaluation_rows, "games": game_rows}
 
