@@ -73,7 +73,7 @@ def elsewhere(tmp_path, finished):
 
 @pytest.fixture
 def begun(tmp_path, finished):
-    """A run that `TRAIN` would go on with."""
+    """A run that `TRAIN` would continue."""
     folder = tmp_path / "runs" / "mine"
     shutil.copytree(finished.path, folder)
     RunFolder(folder).update_info(status="interrupted")

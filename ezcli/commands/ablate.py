@@ -56,7 +56,7 @@ def ablate(
 
 
 def whole_name(study: str, runs_dir: Path) -> str:
-    """The name of the study to go on with, of which the start may be given."""
+    """The name of the study to continue; the start of it is enough."""
     return study if StudyFolder(runs_dir, study).exists else catalogue.find_study(runs_dir, study)
 
 

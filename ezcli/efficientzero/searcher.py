@@ -131,7 +131,7 @@ class Searcher:
 
 
 def require_finite(*values: np.ndarray) -> None:
-    """Refuses values that are not finite: a search would go on with them in silence."""
+    """Refuses values that are not finite: a search would continue with them silently."""
     for array in values:
         if not np.isfinite(array).all():
             wrong = np.count_nonzero(~np.isfinite(array))
