@@ -11,7 +11,7 @@ from ezcli.reports.comparison_tables import DO_NOT_OVERLAP
 from ezcli.reports.formats import cell_text, key_of
 from ezcli.reports.groups import Point, of_games
 from ezcli.reports.published import DEFAULT_AGAINST, agents_named, published_agents
-from ezcli.reports.report import build, not_beside
+from ezcli.reports.report import build, not_beside, usual_agents
 from ezcli.reports.statistics import Estimate, estimates
 from ezcli.reports.tables import EQUAL_RUNS, Interval, Number, Probability, raw_digits
 from tests.failing import fails
@@ -275,6 +275,20 @@ def test_what_does_not_stand_beside_the_scores_is_said(played, why):
     expected = f"Study mine does not stand beside EfficientZero and EfficientZero, re-run: {why}."
     found = not_beside(report, agents_named(("efficientzero", "efficientzero-rerun")))
     assert found == ([] if why is None else [expected])
+
+
+@pytest.mark.parametrize(
+    ("of_study", "of_runs"), [("spr-control", "studies/mine/preset.toml"), ("", "spr-control")]
+)
+def test_the_preset_of_a_study_or_of_its_runs_decides_which_agents_are_shown(of_study, of_runs):
+    group = make_group(noisy({}), games=("pong",))
+    runs = {
+        game: {seed: run._replace(preset=of_runs) for seed, run in seeds.items()}
+        for game, seeds in group.arms[0].runs.items()
+    }
+    arms = [group.arms[0]._replace(runs=runs)]
+    agents = usual_agents([group._replace(preset=of_study, arms=arms)])
+    assert [agent.name for agent in agents] == [*DEFAULT_AGAINST, "spr"]
 
 
 def test_absent_agents_of_several_benchmarks_have_a_reason_each():
