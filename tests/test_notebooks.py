@@ -28,7 +28,8 @@ def test_the_figures_are_those_of_the_notebooks():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs(name, tmp_path):
+def test_a_notebook_runs(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")  # as importing envpool does, in the tests of Procgen
     done = notebooks.executed(notebooks.FOLDER / f"{name}.ipynb", tmp_path)
     drawn = [cell for cell, _ in notebooks.figures(done)]
     assert drawn == [cell.id for cell in done.cells if "plt.show()" in cell.source]

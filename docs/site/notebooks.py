@@ -6,6 +6,7 @@ notebooks and draw their figures anew: `python -m docs.site.notebooks [NAME]`.
 """
 
 import base64
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -66,7 +67,10 @@ def executed(path: Path, folder: Path) -> Any:
     from nbclient import NotebookClient  # the site does not need it
 
     resources = {"metadata": {"path": str(folder)}}
-    return NotebookClient(read(path), timeout=TIMEOUT, resources=resources).execute()
+    client = NotebookClient(read(path), timeout=TIMEOUT, resources=resources)
+    # A backend that this process was given, or that a module sets when imported (envpool does), is
+    # not inherited: the kernel chooses its own, which puts figures into the notebook.
+    return client.execute(env={k: v for k, v in os.environ.items() if k != "MPLBACKEND"})
 
 
 def figures(notebook: Any) -> Iterator[tuple[str, bytes]]:
