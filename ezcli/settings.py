@@ -1,5 +1,6 @@
 """The base of every settings model: frozen, strict, and closed to unknown keys."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 LARGEST = 2**31  # no setting is a larger integer
 Ratio = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]  # of two settings that are integers
 Share = Annotated[float, Field(ge=0, le=1)]
+Near = Mapping[str, Iterable[Any]]  # values that a setting may have instead, by its key
 LARGEST_SCORE = 1e15  # of a game, either way; no game's is near it, and its powers stay floats
 
 # What Pydantic says in terms of Python, by the type of its error, in terms of a TOML file.
@@ -33,13 +35,26 @@ class DoesNotFit(ValueError):
       message: the rule that they break, which names them.
       keys: the settings that the rule is about, the one that breaks it first; relative to the model
         that has the rule.
-      values: of the first setting, near the one that it has, that keep the rule.
+      near: by key, values that may keep the rule. A search finds those that are a choice of a few
+        names, integers within a few hundred, and bounds (`ezcli.config.errors`).
     """
 
-    def __init__(self, message: str, *keys: str, values: Iterable[float] = ()) -> None:
+    def __init__(self, message: str, *keys: str, near: Near | None = None) -> None:
         super().__init__(message)
         self.keys = keys
-        self.values = tuple(values)
+        self.near = dict(near or {})
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors of a positive integer; of others, none."""
+    small = [one for one in range(1, math.isqrt(max(0, number)) + 1) if number % one == 0]
+    return [*small, *(number // one for one in small)]
+
+
+def multiples(step: int, number: int) -> tuple[int, int]:
+    """The multiples of an integer next to a number: not above it, and above it."""
+    below = number // step * step
+    return below, below + step
 
 
 class Settings(BaseModel):
@@ -56,7 +71,9 @@ class Settings(BaseModel):
     def _integers_are_small(self) -> Self:
         for name, value in self:
             if isinstance(value, int) and abs(value) >= LARGEST:
-                raise DoesNotFit(f"{name} must be less than {LARGEST}", name, values=[LARGEST - 1])
+                raise DoesNotFit(
+                    f"{name} must be less than {LARGEST}", name, near={name: [LARGEST - 1]}
+                )
         return self
 
 

@@ -1,11 +1,13 @@
 """What is wrong with a config, as one sentence with the nearest values that are allowed."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import tomli_w
 from pydantic import ValidationError
 
-from ezcli.config.names import all_keys, describe, nearest, owner
+from ezcli.config.names import all_keys, choices, describe, nearest, owner
 from ezcli.config.overrides import set_value
 from ezcli.config.run import RunConfig
 from ezcli.config.tables import flat_items, json_copy, short
@@ -69,10 +71,14 @@ def explain_rule(
         for key in blamed
     )
     verb = "is" if len(blamed) == 1 else "are"
-    fit = values_that_fit(tables, blamed[0], rule.values if blamed[0] == keys[0] else ())
-    near = f"Nearest allowed: {blamed[0]} = {' or '.join(map(repr, fit))}." if fit else ""
+    likely = {".".join([*place, key]): list(some) for key, some in rule.near.items()}
+    way_out = ""
+    for key in dict.fromkeys([*blamed, *keys]):
+        if fit := values_that_fit(tables, key, likely.get(key, ())):
+            way_out = f"Nearest allowed: {key} = {' or '.join(map(as_toml, fit))}."
+            break
     return ConfigError(
-        "EZ-CONFIG-COMBINATION", f"{' and '.join(shown)} {verb} not allowed: {rule}.", near
+        "EZ-CONFIG-COMBINATION", f"{' and '.join(shown)} {verb} not allowed: {rule}.", way_out
     )
 
 
@@ -83,32 +89,92 @@ def origin(key: str, source: str, given: Mapping[str, str]) -> str:
     return f" in {where}" if where else ""
 
 
-def values_that_fit(tables: dict[str, Any], key: str, likely: Iterable[float]) -> list[float]:
-    """The nearest values of one setting, below and above, with which the tables are a config.
+def values_that_fit(tables: dict[str, Any], key: str, likely: Iterable[Any]) -> list[Any]:
+    """The nearest values of one setting with which the tables are a config.
+
+    Where other settings are wrong too, they are those with which this one breaks no rule.
 
     Args:
       tables: of a config that is not allowed.
       key: dotted, of a setting.
-      likely: values to try; for an integer, those within `REACH` are tried too.
+      likely: values to try first.
+
+    Returns:
+      Of a number the nearest below and the nearest above, of others one; as many as there are.
     """
+    env = tables.get("env")
+    suite = env.get("name") if isinstance(env, dict) else None
+    for whole in (True, False):
+        found = nearest_values(tables, key, [*likely, *choices(key, suite)], whole)
+        if found:
+            return found
+    return []
+
+
+def nearest_values(
+    tables: dict[str, Any], key: str, likely: Iterable[Any], whole: bool
+) -> list[Any]:
+    """`values_that_fit`, where `whole` says whether the tables must be a config."""
     value = dict(flat_items(tables)).get(key)
-    if not isinstance(value, int | float):
-        return []
+
+    def fit(candidate: Any) -> bool:
+        return fits(tables, key, candidate, whole)
+
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return [one for one in likely if one != value and fit(one)][:1]
     nearest_first = sorted(likely, key=lambda candidate: abs(candidate - value))
-    if isinstance(value, int):
-        nearest_first += (value + sign * n for n in range(1, REACH + 1) for sign in (-1, 1))
-    below = (candidate for candidate in nearest_first if candidate < value)
-    above = (candidate for candidate in nearest_first if candidate > value)
-    found = (next((one for one in side if fits(tables, key, one)), None) for side in (below, above))
-    return [one for one in found if one is not None]
+    found = []
+    for sign in (-1, 1):
+        near = [one for one in nearest_first if (one - value) * sign > 0]
+        if isinstance(value, int):
+            near = sorted(
+                [*near, *(value + sign * n for n in range(1, REACH + 1))], reverse=sign < 0
+            )
+        one = next(filter(fit, near), None)
+        if one is None and isinstance(value, int):
+            one = bound(value, sign, fit)
+        found += [] if one is None else [one]
+    return found
 
 
-def fits(tables: dict[str, Any], key: str, value: float) -> bool:
-    """Whether the tables are a config with another value of one setting."""
+def bound(value: int, sign: int, fit: Callable[[int], bool]) -> int | None:
+    """The integer nearest to `value` on one side that fits, where all beyond it do up to some."""
+    away = [value + 2**n if sign > 0 else value >> n for n in range(32)]
+    reach = next(filter(fit, away), None)
+    if reach is None:
+        return None
+    within = range(value, reach, sign)
+    return value + sign * bisect_left(within, True, key=fit)
+
+
+def fits(tables: dict[str, Any], key: str, value: Any, whole: bool = True) -> bool:
+    """Whether the tables are a config with another value of one setting.
+
+    Args:
+      tables: of a config that is not allowed.
+      key: dotted, of a setting.
+      value: of that setting.
+      whole: otherwise it is enough that no complaint is about that setting.
+    """
     changed = json_copy(tables)
     set_value(changed, key, value)
     try:
         RunConfig.model_validate(changed)
-    except ValidationError:
-        return False
+    except ValidationError as error:
+        return not (whole or any(key in concerned(complaint) for complaint in error.errors()))
     return True
+
+
+def concerned(complaint: Mapping[str, Any]) -> list[str]:
+    """The settings that a complaint is about, by dotted key."""
+    place = [str(part) for part in complaint["loc"]]
+    rule = complaint.get("ctx", {}).get("error")
+    keys = rule.keys if isinstance(rule, DoesNotFit) else ()
+    return [".".join([*place, key]) for key in keys] or [".".join(place)]
+
+
+def as_toml(value: Any) -> str:
+    """A value as `--set` and a file take it, in one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_toml, value))}]"
+    return tomli_w.dumps({"": value}).partition(" = ")[2].strip()

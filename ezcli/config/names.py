@@ -1,8 +1,9 @@
 """Names of settings: all that there are, what they mean, and which one a wrong name meant."""
 
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from ezcli.config.run import RunConfig
 from ezcli.config.tables import sections_of
@@ -30,24 +31,35 @@ def describe(key: str, suite: object = None) -> str:
       key: dotted.
       suite: name of that of the environment, where suites have settings of one name.
     """
+    field = field_of(key, suite)  # none: `key` is within a list
+    return field.description or "" if field else ""
+
+
+def choices(key: str, suite: object = None) -> tuple[Any, ...]:
+    """All values of a setting that has a few, names or true and false; else none."""
+    field = field_of(key, suite)
+    kind = field.annotation if field else None
+    if kind is bool:
+        return (False, True)
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def field_of(key: str, suite: object = None) -> FieldInfo | None:
+    """The field of a dotted key, if there is one; `suite` as of `describe`."""
     model: Any = RunConfig
     *sections, name = key.split(".")
     for section in sections:
         if section == "env":
-            return env_descriptions(suite).get(name, "")
+            return env_fields(suite).get(name)
         model = model.model_fields[section].annotation
-    field = getattr(model, "model_fields", {}).get(name)  # none: `key` is within a list
-    return field.description or "" if field else ""
+    found: dict[str, FieldInfo] = getattr(model, "model_fields", {})
+    return found.get(name)
 
 
-def env_descriptions(first: object = None) -> dict[str, str]:
-    """Descriptions of the settings of every environment; those of a named suite come first."""
+def env_fields(first: object = None) -> dict[str, FieldInfo]:
+    """The settings of every environment, by name; those of a named suite come first."""
     suites = sorted(SUITES.values(), key=lambda suite: suite.name == first)
-    return {
-        name: field.description or ""
-        for suite in suites
-        for name, field in suite.settings.model_fields.items()
-    }
+    return {name: field for suite in suites for name, field in suite.settings.model_fields.items()}
 
 
 def optional_env_keys(tables: dict[str, Any]) -> list[str]:
@@ -105,7 +117,7 @@ def owner(key: str, tables: dict[str, Any]) -> str:
 
 def all_keys() -> list[str]:
     """Every dotted key that a config can have."""
-    keys = ["seed", *(f"env.{name}" for name in env_descriptions())]
+    keys = ["seed", *(f"env.{name}" for name in env_fields())]
     for section, field in RunConfig.model_fields.items():
         if section not in ("seed", "env"):
             keys += [f"{section}.{name}" for name in field.annotation.model_fields]  # type: ignore[union-attr]

@@ -6,6 +6,7 @@ what decides the result, so two runs with the same identity are the same run.
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,7 +16,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from ezcli.config.tables import flat_items
 from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.envs.suites import AnyEnvSettings, own_code, suite_of
-from ezcli.settings import DoesNotFit, Settings
+from ezcli.settings import DoesNotFit, Near, Settings, divisors, multiples
 
 UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
 
@@ -125,7 +126,10 @@ class RunConfig(Hyperparameters):
                 "schedule.sample_ahead",
                 "schedule.train_steps_per_env_step",
                 "env.frame_stack",
-                values=[least],
+                near={
+                    "replay.capacity": [least],
+                    "schedule.train_steps_per_env_step": self.schedule.rates,
+                },
             )
         return self
 
@@ -143,7 +147,10 @@ class RunConfig(Hyperparameters):
                 "a run needs train_steps: raise schedule.env_steps or schedule.final_train_steps",
                 "schedule.final_train_steps",
                 "schedule.env_steps",
-                values=[self.schedule.sample_ahead],
+                "schedule.random_env_steps",
+                "schedule.train_steps_per_env_step",
+                "schedule.sample_ahead",
+                near=self._longer_schedules(1),
             )
         return self
 
@@ -155,6 +162,10 @@ class RunConfig(Hyperparameters):
                 f"evaluation.interval must be a multiple of schedule.sample_ahead = {ahead}",
                 "evaluation.interval",
                 "schedule.sample_ahead",
+                near={
+                    "evaluation.interval": multiples(ahead, self.evaluation.interval),
+                    "schedule.sample_ahead": divisors(self.evaluation.interval),
+                },
             )
         return self
 
@@ -166,6 +177,10 @@ class RunConfig(Hyperparameters):
                 f"record.keep_interval must be a multiple of schedule.sample_ahead = {ahead}",
                 "record.keep_interval",
                 "schedule.sample_ahead",
+                near={
+                    "record.keep_interval": multiples(ahead, self.record.keep_interval),
+                    "schedule.sample_ahead": divisors(self.record.keep_interval),
+                },
             )
         return self
 
@@ -180,8 +195,21 @@ class RunConfig(Hyperparameters):
                 "schedule.final_train_steps",
                 "start.env_steps",
                 "start.train_steps",
+                near=self._longer_schedules(start.train_steps + 1, start.env_steps),
             )
         return self
+
+    def _longer_schedules(self, train_steps: int, env_steps: int = 0) -> Near:
+        """By setting of the schedule, values with which a run is at least so long."""
+        schedule = self.schedule
+        cycle, ahead = schedule.env_steps_per_cycle, schedule.sample_ahead
+        missing = math.ceil((train_steps - schedule.train_steps) / ahead)  # cycles
+        longer = max(schedule.env_steps + missing * cycle, math.ceil(env_steps / cycle) * cycle)
+        return {
+            "schedule.env_steps": [longer],
+            "schedule.final_train_steps": [schedule.final_train_steps + missing * ahead],
+            "schedule.train_steps_per_env_step": schedule.rates,
+        }
 
     @property
     def env_label(self) -> str:

@@ -6,7 +6,6 @@ another paper is named. One `env_step` is one action (four frames on Atari), one
 gradient step.
 """
 
-import math
 from itertools import pairwise
 from typing import Literal, Self
 
@@ -15,6 +14,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from ezcli.efficientzero.loss_terms import with_coefficients
 from ezcli.efficientzero.network_settings import NetworkSettings
 from ezcli.efficientzero.replay_settings import ReplaySettings
+from ezcli.efficientzero.schedule_settings import ScheduleSettings
 from ezcli.efficientzero.search_settings import (
     GumbelSettings,
     OneStepSettings,
@@ -22,7 +22,7 @@ from ezcli.efficientzero.search_settings import (
     SearchSettings,
 )
 from ezcli.efficientzero.value_settings import ValueSettings
-from ezcli.settings import LARGEST, DoesNotFit, Ratio, Settings
+from ezcli.settings import LARGEST, DoesNotFit, Near, Settings, divisors
 
 AuxiliaryName = Literal["simsiam", "spr", "contrastive", "reconstruction", "none"]
 
@@ -33,58 +33,6 @@ class Components(Settings):
     consistency: bool = Field(description="self-supervised consistency loss (4.1)")
     value_prefix: bool = Field(description="predict sums of rewards, not each reward (4.2)")
     off_policy_correction: bool = Field(description="shorter returns for older data (4.3)")
-
-
-class ScheduleSettings(Settings):
-    """How much is collected and learnt, and how the two interleave (appendix A.1)."""
-
-    env_steps: int = Field(ge=1, description="env_steps collected in the whole run")
-    random_env_steps: int = Field(
-        ge=1,
-        description="env_steps before learning, of uniform play with acting.random_phase; with "
-        "replay.block_env_steps, states that may be drawn",
-    )
-    train_steps_per_env_step: Ratio = Field(description="while experience is collected")
-    final_train_steps: int = Field(ge=0, description="train_steps after the last env_step")
-    acting_update_interval: int = Field(ge=1, description="train_steps the acting weights are kept")
-    target_update_interval: int = Field(ge=1, description="train_steps a target network is used")
-    sample_ahead: int = Field(ge=1, description="train_steps whose batches are drawn at once")
-
-    @property
-    def env_steps_per_cycle(self) -> int:
-        """env_steps collected for each `sample_ahead` train_steps."""
-        return round(self.sample_ahead / self.train_steps_per_env_step)
-
-    @property
-    def collecting_train_steps(self) -> int:
-        """train_steps made while experience is collected."""
-        per_cycle = self.env_steps_per_cycle
-        cycles = self.env_steps // per_cycle - math.ceil(self.random_env_steps / per_cycle)
-        return cycles * self.sample_ahead
-
-    @property
-    def train_steps(self) -> int:
-        """train_steps of the whole run: those while collecting, then the final ones."""
-        return self.collecting_train_steps + self.final_train_steps
-
-    @model_validator(mode="after")
-    def _intervals_align(self) -> Self:
-        ahead, cycle = self.sample_ahead, self.env_steps_per_cycle
-        for name in ("acting_update_interval", "target_update_interval", "final_train_steps"):
-            if getattr(self, name) % ahead:
-                rule = f"{name} must be a multiple of sample_ahead = {ahead}"
-                raise DoesNotFit(rule, name, "sample_ahead")
-        if abs(cycle * self.train_steps_per_env_step - ahead) > 1e-9:
-            rule = f"train_steps_per_env_step must divide sample_ahead = {ahead}"
-            near = (ahead / steps for steps in range(max(1, cycle - 50), cycle + 50))
-            raise DoesNotFit(rule, "train_steps_per_env_step", "sample_ahead", values=near)
-        if self.env_steps % cycle:
-            rule = f"env_steps must be a multiple of {cycle}"
-            raise DoesNotFit(rule, "env_steps", "sample_ahead", "train_steps_per_env_step")
-        if self.random_env_steps > self.env_steps:
-            rule = "random_env_steps cannot exceed env_steps"
-            raise DoesNotFit(rule, "random_env_steps", "env_steps", values=[self.env_steps])
-        return self
 
 
 class ActingSettings(Settings):
@@ -110,10 +58,22 @@ class ActingSettings(Settings):
         bounds = (0.0, *self.temperature_until, 1.0)
         if len(self.temperatures) != len(self.temperature_until) + 1:
             rule = "temperatures needs one value more than temperature_until"
-            raise DoesNotFit(rule, "temperatures", "temperature_until")
+            temperatures, until = self.temperatures, self.temperature_until
+            near = {
+                "temperatures": [fitted(temperatures, len(until) + 1, temperatures[-1])],
+                "temperature_until": [fitted(until, len(temperatures) - 1, 1.0)],
+            }
+            raise DoesNotFit(rule, "temperatures", "temperature_until", near=near)
         if any(low > high for low, high in pairwise(bounds)):
-            raise DoesNotFit("temperature_until must rise within 0 and 1", "temperature_until")
+            rising = sorted(min(max(0.0, bound), 1.0) for bound in self.temperature_until)
+            rule, key = "temperature_until must rise within 0 and 1", "temperature_until"
+            raise DoesNotFit(rule, key, near={key: [rising]})
         return self
+
+
+def fitted(values: tuple[float, ...], length: int, last: float) -> list[float]:
+    """The first so many of some values, or all of them and `last` as often as is needed."""
+    return [*values, *[last] * length][:length]
 
 
 class ReanalyseSettings(Settings):
@@ -210,5 +170,6 @@ class Hyperparameters(Settings):
         cycle = self.schedule.env_steps_per_cycle
         if cycle % self.acting.num_envs:
             rule = f"{ahead} / {rate} = {cycle} must be a multiple of acting.num_envs"
-            raise DoesNotFit(rule, "acting.num_envs", ahead, rate)
+            near: Near = {rate: self.schedule.rates, "acting.num_envs": divisors(cycle)}
+            raise DoesNotFit(rule, "acting.num_envs", ahead, rate, near=near)
         return self

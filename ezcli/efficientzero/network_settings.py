@@ -60,5 +60,5 @@ class NetworkSettings(Settings):
     def _vectors_are_not_halved(self) -> Self:
         if self.representation == "mlp" and self.downsamplings:
             rule = 'downsamplings must be 0 with representation = "mlp"'
-            raise DoesNotFit(rule, "downsamplings", "representation", values=[0])
+            raise DoesNotFit(rule, "downsamplings", "representation", near={"downsamplings": [0]})
         return self

@@ -99,7 +99,7 @@ class ProcgenSettings(LevelSettings):
                 "env.start_level must be 0 where env.levels is 0, which means all levels",
                 "start_level",
                 "levels",
-                values=[0],
+                near={"start_level": [0]},
             )
         most = LEVELS - 1 - self.start_level
         if self.levels > most:
@@ -108,7 +108,7 @@ class ProcgenSettings(LevelSettings):
                 "so that one of the levels stays unseen",
                 "levels",
                 "start_level",
-                values=[most],
+                near={"levels": [most], "start_level": [LEVELS - 1 - self.levels]},
             )
         return self
 

@@ -57,7 +57,7 @@ class KeydoorSettings(LevelSettings):
                 "the levels stays unseen",
                 "levels",
                 "size",
-                values=[most],
+                near={"levels": [most]},
             )
         return self
 
