@@ -600,7 +600,8 @@ def report(
         str,
         typer.Option(
             metavar="NAME",
-            help="Scores to report: final, latest, or a name given to ez evaluate.",
+            help="Scores to report: final; latest, the newest of final and ez evaluate; or the "
+            "name of an evaluation.",
         ),
     ] = "final",
     runs_dir: RunsDir = RUNS,

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,9 @@ MOST_COLUMNS = 10_000  # of a table that goes into a pipe
 CONTROLS = re.compile(f"(?![\t\n])[{STEERING}]")
 NAME_WIDTH = 16  # columns of the first column of a table that is too wide
 HEAD_WIDTH = 12  # columns of a head there
+COMMAND = ": ez "  # begins a command, which is the rest of its line
+INDENT = "  "  # of a line that continues another
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class Output(io.TextIOBase):
@@ -235,8 +239,8 @@ class TerminalReporter:
         if self.lost_output is not None:
             return
         try:
-            if self.live is not None:
-                out.print(escape(text), soft_wrap=True)
+            if out.is_terminal:
+                show(text)
             else:
                 out.file.write(f"{harmless(text)}\n")
         except (OutputError, BrokenPipeError) as error:
@@ -336,7 +340,7 @@ class StudyReporter:
     def say(self, text: str) -> None:
         """One line that stays."""
         if not self.quiet:
-            out.print(escape(text), soft_wrap=True)
+            show(text)
 
     def progress(self, progress: Any) -> None:
         """The state of the study, at most once a second."""
@@ -417,9 +421,10 @@ def show_error(error: EzError, with_code: bool = False) -> None:
     """
     if with_code:
         err.print(error.code, soft_wrap=True)
-    err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+    message = escape(laid_out(f"error: {error.message}", err)).removeprefix("error:")
+    err.print(f"[bold red]error:[/]{message}", soft_wrap=True)
     if error.hint:
-        err.print(escape(error.hint), soft_wrap=True)
+        note(error.hint)
 
 
 def show_table(
@@ -468,13 +473,13 @@ def show_report(report: "Report") -> None:
 
     wide = Console(file=out.file, width=MOST_COLUMNS, highlight=False, emoji=False)
     for section in report.sections:
-        out.print(Text(one_line(section.title), style="bold underline"), soft_wrap=True)
+        tell(one_line(section.title), style="bold underline")
         for table in section.tables:
             if table.key == "sources" and len(table.rows) > MOST_SOURCES:
                 out.print("\nSources of the published scores: ez report --format markdown")
                 continue
             out.print()
-            out.print(Text(one_line(table.title), style="bold"), soft_wrap=not out.is_terminal)
+            tell(one_line(table.title), style="bold")
             drawn = report_table(table, narrow=False)
             if out.is_terminal and wide.measure(drawn).maximum > out.width:
                 drawn = report_table(table, narrow=True)
@@ -502,7 +507,7 @@ def report_table(table: "ReportTable", narrow: bool) -> Table:
         name, *cells = (one_line(cell_text(cell)) for cell in row)
         if narrow:
             name = "\n".join(broken(name, NAME_WIDTH))
-            cells = [c.replace(" [", "\n[").replace(", ", ",\N{NO-BREAK SPACE}") for c in cells]
+            cells = [c.replace(" [", "\n[").replace(", ", f",{NO_BREAK}") for c in cells]
         drawn.add_row(*map(Text, (name, *cells)))
     return drawn
 
@@ -520,22 +525,47 @@ def escape(text: str) -> str:
     return escape_markup(harmless(text))
 
 
+def laid_out(text: str, screen: Console, indent: str = "") -> str:
+    """Lines for a terminal, broken between words; anywhere else the text as it is.
+
+    What is in brackets stays in one line where it fits. A command stays whole, since a line break
+    would end it: it gets a line of its own instead.
+    """
+    if not screen.is_terminal:
+        return text
+    in_brackets = rf"\([^()]{{,{screen.width - len(indent) - 3}}}\)"  # and what may follow
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if len(line) <= screen.width:
+            lines.append(line)
+            continue
+        prose, colon, command = line.partition(COMMAND)
+        pieces = textwrap.wrap(
+            re.sub(in_brackets, lambda found: found[0].replace(" ", NO_BREAK), prose) + colon[:1],
+            screen.width,
+            subsequent_indent=indent,
+            replace_whitespace=False,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines += [piece.replace(NO_BREAK, " ") for piece in pieces]
+        lines += [f"{INDENT}{colon[2:]}{command}"] if colon else []
+    return "\n".join(lines)
+
+
 def show(text: str) -> None:
-    """A line on standard output, as it is."""
-    out.print(escape(text), soft_wrap=True)
+    """A line on standard output; a terminal breaks it between words."""
+    out.print(escape(laid_out(text, out, INDENT)), soft_wrap=True)
 
 
 def tell(text: str, style: str = "") -> None:
-    """Prose on standard output: broken between words on a terminal, one line anywhere else.
-
-    What holds a command is one line too, since a line break would end the command.
-    """
-    out.print(escape(text), style=style, soft_wrap=not out.is_terminal or ": ez " in text)
+    """Prose on standard output; a terminal breaks it between words."""
+    out.print(escape(laid_out(text, out)), style=style, soft_wrap=True)
 
 
 def note(text: str) -> None:
     """A line on standard error, which is not part of what was asked for."""
-    err.print(escape(text), soft_wrap=True)
+    err.print(escape(laid_out(text, err)), soft_wrap=True)
 
 
 def write(text: str) -> None:
@@ -565,9 +595,10 @@ def ask(question: str) -> bool:
 def show_check(name: str, ok: bool, detail: str, remedy: str) -> None:
     """A line of `ez doctor`."""
     mark = "[green]ok  [/]" if ok else "[red]not [/]"
-    out.print(f"{mark} [bold]{escape(name)}[/]: {escape(detail)}", soft_wrap=True)
+    line = escape(laid_out(f"{'.' * 5}{name}: {detail}", out))
+    out.print(f"{mark} [bold]{escape(name)}[/]{line[5 + len(escape(name)) :]}", soft_wrap=True)
     if remedy:
-        out.print(f"     {escape(remedy)}", soft_wrap=True)
+        tell(f"     {remedy}")
 
 
 def is_number(text: str) -> bool:

@@ -560,7 +560,10 @@ def test_a_stop_says_how_to_go_on(number, code, ez, monkeypatch):
 
 def test_a_curve_is_promised_only_where_there_is_one(ez):
     _, out, _ = ez(*replaced(TRAIN, "evaluation.interval=0"))
-    assert out.splitlines()[-1] == "Done. See more: ez watch runs/mine, or ez report runs/mine"
+    assert out.splitlines()[-2:] == [
+        "Done. Watch it: ez watch runs/mine",
+        "Tables: ez report runs/mine",
+    ]
 
 
 def test_threads_are_those_of_this_machine(ez, monkeypatch, tmp_path):
@@ -586,8 +589,9 @@ def test_train_resume_evaluate(ez, monkeypatch):
     assert "Continuing from env_step 32, train_step 2." in lines
     assert any("% " in line and "env_steps " in line for line in lines)  # progress, plain
     assert any(line.startswith("final score at env_step 56: ") for line in lines)
-    assert re.match(r"Interim scores: -?\d\.\d\d(, -?\d\.\d\d)*\.$", lines[-2])
-    assert lines[-1] == "Done. See more: ez watch runs/mine, or ez report runs/mine --plots plots"
+    assert re.match(r"Interim scores: -?\d\.\d\d(, -?\d\.\d\d)*\.$", lines[-3])
+    assert lines[-2] == "Done. Watch it: ez watch runs/mine"
+    assert lines[-1] == "Tables and plots: ez report runs/mine --plots plots"
     assert ez("report", "runs/mine", "--plots", "plots")[0] == 0
     assert "\x1b" not in out
 

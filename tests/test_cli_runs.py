@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -12,6 +13,7 @@ from ezcli import console
 from ezcli.commands import runs as commands
 from ezcli.commands.runs import SORTS, auxiliary_gradient
 from ezcli.experiments import catalogue
+from ezcli.experiments.study import StudyFolder
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.names import run_path
 from tests.experiments.helpers import make_study, save
@@ -51,12 +53,35 @@ def test_the_list(ez, runs_dir):
     code, out, err = ez("runs")
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
-    assert lines[0][:8] == ["id", "study", "arm", "game", "seed", "state", "done", "score"]
+    head = ["id", "study", "arm", "or", "run", "game", "seed", "state", "done", "score"]
+    assert lines[0][:10] == head
     by_id = {line[0]: line for line in lines[1:]}
     assert by_id[tiny().identity[:6]][1:7] == ["mine", "full", "catch", "0", "finished", "100%"]
     arm = tiny("catch", "components.value_prefix=false").identity[:6]
     assert by_id[arm][1:9] == ["mine", "−", "value", "prefix", "catch", "0", "failed", "0%"]
-    assert by_id[tiny("keydoor", "seed=3").identity[:6]][1:4] == ["keydoor", "3", "new"]
+    loose = by_id[tiny("keydoor", "seed=3").identity[:6]]
+    assert loose[1:5] == ["by-hand", "keydoor", "3", "new"]
+
+
+def test_a_run_outside_of_studies_has_its_name_at_80_columns(ez, runs_dir, monkeypatch):
+    config = tiny("keydoor", "seed=4")
+    RunFolder(run_path(runs_dir, f"keydoor-seed4-{config.identity[:6]}")).create(config)
+    lines = ez("runs")[1].splitlines()
+    (line,) = [line for line in lines if config.identity[:6] in line]
+    assert line.split()[:2] == [config.identity[:6], "keydoor-seed4"]
+    assert "arm or run" not in ez("runs", "--study", "mine")[1]
+
+
+def test_the_preset_of_a_run_is_that_of_its_study(ez, runs_dir, monkeypatch):
+    monkeypatch.setattr(console.out, "width", 160)
+    folder = StudyFolder(runs_dir, "mine")
+    for path in runs_dir.glob("*/run.json"):
+        if path.parent.name != "by-hand":
+            RunFolder(path.parent).update_info(preset=str(folder.preset_file))
+    lines = ez("runs")[1].splitlines()
+    named = Path(folder.record().preset).stem
+    assert named != "preset"
+    assert sum(f" {named} " in line for line in lines if "− value prefix" in line) == 1
 
 
 def test_the_list_fits_80_columns(ez, runs_dir):

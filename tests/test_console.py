@@ -228,6 +228,42 @@ def test_names_break_at_their_parts_where_a_table_is_too_wide(capsys, monkeypatc
     ]
 
 
+SCORE = (
+    "final score at env_step 100,000: 21.00 ± 0.12, human-normalised 1.178 "
+    "(median 21.00, 20.00 to 21.00; 32 episodes, 2 distinct)"
+)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("say", [console.show, console.tell, console.TerminalReporter().say])
+def test_a_line_breaks_between_words(terminal, monkeypatch, say, width):
+    monkeypatch.setattr(console.out, "width", width)
+    say(SCORE)
+    lines = terminal.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert " ".join(map(str.strip, lines)) == SCORE
+    if width == 80:
+        assert lines[1].strip() == SCORE[SCORE.index("(") :]
+
+
+def test_a_command_gets_a_line_of_its_own(terminal, monkeypatch):
+    monkeypatch.setattr(console.out, "width", 40)
+    command = f"ez report {'long-name-' * 8}"
+    console.show(f"All tables and plots of this study: {command}")
+    lines = terminal.getvalue().splitlines()
+    assert lines == ["All tables and plots of this study:", f"  {command}"]
+
+
+def test_a_name_stays_whole(terminal):
+    console.show(f"Run {'long-name-' * 9} (identity 123).")
+    assert f"{'long-name-' * 9}\n" in terminal.getvalue()
+
+
+def test_nothing_is_broken_where_no_terminal_is(capsys):
+    console.show(SCORE)
+    assert capsys.readouterr().out == f"{SCORE}\n"
+
+
 def test_a_check(capsys):
     console.show_check("Disk", True, "1 GiB", "")
     console.show_check("Memory", False, "[few]", "Buy some.")

@@ -1,5 +1,6 @@
 """`ez presets` and `ez config`."""
 
+import re
 from pathlib import Path
 
 from ezcli import console
@@ -75,5 +76,5 @@ def preset_facts(name: str) -> tuple[str, int, int]:
         if not line.startswith("#"):
             break
         about.append(line.removeprefix("#").strip())
-    sentence = " ".join(about).partition(". ")[0].rstrip(".")
+    sentence = re.split(r"(?<! al)\. ", " ".join(about))[0].rstrip(".")
     return sentence, config.schedule.env_steps, config.schedule.train_steps

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -18,6 +19,7 @@ from ezcli.errors import ConfigError, EzError, RunError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.experiments.catalogue import Entry, Progress, State
 from ezcli.experiments.design import arm_label, arms_label, close
+from ezcli.experiments.study import STUDIES, StudyFolder
 from ezcli.files import draft_name
 from ezcli.files import remove as remove_path
 from ezcli.runs.cost import folder_bytes
@@ -179,24 +181,33 @@ def show_rows(rows: list[Row]) -> None:
     The id is the start of the identity, and does wherever a run's name does. A run that has none,
     or shares it with another, goes by its name.
     """
-    ids = [(row.entry.identity or "")[:ID_DIGITS] for row in rows]
+    starts = [(row.entry.identity or "")[:ID_DIGITS] for row in rows]
+    ids = [
+        own if own and starts.count(own) == 1 else row.entry.name
+        for own, row in zip(starts, rows, strict=True)
+    ]
+    arm, arms = "arm", [arms_label(row.arms) for row in rows]
+    if any(arms) and not all(arms):  # a run of no study has its name there, without the id
+        arm, names = "arm or run", [row.entry.name for row in rows]
+        named = zip(arms, names, ids, strict=True)
+        arms = [
+            label or ("" if own == name else name.removesuffix(f"-{own}"))
+            for label, name, own in named
+        ]
     columns: dict[str, list[str]] = {
-        "id": [
-            own if own and ids.count(own) == 1 else row.entry.name
-            for own, row in zip(ids, rows, strict=True)
-        ],
+        "id": ids,
         "study": [", ".join(row.studies) for row in rows],
-        "arm": [arms_label(row.arms) for row in rows],
+        arm: arms,
         "game": [row.game_text for row in rows],
         "seed": [str(row.config.seed) if row.config else "" for row in rows],
         "state": [row.entry.state for row in rows],
         "done": [done(row) for row in rows],
         "score": ["" if row.far.score is None else f"{row.far.score:.2f}" for row in rows],
-        "preset": [Path(row.preset).stem if row.preset else "" for row in rows],
+        "preset": [preset_name(row) for row in rows],
         "time": ["" if row.seconds is None else duration(row.seconds) for row in rows],
         "when": [f"{row.entry.updated:%m-%d %H:%M}" if row.entry.updated else "" for row in rows],
     }
-    for name in ("study", "arm", "game", "preset"):  # the same everywhere: said once, or not at all
+    for name in ("study", arm, "game", "preset"):  # the same everywhere: said once, or not at all
         values = set(columns[name])
         if len(values) == 1:
             del columns[name]
@@ -210,6 +221,25 @@ def show_rows(rows: list[Row]) -> None:
         if not fits(columns):
             columns.pop(name, None)
     console.show_table(columns, zip(*columns.values(), strict=True), whole=("id", "game", "state"))
+
+
+def preset_name(row: Row) -> str:
+    """The name of the preset; of a run of a study that of the study, not of its frozen copy."""
+    if row.preset is None:
+        return ""
+    folder = Path(row.preset).parent
+    if folder.parent.name != STUDIES or folder.name not in row.studies:
+        return Path(row.preset).stem
+    return Path(preset_of_study(row.entry.path.parent, folder.name)).stem
+
+
+@cache
+def preset_of_study(runs_dir: Path, study: str) -> str:
+    """The preset of a study as it was named; empty where the study cannot be read."""
+    try:
+        return StudyFolder(runs_dir, study).record().preset
+    except EzError:
+        return ""
 
 
 def fits(columns: Mapping[str, list[str]]) -> bool:

@@ -204,8 +204,9 @@ def run_training(
         scores = scores_on_the_way(folder)
         if scores:
             reporter.say(f"Interim scores: {', '.join(f'{score:.2f}' for score in scores)}.")
+        reporter.say(f"Done. Watch it: {ez_command('watch', path)}")
         table = ez_command("report", path, plots="plots" if scores else None)
-        reporter.say(f"Done. See more: {ez_command('watch', path)}, or {table}")
+        reporter.say(f"Tables{' and plots' if scores else ''}: {table}")
         return 0
     go_on = f"Continue with: {ez_command('resume', path)}"
     console.show(f"Stopped by {stopped_by.name} and saved. {go_on}")

@@ -11,7 +11,7 @@ from ezcli.config.errors import explain
 from ezcli.config.overrides import parse_override, set_value
 from ezcli.config.run import RunConfig
 from ezcli.config.tables import json_copy
-from ezcli.envs.suites import SUITES, env_tables, own_code, suite_with_games
+from ezcli.envs.suites import SUITES, env_tables, own_code, require_game, suite_with_games
 from ezcli.errors import ConfigError
 
 
@@ -98,6 +98,8 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
             f"--game names a game, but the environment {env!r} has none.",
             "Leave out one of --env and --game.",
         )
+    if game:
+        require_game(suite, game)
     if asked["name"] == own["name"] and suite.games:
         tables["env"] |= asked
     elif asked != {"name": own["name"]}:

@@ -94,6 +94,16 @@ def _keydoor_landmarks(settings: KeydoorSettings) -> dict[str, float]:
     return dict(zip((RANDOM, MAXIMUM), found, strict=True)) if found else {}
 
 
+def _catch_range(settings: CatchSettings) -> tuple[float, float]:
+    """One ball, caught or missed."""
+    return -1.0, 1.0
+
+
+def _keydoor_range(settings: KeydoorSettings) -> tuple[float, float]:
+    """No reward is negative, and a door pays 1 at most once in two env_steps."""
+    return 0.0, settings.cap(evaluation=True) / 2
+
+
 def _catch_learnt(settings: CatchSettings) -> Learnt | None:
     """RESULTS.md: a mean return of 0.91, and after 2,000 env_steps a study tells nothing."""
     if (settings.rows, settings.columns) != (10, 5):
@@ -115,6 +125,7 @@ CATCH = Suite(
     title="catch",
     preset=DefaultPreset("catch", "catch", "it is made for that game"),
     landmarks=_catch_landmarks,
+    score_range=_catch_range,
     learnt=_catch_learnt,
 )
 KEYDOOR = Suite(
@@ -124,5 +135,6 @@ KEYDOOR = Suite(
     title="keydoor",
     preset=DefaultPreset("keydoor", "keydoor", "it is made for that game"),
     landmarks=_keydoor_landmarks,
+    score_range=_keydoor_range,
     learnt=_keydoor_learnt,
 )

@@ -5,6 +5,7 @@ value; `suites` registers it. Nothing outside these files asks for the name of a
 loaded with every config, so they import no emulator, no NumPy and no environment on loading.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -131,6 +132,8 @@ class Suite:
     benchmark: Benchmark | None = None
     landmarks: Callable[[Any], Mapping[str, float]] = lambda env: {}
     """Raw scores that tell how good others are, by whose they are: random play's, the maximum."""
+    score_range: Callable[[Any], tuple[float, float]] = lambda env: (-math.inf, math.inf)
+    """The lowest and the highest raw score of a game, where the rules give them."""
     learnt: Callable[[Any], Learnt | None] = lambda env: None
     """What the suite's own presets were measured to need, or its scores are published for."""
     own_code: Callable[[Any], OwnCode | None] = lambda env: None

@@ -68,6 +68,11 @@ def landmarks_of(env: EnvSettings) -> Mapping[str, float]:
     return own or ({scale.zero: reference.zero} if reference and scale else {})
 
 
+def score_range_of(env: EnvSettings) -> tuple[float, float]:
+    """The lowest and the highest raw score, infinite where they are not known."""
+    return suite_of(env).score_range(env)
+
+
 def benchmark_of(env: EnvSettings, games: Iterable[str]) -> Benchmark | None:
     """The benchmark of the suite that these settings and games belong to.
 
@@ -189,9 +194,19 @@ def check_game(env: EnvSettings) -> None:
     Raises:
       ConfigError: with the nearest name, or the option that takes it.
     """
-    suite, game = suite_of(env), game_of(env)
-    suite.require(env)
-    if suite.games is None or game is None:
+    suite_of(env).require(env)
+    game = game_of(env)
+    if game is not None:
+        require_game(suite_of(env), game)
+
+
+def require_game(suite: Suite, game: str) -> None:
+    """Refuses a game that a suite does not have.
+
+    Raises:
+      ConfigError: with the nearest name, or the option that takes it.
+    """
+    if suite.games is None:
         return
     games = suite.games.known()
     if game in games:

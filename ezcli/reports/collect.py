@@ -5,6 +5,7 @@ group is what may be compared: the cells of a study, or runs of one agent that d
 game only. A run that does not count is named with the reason.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
 from ezcli.config.run import differences
 from ezcli.envs.suites import game_of
-from ezcli.errors import ConfigError, EzError, ReportError
+from ezcli.errors import ConfigError, EzError, ReportError, UnknownName
 from ezcli.experiments import catalogue
 from ezcli.experiments.design import FULL
 from ezcli.experiments.study import STUDIES, CellRecord, StudyFolder, study_names
@@ -24,7 +25,7 @@ from ezcli.reports.comparable import (
     without_place,
 )
 from ezcli.reports.groups import FINAL, ArmScores, Group, Missing, Run
-from ezcli.reports.run_scores import read_run
+from ezcli.reports.run_scores import LATEST, evaluation_names, read_run
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.names import is_plain_name
 
@@ -41,9 +42,23 @@ def collect(
       evaluation: by which runs count: its name, or `latest`.
 
     Raises:
-      ConfigError: a name is nothing.
+      ConfigError: a name is nothing, or no run has an evaluation of this name.
       ReportError: runs that were named do not belong together.
     """
+    groups, said = named_or_all(names, runs_dir, evaluation)
+    if not any(group.runs for group in groups):
+        folders = [runs_dir, *filter(Path.is_dir, map(Path, names))]
+        runs = [entry.path for folder in folders for entry in catalogue.scan(folder)]
+        known = {FINAL, LATEST, *itertools.chain.from_iterable(map(evaluation_names, runs))}
+        if evaluation not in known:
+            raise UnknownName("evaluation", evaluation, known)
+    return groups, said
+
+
+def named_or_all(
+    names: list[str], runs_dir: Path, evaluation: str
+) -> tuple[list[Group], list[str]]:
+    """`collect`, where it may be that no run has the evaluation."""
     if not names:
         return everything_in(runs_dir, evaluation)
     groups: list[Group] = []

@@ -17,8 +17,9 @@ from ezcli.experiments.ablations import (
     load_ablation,
 )
 from ezcli.experiments.design import FULL, arm_label
-from ezcli.reports.groups import ArmScores, Group, Run
+from ezcli.reports.groups import ArmScores, Group, Run, score_range
 from ezcli.reports.statistics import (
+    UNBOUNDED,
     Difference,
     Estimate,
     difference_of,
@@ -154,6 +155,13 @@ def arm_scores(arm: ArmScores, scale: Scale) -> list[np.ndarray]:
         np.array([scale.of(run) for _, run in sorted(arm.runs[game].items())])
         for game in scale.games
     ]
+
+
+def arm_mean(arm: ArmScores, scale: Scale) -> Estimate:
+    """The mean of an arm's scores over the games of the scale."""
+    runs = [run for game in scale.games for run in arm.runs[game].values()]
+    within = score_range(runs) if scale.kind == "raw" else UNBOUNDED
+    return student(arm_scores(arm, scale), within=within).estimate
 
 
 def compare(group: Group, scale: Scale, resamples: int) -> list[Comparison]:
@@ -322,7 +330,7 @@ def curves(group: Group, scale: Scale) -> list[Curve]:
             if arm.drops and against and point(group, against, swept) == values:
                 pair = pairwise(arm, against, scale, 1)
                 difference = pair.mean if pair else None
-            score = student(arm_scores(arm, scale)).estimate
+            score = arm_mean(arm, scale)
             lines.setdefault(label, []).append(CurvePoint(arm.name, values[key], score, difference))
         for label, points in lines.items():
             if len(points) > 1:

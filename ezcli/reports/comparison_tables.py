@@ -7,7 +7,7 @@ from ezcli.experiments.design import FULL, arm_label
 from ezcli.reports.compare import Comparison, Curve, FactorEffect, Scale
 from ezcli.reports.grids import Grid, Ranked, as_text, value_text
 from ezcli.reports.groups import Group, Run, of_games
-from ezcli.reports.statistics import Estimate
+from ezcli.reports.statistics import SHARE, Estimate
 from ezcli.reports.tables import (
     DIGITS,
     Cell,
@@ -82,7 +82,7 @@ def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> T
     for c in comparisons:
         row: list[Cell] = [versus(c)]
         if likely:
-            row.append(Interval(c.improvement, DIGITS) if c.improvement else None)
+            row.append(Interval(c.improvement, DIGITS, within=SHARE) if c.improvement else None)
         if several:
             row += [Interval(e, DIGITS, signed=True) if e else None for e in (c.median, c.iqm)]
         if published:

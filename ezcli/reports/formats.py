@@ -11,10 +11,9 @@ from typing import Any
 from ezcli.envs.suites import normalisation_of
 from ezcli.reports.groups import Run
 from ezcli.reports.report import Report
-from ezcli.reports.tables import Cell, Interval, Number, Probability, Shown, Table
+from ezcli.reports.tables import MISSING, Cell, Interval, Number, Probability, Shown, Table
 from ezcli.words import STEERING, broken, json_text
 
-MISSING = "–"
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -53,6 +52,8 @@ def cell_text(cell: Cell) -> str:
     text = number_text(estimate.value, cell.digits, cell.signed)
     if estimate.low is None or estimate.high is None:
         return text
+    if cell.is_everything:
+        return f"{text} [{MISSING}]"
     low, high = (number_text(x, cell.digits, cell.signed) for x in (estimate.low, estimate.high))
     return f"{text} [{low}, {high}]"
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ezcli.reports.compare import (
     Scale,
-    arm_scores,
+    arm_mean,
     corrected,
     in_order,
     joined,
@@ -18,7 +18,7 @@ from ezcli.reports.compare import (
     verdict,
 )
 from ezcli.reports.groups import ArmScores, Group
-from ezcli.reports.statistics import Difference, Estimate, student
+from ezcli.reports.statistics import Difference, Estimate
 
 FEWEST = 3  # arms that are ranked; two are compared in any case
 
@@ -58,7 +58,7 @@ def ranking(group: Group, scale: Scale) -> list[Ranked]:
     arms = [arm for arm in group.arms if arm.runs]
     if not swept_settings(group) or len(arms) < FEWEST:
         return []
-    scores = {arm.name: student(arm_scores(arm, scale)).estimate for arm in arms}
+    scores = {arm.name: arm_mean(arm, scale) for arm in arms}
     arms.sort(key=lambda arm: -scores[arm.name].value)
     pairs = {
         (one.name, other.name): found
@@ -102,9 +102,9 @@ def grids(group: Group, scale: Scale) -> list[Grid]:
         if len(rows) < 2 or len(columns) < 2:
             continue
         scores = {
-            (as_text(values[arm.name][down]), as_text(values[arm.name][across])): student(
-                arm_scores(arm, scale)
-            ).estimate
+            (as_text(values[arm.name][down]), as_text(values[arm.name][across])): arm_mean(
+                arm, scale
+            )
             for arm in arms
             if arm.runs
         }

@@ -1,13 +1,13 @@
 """Runs with their scores, and groups of runs that may stand in one table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from ezcli.config.run import RunConfig
 from ezcli.envs.suite import Benchmark, Normalisation, Reference
-from ezcli.envs.suites import benchmark_of, normalisation_of, reference_of
+from ezcli.envs.suites import benchmark_of, normalisation_of, reference_of, score_range_of
 from ezcli.words import counted
 
 FINAL = "final"  # the evaluation by which a run counts, unless another is asked for
@@ -96,6 +96,12 @@ class ArmScores(NamedTuple):
     def games(self) -> list[str]:
         """Games with a score, by name."""
         return sorted(self.runs)
+
+
+def score_range(runs: Iterable[Run]) -> tuple[float, float]:
+    """The lowest and the highest raw score that one of these runs can have."""
+    lows, highs = zip(*(score_range_of(run.config.env) for run in runs), strict=True)
+    return min(lows), max(highs)
 
 
 class Group(NamedTuple):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ezcli.errors import RunError
 from ezcli.reports.groups import ArmScores, Group, Run
+from ezcli.reports.statistics import CORRELATION, SIZE, UNBOUNDED
 from ezcli.reports.tables import Cell, Intervals, Table, interval, shown_arm
 from ezcli.runs.folder import METRICS
 from ezcli.runs.json_files import read_lines
@@ -20,6 +21,7 @@ SHOWN = {
     "modes_value_rmse_last": "last RMSE / std",
     "modes_value_correlation_last": "last correlation",
 }
+RANGES = {"rmse": SIZE, "correlation": CORRELATION}  # by what a column measures
 ROOT_ERROR = "modes_value_rmse_root"
 NOT_MEASURED = f'"{ROOT_ERROR}": null'  # in most lines, which need not be parsed
 
@@ -64,7 +66,9 @@ def modes_table(measurements: dict[str, list[Measured]]) -> Table:
         cells: list[Cell] = [shown_arm(arm), str(len(found))]
         for name in SHOWN:
             known = [n for m in found if (n := m.numbers[name]) is not None]
-            cells.append(interval(known, 2) if known else None)
+            _, _, what, _ = name.split("_")
+            within = RANGES.get(what, UNBOUNDED)
+            cells.append(interval(known, 2, within) if known else None)
         rows.append(tuple(cells))
     return Table(
         "modes",

@@ -36,12 +36,12 @@ from ezcli.reports.figures import (
 )
 from ezcli.reports.formats import cell_text, one_line
 from ezcli.reports.grids import Grid, as_text, value_text
-from ezcli.reports.groups import ArmScores, Group
+from ezcli.reports.groups import ArmScores, Group, score_range
 from ezcli.reports.modes import ROOT_ERROR, measured, runs_of
 from ezcli.reports.provenance import protocol_text
 from ezcli.reports.published import Agent
 from ezcli.reports.report import Section
-from ezcli.reports.statistics import TAILS, Estimate, profile, resample, student
+from ezcli.reports.statistics import SIZE, TAILS, Estimate, profile, resample, student
 from ezcli.reports.tables import Interval, Number
 from ezcli.words import counted_range
 
@@ -136,7 +136,9 @@ def learning_curves(group: Group, games: Sequence[str]) -> Figure:
     for panel, game in zip(panels, games, strict=False):
         for index, arm in enumerate(group.arms):
             scores = scores_on_the_way(arm, game)
-            drawn += draw_means(panel, scores, look(index), arm_text(arm.name))
+            if scores:
+                within = score_range(arm.runs[game].values())
+                drawn += draw_means(panel, scores, look(index), arm_text(arm.name), within)
         run = next(run for run in group.runs if run.game == game)
         found = landmarks_of(run.config.env)
         landmarks |= dict.fromkeys(found)
@@ -165,16 +167,22 @@ def shared(runs: Sequence[Mapping[int, float]]) -> list[int]:
 
 
 def draw_means(
-    panel: Axes, runs: Sequence[Mapping[int, float]], style: dict[str, Any], label: str
+    panel: Axes,
+    runs: Sequence[Mapping[int, float]],
+    style: dict[str, Any],
+    label: str,
+    within: tuple[float, float],
 ) -> list[Estimate]:
     """The mean of the runs' numbers at each step that all of them have, with its band.
 
-    Nothing is drawn of fewer than two such steps.
+    `within` are all values that it can have (`student`). Nothing is drawn of fewer than two such
+    steps.
     """
     steps = shared(runs)
     if len(steps) < 2:
         return []
-    found = [student([np.array([run[step] for run in runs])]).estimate for step in steps]
+    values = [np.array([run[step] for run in runs]) for step in steps]
+    found = [student([at_step], within=within).estimate for at_step in values]
     panel.plot(steps, [e.value for e in found], label=label, **style)
     draw_band(panel, steps, found, style)
     return found
@@ -215,7 +223,7 @@ def mode_errors(group: Group) -> Figure | None:
             {m.train_steps: m.numbers[ROOT_ERROR] or 0.0 for m in measured(run)}
             for run in runs_of(arm)
         ]
-        drawn += draw_means(panel, errors, look(index), arm_text(arm.name))
+        drawn += draw_means(panel, errors, look(index), arm_text(arm.name), SIZE)
     if not drawn:
         return None
     panel.axhline(1, color=GREY, linestyle=":", zorder=0)

@@ -112,6 +112,15 @@ def choose(
     return f"it has no evaluation {evaluation!r} of its last weights (it has: {there})"
 
 
+def evaluation_names(path: Path) -> list[str]:
+    """What the evaluations of a run by its last weights are called; none where it is damaged."""
+    try:
+        lines = RunFolder(path).read(EVALUATIONS)
+    except (EzError, OSError):
+        return []
+    return [name_of(line) for line in lines if not why_wrong(line) and line["kind"] != "interim"]
+
+
 def why_damaged(folder: RunFolder) -> str:
     """What is wrong with the files of a run, in brackets; empty if they have just been mended."""
     try:

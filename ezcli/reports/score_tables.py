@@ -4,7 +4,7 @@ import numpy as np
 
 from ezcli.experiments.design import arm_label
 from ezcli.reports.compare import Scale, arm_scores, generator
-from ezcli.reports.groups import ArmScores, Group, of_games
+from ezcli.reports.groups import ArmScores, Group, of_games, score_range
 from ezcli.reports.published import Agent
 from ezcli.reports.published_tables import mark_notes, marked
 from ezcli.reports.statistics import estimates
@@ -54,7 +54,7 @@ def score_columns(group: Group) -> tuple[str, ...]:
 def score_cells(group: Group, arm: ArmScores, game: str) -> list[Cell]:
     """Number of runs, raw score and, where the group has any, normalised score."""
     runs = [run for _, run in sorted(arm.runs.get(game, {}).items())]
-    raw = interval([run.score for run in runs]) if runs else None
+    raw = interval([run.score for run in runs], within=score_range(runs)) if runs else None
     cells: list[Cell] = [str(len(runs)), raw]
     if group.normalised_games:
         known = bool(runs) and game in group.normalised_games
@@ -111,8 +111,9 @@ def protocols_table(group: Group) -> Table | None:
             played = dict.fromkeys(text for run in runs.values() for text in run.otherwise)
             for text in played:
                 both = [run for run in runs.values() if text in run.otherwise]
-                score = interval([run.otherwise[text] for run in both])
-                own = interval([run.final_score for run in both])
+                within = score_range(both)
+                score = interval([run.otherwise[text] for run in both], within=within)
+                own = interval([run.final_score for run in both], within=within)
                 change = interval([run.otherwise[text] - run.final_score for run in both])
                 rows.append(
                     (

@@ -25,6 +25,11 @@ RESAMPLING = 1e-6  # likewise of resamples, which are in float32
 ROUNDING = 1e-9  # share of a score's size below which a variation is rounding
 TAILS = (100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2)
 
+UNBOUNDED = (-np.inf, np.inf)
+CORRELATION = (-1.0, 1.0)
+SHARE = (0.0, 1.0)  # and probabilities
+SIZE = (0.0, np.inf)  # of an error
+
 Scores = Sequence[np.ndarray]
 Counts = Sequence[np.ndarray]  # [n, R] for each game: how often each run is in each resample
 Aggregate = Callable[[Scores, Counts], np.ndarray]
@@ -56,13 +61,17 @@ class Difference(NamedTuple):
     p: float | None
 
 
-def student(values: Scores, size: float = 0.0) -> Difference:
+def student(
+    values: Scores, size: float = 0.0, within: tuple[float, float] = UNBOUNDED
+) -> Difference:
     """Mean over games of the mean of each game's values [n], with Student's t interval and test.
 
     Args:
       values: of each game; of paired differences for the paired t-test.
       size: the largest of the scores that the values are differences of: a spread that is nothing
         beside it is rounding. The values' own size counts in any case.
+      within: all values that the mean can have. The interval ends there, which takes nothing from
+        its coverage.
 
     The variance is the sum of the games' own, and the degrees of freedom are Welch and
     Satterthwaite's; with one game, and paired differences as values, this is the paired t-test.
@@ -80,7 +89,9 @@ def student(values: Scores, size: float = 0.0) -> Difference:
     error = np.sqrt(variance)
     half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2) * error)
     p = float(2 * stdtr(degrees, -abs(value) / error))
-    return Difference(Estimate(value, value - half, value + half, int(sizes.min())), p)
+    least, most = (end(within[i], *map(end, values)) for i, end in enumerate((min, max)))
+    low, high = max(value - half, float(least)), min(value + half, float(most))
+    return Difference(Estimate(value, low, high, int(sizes.min())), p)
 
 
 def mean(scores: Scores, counts: Counts) -> np.ndarray:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ezcli.experiments.design import arm_label
-from ezcli.reports.statistics import Estimate, student
+from ezcli.reports.statistics import UNBOUNDED, Estimate, student
 
 DIGITS = 3  # of normalised scores and probabilities
+MISSING = "–"  # a cell without a value
 
 
 EQUAL_RUNS = (
@@ -39,6 +40,12 @@ class Interval(NamedTuple):
     estimate: Estimate
     digits: int
     signed: bool = False
+    within: tuple[float, float] = UNBOUNDED  # all values that the number can have
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether the interval holds all values that the number can have."""
+        return (self.estimate.low, self.estimate.high) == self.within
 
 
 class Probability(NamedTuple):
@@ -98,22 +105,29 @@ def with_interval_notes(table: Table) -> Table:
     """The table; its notes begin with what its brackets are and why numbers have none."""
     if table.intervals is None:
         return table
-    cells = (cell for row in table.rows for cell in row)
-    found = [cell.estimate for cell in cells if isinstance(cell, Interval)]
+    cells = [cell for row in table.rows for cell in row if isinstance(cell, Interval)]
+    found = [cell.estimate for cell in cells]
     notes = []
-    if any(estimate.low is not None for estimate in found):
+    if any(cell.estimate.low is not None and not cell.is_everything for cell in cells):
         notes.append(f"Brackets: 95 %, {table.intervals.method}.")
     if any(estimate.runs == 1 for estimate in found):
         notes.append(table.intervals.single)
     if any(estimate.does_not_vary for estimate in found):
         notes.append(table.intervals.equal)
+    for low, high in dict.fromkeys(cell.within for cell in cells if cell.is_everything):
+        notes.append(
+            f"[{MISSING}]: too few runs for an interval narrower than all that is possible, "
+            f"{low:g} to {high:g}."
+        )
     return table._replace(notes=(*([" ".join(notes)] if notes else []), *table.notes))
 
 
-def interval(values: Sequence[float], digits: int | None = None) -> Interval:
-    """The mean of runs of one game, with Student's t interval."""
-    estimate = student([np.array(values)]).estimate
-    return Interval(estimate, raw_digits([estimate]) if digits is None else digits)
+def interval(
+    values: Sequence[float], digits: int | None = None, within: tuple[float, float] = UNBOUNDED
+) -> Interval:
+    """The mean of runs of one game, with Student's t interval; `within` as of `student`."""
+    estimate = student([np.array(values)], within=within).estimate
+    return Interval(estimate, raw_digits([estimate]) if digits is None else digits, within=within)
 
 
 def raw_digits(values: Sequence[Estimate]) -> int:

@@ -76,15 +76,17 @@ def describe_evaluation(line: dict[str, Any], scale: Normalisation | None) -> st
     error = "" if line["standard_error"] is None else f" ± {line['standard_error']:.2f}"
     normalised, protocol = line.get(scale.key) if scale else None, line["protocol"]
     played = [counted(protocol["episodes"], "episode")]
+    distinct = len(set(line["scores"]))
     if line["kind"] == "manual" and protocol["seed"]:
         played.append(f"seed {protocol['seed']}")
     if protocol.get("changes"):
         played.append(changes_text(protocol["changes"]))
-    played.append(counted(len(set(line["scores"])), "distinct score"))
+    if distinct < len(line["scores"]):
+        played.append(f"{distinct} distinct")
     called = f"{line['kind']} score" + (f" {line['name']!r}" if "name" in line else "")
     return (
-        f"{called} at env_step {line['env_steps']:,}: {line['mean']:.2f}{error} "
-        f"(median {line['median']:.2f}, {line['min']:.2f} to {line['max']:.2f}, "
-        f"{', '.join(played)})"
+        f"{called} at env_step {line['env_steps']:,}: {line['mean']:.2f}{error}"
         + (f", {scale.name} {normalised:.3f}" if scale and normalised is not None else "")
+        + f" (median {line['median']:.2f}, {line['min']:.2f} to {line['max']:.2f}; "
+        f"{', '.join(played)})"
     )

@@ -1,9 +1,11 @@
+import math
 import subprocess
 import sys
 
 import pytest
 
 from ezcli.config.files import preset_path, read_toml
+from ezcli.config.resolve import resolve, use_env
 from ezcli.envs.atari_suite import (
     ATARI_100K,
     AtariSettings,
@@ -11,7 +13,7 @@ from ezcli.envs.atari_suite import (
     ends_as_in_the_benchmark,
     reference_scores,
 )
-from ezcli.envs.suites import check_env, check_game
+from ezcli.envs.suites import check_env, check_game, landmarks_of, score_range_of
 from tests.failing import fails
 
 
@@ -122,6 +124,22 @@ def test_the_names_on_the_cartridge_lead_to_the_game(name, rom):
 def test_what_is_no_game_leads_to_the_other_option(name, option):
     with fails("EZ-ENV-NOT-A-GAME", repr(name), option):
         check_game(atari(name))
+
+
+def test_a_preset_of_another_environment_does_not_hide_what_is_no_game():
+    tables = read_toml(preset_path("catch"))
+    with fails("EZ-ENV-NOT-A-GAME", "'catch'", "--env catch"):
+        use_env(tables, None, "catch")
+    with fails("EZ-CONFIG-PRESET-ENV", "'catch'"):
+        use_env(tables, None, "pong")
+
+
+@pytest.mark.parametrize("name", ["catch", "keydoor"])
+def test_random_play_and_the_maximum_are_scores_that_a_game_can_have(name):
+    env = resolve(read_toml(preset_path(name))).env
+    low, high = score_range_of(env)
+    assert low <= min(landmarks_of(env).values()) < max(landmarks_of(env).values()) <= high
+    assert score_range_of(atari("pong")) == (-math.inf, math.inf)
 
 
 @pytest.mark.parametrize(

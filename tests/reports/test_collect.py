@@ -123,6 +123,26 @@ def test_a_run_counts_with_the_evaluation_that_is_asked_for(runs_dir, run):
     assert "no evaluation 'few' of its last weights" in read_run(run, "few")
 
 
+@pytest.mark.parametrize("of_folder", [False, True])
+def test_an_evaluation_that_no_run_has_is_answered_with_those_that_exist(runs_dir, run, of_folder):
+    evaluated(run, 1.0, "few", seed=2)
+    names = [str(runs_dir)] if of_folder else []
+    with fails("EZ-UNKNOWN-EVALUATION", "'fwe'", "'few'") as caught:
+        collect(names, runs_dir, "fwe")
+    assert caught.value.hint.endswith("few, final, latest.")
+    for one in ("few", "final", "latest"):
+        collect(names, runs_dir, one)
+
+
+def test_runs_without_the_evaluation_are_named_with_those_that_they_have(runs_dir, run):
+    evaluated(run, 1.0, "few", seed=2)
+    write_run(runs_dir / "two", agent(seed=1), [10.0])
+    _, said = collect([], runs_dir, "few")
+    assert said == [
+        "two is left out: it has no evaluation 'few' of its last weights (it has: final)."
+    ]
+
+
 def test_the_protocol_stands_in_the_caption(runs_dir, run):
     evaluated(run, 1.0, "few", seed=2, changes={"search.num_simulations": 5})
     (group,), _ = collect(["one"], runs_dir, "few")

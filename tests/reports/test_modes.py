@@ -6,6 +6,7 @@ import pytest
 
 from ezcli.reports.choice import Choice
 from ezcli.reports.collect import collect
+from ezcli.reports.formats import cell_text
 from ezcli.reports.modes import SHOWN
 from ezcli.reports.plots import plots
 from ezcli.reports.report import build
@@ -64,6 +65,33 @@ def test_what_did_not_vary_is_left_out(runs):
     ((_, _, *cells),) = section_of(runs).table("modes").rows
     correlation = cells[list(SHOWN).index("modes_value_correlation_root")]
     assert (correlation.estimate.runs, correlation.estimate.value) == (1, 0.9)
+
+
+def test_intervals_of_two_runs_end_where_the_numbers_do(runs):
+    for seed, rmse, correlation in ((0, 0.1, -0.9), (1, 0.9, 0.9)):
+        numbers = {"modes_value_rmse_root": rmse, "modes_value_correlation_root": correlation}
+        last = {"modes_value_correlation_last": 0.95 - 0.2 * seed}
+        write_metrics(runs / f"run{seed}", (10, RULE | numbers | last))
+    table = section_of(runs).table("modes")
+    ((_, _, rmse, _, root, _, last),) = table.rows
+    assert rmse.estimate.low == 0 < rmse.estimate.high
+    assert (root.estimate.low, root.estimate.high) == (-1, 1)
+    assert cell_text(root) == "0.00 [–]"
+    assert last.estimate.low > -1
+    assert last.estimate.high == 1
+    assert "[–]: too few runs" in table.notes[0]
+    assert table.notes[0].endswith("-1 to 1.")
+
+
+@pytest.mark.parametrize(
+    ("scores", "text"), [((0.5, 1.0), "0.75 [–]"), ((0.9, 1.0), "0.95 [0.31, 1.00]")]
+)
+def test_intervals_of_scores_end_where_the_game_does(tmp_path, scores, text):
+    for seed, score in enumerate(scores):
+        config = preset("catch").model_copy(update={"seed": seed})
+        write_run(tmp_path / f"run{seed}", config, [score], preset_name="catch")
+    ((_, _, cell),) = section_of(tmp_path).table("scores").rows
+    assert cell_text(cell) == text
 
 
 def test_damaged_metrics_leave_the_scores(runs):

@@ -12,6 +12,8 @@ from scipy import stats
 from ezcli.reports import statistics
 from ezcli.reports.statistics import (
     AGGREGATES,
+    CORRELATION,
+    UNBOUNDED,
     Estimate,
     difference_of,
     estimates,
@@ -153,6 +155,15 @@ def test_differences_of_one_game_are_the_paired_t_test():
     low, high = expected.confidence_interval(0.95)
     assert found.p == pytest.approx(expected.pvalue)
     assert found.estimate[1:3] == pytest.approx((low, high))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=9))
+def test_an_interval_ends_where_its_values_do(values):
+    free, cut = (student([np.array(values)], within=ends) for ends in (UNBOUNDED, CORRELATION))
+    assert cut.p == free.p
+    if free.estimate.low is not None:
+        assert cut.estimate.low == max(-1, free.estimate.low)
+        assert cut.estimate.high == min(1, free.estimate.high)
 
 
 def test_two_games_are_welchs_t():

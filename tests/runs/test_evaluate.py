@@ -205,7 +205,7 @@ def test_a_name_has_one_protocol(finished, tmp_path):
     assert (line["kind"], line["name"], line["protocol"]["seed"]) == ("manual", "mine", 1)
     assert evaluate_run(folder, config, seeded, "mine") == line  # again is the same
     assert "manual score 'mine' at env_step 56: " in describe_evaluation(line, None)
-    assert "2 episodes, seed 1, " in describe_evaluation(line, None)
+    assert "2 episodes, seed 1)" in describe_evaluation(line, None)
     with fails("EZ-EVALUATION-NAME", "'mine'"):
         evaluate_run(folder, config, final_protocol(config, seed=2), "mine")
     for name in ("final", "latest", "interim", "manual", "a/b"):
@@ -261,15 +261,18 @@ def test_a_line_in_a_sentence():
     found = Evaluated(EvaluationProtocol(2, 27_000, 0, 50), [-21.0, 14.9], [90, 80])
     line = evaluation_line(found, "final", 100_000, 120_000, pong(27_000))
     assert describe_evaluation(line, ATARI.benchmark.normalisation) == (
-        "final score at env_step 100,000: -3.05 ± 17.95 (median -3.05, -21.00 to 14.90, "
-        "2 episodes, 2 distinct scores), human-normalised 0.500"
+        "final score at env_step 100,000: -3.05 ± 17.95, human-normalised 0.500 "
+        "(median -3.05, -21.00 to 14.90; 2 episodes)"
     )
     one = evaluation_line(
         Evaluated(EvaluationProtocol(1, 9, 0, 2), [1.0], [9]), "manual", 5, 6, tiny()
     )
     assert describe_evaluation(one, None) == (
-        "manual score at env_step 5: 1.00 (median 1.00, 1.00 to 1.00, 1 episode, 1 distinct score)"
+        "manual score at env_step 5: 1.00 (median 1.00, 1.00 to 1.00; 1 episode)"
     )
+    equal = Evaluated(EvaluationProtocol(3, 9, 0, 2), [1.0, 0.0, 1.0], [9, 9, 9])
+    line = evaluation_line(equal, "manual", 5, 6, tiny())
+    assert describe_evaluation(line, None).endswith("; 3 episodes, 2 distinct)")
 
 
 def test_lines_of_a_run(finished):
