@@ -196,7 +196,7 @@ def learner(at: Bench) -> Iterator[Result]:
 
 
 def run(at: Bench) -> Iterator[Result]:
-    """The first cycles of a run, and what the whole will take; evaluations are not counted."""
+    """The first cycles of a run, and how long the whole will take with its evaluations."""
     on_gpu = at.compute.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(at.compute.device)
@@ -209,7 +209,7 @@ def run(at: Bench) -> Iterator[Result]:
         peak = torch.cuda.max_memory_allocated(at.compute.device)
         figures.append(("GPU memory", peak / 2**30, "GiB", found.cycles))
     hours = from_pieces(at.config, measured(at)).hours or 0.0
-    figures.append(("training, from its parts", hours, "h", REPEATS))
+    figures.append(("whole run, from its parts", hours, "h", REPEATS))
     for what, value, unit, repeats in figures:
         yield Result("run", what, value, value, value, unit, repeats)
 

@@ -10,6 +10,7 @@ process of its own can be given up when a single train_step takes minutes.
 
 import json
 import sys
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -36,12 +37,14 @@ from ezcli.efficientzero.learner import Learner
 from ezcli.efficientzero.planner import Planner
 from ezcli.efficientzero.replay import Replay
 from ezcli.efficientzero.searcher import Searcher
+from ezcli.envs.make import make_env
 from ezcli.runs.compute import num_cores, resolve_compute
 from ezcli.runs.cost import Pieces, Seconds, checkpoint_bytes, from_pieces
 from ezcli.runs.provenance import peak_memory
 from ezcli.runs.trainer import make_network
 
 SECONDS = 1.0  # for each piece of work
+PLAYED_GAMES = 4  # side by side at random, to see how long a game lasts
 REPEATS = 2  # of each piece of work, at least
 FILLED = 2000  # states that batches are drawn from
 
@@ -58,6 +61,7 @@ def measured(at: Bench) -> Pieces:
         device_memory_bytes=torch.cuda.max_memory_reserved(device) if on_gpu else None,
         frame_bytes=at.spec.frame_bytes,
         checkpoint_bytes=checkpoint_bytes(at.config, parameters, len(at.spec.action_names)),
+        game_env_steps=game_env_steps(at),
     )
 
 
@@ -72,8 +76,8 @@ def seconds(at: Bench) -> Seconds:
     playing = timed(random_play(at, envs), at.seconds, REPEATS)
     planners = planners_for(config, len(at.spec.action_names))
     frozen = Searcher(at.network, at.compute.precision, at.compute.search)
-    states = config.reanalyse.roots_per_search
-    observations = random_observations(at, max(states, envs))
+    states, games = config.reanalyse.roots_per_search, config.evaluation.episodes
+    observations = random_observations(at, max(states, envs, games))
     rng = np.random.default_rng(0)
 
     def search(planner: Planner, size: int) -> None:
@@ -84,13 +88,39 @@ def seconds(at: Bench) -> Seconds:
         together = side_by_side(work, threads)
         return timed(together, at.seconds, REPEATS).median / (threads * states)
 
+    env_step = playing.median / (PLAYED * envs)
+    evaluating = timed(lambda: search(planners.evaluation, games), at.seconds, REPEATS).median
     return Seconds(
-        env_step=playing.median / (PLAYED * envs),
+        env_step=env_step,
         decision=timed(lambda: search(planners.acting, envs), at.seconds, REPEATS).median / envs,
         search=each(lambda: search(planners.targets, states)),
         evaluation=each(lambda: frozen.evaluate(observations[:states])),
         train_step=training,
+        game_step=evaluating / games + env_step,
     )
+
+
+def game_env_steps(at: Bench) -> float:
+    """Mean length of a game under random play and the rules of evaluation.
+
+    Games that last longer than the measurement count by the rate at which games end. A trained
+    agent's games may be longer or shorter.
+    """
+    rng, cap = np.random.default_rng(0), at.config.env.evaluation_max_episode_steps
+    games = [make_env(at.config.env, evaluation=True) for _ in range(PLAYED_GAMES)]
+    lengths = np.zeros(PLAYED_GAMES, np.int64)
+    for game in games:
+        game.reset(int(rng.integers(2**31)))
+    played = ended = 0
+    began = time.perf_counter()
+    while not played or time.perf_counter() - began < at.seconds:
+        for index, game in enumerate(games):
+            step = game.step(int(rng.integers(len(at.spec.action_names))))
+            played, lengths[index] = played + 1, lengths[index] + 1
+            if step.is_game_over or lengths[index] >= cap:
+                game.reset(int(rng.integers(2**31)))
+                ended, lengths[index] = ended + 1, 0
+    return float(min(played / max(ended, 1), cap))
 
 
 def train_step_of(at: Bench) -> Callable[[], None]:

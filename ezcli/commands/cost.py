@@ -85,6 +85,7 @@ def estimate(
         **found,
         **provenance(compute),
         "seconds": timed.seconds._asdict(),
+        "game_env_steps": timed.game_env_steps,
         **run_figures(from_pieces(config, timed), price_per_hour, watts),
     }
 
@@ -155,18 +156,18 @@ def show(found: dict[str, Any]) -> None:
 
 
 def evaluations_text(games: dict[str, int]) -> str:
-    """What is not counted."""
+    """How many games evaluations play."""
     seen = games["training_level_games"]
     also = f" and {seen} on the levels of training" if seen else ""
     last = f"{games['final_games']} at the end{also}"
-    return f"Evaluations are not counted: {games['interim_games']} games on the way, {last}."
+    return f"Evaluations play {games['interim_games']} games during training, {last}."
 
 
 def show_run(found: dict[str, Any]) -> None:
     """What the run takes here."""
     where = "main memory" if found["device_memory_bytes"] else "memory"
     hours = "at most" if found["device_memory_bytes"] else "about"
-    made_of = f"without evaluations; {shares(found['shares'])}"
+    made_of = shares(found["shares"])
     rows = [
         ("time", f"{hours} {duration(3600 * found['hours'])}", made_of),
         (where, size(found["memory_bytes"]), "with a full replay"),
@@ -180,6 +181,11 @@ def show_run(found: dict[str, Any]) -> None:
         rows.append(("price", price(found["price"]), "at the price given, in its currency"))
     console.show(f"\nA run on {found['device_name']}, {found['precision']}")
     console.show_table(("what", "estimate", ""), rows)
+    length = f"{found['game_env_steps']:,.0f} env_steps"
+    console.tell(
+        f"A game of an evaluation is taken to last {length}, as random play's do here. "
+        "A trained agent's may be longer or shorter."
+    )
 
 
 def shares(parts: dict[str, float]) -> str:

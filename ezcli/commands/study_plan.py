@@ -44,7 +44,7 @@ def cost_of(
             slow = f"Timing a run took more than {estimate.MEASURING_SECONDS:.0f} s, or was killed."
             return estimate.total(left, [], jobs, slow)
         evidence = [found]
-        source = "From a search and a train_step timed just now, evaluations not counted"
+        source = "From a search and a train_step timed just now"
     return estimate.total(left, evidence, jobs, f"{source}; runs side by side slow each other.")
 
 

@@ -32,7 +32,7 @@ class Cost(NamedTuple):
     memory_bytes: int  # main memory, with a full replay
     disk_bytes: int  # of the finished run's folder
     device_memory_bytes: int | None = None  # on a GPU
-    shares: dict[str, float] | None = None  # of the work: acting, reanalysis, learning
+    shares: dict[str, float] | None = None  # acting, reanalysis, learning, evaluation
 
 
 class Finished(NamedTuple):
@@ -50,6 +50,7 @@ class Seconds(NamedTuple):
     search: float  # of one state, for its targets, while all threads search
     evaluation: float  # of one state, likewise
     train_step: float  # with its batch gathered and augmented
+    game_step: float  # of one game of an evaluation, all of them in one search
 
 
 class Pieces(NamedTuple):
@@ -62,6 +63,7 @@ class Pieces(NamedTuple):
     device_memory_bytes: int | None  # on a GPU
     frame_bytes: int
     checkpoint_bytes: int
+    game_env_steps: float  # of a game of an evaluation: as long as random play's
 
 
 def needs(config: RunConfig) -> Cost:
@@ -101,13 +103,14 @@ def checkpoint_bytes(config: RunConfig, parameters: int, actions: int) -> int:
 
 
 def from_pieces(config: RunConfig, pieces: Pieces) -> Cost:
-    """What a run takes that is made of these pieces of work; its evaluations are not counted.
+    """What a run takes that is made of these pieces of work, its evaluations included.
 
     A CPU learns in one thread while it collects in another and then searches in as many as there
     are: in each cycle the longest of what must be waited for counts. A GPU is taken to do one thing
-    after the other, which is at most what a run takes there; it holds the replay too.
+    after the other, which is at most what a run takes there; it holds the replay too. Evaluations
+    interrupt the cycles.
     """
-    from ezcli.runs.workload import draws  # lazy: loads PyTorch
+    from ezcli.runs.workload import draws, evaluations  # lazy: loads PyTorch
 
     schedule, times, found = config.schedule, pieces.seconds, draws(config)
     on_gpu = pieces.device_memory_bytes is not None
@@ -123,9 +126,11 @@ def from_pieces(config: RunConfig, pieces: Pieces) -> Cost:
         cycles = np.maximum(cycles, np.maximum(learning, acting + reanalysis))
     decisions = schedule.random_env_steps - config.random_play  # before learning
     before = schedule.random_env_steps * times.env_step + decisions * times.decision
-    whole = before + found.times * cycles.sum()
+    evaluation = sum(evaluations(config)) * pieces.game_env_steps * times.game_step
+    whole = before + found.times * cycles.sum() + evaluation
     work = {"acting": acting, "reanalysis": cores * reanalysis, "learning": learning}
-    sums = {name: float(part.sum()) for name, part in work.items()}
+    sums = {name: float(found.times * part.sum()) for name, part in work.items()}
+    sums["evaluation"] = evaluation
     frame, memory = pieces.frame_bytes, pieces.memory_bytes
     return Cost(
         hours=float(whole) / 3600,

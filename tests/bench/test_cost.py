@@ -29,7 +29,10 @@ from ezcli.words import quantity
 from tests.failing import check
 from tests.runs.helpers import run, tiny
 
-TIMES = Seconds(env_step=1.0, decision=2.0, search=10.0, evaluation=1.0, train_step=8.0)
+TIMES = Seconds(
+    env_step=1.0, decision=2.0, search=10.0, evaluation=1.0, train_step=8.0, game_step=0.5
+)
+GAME = 20.0  # env_steps
 SEARCHED, EVALUATED = np.array([[6.0, 0.0], [3.0, 1.0]]), np.array([[4.0, 0.0], [2.0, 0.0]])
 ASKED = np.full((2, 2), 9.0)
 
@@ -48,12 +51,20 @@ def config(monkeypatch):
 
 def measured(threads: int = 1, device_memory_bytes: int | None = None) -> Pieces:
     """Pieces of work on a machine of two cores, with frames of 4 x 3 pixels."""
-    return Pieces(TIMES, threads, 2, 1000, device_memory_bytes, 12, 7)
+    return Pieces(TIMES, threads, 2, 1000, device_memory_bytes, 12, 7, GAME)
 
 
 def seconds_of(cycles: list[float], config) -> float:
-    """A run of these cycles, each twice, after its random play."""
-    return config.schedule.random_env_steps * TIMES.env_step + 2 * sum(cycles)
+    """A run of these cycles, each twice, after its random play, and its evaluations."""
+    before = config.schedule.random_env_steps * TIMES.env_step
+    return before + 2 * sum(cycles) + evaluation_seconds(config)
+
+
+def evaluation_seconds(config) -> float:
+    """The games of all evaluations."""
+    games = sum(evaluations(config))
+    assert games
+    return games * GAME * TIMES.game_step
 
 
 LEARNING, ACTING = 2 * 8.0, 8 * 3.0
@@ -64,8 +75,13 @@ def test_one_thread_does_one_thing_after_the_other(config):
     found = from_pieces(config, measured())
     cycles = [LEARNING + a + r for a, r in zip([ACTING] * 2 + [0, 0], REANALYSIS, strict=True)]
     assert 3600 * found.hours == pytest.approx(seconds_of(cycles, config))
-    whole = 4 * LEARNING + 2 * ACTING + sum(REANALYSIS)
-    shares = {"acting": 2 * ACTING, "reanalysis": sum(REANALYSIS), "learning": 4 * LEARNING}
+    shares = {
+        "acting": 2 * 2 * ACTING,
+        "reanalysis": 2 * sum(REANALYSIS),
+        "learning": 2 * 4 * LEARNING,
+        "evaluation": evaluation_seconds(config),
+    }
+    whole = sum(shares.values())
     assert found.shares == pytest.approx({k: part / whole for k, part in shares.items()})
     assert found.device_memory_bytes is None
 
@@ -85,9 +101,9 @@ def test_in_each_cycle_the_longest_of_what_is_waited_for_counts(config, threads)
     cycles = [max(LEARNING, b, o) for b, o in zip(busy, one_after_the_other, strict=True)]
     assert cycles == [88, 24, 40, 18]
     assert 3600 * found.hours == pytest.approx(seconds_of(cycles, config))
-    assert found.shares["reanalysis"] == pytest.approx(
-        2 * sum(REANALYSIS) / (2 * sum(REANALYSIS) + 4 * LEARNING + 2 * ACTING)
-    )
+    reanalysis = 2 * 2 * sum(REANALYSIS)  # on both cores
+    whole = reanalysis + 2 * (4 * LEARNING + 2 * ACTING) + evaluation_seconds(config)
+    assert found.shares["reanalysis"] == pytest.approx(reanalysis / whole)
 
 
 def test_a_gpu_does_one_thing_after_the_other_and_holds_the_frames(config):
@@ -103,6 +119,14 @@ def test_every_piece_of_work_takes_time(config):
     assert all(0 < taken < math.inf for taken in found.seconds)
     assert (found.frame_bytes, found.device_memory_bytes) == (12, None)
     assert 0 < from_pieces(config, found).hours < math.inf
+
+
+@pytest.mark.parametrize(("rows", "length"), [(4, 3), (200, 100)])
+def test_a_game_lasts_until_its_end_or_its_cap(rows, length):
+    config = tiny("catch", f"env.rows={rows}")
+    assert config.env.evaluation_max_episode_steps == 100
+    at = bench(config, resolve_compute(config.compute), seconds=0.1)
+    assert pieces.game_env_steps(at) == pytest.approx(length, rel=0.2)
 
 
 def test_what_was_not_measured_is_not_underestimated():
@@ -152,11 +176,12 @@ def test_what_is_printed(ez, monkeypatch):
     hours = json.loads(ez(*COST, "--json")[1])["hours"]
     lines = {line.split("  ")[0]: line for line in out.splitlines()}
     assert f"{2 * hours:.3g}" in lines["price"]
-    assert "without evaluations" in out
+    assert "evaluation " in lines["time"]
     assert f"{hours / 2:.3g} kWh" in lines["energy"]
     assert {"time", "memory", "disk", "train_step", "total"} <= lines.keys()
     assert "GPU memory" not in lines
-    tables = [line for line in out.splitlines() if not line.startswith("A run makes")]
+    prose = ("A run makes", "A game of an evaluation")
+    tables = [line for line in out.splitlines() if not line.startswith(prose)]
     assert max(map(len, tables)) <= 80
 
 
