@@ -14,37 +14,19 @@ from packaging.utils import canonicalize_name
 import ezcli
 from benchmarks.collect import collected
 from benchmarks.pool import pooled
-from docs.site import decisions, equations, hooks, notebooks, prose, reference
+from docs.site import decisions, equations, hooks, prose, reference
 from ezcli.cli import app
 from ezcli.config.files import preset_names, preset_path, read_toml
 from ezcli.config.names import all_keys
 from ezcli.config.resolve import resolve
 from ezcli.experiments.ablations import ablation_names, parts
 from ezcli.runs.metrics import COLUMNS
+from tests.documents import HISTORY, PAGES, ROOT, commands
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = {
-    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in sorted([*ROOT.glob("*.md"), *(ROOT / n for n in hooks.PAGES), *DOCS.rglob("*.md")])
-} | notebooks.texts()
-HISTORY = {"CHANGELOG.md"}  # of what was, also of commands that have changed since
 README = PAGES["README.md"]
-PLACEHOLDER = re.compile(r"\b(COMMAND|OPTION)\b|…")
-
-
-def commands() -> list[tuple[str, str]]:
-    """Every `ez` command of the documents, in code of its own or within a sentence."""
-    found = []
-    for name, text in PAGES.items():
-        if name in HISTORY:
-            continue
-        fences = re.findall(r"^```(?:bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        lines = [line for fence in fences for line in fence.splitlines()]
-        prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-        lines += [" ".join(code.split()) for code in re.findall(r"`(ez [^`]+)`", prose)]
-        found += [(name, line) for line in lines if line.startswith("ez ")]
-    return [one for one in dict.fromkeys(found) if not PLACEHOLDER.search(one[1])]
+COMMANDS = [
+    (page, line) for page in PAGES if page not in HISTORY for line in dict.fromkeys(commands(page))
+]
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +47,9 @@ def command_line() -> Any:
     return group
 
 
-@pytest.mark.parametrize(("page", "line"), commands())
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_every_command_in_the_documents_parses(command_line: Any, page: str, line: str) -> None:
     words = shlex.split(line, comments=True)[1:]
-    if " ".join(["ez", *words]) in reference.all_commands():
-        return  # its name alone, in a sentence
     command_line.main(args=words, prog_name="ez", standalone_mode=False)
     for option, value in pairwise(words):
         if option in ("--set", "--vary"):

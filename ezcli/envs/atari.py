@@ -56,7 +56,7 @@ class AtariEnv:
 
     def reset(self, seed: int) -> np.ndarray:
         """Starts a new game and lets 1 to `noop_max` raw frames pass, as `seed` decides."""
-        # Loaded anew (0.15 s), because `reset_game` alone lets the past through: after it, Assault
+        # Loaded anew, because `reset_game` alone lets the past through: after it, Assault
         # and Kung-Fu Master start differently from a console that has just been switched on.
         if self._has_played:
             self._ale.loadROM(self._rom)
