@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 EZ = [sys.executable, "-m", "ezcli"]
 RUNS = (1, 2, 3)  # side by side
@@ -45,7 +45,7 @@ def command(part: str, preset: str, seconds: float, *settings: str) -> list[str]
     return [*EZ, "bench", part, *chosen]
 
 
-def measured(curve: Curve, value: str, preset: str, seconds: float) -> list[dict]:
+def measured(curve: Curve, value: str, preset: str, seconds: float) -> list[dict[str, Any]]:
     """The figures at one value of the curve's setting."""
     asked = command(curve.part, preset, seconds, f"{curve.setting}={value}")
     done = subprocess.run(asked, check=True, capture_output=True, text=True)
@@ -61,7 +61,7 @@ def side_by_side(number: int, preset: str, seconds: float) -> float:
     if any(process.returncode for process in started):
         raise SystemExit("A run failed.")
     results = [result for output in outputs for result in json.loads(output)["results"]]
-    return sum(r["value"] for r in results if r["unit"] == "train_steps/s")
+    return float(sum(r["value"] for r in results if r["unit"] == "train_steps/s"))
 
 
 def main() -> None:
@@ -71,9 +71,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
 
-    def note(setting: str, value: str, figure: dict) -> None:
+    def note(setting: str, value: str, figure: dict[str, Any]) -> None:
         rows.append({"setting": setting, "at": value, **figure})
         print(
             f"{setting:24} {value:>14}  {figure['what']:36} {figure['value']:11,.1f} "

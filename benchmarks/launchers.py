@@ -24,7 +24,8 @@ import torch
 
 from ezcli import __version__
 from ezcli.experiments.study import StudyFolder
-from ezcli.runs.folder import RunFolder, write_atomically
+from ezcli.files import write_atomically
+from ezcli.runs.folder import RunFolder
 from ezcli.runs.json_files import read_lines
 from ezcli.runs.provenance import device_name
 from tests.cluster.slurm import Slurm, missing
@@ -59,7 +60,7 @@ def measure(launcher: str, seeds: int, environment: Mapping[str, str]) -> Took:
         subprocess.run(
             [sys.executable, "-m", "ezcli", *study, *OPTIONS[launcher]],
             cwd=cwd,
-            env=os.environ | {"PYTHONPATH": str(Path.cwd())} | environment,
+            env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
             stdout=subprocess.DEVNULL,
             check=True,
         )

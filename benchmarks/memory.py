@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ezcli.bench.parts import fill
+from ezcli.bench.inputs import fill
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
 from ezcli.runs import checkpoint
@@ -45,7 +45,8 @@ def main() -> None:
     say(f"{trainer.replay.rows:,} states")
     with make_executor(trainer.compute.threads) as executor:
         window = trainer._draw(0)
-        pending = trainer.reanalyser.start(window, trainer.copies.target, 0, rng, executor)
+        target = trainer.copies.target
+        pending = trainer.reanalyser.start(window, target, 0, 0, rng, executor)
         targets, _ = trainer.reanalyser.finish(pending)
         say("drawn and reanalysed")
         drawn = Drawn(window, targets)

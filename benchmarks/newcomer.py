@@ -215,7 +215,8 @@ def measured(preset, pairs):
         return seconds(lambda: ours.step(batch)), plain(1), plain(num_cores())
 
     once()
-    times, cpu_times = np.moveaxis([once() for _ in range(pairs)], -1, 0)  # [pairs, sides] each
+    found = np.array([once() for _ in range(pairs)])
+    times, cpu_times = np.moveaxis(found, -1, 0)  # [pairs, sides] each
     median = np.median(times, axis=0)
     return {
         "preset": preset,

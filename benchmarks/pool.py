@@ -48,8 +48,9 @@ def pooled(names: Sequence[str]) -> str:
     for game, runs in sorted(found.items()):
         each = [f"{runs[seed]['score']:,.0f}" if seed in runs else "–" for seed in seeds]
         random = f"{reference_scores()[game].zero:,.0f}" if game in reference_scores() else None
-        normal = [run.get("human_normalised") for run in runs.values()]
-        human = interval(normal, DIGITS) if None not in normal else None
+        known = (run.get("human_normalised") for run in runs.values())
+        normal = [score for score in known if score is not None]
+        human = interval(normal, DIGITS) if len(normal) == len(runs) else None
         rows.append((game, *each, interval([r["score"] for r in runs.values()]), random, human))
     columns = ("game", *(f"seed {seed}" for seed in seeds))
     columns += ("mean", "random play", "human-normalised")

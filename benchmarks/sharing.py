@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ezcli import __version__
-from ezcli.runs.folder import TIMING, RunFolder, write_atomically
+from ezcli.files import write_atomically
+from ezcli.runs.folder import TIMING, RunFolder
 from ezcli.runs.json_files import read_lines
 from ezcli.runs.provenance import device_name
 

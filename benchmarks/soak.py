@@ -24,8 +24,9 @@ from ezcli import __version__
 from ezcli.config.files import preset_path, read_toml
 from ezcli.config.resolve import resolve, use_env
 from ezcli.config.run import RunConfig
+from ezcli.files import write_atomically
 from ezcli.runs.evaluate import Told, silent
-from ezcli.runs.folder import METRICS, RunFolder, write_atomically
+from ezcli.runs.folder import METRICS, RunFolder
 from ezcli.runs.metrics import COLUMNS
 from ezcli.runs.provenance import device_name
 from ezcli.runs.train import train
@@ -101,7 +102,7 @@ def soak(env_steps: int, folder: Path, every: float) -> dict[str, Any]:
 
     def steps_per_second(samples: list[dict[str, Any]]) -> float:
         steps = samples[-1]["train_steps"] - samples[0]["train_steps"]
-        return round(steps / (every * (len(samples) - 1)), 2)
+        return float(round(steps / (every * (len(samples) - 1)), 2))
 
     return {
         "env_steps": env_steps,

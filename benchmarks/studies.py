@@ -21,7 +21,8 @@ import torch
 
 from ezcli import __version__
 from ezcli.envs.atari_suite import ATARI_100K
-from ezcli.runs.folder import METRICS, TIMING, RunFolder, write_atomically
+from ezcli.files import write_atomically
+from ezcli.runs.folder import METRICS, TIMING, RunFolder
 from ezcli.runs.metrics import COLUMNS
 from ezcli.runs.provenance import device_name
 from tests.reports.helpers import noisy, write_study
