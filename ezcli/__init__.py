@@ -1,7 +1,7 @@
 """EfficientZero on Atari 100k: training, ablations and human-normalised scores from one command.
 
-`ezcli.configure`, `train`, `load` and `report` are its Python interface (`ezcli.api`), which is
-loaded when one of them is used.
+`ezcli.configure`, `train`, `load` and `report` are its Python interface (`ezcli.api`). It is
+imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ __all__ = ["Agent", "EzError", "Run", "__version__", "configure", "load", "repor
 
 
 def __getattr__(name: str) -> Any:
-    """The Python interface, loaded at its first use."""
+    """Imports the Python interface on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ezcli import api

@@ -1,4 +1,4 @@
-"""ezcli in Python: configs, training, what runs have recorded, their agents, and reports.
+"""The Python interface: configs, training, recorded data, trained agents and reports.
 
     import ezcli
 
@@ -12,7 +12,7 @@
     env = agent.make_env()
     agent.act(env.reset(0))
 
-Tables are lists of dicts, a dict for each row, which pandas takes as they are. Errors that a user
+Tables are lists of dicts, one dict per row, which `pandas.DataFrame` accepts. Errors that a user
 can cause are `ezcli.EzError`.
 """
 
@@ -65,18 +65,18 @@ def configure(
     device: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """The config of a run, as the options of `ez train` describe it.
+    """Builds the config of a run from the same options as `ez train`.
 
     Args:
-      preset: its name or the path of a TOML file; by game and device if None.
+      preset: name or path of a TOML file; chosen by game and device if None.
       game: such as `pong` or `minatar/breakout`.
       env: `atari`, `catch`, `keydoor`, `gym:ID` or `file.py:Class`.
-      seed: of everything random.
+      seed: seed of all random numbers.
       device: such as `cpu` or `cuda:1`.
       settings: other settings by their dotted keys.
 
     Raises:
-      ConfigError: a name or a value is not allowed, or two arguments contradict each other.
+      ConfigError: a name or value is not allowed, or two arguments contradict each other.
     """
     if preset is None:
         preset, _ = default_preset(env, game, device)
@@ -88,7 +88,7 @@ def configure(
         if given.get(key) not in (None, value):
             raise ConfigError(
                 "EZ-OPTION-CONFLICT",
-                f"settings and an argument give two values of {key}.",
+                f"{key} has one value in settings and another in an argument.",
                 "Leave out one of them.",
             )
     return with_code(with_changes(config, settings, source="settings"), is_recorded=True)
@@ -97,21 +97,21 @@ def configure(
 def train(
     config: RunConfig, *, name: str | None = None, runs_dir: str | Path = RUNS
 ) -> Generator["RunEvent", None, None]:
-    """Trains as the events are taken: one after each cycle, with what it brought.
+    """Trains a run, and yields an event with its metrics after each cycle.
 
-    Taking no more events stops the run; closing the generator saves it, and so do Ctrl-C and the
-    other signals that stop `ez train`. The same call goes on with it. Until then the run is locked.
-    What the run has to say goes to the logger `ezcli`.
+    The run trains only while the caller takes events. Closing the generator saves and stops the
+    run, as do Ctrl-C and the other signals that stop `ez train`. The same call continues it. The
+    run is locked until then. Messages go to the logger `ezcli`.
 
     Args:
-      config: from `configure`, or that of another run.
-      name: of the run's folder; by game, seed and identity if None. A run that has this config
-        already is gone on with.
+      config: from `configure`, or the config of another run.
+      name: of the run's folder; made from game, seed and identity if None. If a run already has
+        this config, that run continues.
       runs_dir: folder of all runs.
 
     Raises:
       EzError: the folder belongs to another config or process, or the run failed.
-      KeyboardInterrupt: after Ctrl-C, when the run is saved.
+      KeyboardInterrupt: after Ctrl-C, once the run is saved.
     """
     from ezcli.runs.session import StopRequest
     from ezcli.runs.train import training
@@ -134,7 +134,7 @@ def train(
 
 
 class _Reporter:
-    """Passes on what a run says; its progress are its events."""
+    """Passes on the messages of a run. Its progress is reported as events."""
 
     lost_output = None
 
@@ -151,18 +151,18 @@ class _Reporter:
 
 
 def load(run: str | Path, runs_dir: str | Path = RUNS) -> "Run":
-    """A run by its name, the start of that or of its identity, or the path of its folder.
+    """Returns a run, found by the start of its name or identity, or by the path of its folder.
 
     Raises:
-      EzError: there is none, or it is damaged.
+      EzError: there is no such run, or it is damaged.
     """
     return Run(find_run(str(run), Path(runs_dir)))
 
 
 class Run:
-    """What a run has on disk, as it is now; read when it is asked for.
+    """The files of a run. Each property reads them anew.
 
-    Whatever reads a damaged file raises an EzError.
+    A damaged file raises an EzError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -175,12 +175,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """That of its folder."""
+        """The name of its folder."""
         return self._folder.name
 
     @property
     def status(self) -> str:
-        """`new`, `running`, `interrupted`, `failed` or `finished`, as the run itself says."""
+        """The recorded status: `new`, `running`, `interrupted`, `failed` or `finished`."""
         return self._folder.status()
 
     @property
@@ -195,7 +195,7 @@ class Run:
 
     @property
     def evaluations(self) -> Rows:
-        """A row for each evaluation: its scores in numbers, and how it was played."""
+        """A row for each evaluation: statistics of its scores, and its protocol."""
         return evaluation_rows(self._folder)
 
     @property
@@ -204,14 +204,14 @@ class Run:
         return game_rows(self._folder)
 
     def agent(self, device: str | None = None, seed: int = 0) -> "Agent":
-        """The agent with the weights of the newest checkpoint.
+        """Returns the agent with the weights of the newest checkpoint.
 
         Args:
-          device: that of the run if None.
-          seed: of what its planner draws, such as the choice between equal actions.
+          device: the device of the run if None.
+          seed: seed of the planner's random numbers, for example to choose between equal actions.
 
         Raises:
-          EzError: there is no whole checkpoint yet, or the device or the game is not here.
+          EzError: there is no complete checkpoint yet, or the device or the game is not available.
         """
         return Agent(self._folder, recorded(self._folder, device), seed)
 
@@ -220,8 +220,8 @@ class Agent:
     """Plays as in an evaluation: greedily, without noise.
 
     An observation is one frame, array [C, H, W], or the frames of an episode so far, oldest first,
-    [n, C, H, W] or a sequence of n frames. The last `config.env.frame_stack` count; where there are
-    fewer, the first one stands in for those before it.
+    [n, C, H, W] or a sequence of n frames. The last T = `config.env.frame_stack` frames are used.
+    If there are fewer, the first frame is repeated.
     """
 
     def __init__(self, folder: RunFolder, config: RunConfig, seed: int) -> None:
@@ -239,35 +239,35 @@ class Agent:
 
     @property
     def spec(self) -> "EnvSpec":
-        """The shape of frames, the names of actions, and what else is fixed of the environment."""
+        """Shape and type of frames, names of actions, and other constants of the environment."""
         return self._agent.spec
 
     @property
     def train_steps(self) -> int:
-        """Those behind its weights."""
+        """Number of train_steps that its weights were trained for."""
         return self._agent.train_steps
 
     def make_env(self) -> "Env":
-        """A game under the rules of evaluation."""
+        """Makes a game with the settings of an evaluation."""
         from ezcli.envs.make import make_env
 
         return make_env(self.config.env, evaluation=True)
 
     def act(self, observation: "np.ndarray | Sequence[np.ndarray]") -> int:
-        """The action to play."""
+        """Returns the index of the action to play."""
         return self.plan(observation).action
 
     def value(self, observation: "np.ndarray | Sequence[np.ndarray]") -> float:
-        """The discounted return that the network expects by itself, without planning."""
+        """Returns the discounted return that the network predicts, without planning."""
         return float(self._searcher.evaluate(self._stacked(observation))[0])
 
     def latent(self, observation: "np.ndarray | Sequence[np.ndarray]") -> np.ndarray:
-        """The state as the network represents it: h(observation), float32 [c, h, w]."""
+        """Returns the latent state h(observation), float32 [c, h, w]."""
         latent: np.ndarray = self._searcher.latents(self._stacked(observation))[0]
         return latent
 
     def plan(self, observation: "np.ndarray | Sequence[np.ndarray]") -> "Thought":
-        """What the agent makes of a state.
+        """Plans from an observation.
 
         Returns:
           The action, visits [A] and value of the plan, policy [A] and value of the network, and
@@ -279,7 +279,7 @@ class Agent:
         )
 
     def play(self, seed: int = 0, max_env_steps: int | None = None) -> Iterator["Moment"]:
-        """A game of an evaluation of one episode under that seed, a moment for each env_step."""
+        """Plays one evaluation episode with this seed, and yields a moment for each env_step."""
         from ezcli.runs.watch import play
 
         cap = self.config.env.evaluation_max_episode_steps
@@ -287,10 +287,10 @@ class Agent:
         return play(self._agent, self.config, seed, most)
 
     def _stacked(self, observation: "np.ndarray | Sequence[np.ndarray]") -> Any:
-        """The observation as a network takes it: [1, T * C, H, W].
+        """Returns the observation as input of the network: [1, T * C, H, W].
 
         Raises:
-          ConfigError: its shape or type is not that of frames.
+          ConfigError: its shape or type is not the one of the environment's frames.
         """
         from ezcli.efficientzero.frames import RecentFrames
 
@@ -300,7 +300,8 @@ class Agent:
         if frames.shape[1:] != shape or not len(frames) or frames.dtype.name != kind:
             raise ConfigError(
                 "EZ-API-OBSERVATION",
-                f"An observation of shape {np.shape(observation)} and type {frames.dtype} does not "
+                f"An observation of shape {np.shape(observation)} and type {frames.dtype} does "
+                "not "
                 f"fit {self.config.env_label}.",
                 f"Give frames of shape {shape} and type {kind}.",
             )
@@ -319,19 +320,19 @@ def report(
     against: Sequence[str] | None = None,
     resamples: int = 50_000,
 ) -> Report:
-    """The tables of `ez report` as objects; `records` of a table gives its rows as dicts.
+    """Returns the tables of `ez report` as objects. `records` of a table gives its rows as dicts.
 
     Args:
-      names: studies, runs, or folders of them; all in `runs_dir` if none.
+      names: studies, runs, or folders of them; all in `runs_dir` if empty.
       runs_dir: folder of all runs.
-      evaluation: by which scores runs count: `final`, `latest`, or a name of `ez evaluate`.
-      games: only these; all if empty.
-      arms: only these and the full agent; all if empty.
-      against: published agents to stand beside; those of `ez report` if None.
-      resamples: bootstrap resamples behind an interval.
+      evaluation: scores to report: `final`, `latest`, or a name given to `ez evaluate`.
+      games: games to include; all if empty.
+      arms: arms to include beside the full agent; all if empty.
+      against: published agents to compare with; those of `ez report` if None.
+      resamples: number of bootstrap resamples per interval.
 
     Raises:
-      EzError: a name is nothing, or runs do not belong together.
+      EzError: a name is unknown, or the runs are not comparable.
     """
     groups, said = collect([str(name) for name in names], Path(runs_dir), evaluation)
     agents = usual_agents(groups) if against is None else agents_named(against)

@@ -1,7 +1,7 @@
 """The commands of `ez`: their options and help, and nothing else.
 
-What a command does is in `ezcli.commands`, imported when it is called, so that `ez --help` answers
-at once.
+The commands themselves are in `ezcli.commands`. They are imported when they are called, so that `ez
+--help` is fast.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ app.add_typer(runs_app, name="runs")
 
 
 def possible(path: Path | None) -> Path | None:
-    """Refuses a path that no file system here takes."""
+    """Refuses a path that the file system does not allow."""
     try:
         if path is not None:
             path.lstat()
@@ -50,12 +50,14 @@ def possible(path: Path | None) -> Path | None:
         pass
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ConfigError("EZ-PATH-INVALID", f"{str(path)!r} is no path: {why}.") from error
+        raise ConfigError(
+            "EZ-PATH-INVALID", f"{str(path)!r} is not a valid path: {why}."
+        ) from error
     return path
 
 
 def folder(path: Path) -> Path:
-    """Refuses a path where something else than a folder is."""
+    """Refuses a path that exists and is not a folder."""
     possible(path)
     if path.exists() and not path.is_dir():
         raise ConfigError(
@@ -65,8 +67,8 @@ def folder(path: Path) -> Path:
 
 
 def reserve_output(context: typer.Context, is_asked: bool) -> bool:
-    """Keeps standard output for what the command prints, where another program reads it."""
-    if is_asked and not context.resilient_parsing:  # as it is while a shell completes
+    """Keeps standard output for the command alone, if another program reads it."""
+    if is_asked and not context.resilient_parsing:  # while a shell completes
         from ezcli import console
 
         context.with_resource(console.output.reserve())
@@ -74,7 +76,7 @@ def reserve_output(context: typer.Context, is_asked: bool) -> bool:
 
 
 def completing(what: str) -> Callable[[typer.Context, str], list[str]]:
-    """The function that a shell asks for names of runs, presets and so on, as Tab is pressed."""
+    """Returns the function that completes names of runs, presets and so on when Tab is pressed."""
 
     def names(context: typer.Context, incomplete: str) -> list[str]:
         from ezcli.commands.completion import complete
@@ -102,18 +104,18 @@ Preset = Annotated[
     str | None,
     typer.Option(
         metavar="PRESET",
-        help="Name (`ez presets`) or path of a TOML file; by game and device if not given.",
+        help="Name (`ez presets`) or path of a TOML file. Default: chosen by game and device.",
         autocompletion=completing("preset"),
     ),
 ]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of all random numbers.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Games = Annotated[
     list[str] | None,
     typer.Option(
         "--game",
         metavar="GAME",
-        help="Game, as of `ez train`. Repeatable.",
+        help="Game, as in `ez train`. Repeatable.",
         autocompletion=completing("game"),
     ),
 ]
@@ -130,38 +132,44 @@ RunsDir = Annotated[Path, typer.Option(callback=folder, help="Folder of all runs
 Wandb = Annotated[str | None, typer.Option(help="offline or online: log to Weights & Biases too.")]
 WandbProject = Annotated[
     str | None,
-    typer.Option(
-        metavar="[ENTITY/]PROJECT", help="Project in Weights & Biases; ezcli if not given."
-    ),
+    typer.Option(metavar="[ENTITY/]PROJECT", help="Project in Weights & Biases. Default: ezcli."),
 ]
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Log for TensorBoard too, into the run's folder.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only how to continue after a stop.")]
-Launcher = Annotated[str | None, typer.Option(help="Where runs execute: local, slurm or ray.")]
+Launcher = Annotated[str | None, typer.Option(help="Where to run: local, slurm or ray.")]
 ClusterFile = Annotated[
     Path | None,
-    typer.Option(callback=possible, help="TOML file: launcher, and its table such as [slurm]."),
+    typer.Option(
+        callback=possible, help="TOML file with `launcher` and its table, such as [slurm]."
+    ),
 ]
 Partition = Annotated[str | None, typer.Option(help="SLURM: partition.")]
 Account = Annotated[str | None, typer.Option(help="SLURM: account.")]
-Constraint = Annotated[str | None, typer.Option(help="SLURM: features of the node, a100|h100.")]
-Gpus = Annotated[
-    str | None, typer.Option(help="SLURM: GPUs of a job, 1, a100:1 or 0. Ray: of a run, 0.5.")
+Constraint = Annotated[
+    str | None, typer.Option(help="SLURM: features of the node, such as a100|h100.")
 ]
-Cpus = Annotated[int | None, typer.Option(min=1, help="SLURM: cores of a job. Ray: of a run.")]
-Memory = Annotated[str | None, typer.Option(help="SLURM: memory of a job: 16G.")]
+Gpus = Annotated[
+    str | None, typer.Option(help="GPUs per SLURM job (1, a100:1, 0) or per Ray run (0.5).")
+]
+Cpus = Annotated[int | None, typer.Option(min=1, help="Cores per SLURM job or per Ray run.")]
+Memory = Annotated[str | None, typer.Option(help="SLURM: memory per job, such as 16G.")]
 Time = Annotated[
     str | None,
-    typer.Option(help="SLURM: time limit of a job, 12:00:00; runs save before it, and continue."),
+    typer.Option(
+        help="SLURM: time limit per job, such as 12:00:00. Runs save before it and "
+        "continue in the next job."
+    ),
 ]
-RunsPerGpu = Annotated[int | None, typer.Option(min=1, help="Runs side by side on a GPU.")]
-Wait = Annotated[bool, typer.Option("--wait", help="SLURM: stay until all runs have ended.")]
+RunsPerGpu = Annotated[int | None, typer.Option(min=1, help="Runs at the same time on one GPU.")]
+Wait = Annotated[bool, typer.Option("--wait", help="SLURM: wait until all runs have ended.")]
 Json = Annotated[bool, typer.Option("--json", callback=reserve_output, help="Print JSON.")]
 Run = Annotated[
     str,
     typer.Argument(
-        help="Name or id of a run (`ez runs`), or as much as is unique; or path of its folder.",
+        help="Name or id of a run (`ez runs`), a unique prefix of either, or the path of its "
+        "folder.",
         autocompletion=completing("run"),
     ),
 ]
@@ -177,7 +185,7 @@ def root(
     ] = False,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="Trust the code and clusters that runs and studies name."),
+        typer.Option("--trust", help="Trust all code and clusters that runs and studies refer to."),
     ] = False,
 ) -> None:
     """Train EfficientZero on Atari 100k, and report what you measured.
@@ -217,7 +225,7 @@ def train(
     seed: Seed = None,
     device: Device = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="On a GPU: the same bits again, but slower.")
+        bool, typer.Option("--deterministic", help="Reproduce the same bits on a GPU, more slowly.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder.")] = None,
     runs_dir: RunsDir = RUNS,
@@ -251,7 +259,8 @@ def resume(
     runs_dir: RunsDir = RUNS,
     device: Device = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Searches side by side; no result depends on it.")
+        int | None,
+        typer.Option(min=1, help="Searches at the same time. Results do not depend on it."),
     ] = None,
     wandb: Wandb = None,
     wandb_project: WandbProject = None,
@@ -273,29 +282,30 @@ def resume(
 def evaluate(
     run: Run,
     episodes: Annotated[
-        int | None, typer.Option(min=1, help="Episodes to play; the run's own number if not given.")
+        int | None,
+        typer.Option(min=1, help="Episodes to play. Default: as in the final evaluation."),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Seed of the games; 0 repeats those of the final evaluation."),
     ] = None,
     planner: Annotated[
-        str | None, typer.Option(help="puct, gumbel or one-step; the run's own if not given.")
+        str | None, typer.Option(help="puct, gumbel or one-step. Default: the run's planner.")
     ] = None,
     simulations: Annotated[
         int | None,
-        typer.Option(min=1, help="Simulations per search; the run's own number if not given."),
+        typer.Option(min=1, help="Simulations per search. Default: as in the run."),
     ] = None,
     sticky: Annotated[
         float | None,
         typer.Option(
             metavar="P",
-            help="Probability that a frame repeats the last action; the run's own if not given.",
+            help="Probability that a frame repeats the last action. Default: as in the run.",
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name for ez report --evaluation; the given options if not given."),
+        typer.Option(help="Name for `ez report --evaluation`. Default: made from the options."),
     ] = None,
     runs_dir: RunsDir = RUNS,
     device: Device = None,
@@ -303,8 +313,7 @@ def evaluate(
 ) -> None:
     """Evaluate a run's last weights, and save the scores.
 
-    The run's final score stays as it is. Report the new scores with:
-    ez report --evaluation NAME
+    The run's final score does not change. Report the new scores with: ez report --evaluation NAME
 
     Example: ez evaluate pong-atari-cpu-seed0 --episodes 100 --seed 1
 
@@ -325,26 +334,26 @@ def watch(
             "--output",
             "-o",
             callback=possible,
-            help="FILE.mp4 or FILE.gif; watch-seedN.mp4 in the run if not given.",
+            help="FILE.mp4 or FILE.gif. Default: watch-seedN.mp4 in the run's folder.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the game.")] = 0,
     max_steps: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Limit of env_steps; that of an evaluation if not given, 500 for a GIF."
+            min=1, help="Limit of env_steps. Default: as in an evaluation; 500 for a GIF."
         ),
     ] = None,
     fps: Annotated[
         int | None,
-        typer.Option(min=1, max=50, help="env_steps a second; Atari's own speed if not given."),
+        typer.Option(min=1, max=50, help="env_steps per second. Default: Atari's own speed."),
     ] = None,
     runs_dir: RunsDir = RUNS,
     device: Device = None,
 ) -> None:
     """Film a whole game, with the agent's search beside it.
 
-    Ctrl-C ends the game, and saves the film so far.
+    Ctrl-C ends the game and saves the film so far.
 
     Example: ez watch pong-atari-cpu-seed0 -o pong.mp4
     """
@@ -372,19 +381,19 @@ def ablate(
         ),
     ] = None,
     factorial: Annotated[
-        bool, typer.Option("--factorial", help="Take every subset of the drops.")
+        bool, typer.Option("--factorial", help="Train every subset of the drops.")
     ] = False,
     game: Games = None,
     games: Annotated[
         str | None,
         typer.Option(
-            help="Set: atari26, atari57, minatar5, procgen16.",
+            help="Set of games: atari26, atari57, minatar5 or procgen16.",
             autocompletion=completing("set of games"),
         ),
     ] = None,
     env: Environment = None,
     seeds: Annotated[
-        str | None, typer.Option(help="5 for 0 to 4, or 0,3,7. [default: 5, of Atari 3]")
+        str | None, typer.Option(help="5 for seeds 0 to 4, or 0,3,7. [default: 5, or 3 on Atari]")
     ] = None,
     preset: Preset = None,
     overrides: Overrides = None,
@@ -395,11 +404,11 @@ def ablate(
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Runs side by side; as many as fit cores and memory if not given."
+            min=1, help="Runs at the same time. Default: as many as cores and memory allow."
         ),
     ] = None,
     devices: Annotated[
-        str | None, typer.Option(help="Devices for the runs: cuda:0,cuda:1.")
+        str | None, typer.Option(help="Devices for the runs, such as cuda:0,cuda:1.")
     ] = None,
     launcher: Launcher = None,
     cluster: ClusterFile = None,
@@ -416,26 +425,26 @@ def ablate(
     wandb_project: WandbProject = None,
     tensorboard: TensorBoard = False,
     runs_dir: RunsDir = RUNS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
     print_commands: Annotated[
         bool,
         typer.Option(
             "--print-commands",
             callback=reserve_output,
-            help="Plan the runs, and print a command for each.",
+            help="Prepare the runs, and print a command for each.",
         ),
     ] = False,
     as_json: Annotated[
         bool,
-        typer.Option("--json", callback=reserve_output, help="Show the plan only, as JSON."),
+        typer.Option("--json", callback=reserve_output, help="Print the plan only, as JSON."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train with and without parts of the agent, seed by seed.
 
-    The full agent is always trained too. Without a drop it is trained alone, for example on
-    --games atari26. Runs that exist already are not trained again. Continue a study with the same
-    command, or with: ez ablate --study NAME
+    The full agent is always trained too. Without --drop and --vary, only the full agent is trained,
+    for example on --games atari26. Existing runs are not trained again. Continue a study with the
+    same command, or with: ez ablate --study NAME
 
     Example: ez ablate --drop value-prefix --env catch --seeds 5
     """
@@ -490,10 +499,10 @@ def ablate(
 def tune(
     space: Annotated[
         Path,
-        typer.Option(callback=possible, help="TOML file of settings and their ranges or choices."),
+        typer.Option(callback=possible, help="TOML file of settings with ranges or choices."),
     ],
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials in total, earlier ones included.")
+        int, typer.Option(min=1, help="Trials in total, including earlier ones.")
     ] = 40,
     game: Game = None,
     env: Environment = None,
@@ -509,9 +518,9 @@ def tune(
 ) -> None:
     """Search for better settings, and save the best as a preset.
 
-    Each trial is a run. A trial is stopped early if an interim score is below
-    the median. Repeat the command to continue. A line of the space file is:
-    "optimiser.learning_rate" = {low = 0.01, high = 0.3, log = true}
+    Each trial is a run. A trial is stopped early if an interim score is below the median. Repeat
+    the command to continue. Example of a line in the space file: "optimiser.learning_rate" = {low =
+    0.01, high = 0.3, log = true}
 
     Example: ez tune --env catch --space space.toml --trials 20
     """
@@ -527,7 +536,7 @@ def study_status(
     study: Annotated[
         str | None,
         typer.Argument(
-            help="Name of a study; all if not given.", autocompletion=completing("study")
+            help="Name of a study. Default: all studies.", autocompletion=completing("study")
         ),
     ] = None,
     runs_dir: RunsDir = RUNS,
@@ -549,7 +558,7 @@ def study_cancel(
     ],
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Cancel a study's jobs in a queue; runs save first.
+    """Cancel a study's queued and running jobs. Runs save first.
 
     Example: ez study cancel catch-value-prefix
     """
@@ -563,19 +572,20 @@ def report(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Studies, runs, or folders of them; all runs if not given.",
+            help="Studies, runs, or folders of them. Default: all runs.",
             autocompletion=completing("run or study"),
         ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Published agents to compare with: efficientzero,bbf,...")
+        str | None,
+        typer.Option(help="Published agents to compare with, such as efficientzero,bbf."),
     ] = None,
-    games: Annotated[str | None, typer.Option(help="Only these: pong,breakout,...")] = None,
+    games: Annotated[str | None, typer.Option(help="Only these games: pong,breakout,...")] = None,
     arms: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ARMS",
-            help="Only these arms and the full agent, named as in tables. Repeatable.",
+            help="Only the full agent and this arm, named as in tables. Repeatable.",
         ),
     ] = None,
     form: Annotated[
@@ -591,7 +601,7 @@ def report(
         typer.Option("--plots", callback=possible, help="Draw plots into this folder."),
     ] = None,
     plot_types: Annotated[
-        str, typer.Option("--plot-types", help="Of png, svg and pdf, with commas.")
+        str, typer.Option("--plot-types", help="File types, separated by commas: png, svg, pdf.")
     ] = "png",
     resamples: Annotated[
         int, typer.Option(min=100, max=10_000_000, help="Bootstrap resamples per interval.")
@@ -608,7 +618,7 @@ def report(
 ) -> None:
     """Make tables and plots of scores, with intervals.
 
-    Published scores are added, and marked. Without any run, only they are printed.
+    Published scores are added and marked. If there is no run, only published scores are printed.
 
     Example: ez report catch-value-prefix -o report.html --plots plots
     """
@@ -624,7 +634,10 @@ def report(
 def export(
     run: Run,
     form: Annotated[
-        str, typer.Option("--format", help="zip, or hub: a folder for the Hugging Face Hub.")
+        str,
+        typer.Option(
+            "--format", help="zip, or hub for a folder to upload to the Hugging Face Hub."
+        ),
     ] = "zip",
     output: Annotated[
         Path | None,
@@ -632,14 +645,14 @@ def export(
             "-o",
             "--output",
             callback=possible,
-            help="File or folder to write; named after the run if not given.",
+            help="File or folder to write. Default: named after the run.",
         ),
     ] = None,
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Pack a run for another machine: settings, scores, network.
 
-    There, give the file to ez watch or ez evaluate in place of a run's name.
+    On the other machine, give the file to ez watch or ez evaluate instead of a run's name.
 
     Example: ez export pong-atari-cpu-seed0 -o pong.zip
     """
@@ -653,14 +666,16 @@ def plot(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="Names, ids or paths of runs: a line for each.", autocompletion=completing("run")
+            help="Names, ids or paths of runs to draw.",
+            autocompletion=completing("run"),
         ),
     ],
     metric: Annotated[
         str,
         typer.Option(
             metavar="METRICS",
-            help="Columns of metrics.jsonl, with commas; `evaluation`: mean scores of evaluations.",
+            help="Columns of metrics.jsonl, separated by commas, or `evaluation` for mean scores "
+            "of evaluations.",
         ),
     ] = "score,evaluation,loss",
     axis: Annotated[str, typer.Option("--x", help="train_steps or env_steps.")] = "train_steps",
@@ -683,17 +698,19 @@ def plot(
 def bench(
     parts: Annotated[
         list[str] | None,
-        typer.Argument(help="Of tree, search, environment, replay, learner, run; all if none."),
+        typer.Argument(
+            help="Any of tree, search, environment, replay, learner, run. Default: all."
+        ),
     ] = None,
     preset: Preset = None,
     env: Environment = None,
     game: Game = None,
     device: Device = None,
     overrides: Overrides = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds per figure.")] = 1.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds per measurement.")] = 1.0,
     against: Annotated[
         Path | None,
-        typer.Option(callback=possible, help="Earlier result to compare with, as ratios."),
+        typer.Option(callback=possible, help="Earlier result to compare with. Ratios are printed."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -722,14 +739,14 @@ def cost(
     device: Device = None,
     overrides: Overrides = None,
     price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="Price of this machine, in any currency.")
+        float | None, typer.Option(min=0, help="Price of this machine per hour, in any currency.")
     ] = None,
     watts: Annotated[
-        float | None, typer.Option(min=0, help="Power of this machine while it trains.")
+        float | None, typer.Option(min=0, help="Power of this machine during training, in watts.")
     ] = None,
     measure: Annotated[
         bool,
-        typer.Option(help="Time a search and a train_step, for the hours."),
+        typer.Option(help="Time a search and a train_step to estimate hours."),
     ] = True,
     as_json: Json = False,
 ) -> None:
@@ -787,11 +804,11 @@ def runs(
     context: typer.Context,
     study: Annotated[
         str | None,
-        typer.Option(help="Runs of this study only.", autocompletion=completing("study")),
+        typer.Option(help="Only runs of this study.", autocompletion=completing("study")),
     ] = None,
-    arm: Annotated[str | None, typer.Option(help="Runs of this arm only.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Only runs of this arm.")] = None,
     game: Annotated[
-        str | None, typer.Option(help="Runs on this game only.", autocompletion=completing("game"))
+        str | None, typer.Option(help="Only runs on this game.", autocompletion=completing("game"))
     ] = None,
     state: Annotated[
         str | None,
@@ -803,7 +820,8 @@ def runs(
     sort: Annotated[
         str,
         typer.Option(
-            metavar="ORDER", help="By name, game, state, done, score, time or when; large first."
+            metavar="ORDER",
+            help="name, game, state, done, score, time or when. Largest numbers come first.",
         ),
     ] = "name",
     runs_dir: RunsDir = RUNS,
@@ -853,18 +871,19 @@ def runs_export(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Names, ids or paths of runs; all if not given.", autocompletion=completing("run")
+            help="Names, ids or paths of runs. Default: all.", autocompletion=completing("run")
         ),
     ] = None,
     table: Annotated[
         str,
         typer.Option(
-            help="A row for each of runs (with settings), metrics (lines), evaluations or games."
+            help="Table to export, a row for each run, line of metrics, evaluation or game: "
+            "runs, metrics, evaluations, games."
         ),
     ] = "runs",
     form: Annotated[
         str | None,
-        typer.Option("--format", help="csv or parquet; by the file's name if not given."),
+        typer.Option("--format", help="csv or parquet. Default: by the suffix of the file."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -943,11 +962,13 @@ def config_save(
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", callback=possible, help="New preset, a file .toml."),
+        typer.Option(
+            "-o", "--output", callback=possible, help="Path of the new preset, ending in .toml."
+        ),
     ],
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Save the settings of a run as a preset of your own.
+    """Save the settings of a run as a new preset.
 
     Example: ez config save --from catch-catch-seed0 -o mine.toml
     """
@@ -961,18 +982,18 @@ def doctor(
     run: Annotated[
         str | None,
         typer.Argument(
-            help="Name, id or path of a run to check instead: its files, and why it stopped.",
+            help="Name, id or path of a run. Its files are checked, and why it stopped.",
             autocompletion=completing("run"),
         ),
     ] = None,
     preset: Annotated[
         str,
-        typer.Option(help="Preset whose needs are checked.", autocompletion=completing("preset")),
+        typer.Option(help="Preset to check the machine for.", autocompletion=completing("preset")),
     ] = "atari-cpu",
     runs_dir: RunsDir = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Check that this machine can train, or that a run is whole.
+    """Check that this machine can train, or that a run is intact.
 
     Example: ez doctor --preset atari100k
     """
@@ -981,9 +1002,9 @@ def doctor(
     raise typer.Exit(examination.doctor(run, preset, runs_dir, as_json))
 
 
-THREADS_END_WITHIN = 3.0  # seconds that the threads of an environment get to end after a command
+THREADS_END_WITHIN = 3.0  # seconds for the threads of an environment to end after a command
 
-# What a machine may answer to any file or stream, whichever command asks.
+# Errors of the operating system that any command can meet.
 MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE),
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
@@ -991,7 +1012,7 @@ MACHINE = {
 
 
 def main() -> None:
-    """Runs a command, and ends the process after it."""
+    """Runs a command, then ends the process."""
     ours, code = set(threading.enumerate()), 1
     try:
         run()
@@ -1005,18 +1026,18 @@ def main() -> None:
 
 
 def left_behind(ours: set[threading.Thread]) -> list[str]:
-    """Names of threads that Python waits for before it ends.
+    """Returns the names of threads that keep Python from exiting.
 
     An environment may have started threads that never end.
 
     Args:
-      ours: threads that do not count.
+      ours: threads to leave out.
     """
     return [one.name for one in threading.enumerate() if one not in ours and not one.daemon]
 
 
 def leave(code: int, ours: set[threading.Thread]) -> None:
-    """Ends the process with this exit code, if something still keeps it from ending after a while.
+    """Ends the process with this exit code if it has not ended by itself after a while.
 
     Called in a thread of its own while Python waits.
     """
@@ -1026,7 +1047,7 @@ def leave(code: int, ours: set[threading.Thread]) -> None:
         return
     from ezcli import console
 
-    console.note(f"Ending now, although this has not ended: {', '.join(names)}.")
+    console.note(f"Exiting although these threads still run: {', '.join(names)}.")
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
             stream.flush()
@@ -1038,7 +1059,7 @@ def run() -> None:
     open_standard_files()
     try:
         app()
-    except KeyboardInterrupt:  # before there was a command that could say so
+    except KeyboardInterrupt:  # before any command could catch it
         sys.exit(130)
     except EzError as error:
         end_with(error)
@@ -1050,7 +1071,7 @@ def run() -> None:
 
 
 def end_with(error: EzError) -> NoReturn:
-    """Ends the process with a sentence; called while the error is handled."""
+    """Prints an error and ends the process. Must be called while the error is handled."""
     from ezcli import console
 
     debug = "--debug" in sys.argv
@@ -1058,15 +1079,16 @@ def end_with(error: EzError) -> NoReturn:
         traceback.print_exc()
     console.show_error(error, with_code=debug)
     if "--json" in sys.argv and not isinstance(error, OutputError):
-        with contextlib.suppress(OutputError):  # the sentences are on standard error already
+        with contextlib.suppress(OutputError):  # already printed on standard error
             console.write(json_text({"error": error.as_json()}))
     sys.exit(error.exit_code)
 
 
 def open_standard_files() -> None:
-    """Opens what is closed of standard input, output and error, to nowhere.
+    """Opens closed standard streams as the null device.
 
-    Otherwise the next file that is opened takes the number, and what a library prints lands in it.
+    Otherwise the next file opened gets the free descriptor, and output of a library is written into
+    it.
     """
     for descriptor in range(3):
         try:

@@ -1,4 +1,4 @@
-"""Everything that is drawn on a terminal. The one place that imports rich."""
+"""Everything drawn on a terminal. The only module that imports rich."""
 
 import ctypes
 import io
@@ -37,30 +37,30 @@ if TYPE_CHECKING:  # reports load SciPy, which other commands do not need
     from ezcli.reports.tables import Table as ReportTable
     from ezcli.runs.evaluate import Told
 
-MOST_SOURCES = 6  # that a terminal shows
-MOST_COLUMNS = 10_000  # of a table that goes into a pipe
-# All but line feed and tab, and those that turn the direction of what follows.
+MOST_SOURCES = 6  # lines that a terminal shows
+MOST_COLUMNS = 10_000  # columns of a table that goes into a pipe
+# Control characters except line feed and tab, and marks that change the direction of text.
 CONTROLS = re.compile(f"(?![\t\n])[{STEERING}]")
 NAME_WIDTH = 16  # columns of the first column of a table that is too wide
-HEAD_WIDTH = 12  # columns of a head there
-COMMAND = ": ez "  # begins a command, which is the rest of its line
-INDENT = "  "  # of a line that continues another
+HEAD_WIDTH = 12  # columns of its header
+COMMAND = ": ez "  # start of a command, which is the rest of the line
+INDENT = "  "  # indent of continued lines
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class Output(io.TextIOBase):
-    """Standard output, whose troubles are sentences too: a full disk behind it, say.
+    """Standard output. Its failures, such as a full disk, become sentences.
 
-    A process may be started without any (`>&-`); what is written then is nowhere. Letters that its
-    encoding lacks are spelt out, as on standard error.
+    A process may be started without standard output (`>&-`). Its text is then discarded. Characters
+    that the encoding lacks are escaped, as on standard error.
     """
 
     def __init__(self) -> None:
-        self.reserved: list[TextIO | None] = []  # what `reserve` keeps
+        self.reserved: list[TextIO | None] = []  # the descriptor kept by `reserve`
 
     @property
     def behind(self) -> TextIO | None:
-        """Standard output itself, also while a live display of rich stands before it."""
+        """Standard output itself, even while a live display of rich replaces it."""
         if self.reserved:
             return self.reserved[-1]
         return getattr(sys.stdout, "rich_proxied_file", sys.stdout)
@@ -69,7 +69,7 @@ class Output(io.TextIOBase):
     def reserve(self) -> Iterator[None]:
         """Keeps standard output for this class alone.
 
-        Whatever else writes there, through Python, C or a child process, writes to standard error.
+        All other output, of Python, C or a child process, goes to standard error.
         """
         before = self.behind
         kept, descriptor = before, os.dup(1)
@@ -85,29 +85,29 @@ class Output(io.TextIOBase):
             yield
         finally:
             self.reserved.pop()
-            with suppress(OSError, ValueError):  # a user's code may have closed it
+            with suppress(OSError, ValueError):  # closed by a user's code
                 if before is not None:
                     before.flush()
-            ctypes.CDLL(None).fflush(None)  # what C holds back
+            ctypes.CDLL(None).fflush(None)  # the buffers of C
             os.dup2(descriptor, 1)
             os.close(descriptor)
             sys.stdout = before
             if kept is not None and kept is not before:
-                with suppress(OSError):  # which `write` told already
+                with suppress(OSError):  # already reported by `write`
                     kept.close()
 
     def write(self, text: str) -> int:
         """Writes all of the text, at once.
 
         Raises:
-          OutputError: it cannot be written, though somebody would read it.
+          OutputError: it cannot be written, and its reader has not gone.
         """
         try:
             if self.behind is not None:
                 spelt = text.encode(self.letters, "backslashreplace").decode(self.letters)
                 self.behind.write(spelt)
                 self.behind.flush()
-        except BrokenPipeError:  # nobody reads any more: the command ends in silence
+        except BrokenPipeError:  # the reader has gone: end without a message
             raise
         except OSError as error:
             raise OutputError(
@@ -130,12 +130,12 @@ class Output(io.TextIOBase):
 
     @property
     def letters(self) -> str:
-        """Name of the encoding, also where a stream in memory has none."""
+        """Name of the encoding; a stream in memory has none of its own."""
         return self.encoding or "utf-8"
 
 
 def is_descriptor(stream: TextIO, number: int) -> bool:
-    """Whether a stream is the file of this number; one in memory is none."""
+    """Whether a stream writes to this descriptor. A stream in memory has none."""
     try:
         return stream.fileno() == number
     except io.UnsupportedOperation:
@@ -159,7 +159,7 @@ PLAIN_SECONDS = 30.0  # between lines of progress where the output is not a term
 
 
 def evaluation_bar(screen: Console) -> tuple[Progress, "Told"]:
-    """A bar of the episodes that are over, and the function that moves it."""
+    """A progress bar of finished episodes, and the function that updates it."""
     bar = Progress(
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
@@ -176,7 +176,7 @@ def evaluation_bar(screen: Console) -> tuple[Progress, "Told"]:
 
 
 def evaluation_lines(what: str, said_at: float, say: Callable[[str], None]) -> "Told":
-    """A function that says now and then how far an evaluation is; `said_at` on the clock."""
+    """Returns a function that prints the progress of an evaluation now and then."""
 
     def tell(over: int, episodes: int, env_steps: int) -> None:
         nonlocal said_at
@@ -189,9 +189,9 @@ def evaluation_lines(what: str, said_at: float, say: Callable[[str], None]) -> "
 
 @contextmanager
 def evaluating(what: str) -> Iterator["Told"]:
-    """Shows on standard error how far an evaluation is: a bar on a terminal, or lines.
+    """Shows the progress of an evaluation on standard error: a bar on a terminal, otherwise lines.
 
-    Gives the function that is to be told.
+    Yields the function to call with the progress.
     """
     if not err.is_terminal:
         yield evaluation_lines(what, time.monotonic(), note)
@@ -203,7 +203,7 @@ def evaluating(what: str) -> Iterator["Told"]:
 
 
 class TerminalReporter:
-    """Lines that stay and, where the output is a terminal, a bar with what the run does."""
+    """Prints lines and, on a terminal, a progress bar of the run."""
 
     def __init__(self) -> None:
         self.live: Live | None = None
@@ -216,11 +216,11 @@ class TerminalReporter:
         )
         self.metrics: dict[str, Any] = {}
         self.said_at = 0.0
-        self.lost_output: Exception | None = None  # why nobody hears it any more
+        self.lost_output: Exception | None = None  # the error that ended output
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Shows the bar for as long as it is held."""
+        """Shows the bar while the context is open."""
         if not out.is_terminal:
             yield
             return
@@ -230,12 +230,12 @@ class TerminalReporter:
         self.live = None
 
     def below_bar(self, text: str) -> None:
-        """Shows lines below the bar, which moves on by itself."""
+        """Shows lines below the bar."""
         if self.live is not None:
             self.live.update(Group(self.bar, Text(text)))
 
     def say(self, text: str) -> None:
-        """One line that stays; once output is lost, nothing."""
+        """Prints a line. Does nothing once output is lost."""
         if self.lost_output is not None:
             return
         try:
@@ -247,7 +247,7 @@ class TerminalReporter:
             self.lost_output = error
 
     def progress(self, event: Any, config: RunConfig, rates: Any) -> None:
-        """The state after a cycle."""
+        """Shows the state after a cycle."""
         if event.metrics is not None:
             known = {key: value for key, value in event.metrics.items() if value is not None}
             self.metrics |= known
@@ -264,9 +264,9 @@ class TerminalReporter:
 
     @contextmanager
     def quiet_while(self, what: str, is_announced: bool = True) -> Iterator["Told"]:
-        """Says what takes long, and how long it took if that was long.
+        """Announces a long step, and prints its duration if it was long.
 
-        Gives the function that is to be told how far an evaluation is. On a terminal that moves a
+        Yields the function to call with the progress of an evaluation. On a terminal it updates a
         second bar.
         """
         began = time.monotonic()
@@ -290,28 +290,28 @@ class TerminalReporter:
 
 
 class QuietReporter(TerminalReporter):
-    """Says nothing; the files say it all."""
+    """Prints nothing. The files of the run hold the same information."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def progress(self, event: Any, config: RunConfig, rates: Any) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Nothing."""
+        """Does nothing."""
         yield
 
     @contextmanager
     def quiet_while(self, what: str, is_announced: bool = True) -> Iterator["Told"]:
-        """Nothing."""
+        """Does nothing."""
         yield lambda over, episodes, env_steps: None
 
 
 @contextmanager
 def live_line() -> Iterator[Callable[[str], None]]:
-    """Gives a function that replaces one line, on a terminal; anywhere else it says nothing."""
+    """Yields a function that replaces one line on a terminal, and otherwise does nothing."""
     if not out.is_terminal:
         yield lambda text: None
         return
@@ -320,7 +320,7 @@ def live_line() -> Iterator[Callable[[str], None]]:
 
 
 class StudyReporter:
-    """Lines that stay and, where the output is a terminal, a table of the runs under way."""
+    """Prints lines and, on a terminal, a table of the runs in progress."""
 
     def __init__(self, runs_dir: Path, quiet: bool) -> None:
         self.runs_dir, self.quiet = runs_dir, quiet
@@ -329,7 +329,7 @@ class StudyReporter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Shows the table for as long as it is held."""
+        """Shows the table while the context is open."""
         if self.quiet or not out.is_terminal:
             yield
             return
@@ -338,12 +338,12 @@ class StudyReporter:
         self.live = None
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Prints a line."""
         if not self.quiet:
             show(text)
 
     def progress(self, progress: Any) -> None:
-        """The state of the study, at most once a second."""
+        """Shows the state of the study, at most once a second."""
         if self.live is None or time.monotonic() - self.drawn_at < 1:
             return
         self.drawn_at = time.monotonic()
@@ -351,7 +351,7 @@ class StudyReporter:
 
 
 def study_table(runs_dir: Path, progress: Any) -> Table:
-    """The runs under way, and a line on the others."""
+    """A table of the runs in progress, and a line that counts the others."""
     left = (
         "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} left"
     )
@@ -396,7 +396,8 @@ def progress_lines(
     left = "" if rates.seconds_left is None else f"  {duration(rates.seconds_left)} left"
     done = f"{event.train_steps / max(1, schedule.train_steps):.0%}{left}"
     steps = (
-        f"env_steps {event.env_steps:,}/{schedule.env_steps:,} ({rates.env_steps_per_second:.1f}/s)"
+        f"env_steps {event.env_steps:,}/{schedule.env_steps:,} "
+        f"({rates.env_steps_per_second:.1f}/s)"
         f"  train_steps {event.train_steps:,}/{schedule.train_steps:,}"
         f" ({rates.train_steps_per_second:.1f}/s)"
     )
@@ -413,11 +414,11 @@ def progress_lines(
 
 
 def show_error(error: EzError, with_code: bool = False) -> None:
-    """Prints the message and the way out on standard error.
+    """Prints message and hint of an error on standard error.
 
     Args:
-      error: what is wrong.
-      with_code: whether its code comes first.
+      error: the error.
+      with_code: whether to print its code first.
     """
     if with_code:
         err.print(error.code, soft_wrap=True)
@@ -433,14 +434,14 @@ def show_table(
     title: str = "",
     whole: Collection[str] = (),
 ) -> None:
-    """A plain table; numbers stand to the right.
+    """Prints a plain table. Numbers are right-aligned.
 
     Args:
       columns: their names.
       rows: their cells.
       title: above the table.
-      whole: columns that are never cut; on a narrow terminal the others then end in an ellipsis.
-        Without any, cells go on in the next line.
+      whole: columns that are never cut; on a narrow terminal the others end in an ellipsis. If
+        empty, long cells are wrapped.
     """
     table = Table(title=escape(title) or None, box=None, pad_edge=False, header_style="bold")
     columns = list(columns)
@@ -465,9 +466,9 @@ def show_table(
 
 
 def show_report(report: "Report") -> None:
-    """The tables of a report; intervals go below their numbers where the terminal is narrow.
+    """Prints the tables of a report. On a narrow terminal intervals are below their numbers.
 
-    Anywhere but on a terminal a row is a line, however long.
+    Without a terminal each row is one line of any length.
     """
     from ezcli.reports.formats import one_line
 
@@ -513,27 +514,27 @@ def report_table(table: "ReportTable", narrow: bool) -> Table:
 
 
 def harmless(text: str) -> str:
-    """The text with control characters spelled out, which would steer a terminal.
+    """Escapes control characters, which could change a terminal's state.
 
-    Names of runs, and messages of a user's own game, may hold any.
+    Names of runs and messages of a user's game may contain them.
     """
     return CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def escape(text: str) -> str:
-    """The text without rich's markup or a terminal's."""
+    """Escapes markup of rich and control characters."""
     return escape_markup(harmless(text))
 
 
 def laid_out(text: str, screen: Console, indent: str = "") -> str:
-    """Lines for a terminal, broken between words; anywhere else the text as it is.
+    """Breaks text between words for a terminal; otherwise returns it unchanged.
 
-    What is in brackets stays in one line where it fits. A command stays whole, since a line break
-    would end it: it gets a line of its own instead.
+    Text in brackets stays on one line if it fits. A command is not broken, because a line break
+    would end it. It begins on a new line instead.
     """
     if not screen.is_terminal:
         return text
-    in_brackets = rf"\([^()]{{,{screen.width - len(indent) - 3}}}\)"  # and what may follow
+    in_brackets = rf"\([^()]{{,{screen.width - len(indent) - 3}}}\)"  # and punctuation
     lines: list[str] = []
     for line in text.split("\n"):
         if len(line) <= screen.width:
@@ -554,25 +555,25 @@ def laid_out(text: str, screen: Console, indent: str = "") -> str:
 
 
 def show(text: str) -> None:
-    """A line on standard output; a terminal breaks it between words."""
+    """Prints a line on standard output, wrapped between words on a terminal."""
     out.print(escape(laid_out(text, out, INDENT)), soft_wrap=True)
 
 
 def tell(text: str, style: str = "") -> None:
-    """Prose on standard output; a terminal breaks it between words."""
+    """Prints prose on standard output, wrapped between words on a terminal."""
     out.print(escape(laid_out(text, out)), style=style, soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """A line on standard error, which is not part of what was asked for."""
+    """Prints a line on standard error, beside the output of the command."""
     err.print(escape(laid_out(text, err)), soft_wrap=True)
 
 
 def write(text: str) -> None:
-    """Raw text on standard output, for files and pipes.
+    """Writes raw text to standard output, for files and pipes.
 
     Raises:
-      OutputError: it cannot be written as it is.
+      OutputError: it cannot be written unchanged.
     """
     try:
         text.encode(output.letters)
@@ -580,20 +581,21 @@ def write(text: str) -> None:
         letter = text[error.start].encode("unicode_escape").decode()
         raise OutputError(
             "EZ-OUTPUT-ENCODING",
-            f"Standard output is in {output.letters}, which has no '{letter}'.",
+            f"Standard output is encoded as {output.letters}, which lacks the character "
+            f"'{letter}'.",
             "Set PYTHONIOENCODING=utf-8.",
         ) from error
     out.file.write(text)
 
 
 def ask(question: str) -> bool:
-    """Whether the user says yes; anything else, and no answer, is no."""
+    """Asks the user, and returns whether the answer was yes. No answer means no."""
     out.print(escape(f"{question} [y/N] "), end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def show_check(name: str, ok: bool, detail: str, remedy: str) -> None:
-    """A line of `ez doctor`."""
+    """Prints a line of `ez doctor`."""
     mark = "[green]ok  [/]" if ok else "[red]not [/]"
     line = escape(laid_out(f"{'.' * 5}{name}: {detail}", out))
     out.print(f"{mark} [bold]{escape(name)}[/]{line[5 + len(escape(name)) :]}", soft_wrap=True)
@@ -602,5 +604,5 @@ def show_check(name: str, ok: bool, detail: str, remedy: str) -> None:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell reads as a number."""
+    """Whether a cell contains a number."""
     return text.replace(",", "").replace(".", "").replace("-", "").replace("%", "").isdigit()

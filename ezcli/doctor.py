@@ -1,7 +1,7 @@
-"""What `ez doctor` looks at: everything outside this package that a training run needs.
+"""The checks of `ez doctor`: everything outside this package that a training run needs.
 
-Nothing here prints, touches the network, or leaves a file behind. A check is not ok only where
-training could not run; what is merely missing or slow is ok and says how to do better.
+Nothing here prints, touches the network, or leaves a file behind. A check fails only if training
+could not run. If something is only missing or slow, the check passes and gives advice.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ def checks(
     needs: Cost | None = None,
     config: RunConfig | None = None,
 ) -> Iterator[Check]:
-    """Examines this machine, one check after the other.
+    """Checks this machine, and yields the result of each check.
 
     Args:
-      preset_name: the preset whose needs are given; None if no preset is meant.
-      runs_dir: the folder that runs are written to; it need not exist.
-      needs: memory and disk of a whole run, if they are known.
-      config: of a run whose network is tried on the GPU, if there is one.
+      preset_name: the preset that `needs` belongs to, if there is one.
+      runs_dir: the folder of all runs; it need not exist.
+      needs: memory and disk of a whole run in bytes, if known.
+      config: its network is tested on the GPU, if there is one.
     """
     needing = f"preset {preset_name}" if preset_name else "a run"
     needed_memory, needed_disk = (needs.memory_bytes, needs.disk_bytes) if needs else (0, 0)
@@ -55,7 +55,7 @@ def checks(
 
 
 def python() -> Check:
-    """The interpreter is one that ezcli supports."""
+    """Checks that ezcli supports the interpreter."""
     ok = sys.version_info >= OLDEST_PYTHON
     oldest = ".".join(map(str, OLDEST_PYTHON))
     remedy = f"Use Python {oldest} or newer: `make clean setup PYTHON=python{oldest}`."
@@ -63,7 +63,7 @@ def python() -> Check:
 
 
 def torch_device() -> Check:
-    """PyTorch loads; the device that `ez train` would take."""
+    """Checks that PyTorch can be imported, and names the device that `ez train` would use."""
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: a shared library does not load
@@ -85,7 +85,7 @@ def torch_device() -> Check:
 
 def has_cuda_kernels() -> bool:
     """Whether Numba loads and can compile for the GPU."""
-    with contextlib.suppress(ImportError, OSError):  # the check of Numba says more
+    with contextlib.suppress(ImportError, OSError):  # the check of Numba has the details
         from numba import cuda
 
         return bool(cuda.is_available())
@@ -93,8 +93,8 @@ def has_cuda_kernels() -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether PyTorch loads and sees a GPU."""
-    with contextlib.suppress(ImportError, OSError):  # `torch_device` says more
+    """Whether PyTorch can be imported and finds a GPU."""
+    with contextlib.suppress(ImportError, OSError):  # `torch_device` has the details
         import torch
 
         return torch.cuda.is_available()
@@ -102,7 +102,7 @@ def has_gpu() -> bool:
 
 
 def device_results(config: RunConfig) -> Check:
-    """The GPU computes what the host does; see `runs.device_check`."""
+    """Checks that the GPU computes the same as the CPU; see `runs.device_check`."""
     from ezcli.runs.compute import resolve_compute
     from ezcli.runs.device_check import checked
 
@@ -111,18 +111,18 @@ def device_results(config: RunConfig) -> Check:
     remedy = "Update the driver and the CUDA packages, or set compute.search = cpu."
     if failures:
         return Check("GPU results", True, " ".join(failures), remedy)
-    return Check("GPU results", True, f"as on the host ({found or 'nothing to compare'})", "")
+    return Check("GPU results", True, f"as on the CPU ({found or 'nothing to compare'})", "")
 
 
 def numba_cache() -> Check:
-    """Numba loads, and finds a folder for what it has compiled."""
+    """Checks that Numba can be imported and has a folder for compiled code."""
     try:
         import numba
     except (ImportError, OSError) as error:
         return Check("Numba", False, f"cannot be imported: {error}", REINSTALL)
     detail = f"{numba.__version__}, {numba.config.NUMBA_NUM_THREADS} threads"
     if numba.config.DISABLE_JIT:
-        remedy = "Unset NUMBA_DISABLE_JIT: without its compiler the search is far too slow."
+        remedy = "Unset NUMBA_DISABLE_JIT: without the compiler, the search is far too slow."
         return Check("Numba", True, f"{detail}, compiler off", remedy)
     from ezcli import jit
 
@@ -134,43 +134,45 @@ def numba_cache() -> Check:
     if damaged:
         where = str(jit.cache_folder())
         detail = f"{detail}, {counted(len(damaged), 'damaged file')} in the cache {where!r}"
-        return Check("Numba", True, detail, "The next run makes them anew.")
-    if cache is None:  # no folder that Numba tries can be written to
-        remedy = "Set NUMBA_CACHE_DIR to a folder that you may write to: each start compiles anew."
+        return Check("Numba", True, detail, "The next run rebuilds them.")
+    if cache is None:  # Numba found no writable folder
+        remedy = (
+            "Every start compiles again. Set NUMBA_CACHE_DIR to a folder that you may write to."
+        )
         return Check("Numba", True, f"{detail}, no writable cache folder", remedy)
     return Check("Numba", True, f"{detail}, cache in {cache}", "")
 
 
 def _nothing() -> None:
-    """For Numba to find a cache folder for; never compiled."""
+    """Makes Numba choose a cache folder. Never compiled."""
 
 
 def memory(needed: int, needing: str) -> Check:
-    """Free main memory, within the limits of a container or batch job, against `needed` bytes."""
+    """Checks that `needed` bytes of memory are free, considering limits of a container or job."""
     free = free_memory()
     if free is None:
-        return Check("Memory", True, f"cannot be read here; {need(needing, needed)}", "")
+        return Check("Memory", True, f"free memory is not known; {need(needing, needed)}", "")
     ok = free >= needed
-    remedy = "Close other programs, ask for more memory, or take a smaller preset (`ez presets`)."
+    remedy = "Close other programs, ask for more memory, or use a smaller preset (`ez presets`)."
     detail = f"{in_gib(free)} free; {need(needing, needed)}"
     return Check("Memory", ok, detail, "" if ok else remedy)
 
 
 def disk(runs_dir: Path, needed: int, needing: str) -> Check:
-    """Free space where `runs_dir` is, or would be, against `needed` bytes."""
+    """Checks that `needed` bytes of disk are free for `runs_dir`."""
     free = shutil.disk_usage(existing(runs_dir)).free
     ok = free >= needed
     detail = f"{in_gib(free)} free for {runs_dir}; {need(needing, needed)}"
-    remedy = "Free some space, or name a folder on another disk with --runs-dir."
+    remedy = "Free some space, or choose a folder on another disk with --runs-dir."
     return Check("Disk", ok, detail, "" if ok else remedy)
 
 
 def wandb_login() -> Check:
-    """Weights & Biases, which no run needs; whether a login exists, never what it is."""
+    """Checks Weights & Biases, which is optional: whether a login exists, without reading it."""
     name = "Weights & Biases"
     try:
         import wandb
-    except Exception as error:  # optional: whatever is wrong with it must not stop the doctor
+    except Exception as error:  # optional: its failure must not stop the other checks
         return Check(name, True, f"off: cannot be imported ({error})", f"For --wandb: {REINSTALL}")
     if has_wandb_login():
         return Check(name, True, f"{wandb.__version__}, logged in", "")
@@ -179,9 +181,9 @@ def wandb_login() -> Check:
 
 
 def runs_folder(runs_dir: Path) -> Check:
-    """A file can be written where runs go, or where their folder would be made."""
+    """Checks that a file can be written in the folder of runs, or where it would be made."""
     folder = existing(runs_dir)
-    remedy = "Name a folder that you may write to with --runs-dir."
+    remedy = "Choose a folder that you may write to with --runs-dir."
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
@@ -191,7 +193,7 @@ def runs_folder(runs_dir: Path) -> Check:
 
 
 def free_memory() -> int | None:
-    """Bytes that a new process may use, or None where the system does not say."""
+    """Bytes of memory free for a new process; None if the system does not report them."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         group = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip()
@@ -210,14 +212,14 @@ def left_in_cgroup(folder: Path) -> int | None:
         limit = int((folder / "memory.max").read_text())
         used = int((folder / "memory.current").read_text())
         rows = (folder / "memory.stat").read_text().splitlines()
-    except (OSError, ValueError):  # no such group, or its limit is "max"
+    except (OSError, ValueError):  # there is no such group, or its limit is "max"
         return None
     reclaimable = sum(int(x.split()[1]) for x in rows if x.startswith("inactive_file "))
     return max(0, limit - used + reclaimable)
 
 
 def has_wandb_login() -> bool:
-    """Whether wandb would find a key: in the environment, or in a netrc file for its host."""
+    """Whether wandb would find a key in the environment or in a netrc file for its host."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
@@ -231,15 +233,15 @@ def has_wandb_login() -> bool:
 
 
 def existing(folder: Path) -> Path:
-    """The folder itself or, if it does not exist, the nearest one above it that does."""
+    """The folder itself or, if it does not exist, its nearest existing parent."""
     return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
 
 
 def in_gib(size: int) -> str:
-    """Bytes as GiB, for reading."""
+    """Formats bytes as GiB."""
     return f"{size / 2**30:.1f} GiB"
 
 
 def need(needing: str, size: int) -> str:
-    """What is needed, as a clause."""
-    return f"{needing} needs {in_gib(size)}" if size else f"the need of {needing} is not known"
+    """Formats the need for memory or disk as a clause."""
+    return f"{needing} needs {in_gib(size)}" if size else f"what {needing} needs is not known"

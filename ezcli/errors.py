@@ -1,10 +1,10 @@
-"""Every error a user can cause, with the way out.
+"""The errors that a user can cause, each with a way out.
 
 The boundary in `ezcli.cli.run` shows `message` and `hint` as sentences and exits with `exit_code`.
-Any other exception is a defect of ours and keeps its traceback.
+Any other exception is a bug in ezcli and keeps its traceback.
 
-An error is known by its code, which never changes and which `--debug` and `--json` print. Its
-sentences may change: `tests/errors.txt` holds them all, beside their codes.
+An error is identified by its code, which never changes. `--debug` and `--json` print it. The
+wording may change: `tests/errors.txt` lists all sentences with their codes.
 """
 
 import difflib
@@ -13,12 +13,12 @@ from collections.abc import Iterable
 
 
 class EzError(Exception):
-    """Something the user can mend.
+    """An error that the user can fix.
 
     Args:
-      code: `EZ-AREA-WHAT`; several errors share it where a caller would treat them alike.
+      code: `EZ-AREA-WHAT`. Errors that a caller would handle in the same way share a code.
       message: one sentence that names the thing and what is wrong with it.
-      hint: the way out; may be empty.
+      hint: the way out; can be empty.
     """
 
     exit_code = 1
@@ -38,7 +38,7 @@ class EzError(Exception):
 
 
 class ConfigError(EzError):
-    """A setting, option or file that cannot be used as it stands."""
+    """A setting, option or file that cannot be used."""
 
     exit_code = 2
 
@@ -47,10 +47,10 @@ class UnknownName(ConfigError):
     """A name that is not one of the allowed ones; its code is `EZ-UNKNOWN-` and the kind.
 
     Args:
-      kind: what the name should have named.
-      name: as it was given.
-      allowed: the names that there are.
-      essence: the part of `name` that is compared with them; all of it if not given.
+      kind: kind of thing that the name should refer to.
+      name: the given name.
+      allowed: the existing names.
+      essence: the part of `name` to compare with them; all of it if empty.
     """
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str], essence: str = "") -> None:
@@ -65,17 +65,17 @@ class EnvError(EzError):
 
 
 class RunError(EzError):
-    """A run folder or a run that cannot go on."""
+    """A run that cannot continue, or its folder."""
 
 
 class Busy(RunError):
-    """A run or study that another process works on."""
+    """A run or study that another process is working on."""
 
     exit_code = 3
 
 
 class NotFinite(RunError):
-    """A loss, gradient or value that is not finite: nothing computed from it has a meaning."""
+    """A loss, gradient or value that is not finite, so that later results would be meaningless."""
 
 
 class CheckpointError(RunError):
@@ -83,7 +83,7 @@ class CheckpointError(RunError):
 
 
 class MachineError(EzError):
-    """A file or folder that the machine does not let us use."""
+    """A file or folder that the operating system does not let us use."""
 
 
 class OutputError(EzError):
@@ -91,16 +91,16 @@ class OutputError(EzError):
 
 
 class ReportError(EzError):
-    """Nothing to report, or runs that do not belong in one table."""
+    """There is nothing to report, or runs cannot be compared in one table."""
 
 
-LEAST_START = 3  # letters of a name that is taken for the start of a longer one
+LEAST_START = 3  # least letters of a name that is completed to a longer one
 
 
 def suggestion(name: str, allowed: list[str]) -> str:
-    """The nearest allowed name, then all of them while they fit in a sentence."""
+    """Suggests the nearest allowed name, and lists up to 30 of them."""
     if not allowed:
-        return "There is none yet."
+        return "None exists yet."
     near = closest(name, allowed)
     guess = f"Did you mean {near!r}? " if near else ""
     shown = ", ".join(allowed[:30]) + (", …" if len(allowed) > 30 else "")
@@ -108,14 +108,14 @@ def suggestion(name: str, allowed: list[str]) -> str:
 
 
 def closest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The allowed name that is most like `name`, whatever its case, accents and punctuation.
+    """The allowed name most similar to `name`. Case, accents and punctuation do not count.
 
-    A name that was cut short is completed.
+    The start of a name is completed.
 
     Args:
-      name: as it was given.
-      allowed: the names that there are; the first of equally good ones is taken.
-      cutoff: the least likeness, between 0 and 1, where 1 is the same letters and digits.
+      name: the given name.
+      allowed: the existing names; the first of equally similar ones is returned.
+      cutoff: the least similarity, between 0 and 1, where 1 means the same letters and digits.
     """
     by_letters = {letters(one): one for one in reversed(list(allowed))}
     wanted = letters(name)
@@ -127,6 +127,6 @@ def closest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str | Non
 
 
 def letters(name: str) -> str:
-    """The lower-case letters and the digits of a name: `MsPacman` and `ms_pacman` are one."""
+    """The lower-case letters and digits of a name: equal for `MsPacman` and `ms_pacman`."""
     decomposed = unicodedata.normalize("NFKD", name.casefold())
     return "".join(filter(str.isalnum, decomposed))

@@ -1,12 +1,11 @@
-"""The one way in which files are opened and written.
+"""Opening and writing files safely. All modules use these functions.
 
-Folders of runs and studies may come from somebody else, so what lies under a known name need not be
-what belongs there: a link, a FIFO that nobody writes to, a device that never ends. A file is opened
-only if it is a plain one and not larger than its kind can be; opening never blocks. Links are
-followed only where the user has named the file.
+Folders of runs and studies may come from somebody else. A known name may therefore be a link, a
+FIFO without a writer, or an endless device. A file is opened only if it is a plain file within the
+size limit of its kind. Opening never blocks. Links are followed only for files that the user named.
 
-A file is written as a draft beside its place and then renamed. A draft is new and its name cannot
-be foreseen. A killed writer leaves its draft; the next writer of the same file removes it.
+A file is written as a draft in the same folder and then renamed. A draft is new and its name cannot
+be predicted. A killed writer leaves its draft, and the next writer of the same file removes it.
 """
 
 import errno
@@ -22,13 +21,13 @@ from io import BufferedRandom, BufferedReader, BufferedWriter
 from pathlib import Path
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
-# The most bytes that a file of each kind can have, generously.
+# Size limit of each kind of file in bytes, generously.
 SETTINGS = MIB  # a config, preset, launcher file
 TABLE = 64 * MIB  # JSON: run.json, study.json, a manifest, a state
 LINES = 2 * GIB  # JSON lines
-TENSORS = 256 * GIB  # safetensors and frames, which are not read whole before they are checked
+TENSORS = 256 * GIB  # safetensors and frames, which are checked before they are read whole
 
-# What reading a damaged file may say. Other errors, such as no permission, say nothing of the file.
+# Errors of reading a damaged file. Others, such as missing permission, do not mean damage.
 DAMAGED = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -38,7 +37,7 @@ DAMAGED = {
     errno.EINVAL,
     errno.EFBIG,
 }
-ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # what a path that leads nowhere says
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # errors of a path that does not exist
 SAFE = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 KINDS = (
     (stat.S_ISLNK, "a link", errno.ELOOP),
@@ -51,14 +50,14 @@ KINDS = (
 
 
 class NotPlain(OSError):
-    """There is something in a file's place that is not a plain file, or is too large for one.
+    """A path that is not a plain file, or whose file is too large.
 
-    `errno` is in `DAMAGED`; `strerror` says what it is.
+    `errno` is in `DAMAGED`; `strerror` describes what is there.
     """
 
 
 def not_plain(path: Path, mode: int) -> NotPlain | None:
-    """The error about a file of this mode; None if it is a plain one."""
+    """The error about a file of this mode; None for a plain file."""
     if stat.S_ISREG(mode):
         return None
     for is_one, name, number in KINDS:
@@ -72,11 +71,11 @@ def require_plain(path: Path, follow: bool = False) -> None:
 
     Args:
       path: of the file.
-      follow: whether it may be a link to a plain file.
+      follow: whether to follow a link to a plain file.
 
     Raises:
-      FileNotFoundError: there is nothing.
-      NotPlain: there is something else.
+      FileNotFoundError: it does not exist.
+      NotPlain: it is something else.
     """
     wrong = not_plain(path, (path.stat() if follow else path.lstat()).st_mode)
     if wrong:
@@ -84,14 +83,14 @@ def require_plain(path: Path, follow: bool = False) -> None:
 
 
 def open_plain(path: Path, flags: int, follow: bool = False) -> int:
-    """A descriptor of a plain file; flags are those of `os.open`.
+    """Opens a plain file and returns its descriptor; flags are those of `os.open`.
 
     Raises:
-      FileNotFoundError: there is nothing, and the flags do not say to make it.
-      NotPlain: there is something else.
+      FileNotFoundError: it does not exist, and the flags do not create it.
+      NotPlain: it is something else.
     """
     flags |= SAFE | (0 if follow else os.O_NOFOLLOW)
-    with suppress(FileNotFoundError):  # opening a device may already do something
+    with suppress(FileNotFoundError):  # opening a device can have side effects
         require_plain(path, follow)
     descriptor = os.open(path, flags, 0o666)
     wrong = not_plain(path, os.fstat(descriptor).st_mode)
@@ -102,15 +101,15 @@ def open_plain(path: Path, flags: int, follow: bool = False) -> int:
 
 
 def opened(path: Path, most: int, follow: bool = False) -> BufferedReader:
-    """A plain file, open for reading.
+    """Opens a plain file for reading.
 
     Args:
       path: of the file.
-      most: bytes that it may have.
-      follow: whether it may be a link to a plain file.
+      most: size limit in bytes.
+      follow: whether to follow a link to a plain file.
 
     Raises:
-      OSError: it cannot be opened; `NotPlain` if it is something else, or too large.
+      OSError: it cannot be opened; `NotPlain` if it is not a plain file or too large.
     """
     handle = open(path, "rb", opener=lambda _, flags: open_plain(path, flags, follow))  # noqa: SIM115
     size = os.fstat(handle.fileno()).st_size
@@ -121,40 +120,40 @@ def opened(path: Path, most: int, follow: bool = False) -> BufferedReader:
 
 
 def too_large(path: Path, most: int) -> NotPlain:
-    """The error about a file of more bytes than its kind can have."""
+    """The error about a file above the size limit of its kind."""
     unit, name = next((u, n) for u, n in ((GIB, "GiB"), (MIB, "MiB"), (1, "bytes")) if most >= u)
     return NotPlain(errno.EFBIG, f"it is larger than {most // unit} {name}", str(path))
 
 
 def read(path: Path, most: int, follow: bool = False) -> bytes:
-    """The content of a plain file; arguments and errors as of `opened`."""
+    """Reads a plain file; arguments and errors as in `opened`."""
     with opened(path, most, follow) as handle:
-        content = handle.read(most + 1)  # it may grow meanwhile
+        content = handle.read(most + 1)  # it may have grown
     if len(content) > most:
         raise too_large(path, most)
     return content
 
 
 def appending(path: Path) -> BufferedRandom:
-    """A plain file, open for reading and for adding to its end; made if it is not there.
+    """Opens a plain file for reading and appending, and creates it if needed.
 
     Raises:
-      OSError: it cannot be opened; `NotPlain` if it is something else.
+      OSError: it cannot be opened; `NotPlain` if it is not a plain file.
     """
     return open(path, "ab+", opener=lambda _, flags: open_plain(path, flags))
 
 
 def created(path: Path) -> BufferedWriter:
-    """A new file, open for writing; what is there already is an error, also a link to nowhere.
+    """Creates a file and opens it for writing. An existing file or link is an error.
 
     Raises:
-      OSError: it cannot be made.
+      OSError: it cannot be created.
     """
     return open(path, "xb")  # O_EXCL, so it follows no link
 
 
 def create(path: Path, content: bytes) -> None:
-    """Writes a new file and makes it last through a power cut; errors as of `created`."""
+    """Writes a new file durably, so that it survives a power cut; errors as in `created`."""
     with created(path) as handle:
         handle.write(content)
         handle.flush()
@@ -163,10 +162,10 @@ def create(path: Path, content: bytes) -> None:
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[tuple[Path, BufferedWriter]]:
-    """For writing a file so that a crash leaves the old one or the new one, never half of either.
+    """Replaces a file atomically: after a crash it has either its old or its new content.
 
-    Yields the path of the draft and the draft, open for writing. It takes its place at the end, and
-    is removed if anything is raised.
+    Yields the path of the draft and the draft, open for writing. At the end the draft is renamed to
+    `path`. After an exception it is removed.
 
     Raises:
       OSError: it cannot be written.
@@ -185,24 +184,26 @@ def draft_of(path: Path) -> Iterator[tuple[Path, BufferedWriter]]:
 
 
 def new_draft(path: Path) -> tuple[Path, BufferedWriter]:
-    """A draft of a file, locked as long as it is open."""
+    """Creates a draft of a file, locked while it is open."""
     while True:
         draft = draft_name(path)
         handle = created(draft)
-        with suppress(OSError):  # this filesystem knows no locks, so nobody takes it for stale
+        with suppress(OSError):  # without locks, no process considers a draft stale
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.lexists(draft):  # else another writer took it for stale before it was locked
+        if os.path.lexists(
+            draft
+        ):  # otherwise another writer removed it as stale before it was locked
             return draft, handle
         handle.close()
 
 
 def draft_name(path: Path) -> Path:
-    """A name for a draft of a file or folder that nobody can foresee."""
+    """An unpredictable name for a draft of a file or folder."""
     return path.with_name(f".tmp-{path.name}-{secrets.token_hex(8)}")
 
 
 def is_draft(name: str, of: str = "") -> bool:
-    """Whether a name is one of a draft: of the file `of`, or of any."""
+    """Whether a name belongs to a draft of the file `of`, or of any file."""
     if not of:
         return name.startswith(".tmp-")
     return bool(re.fullmatch(rf"\.tmp-{re.escape(of)}(-[0-9a-f]{{16}})?", name))
@@ -213,7 +214,7 @@ def remove_stale(path: Path) -> None:
     for draft in path.parent.iterdir():
         if not is_draft(draft.name, path.name):
             continue
-        with suppress(OSError):  # not ours, at work, or gone; a draft more does no harm
+        with suppress(OSError):  # another user's, in use, or gone; a leftover draft is harmless
             if draft.is_symlink():
                 draft.unlink()
                 continue
@@ -223,7 +224,7 @@ def remove_stale(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a crash leaves the old one or the new one, never half of either.
+    """Writes a file atomically: after a crash it has either its old or its new content.
 
     Raises:
       OSError: it cannot be written.
@@ -236,26 +237,26 @@ def write_atomically(path: Path, content: bytes) -> None:
 def draft_folder_of(path: Path) -> Iterator[Path]:
     """Like `draft_of`, for a folder; the caller holds the lock of the run that it belongs to.
 
-    Yields a new, empty folder. What was in its place before is removed.
+    Yields a new, empty folder. An earlier folder at `path` is removed.
     """
     for left in path.parent.iterdir():
         if is_draft(left.name, path.name):
             remove(left)
     draft = draft_name(path)
-    draft.mkdir()  # without its parents: a run that somebody removed must not come back in part
+    draft.mkdir()  # without its parents: a removed run must not reappear in part
     try:
         yield draft
         sync_folder(draft)
         remove(path)
         os.replace(draft, path)
     finally:
-        with suppress(OSError):  # the first error says more
+        with suppress(OSError):  # the first error is more informative
             remove(draft)
     sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
-    """Deletes whatever is at `path`, if anything is; of a link, the link."""
+    """Deletes a file or folder, if it exists. A link is deleted, not its target."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -263,7 +264,7 @@ def remove(path: Path) -> None:
 
 
 def folders_with(path: Path, file: str) -> list[Path]:
-    """The folders in `path` that have something called `file`, by name; no drafts."""
+    """The folders in `path` that contain `file`, sorted by name, without drafts."""
     inside = sorted(path.iterdir()) if path.is_dir() else []
     return [
         folder for folder in inside if not is_draft(folder.name) and os.path.lexists(folder / file)
@@ -271,7 +272,7 @@ def folders_with(path: Path, file: str) -> list[Path]:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes renames within a folder last through a power cut."""
+    """Makes renames within a folder durable, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

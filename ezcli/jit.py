@@ -1,15 +1,15 @@
-"""Numba's compiler, and where it keeps what it compiled.
+"""Numba's compiler and its cache.
 
-Numba's cache numbers its files by counting and writes the index before the code. Of two processes
-that compile at once, one may later load what the other wrote: for other types, from older source,
-or for another model of CPU, whose instructions this one need not have. So each model of CPU has a
-folder of its own, and `one_at_a_time` lets one process compile while the others wait for its work.
+Numba numbers its cache files and writes the index before the code. If two processes compile at the
+same time, one may later load the other's code: for other types, from older source, or for a CPU
+model with other instructions. So each CPU model has its own folder, and `one_at_a_time` lets one
+process compile while the others wait for its result.
 
-What Numba keeps is pickle, and unpickling runs code. So the folder must belong to the user, and
-nobody else may enter it; and every file begins with two SHA-256 sums, checked before a byte is
-unpickled: of the sources and versions it was compiled from, and of its content. A file that fails
-is made anew. The sources are those of every kernel that a kernel calls, with its constants and the
-named tuples that it takes. Numba's own cache looks at one file only.
+Numba caches pickles, and unpickling executes code. So the folder must belong to the user and be
+closed to others, and every file begins with two SHA-256 sums: one of the sources and versions that
+it was compiled from, one of its content. Both are checked before unpickling. A file that fails is
+rebuilt. The sources include every kernel that a kernel calls, its constants, and the named tuples
+that it takes. Numba's own cache checks only one file.
 """
 
 import fcntl
@@ -33,15 +33,18 @@ from numba.core.caching import IndexDataCacheFile
 
 SUM = hashlib.sha256().digest_size  # bytes
 _remarks: list[str] = []
-COMPILING_SECONDS = 120.0  # that another process may take to compile; it takes some five
+COMPILING_SECONDS = 120.0  # wait for another process that compiles, which takes about five seconds
 
 
 def kernel(function: Any, **options: Any) -> Any:
-    """Compiled, and kept on disk; anew at every start where no folder can be used."""
+    """Compiles a function and caches it on disk.
+
+    Without a usable folder, every start compiles again.
+    """
     before, folder = config.CACHE_DIR, cache_folder()
     if folder is not None and not is_made_private(folder):
         remark(
-            f"The cache folder {str(folder)!r} can be written by others, so kernels compile at "
+            f"Other users can write to the cache folder {str(folder)!r}, so kernels compile at "
             "every start. Set NUMBA_CACHE_DIR to a folder of your own."
         )
         return njit(nogil=True, **options)(function)
@@ -54,18 +57,18 @@ def kernel(function: Any, **options: Any) -> Any:
         raise
     finally:
         config.CACHE_DIR = before
-    cache: Any = getattr(compiled, "_cache", None)  # none where the compiler is off
+    cache: Any = getattr(compiled, "_cache", None)  # missing if the compiler is off
     if hasattr(cache, "_cache_file"):
         cache._cache_file = SealedCacheFile(cache._cache_file, function)
     return compiled
 
 
 class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
-    """Numba's index and code of one function, each behind its two sums.
+    """Numba's cache files of one function, index and code, each after its two checksums.
 
     Args:
-      plain: what Numba made for the function.
-      function: before it is compiled.
+      plain: Numba's cache files of the function.
+      function: the function before compilation.
     """
 
     def __init__(self, plain: IndexDataCacheFile, function: Any) -> None:
@@ -75,20 +78,20 @@ class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
 
     @cached_property
     def made_from(self) -> bytes:
-        """The first sum. Not before the first call: a kernel may call one that is defined later."""
+        """The first checksum, computed late because a kernel may call one defined after it."""
         digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
         for source in self.sources({}).values():
             digest.update(source)
         return digest.digest()
 
     def sources(self, found: dict[Any, bytes]) -> dict[Any, bytes]:
-        """Adds to `found` what is compiled into the function: of kernels, constants, named tuples.
+        """Adds to `found` the kernels, constants and named tuples compiled into the function.
 
-        A kernel knows the tuples that it is annotated with: Numba compiles their fields by place.
+        Named tuples come from annotations, because Numba compiles their fields by position.
         """
         found[self.function] = self.source
         for hint in self.function.__annotations__.values():
-            for kind in getattr(hint, "__args__", (hint,)):  # those of a union
+            for kind in getattr(hint, "__args__", (hint,)):  # members of a union
                 if hasattr(kind, "_fields"):
                     found[kind] = repr((kind, kind._fields)).encode()
         for name in self.function.__code__.co_names:
@@ -101,7 +104,7 @@ class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
         return found
 
     def save(self, key: Any, data: Any) -> None:
-        """Keeps the code for a signature, if the folder allows it."""
+        """Saves the code for a signature, if the folder is writable."""
         try:
             super().save(key, data)
         except OSError as error:
@@ -114,7 +117,7 @@ class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
     def _load_data(self, name: str) -> Any:
         content = self._content(self._data_path(name))
         if content is None:
-            raise FileNotFoundError(name)  # for which Numba compiles anew
+            raise FileNotFoundError(name)  # Numba then compiles again
         return pickle.loads(content)
 
     def _save_index(self, overloads: Any) -> None:
@@ -124,17 +127,17 @@ class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
         self._write(self._data_path(name), self._dump(data))
 
     def _content(self, path: str) -> bytes | None:
-        """What a file holds behind its sums; None if it is not there, or cannot be used."""
+        """The content of a file after its checksums; None if it is missing or not usable."""
         try:
             found = Path(path).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            remark(f"{path!r} cannot be read: {error.strerror}. Kernels compile anew.")
+            remark(f"{path!r} cannot be read: {error.strerror}. Kernels compile again.")
             return None
         if not is_whole(found):
             where = str(Path(path).parent)
-            remark(f"The cache of compiled kernels in {where!r} is damaged: they compile anew.")
+            remark(f"The cache of compiled kernels in {where!r} is damaged, so they compile again.")
         elif found[:SUM] == self.made_from:
             return found[2 * SUM :]
         return None
@@ -145,10 +148,10 @@ class SealedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
 
 
 def is_made_private(folder: Path) -> bool:
-    """Makes the folder, for this user alone, and empties it if others could write to it so far.
+    """Makes the folder private to this user, and empties it if others could write to it.
 
-    Returns False if it is somebody else's, or root's and others may write to it. A folder
-    that cannot be made is left to Numba.
+    Returns False if it belongs to another user, or to root and others may write to it. A folder
+    that cannot be created is left to Numba.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -156,7 +159,7 @@ def is_made_private(folder: Path) -> bool:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, os.geteuid()):
             return False
         if found.st_uid != os.geteuid():
-            return not found.st_mode & 0o022  # root's, which only root may write
+            return not found.st_mode & 0o022  # owned by root, writable by root alone
         if found.st_mode & 0o077:
             folder.chmod(0o700)
             if found.st_mode & 0o022:
@@ -171,32 +174,32 @@ def is_made_private(folder: Path) -> bool:
 
 
 def damaged_files() -> list[Path]:
-    """Files of the cache whose content is not what was written."""
+    """Cache files whose content was changed after writing."""
     folder = cache_folder()
     found = [] if folder is None else [*folder.rglob("*.nbi"), *folder.rglob("*.nbc")]
     return [path for path in found if not path.is_file() or not is_whole(path.read_bytes())]
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether a file is what `SealedCacheFile` wrote, of whatever source."""
+    """Whether `SealedCacheFile` wrote a file's content, from any source."""
     return content[SUM : 2 * SUM] == hashlib.sha256(content[2 * SUM :]).digest()
 
 
 def remark(text: str) -> None:
-    """Notes a sentence for whoever asks for `remarks`, once."""
+    """Records a sentence for `remarks`, once."""
     if text not in _remarks:
         _remarks.append(text)
 
 
 def remarks() -> list[str]:
-    """What there is to say about the cache so far; each sentence is given once."""
+    """Remarks about the cache so far. Each sentence is returned once."""
     found = _remarks.copy()
     _remarks.clear()
     return found
 
 
 def cache_folder() -> Path | None:
-    """For this model of CPU: in `NUMBA_CACHE_DIR`, or else in the user's folder for caches."""
+    """The cache folder of this CPU model, in `NUMBA_CACHE_DIR` or the user's cache folder."""
     base = config.CACHE_DIR or user_cache()
     if not base:
         return None
@@ -205,7 +208,7 @@ def cache_folder() -> Path | None:
 
 
 def user_cache() -> Path | None:
-    """Where programs keep what they can make again; None for a user without a home.
+    """The user's cache folder; None for a user without a home.
 
     Source: XDG Base Directory Specification 0.8.
     """
@@ -220,9 +223,9 @@ def user_cache() -> Path | None:
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Waits while another process of this machine compiles, for COMPILING_SECONDS at most.
+    """Waits at most COMPILING_SECONDS while another process on this machine compiles.
 
-    Where the folder cannot be written or its filesystem knows no locks, nobody waits.
+    Does not wait if the folder is not writable or its filesystem has no locks.
     """
     with ExitStack() as stack:
         folder = cache_folder()
@@ -234,10 +237,10 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def wait_for(handle: IO[bytes]) -> None:
-    """Takes the lock of a file, or gives up.
+    """Waits for the lock of a file until the time limit.
 
     Raises:
-      OSError: the filesystem knows no locks.
+      OSError: the filesystem has no locks.
     """
     deadline = time.monotonic() + COMPILING_SECONDS
     while time.monotonic() < deadline:

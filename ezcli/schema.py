@@ -1,10 +1,10 @@
-"""The version of the files of runs and studies, and how older ones become those of today.
+"""The schema version of the files of runs and studies, and steps that update older files.
 
-`config.toml`, a study's `preset.toml`, `run.json` and the manifest of a checkpoint carry the number
-`schema`. Files of version 0.1.0 carry none, which is 0. To change what a table holds, raise
-`SCHEMA` and add one step: a function from tables of the schema before to tables of the new one. A
-step for a config also gets presets of users, which carry no number, whatever they were written for:
-it must leave alone what is new already. A new setting with a neutral value needs no step
+`config.toml`, a study's `preset.toml`, `run.json` and the manifest of a checkpoint have a number
+`schema`. Files of version 0.1.0 have none, which means 0. To change what a table contains, raise
+`SCHEMA` and add one step: a function from tables of the previous schema to tables of the new one. A
+step for configs also receives users' presets, which have no number, whichever version they were
+written for. It must leave newer tables unchanged. A new setting with a neutral value needs no step
 (CONTRIBUTING.md, "Add a setting").
 """
 
@@ -19,7 +19,7 @@ SCHEMA = 1
 
 
 def name_compute_settings(tables: Table) -> Table:
-    """0 to 1: two settings of `compute` are written out, which had defaults."""
+    """0 to 1: adds two settings of `compute` that had defaults."""
     compute = tables.get("compute")
     if not isinstance(compute, dict):
         return tables
@@ -29,7 +29,7 @@ def name_compute_settings(tables: Table) -> Table:
 
 
 def list_blobs(manifest: Table) -> Table:
-    """0 to 1: the frames' segments are blobs of the part `frames`, as any part may have them."""
+    """0 to 1: lists the frames' segments as blobs of the part `frames`."""
     if manifest.get("format") not in (1, 2):
         raise ValueError("neither a schema nor a known format")
     known = ("identity", "env_steps", "train_steps", "files")
@@ -38,7 +38,7 @@ def list_blobs(manifest: Table) -> Table:
     return {name: manifest[name] for name in known} | {"blobs": blobs, "records": records}
 
 
-# Of schema 0: which part owns the arrays whose name begins so; the part has the name of the others.
+# Schema 0: the part that owns arrays with this prefix. Other arrays have the name of their part.
 OWNERS = {
     "acting": "copies",
     "target": "copies",
@@ -55,14 +55,14 @@ STEP_METRICS = ("loss", "value_prefix", "policy", "value", "consistency", "gradi
 
 
 def by_name(rows: list[list[float]]) -> dict[str, list[float]]:
-    """Rows of numbers of train_steps as a list of each number; the rows had no names."""
+    """Turns unnamed rows of numbers, one per train_step, into a list for each named number."""
     if any(len(row) != len(STEP_METRICS) for row in rows):
         raise ValueError("a row of another width")
     return {name: [row[i] for row in rows] for i, name in enumerate(STEP_METRICS)}
 
 
 def sort_by_part(checkpoint: Table) -> Table:
-    """0 to 1: every array and value is with the part that owns it."""
+    """0 to 1: moves every array and value to the part that owns it."""
     manifest, state, files = (checkpoint[name] for name in ("manifest", "state", "arrays"))
     arrays: Table = {"weights": files["weights"]}
     for key, array in (files["networks"] | files["replay"]).items():
@@ -85,25 +85,25 @@ def sort_by_part(checkpoint: Table) -> Table:
     return {"state": values, "arrays": arrays}
 
 
-# By kind of table: the step from each schema to the next; none where nothing changed.
+# For each kind of table, the step from each schema to the next, if anything changed.
 STEPS: dict[Kind, dict[int, Callable[[Table], Table]]] = {
     "config": {0: name_compute_settings},
     "run": {},
     "manifest": {0: list_blobs},
-    "checkpoint": {0: sort_by_part},  # content of its files, see `runs.checkpoint.read_states`
+    "checkpoint": {0: sort_by_part},  # the content of its files, see `runs.checkpoint.read_states`
 }
 
 
 def current(kind: Kind, table: Table, source: str) -> Table:
-    """The table as the newest schema has it, without its number.
+    """The table in the newest schema, without its number.
 
     Args:
       kind: of the table.
-      table: as read; not changed.
+      table: as read; it is not modified.
       source: file to name in an error.
 
     Raises:
-      ConfigError: its number is of a later version of ezcli, or is not one.
+      ConfigError: its schema is from a later version of ezcli, or is not a valid number.
     """
     rest = {key: value for key, value in table.items() if key != "schema"}
     found = table.get("schema", 0)
@@ -114,7 +114,7 @@ def current(kind: Kind, table: Table, source: str) -> Table:
     if found > SCHEMA:
         raise ConfigError(
             "EZ-SCHEMA-NEWER",
-            f"{source} has schema {found}, and this version of ezcli reads up to {SCHEMA}.",
+            f"{source} has schema {found}, but this version of ezcli reads at most {SCHEMA}.",
             "Install a newer version.",
         )
     for number in range(found, SCHEMA):

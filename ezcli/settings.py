@@ -6,13 +6,15 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-LARGEST = 2**31  # no setting is a larger integer
-Ratio = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]  # of two settings that are integers
+LARGEST = 2**31  # the largest integer of any setting
+# quotient of two integer settings
+Ratio = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Near = Mapping[str, Iterable[Any]]  # values that a setting may have instead, by its key
-LARGEST_SCORE = 1e15  # of a game, either way; no game's is near it, and its powers stay floats
+# largest absolute score of a game; far above any game's, and its powers fit a float
+LARGEST_SCORE = 1e15
 
-# What Pydantic says in terms of Python, by the type of its error, in terms of a TOML file.
+# Pydantic's errors in terms of a TOML file, by type of error.
 SENTENCES = {
     "dict_type": "it must be a table",
     "extra_forbidden": "there is no such setting",
@@ -29,14 +31,14 @@ SENTENCES = {
 
 
 class DoesNotFit(ValueError):
-    """Settings that exclude each other.
+    """Settings that contradict each other.
 
     Args:
-      message: the rule that they break, which names them.
-      keys: the settings that the rule is about, the one that breaks it first; relative to the model
+      message: the rule that they break. It names the settings.
+      keys: the settings in the rule, beginning with the one that breaks it; relative to the model
         that has the rule.
-      near: by key, values that may keep the rule. A search finds those that are a choice of a few
-        names, integers within a few hundred, and bounds (`ezcli.config.errors`).
+      near: by key, values that may satisfy the rule. Names, booleans, integers at a distance of a
+        few hundred and bounds are found by a search (`ezcli.config.errors`).
     """
 
     def __init__(self, message: str, *keys: str, near: Near | None = None) -> None:
@@ -46,23 +48,23 @@ class DoesNotFit(ValueError):
 
 
 def divisors(number: int) -> list[int]:
-    """All divisors of a positive integer; of others, none."""
+    """All divisors of a positive integer; empty for other numbers."""
     small = [one for one in range(1, math.isqrt(max(0, number)) + 1) if number % one == 0]
     return [*small, *(number // one for one in small)]
 
 
 def multiples(step: int, number: int) -> tuple[int, int]:
-    """The multiples of an integer next to a number: not above it, and above it."""
+    """The nearest multiples of an integer: the largest up to a number, and the next one."""
     below = number // step * step
     return below, below + step
 
 
 class Settings(BaseModel):
-    """A frozen group of numbers; each field's description gives its unit, comments its source.
+    """A frozen group of settings. Each field's description gives its unit, a comment its source.
 
-    A field that is added to a version that has been released says which value means what every run
-    before did: `Field(default=..., json_schema_extra={"neutral": ...})`. With that value it does
-    not enter the identity of a run, so that no identity changes.
+    A field added after a release declares the neutral value, with which a run behaves as before:
+    `Field(default=..., json_schema_extra={"neutral": ...})`. A field with its neutral value does
+    not enter a run's identity, so that existing identities do not change.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -78,7 +80,7 @@ class Settings(BaseModel):
 
 
 def why(complaint: Mapping[str, Any]) -> str:
-    """What one of the errors of a Pydantic `ValidationError` says, as the end of a sentence."""
+    """The reason of one error in a Pydantic `ValidationError`, as the end of a sentence."""
     context = complaint.get("ctx", {})
     if complaint["type"] == "value_error":
         message = str(context["error"])

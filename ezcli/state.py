@@ -1,9 +1,8 @@
-"""The state of each part of a run: how a part gives it, and checks what it takes back.
+"""The state of each part of a run: how a part returns it, and checks it when it is restored.
 
-A state is a table of arrays, of values that JSON can hold, and of blobs. Whoever stores states
-(`runs.checkpoint`) knows no more of them than that. A state that was read may have been forged, and
-its arrays still lie on the disk: a part checks names, types and shapes before it reads an array,
-then the numbers in it.
+A state is a table of arrays, JSON values and blobs. The code that stores states (`runs.checkpoint`)
+depends on nothing else. A state that was read may be forged, and its arrays may still be on disk.
+So a part checks names, types and shapes before it reads an array, and then the values.
 """
 
 import math
@@ -19,36 +18,39 @@ from ezcli.settings import LARGEST
 
 State = dict[str, Any]
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
-LONGEST_NAME = 80  # characters of the name of a wrong entry
+LONGEST_NAME = 80  # characters shown of the name of a wrong entry
 
 Count = Annotated[int, Field(ge=0, lt=LARGEST)]
 Number = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
 
 
 class Part(Protocol):
-    """Something that lives as long as a run and is saved with it."""
+    """A component of a run whose state is saved with the run."""
 
     def state(self) -> State:
-        """What `restore` needs; it may share memory with the part, which must not change yet."""
+        """Returns what `restore` needs.
+
+        It may share memory with the part, so it must be used before the part changes.
+        """
 
     def restore(self, state: State) -> None:
-        """Takes a state of a part that was built alike.
+        """Restores a state of a part that was built in the same way.
 
         Raises:
-          CheckpointError: naming the entry that does not fit.
+          CheckpointError: names the entry that does not fit.
         """
 
 
 @dataclass
 class Blob:
-    """Bytes that never change: they are stored once, however many states hold them."""
+    """Immutable bytes. They are stored once, even if several states contain them."""
 
     chunks: Callable[[], Iterator[bytes]]  # all of them, in chunks of any size
-    sha256: str = ""  # of the file that holds them, once there is one
+    sha256: str = ""  # of the file that contains them, once it is written
 
 
 class Layout(NamedTuple):
-    """Type, shape and range of an array; floats are finite."""
+    """Type, shape and range of an array. Floats must be finite."""
 
     dtype: type
     shape: tuple[int, ...]
@@ -57,12 +59,12 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, array: np.ndarray, low: float = -math.inf, high: float = math.inf) -> Self:
-        """That of an array, with this range."""
+        """The layout of an array, with this range."""
         return cls(array.dtype.type, array.shape, low, high)
 
 
 class Table(BaseModel):
-    """A table of values that JSON can hold: strict, and closed to unknown names."""
+    """A table of JSON values. Unknown names are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -71,7 +73,7 @@ AnyTable = TypeVar("AnyTable", bound=Table)
 
 
 def rows_of(width: int, may_be_nan: int = 0) -> Any:
-    """The type of a list of rows of so many numbers; only the last `may_be_nan` may be NaN."""
+    """The type of a list of rows of `width` numbers, of which the last `may_be_nan` may be NaN."""
 
     def check(row: list[float]) -> list[float]:
         if len(row) != width:
@@ -86,12 +88,12 @@ def rows_of(width: int, may_be_nan: int = 0) -> Any:
 
 
 def misfit(why: str) -> CheckpointError:
-    """The error about a state that a part cannot take."""
+    """The error about a state that a part cannot restore."""
     return CheckpointError("EZ-CHECKPOINT-CONTENT", why)
 
 
 def require(condition: object, why: str) -> None:
-    """Refuses a state unless a condition holds.
+    """Refuses a state if a condition does not hold.
 
     Raises:
       CheckpointError: with the reason.
@@ -106,11 +108,11 @@ def states_of(parts: Mapping[str, Part]) -> dict[str, State]:
 
 
 def restore_parts(parts: Mapping[str, Part], states: Mapping[str, State]) -> None:
-    """Restores the parts one after the other, so that one may look at those before it.
+    """Restores the parts in order, so that a part can use those restored before it.
 
     Raises:
-      CheckpointError: a state is missing, or belongs to no part; or naming the part and the entry
-        that does not fit.
+      CheckpointError: a state is missing, belongs to no part, or has an entry that does not fit.
+        The message names the part and the entry.
     """
     for name in sorted(states.keys() ^ parts.keys()):
         known = "is missing" if name in parts else "belongs to no part of this run"
@@ -123,26 +125,26 @@ def restore_parts(parts: Mapping[str, Part], states: Mapping[str, State]) -> Non
 
 
 def is_array(value: object) -> bool:
-    """Whether an entry of a state is an array, in memory or on the disk."""
+    """Whether an entry of a state is an array, in memory or on disk."""
     return hasattr(value, "__array__")
 
 
 def split(state: State) -> tuple[State, State]:
-    """The entries that are no arrays, and the arrays."""
+    """Splits a state into other entries and arrays."""
     arrays = {name: value for name, value in state.items() if is_array(value)}
     return {name: value for name, value in state.items() if name not in arrays}, arrays
 
 
 def joined(states: Mapping[str, State]) -> State:
-    """One state of several: the entry `b` of the state `a` becomes `a.b`."""
+    """Joins several states into one: the entry `b` of the state `a` becomes `a.b`."""
     return {f"{name}.{key}": value for name in states for key, value in states[name].items()}
 
 
 def parted(state: State, names: Iterable[str]) -> dict[str, State]:
-    """The inverse of `joined`: the state of each of `names`.
+    """The inverse of `joined`: returns the state of each of `names`.
 
     Raises:
-      CheckpointError: naming the first entry that belongs to none of them.
+      CheckpointError: names the first entry that belongs to none of them.
     """
     states: dict[str, State] = {name: {} for name in names}
     for key, value in state.items():
@@ -153,10 +155,10 @@ def parted(state: State, names: Iterable[str]) -> dict[str, State]:
 
 
 def read_table(schema: type[AnyTable], table: object) -> AnyTable:
-    """A table of values as a schema has it.
+    """Validates a table of values against a schema.
 
     Raises:
-      CheckpointError: naming the first wrong entry.
+      CheckpointError: names the first wrong entry.
     """
     try:
         return schema.model_validate(table)
@@ -170,15 +172,15 @@ def read_table(schema: type[AnyTable], table: object) -> AnyTable:
 def read_arrays(
     layouts: Mapping[str, Layout], state: State, optional: Iterable[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Arrays of the layouts that they must have; all layouts are compared before any is read.
+    """Reads arrays. All layouts are checked before any array is read.
 
     Args:
-      layouts: of every entry that may be there.
-      state: of arrays alone.
-      optional: names of entries that need not be there.
+      layouts: the layout of every allowed entry.
+      state: contains arrays only.
+      optional: names of entries that may be missing.
 
     Raises:
-      CheckpointError: naming the first entry that does not fit.
+      CheckpointError: names the first entry that does not fit.
     """
     for name in sorted(state.keys() - layouts.keys()):
         raise misfit(f"{name[:LONGEST_NAME]!r} does not belong in it")
@@ -197,13 +199,13 @@ def read_arrays(
 
 
 def require_in_range(name: str, array: np.ndarray, low: float, high: float) -> None:
-    """Refuses an array with a number that is not finite, or out of range.
+    """Refuses an array with a value that is not finite or out of range.
 
     Raises:
-      CheckpointError: naming it.
+      CheckpointError: names the array.
     """
     if array.dtype == np.bool_:
-        require((array.view(np.uint8) <= 1).all(), f"{name!r} is not of bits")
+        require((array.view(np.uint8) <= 1).all(), f"{name!r} is not a packed array of bits")
         return
     if array.dtype.kind == "f":
         require(np.isfinite(array).all(), f"{name!r} is not finite")

@@ -1,9 +1,9 @@
-"""What came from somebody else, and needs a yes before it is executed or connected to.
+"""Permission to execute code or connect to clusters that came from somebody else.
 
-A run or study from elsewhere can name a Python file that would be executed, or a cluster that would
-be connected to. What the user named on a command line is trusted from then on: `remember` keeps a
-SHA-256 of it in a file of the user's, so that going on with runs of one's own asks nothing. Code of
-an environment counts by its content, wherever it lies.
+A run or study from elsewhere can name a Python file to execute or a cluster to connect to. Whatever
+the user names on a command line is trusted from then on. `remember` stores its SHA-256 in a file of
+the user, so that continuing one's own runs asks nothing. Code of an environment is identified by
+its content, not by its path.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ezcli.errors import ConfigError
 
-# Asks the user; `cli` sets it where there is a terminal. Without one nobody says yes.
+# Asks the user. `cli` sets it if there is a terminal. Without one the answer is no.
 confirm: Callable[[str], bool] | None = None
 # `ez --trust`: everything is trusted in this process, and remembered.
 is_everything_trusted = False
@@ -27,12 +27,12 @@ def code(target: str, content: Mapping[str, str]) -> str:
 
 
 def key(kind: str, *what: object) -> str:
-    """The hexadecimal SHA-256 that stands for something in the user's file."""
+    """The hexadecimal SHA-256 that identifies something in the user's file."""
     return hashlib.sha256(json.dumps([kind, *what]).encode()).hexdigest()
 
 
 def remember(key: str) -> None:
-    """Trusts something from now on; where the file cannot be written, for this process only."""
+    """Trusts something from now on. If the file cannot be written, only for this process."""
     path = trusted_file()
     if path is None or key in known(path):
         return
@@ -43,30 +43,33 @@ def remember(key: str) -> None:
 
 
 def require(key: str, what: str, risk: str) -> None:
-    """Goes on if something is trusted, or the user says yes.
+    """Returns if something is trusted or the user agrees.
 
     Args:
-      key: of the thing.
-      what: names it in a sentence, such as `The run 'x' names the Python file '/tmp/game.py'`.
+      key: identifies the thing.
+      what: the start of a sentence about it, such as `The run 'x' names the Python file
+        '/tmp/game.py'`.
       risk: what would happen, such as `executed`.
 
     Raises:
-      ConfigError: the user said no, or could not be asked.
+      ConfigError: the user declined, or could not be asked.
     """
     path = trusted_file()
     if path is not None and key in known(path):
         return
     if not is_everything_trusted:
-        sentence = f"{what}, which no command line of yours has named: it would be {risk}."
+        sentence = f"{what}, which you have not trusted before: it would be {risk}."
         if confirm is None or not confirm(f"{sentence} Do you trust it?"):
             raise ConfigError(
-                "EZ-TRUST-NEEDED", sentence, "If you trust it: ez --trust, then the command."
+                "EZ-TRUST-NEEDED",
+                sentence,
+                "If you trust it, repeat the command with `ez --trust` in place of `ez`.",
             )
     remember(key)
 
 
 def trusted_file() -> Path | None:
-    """The user's list of what is trusted; None for a user without a home.
+    """The user's file of trusted keys; None for a user without a home.
 
     Source: XDG Base Directory Specification 0.8.
     """
@@ -77,7 +80,7 @@ def trusted_file() -> Path | None:
 
 
 def known(path: Path) -> set[str]:
-    """The keys in the user's list; none where it cannot be read."""
+    """The keys in the user's file; empty if it cannot be read."""
     with suppress(OSError, UnicodeDecodeError):
         return set(path.read_text(encoding="ascii").split())
     return set()

@@ -1,4 +1,4 @@
-"""Amounts in words, and commands to paste into a shell."""
+"""Formatting of amounts, and of commands to paste into a shell."""
 
 import json
 import re
@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-# Characters that steer a terminal or change the order in which text is read: C0 and C1 controls and
-# DEL, Unicode's line and paragraph separators, and its marks of direction.
+# Characters that control a terminal or change the order of text: C0 and C1 controls, DEL, and
+# Unicode's line separators, paragraph separators and direction marks.
 STEERING = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 UNPRINTABLE = re.compile(f"(?!\n)[{STEERING}]")
 NO_LETTERS = re.compile("[\ud800-\udfff]")  # of file names that are not UTF-8
@@ -17,11 +17,11 @@ PLAIN = frozenset(string.ascii_letters + string.digits + "._/-")
 
 
 def ez_command(verb: str, *operands: str | Path, **options: str | Path | None) -> str:
-    """A command of `ez` to paste into a shell: names and paths are quoted, whatever they hold.
+    """A command of `ez` to paste into a shell. Names and paths are quoted.
 
     Args:
       verb: the command, such as `resume` or `study status`.
-      operands: its arguments. A path stays a path, also where it looks like the name of a run.
+      operands: its arguments. A path remains a path even if it looks like the name of a run.
       options: by name, such as `runs_dir`; None leaves one out.
     """
     given = [
@@ -37,7 +37,7 @@ def ez_command(verb: str, *operands: str | Path, **options: str | Path | None) -
 
 
 def operand_text(operand: str | Path) -> str:
-    """An operand of `ez`; a path of one part would be taken for the name of a run."""
+    """An operand of `ez`. A path of one part is marked as a path, not the name of a run."""
     if isinstance(operand, Path) and len(operand.parts) == 1:
         return str(operand.absolute())
     return str(operand)
@@ -51,8 +51,8 @@ def shell_line(words: Iterable[str]) -> str:
 def shell_word(word: str) -> str:
     r"""A word quoted for a shell.
 
-    What a terminal or a page would change, such as a control character or the second of two spaces,
-    is written as `$'\x1b'`, which bash and zsh read.
+    Characters that a terminal or page would change, such as control characters or the second of two
+    spaces, are written as `$'\x1b'`, which bash and zsh understand.
     """
     if word.isprintable() and "  " not in word:
         return shlex.quote(word)
@@ -62,7 +62,7 @@ def shell_word(word: str) -> str:
 
 
 def json_text(value: Any) -> str:
-    """JSON with an end of line, of letters as they are and escapes of what steers a terminal.
+    """JSON with a final line feed, in which characters that control a terminal are escaped.
 
     Raises:
       ValueError: a number is not finite.
@@ -71,13 +71,13 @@ def json_text(value: Any) -> str:
 
 
 def spelt_out(text: str) -> str:
-    """JSON or TOML whose strings hold no character that steers a terminal, but its escape."""
+    """Escapes characters that control a terminal in JSON or TOML."""
     text = NO_LETTERS.sub("\ufffd", text)
     return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def duration(seconds: float) -> str:
-    """Such as `2 d 07 h`, `1 h 05 min`, `3 min 20 s`, `12 s`."""
+    """Formats seconds, such as `2 d 07 h`, `1 h 05 min`, `3 min 20 s`, `12 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 24:
@@ -89,29 +89,29 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes, such as `3.7 MiB`, `2.0 GiB`."""
+    """Formats bytes, such as `3.7 MiB`, `2.0 GiB`."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def counted(count: int, noun: str) -> str:
-    """Such as `1 run`, `20 runs`."""
+    """Formats a count with its noun, such as `1 run`, `20 runs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def counted_range(counts: Collection[int], noun: str) -> str:
-    """Such as `1 run`, `5 runs` or `3 to 5 runs`."""
+    """Formats a range of counts, such as `1 run`, `5 runs` or `3 to 5 runs`."""
     least, most = min(counts), max(counts)
     start = f"{least:,} to " if least < most else ""
     return start + counted(most, noun)
 
 
 def listed(texts: Sequence[str]) -> str:
-    """Such as `a`, `a and b` or `a, b and c`."""
+    """Joins texts, such as `a`, `a and b` or `a, b and c`."""
     return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
 
 
 def quantity(count: float) -> str:
-    """Three digits and a prefix of the SI, such as `8.35 M`, `151 M`, `66.9 P`."""
+    """Formats a number with three digits and an SI prefix, such as `8.35 M`, `151 M`, `66.9 P`."""
     for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if count >= 0.9995 * 10**power:
             return f"{count / 10**power:#.3g}".rstrip(".") + f" {prefix}"
@@ -119,9 +119,9 @@ def quantity(count: float) -> str:
 
 
 def broken(name: str, width: int) -> list[str]:
-    """A name in lines of at most `width`, broken after what joins its parts where that can be.
+    """Breaks a name into lines of at most `width` characters, after a separator if possible.
 
-    Numbers stay whole.
+    Numbers are not broken.
     """
     lines = [""]
     for piece in re.split(r"(?<=[,=_ ])|(?<=[-+.])(?!\d)", name):

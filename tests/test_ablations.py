@@ -464,15 +464,15 @@ def test_show_prints_the_published_scores_of_single_games(
 def test_show_says_when_nothing_changes(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "augmentation", "catch")
     assert "In the preset catch this changes nothing." in text
-    assert "It has loss.augmentation = false already." in text
+    assert "It already has loss.augmentation = false." in text
     part = shown(capsys, "consistency-authors", "catch")
     assert "components.consistency: true -> false" in part
-    assert "It has loss.augmentation = false already." in part
+    assert "It already has loss.augmentation = false." in part
 
 
 def test_show_knows_sums(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "consistency+augmentation", "smoke")
-    assert "which is the ablation consistency-authors" in text
+    assert "the same as the ablation consistency-authors" in text
     assert "median 0.340, mean 0.881" in text
     other = shown(capsys, "root-noise+value-prefix", "smoke")
     assert "search.root_exploration_fraction: 0.25 -> 0.0" in other

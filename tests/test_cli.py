@@ -424,7 +424,10 @@ def test_config_show_is_the_same_in_every_form(options, ez):
     assert code == 0
     code, explained, _ = ez("config", "show", "--preset", "atari100k", *options, "--explain")
     assert code == 0
-    assert "# share of schedule.env_steps; age that costs one td_step\ntd_age_fraction" in explained
+    assert (
+        "# age of data per td_step less, as a share of schedule.env_steps\ntd_age_fraction"
+        in explained
+    )
     assert tomllib.loads(text) == json.loads(as_json) == tomllib.loads(explained)
     assert re.match(r"# identity [0-9a-f]{12}\n", text)
 
@@ -483,11 +486,11 @@ def test_presets(ez):
     [
         (["--game", "pong"], False, "atari-cpu", "there is no GPU"),
         (["--game", "pong"], True, "atari100k", "there is a GPU, Big One"),
-        (["--game", "pong", "--device", "cpu"], True, "atari-cpu", "as --device asks for"),
+        (["--game", "pong", "--device", "cpu"], True, "atari-cpu", "which --device selects"),
         (["--env", "atari"], False, "atari-cpu", "there is no GPU"),
-        (["--env", "catch"], True, "catch", "it is made for that game"),
-        (["--env", "keydoor"], False, "keydoor", "it is made for that game"),
-        (["--env", "rooms.py:Room"], False, "catch", "made for frames of few pixels"),
+        (["--env", "catch"], True, "catch", "it is the preset for this game"),
+        (["--env", "keydoor"], False, "keydoor", "it is the preset for this game"),
+        (["--env", "rooms.py:Room"], False, "catch", "for frames of few pixels"),
     ],
 )
 def test_without_a_preset_it_chooses_and_says_so(
@@ -610,7 +613,7 @@ def test_train_resume_evaluate(ez, monkeypatch):
     assert not {"host", "hostname", "user"} & info.keys()
 
     code, out, _ = ez(*TRAIN)  # the same command again
-    assert (code, "mine is finished already." in out) == (0, True)
+    assert (code, "mine is already finished." in out) == (0, True)
     assert ez(*TRAIN, "--seed", "1")[0] == 2
     check(ez.error, "EZ-RUN-OTHER-CONFIG", "seed: 0 there, 1 now")
 

@@ -170,7 +170,7 @@ def test_filters(ez, runs_dir, filters, found):
     assert len(listed) == found
     code, out, _ = ez("runs", *filters)
     assert code == 0
-    assert ("No run is like that." in out) == (found == 0)
+    assert ("No run matches." in out) == (found == 0)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_the_plan_is_shown_before_anything_runs(ez):
     assert "Study mine: 2 arms x 2 seeds, 4 runs." in out
     assert "full nothing 0 0 2 − value prefix components.value_prefix = false 0 0 2" in out
     assert "Left: about 2 h 00 min of training (2 scaled from other settings)" in out
-    assert "a train_step timed just now" in out
+    assert "a train_step timed now" in out
     assert out.index("Left:") < out.index("Done: all 4 runs")
 
 
@@ -111,7 +111,7 @@ def test_a_planned_run_has_not_begun(ez, tmp_path):
     }
     name = listed[0]["name"]
     assert ez("doctor", name)[0] == 0
-    assert "it was not started" in ez("report")[1]
+    assert "it has not started" in ez("report")[1]
     assert f"Start it with: ez resume runs/{name}" in ez("runs", "show", name)[1]
     counted = squeezed(ez(*ABLATE, "--dry-run")[1])
     assert "full nothing 0 0 2 − value prefix components.value_prefix = false 0 0 2" in counted
@@ -137,7 +137,7 @@ def test_what_is_finished_is_counted_and_not_run_again(ez):
     assert "full nothing 2 0 0 − value prefix components.value_prefix = false 2 0 0" in squeezed(
         out
     )
-    assert "Nothing is left to run." in out
+    assert "All runs are finished." in out
 
 
 def test_a_changed_score_is_neither_shown_nor_called_finished(ez, tmp_path):
@@ -222,9 +222,9 @@ def test_on_a_gpu_it_is_the_papers_setting(ez, monkeypatch):
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
     _, out, _ = ez("ablate", "--drop", "value-prefix", "--dry-run")
     assert "Preset atari100k: there is a GPU, a GPU." in out
-    assert "Game pong: the preset's." in out
+    assert "Game pong, from the preset." in out
     assert "2 arms x 1 game x 3 seeds, 6 runs." in out
-    assert "runs side by side: 1 (one for the GPU" in out
+    assert "runs at the same time: 1 (one for the GPU" in out
 
 
 def test_games_seeds_and_sweeps(ez):
@@ -242,7 +242,7 @@ def test_games_seeds_and_sweeps(ez):
 def test_what_equals_another_arm_is_said(ez):
     drops = ["--drop", "muzero", "--drop", "consistency+off-policy-correction+value-prefix"]
     _, out, _ = ez("ablate", *drops, *SMALL, "--dry-run")
-    assert "is the same as 'MuZero': trained once." in squeezed(out)
+    assert "is the same as 'MuZero', so it is trained once." in squeezed(out)
     assert "2 arms" in out
 
 
@@ -250,17 +250,17 @@ def test_jobs_are_what_cores_and_memory_hold(ez, monkeypatch):
     monkeypatch.setattr("ezcli.runs.compute.num_cores", lambda: 8)
     monkeypatch.setattr(jobs, "needs", lambda config: Cost(None, 2**30, 0))
     monkeypatch.setattr(jobs.doctor, "free_memory", lambda: 3 * 2**30)
-    assert "side by side: 3 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
+    assert "at the same time: 3 (limited by cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
     monkeypatch.setattr(jobs.doctor, "free_memory", lambda: None)
-    assert "side by side: 4 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
+    assert "at the same time: 4 (limited by cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
     monkeypatch.setattr(jobs.doctor, "free_memory", lambda: 1)
-    assert "side by side: 1 (what cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
-    assert "side by side: 7 (as asked)" in squeezed(ez(*ABLATE, "--jobs", 7, "--dry-run")[1])
+    assert "at the same time: 1 (limited by cores" in squeezed(ez(*ABLATE, "--dry-run")[1])
+    assert "at the same time: 7 (as asked)" in squeezed(ez(*ABLATE, "--jobs", 7, "--dry-run")[1])
     at = ABLATE.index("compute.device='cpu'")
     devices = [*ABLATE[: at - 1], *ABLATE[at + 1 :], "--dry-run", "--devices"]
-    assert "side by side: 2 (one for each" in squeezed(ez(*devices, "cuda:0, cuda:1")[1])
+    assert "at the same time: 2 (one for each" in squeezed(ez(*devices, "cuda:0, cuda:1")[1])
     shared = [*devices, "cuda:0, cuda:1", "--runs-per-gpu", "3"]
-    assert "side by side: 6 (3 for each" in squeezed(ez(*shared)[1])
+    assert "at the same time: 6 (3 for each" in squeezed(ez(*shared)[1])
 
 
 def test_runs_share_a_gpu_only_where_there_is_one(ez, monkeypatch):
@@ -271,7 +271,7 @@ def test_runs_share_a_gpu_only_where_there_is_one(ez, monkeypatch):
     monkeypatch.setattr("ezcli.commands.ablate.check_devices", lambda *_, **__: None)
     assert ez(*ABLATE, "--dry-run")[0] == 0  # which was asked for nothing of the kind
     auto = replaced(shared, "compute.device=auto")
-    assert "side by side: 3 (3 for the GPU" in squeezed(ez(*auto)[1])
+    assert "at the same time: 3 (3 for the GPU" in squeezed(ez(*auto)[1])
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_a_study_of_real_runs(tmp_path):
     assert "\n− value prefix" in first.stdout
     assert f"ez report mine --output report.html --runs-dir {tmp_path}" in first.stdout
     second = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "Nothing is left to run." in second.stdout
+    assert "All runs are finished." in second.stdout
     folders = [RunFolder(path.parent) for path in tmp_path.glob("*/config.toml")]
     assert len(folders) == 4
     assert all(len(folder.read_info()["sessions"]) == 1 for folder in folders)

@@ -71,7 +71,7 @@ def test_a_space_is_read_and_asked_for(space):
 @pytest.mark.parametrize(
     ("text", "code", "named"),
     [
-        ("", "EZ-TUNE-SPACE", "names no setting"),
+        ("", "EZ-TUNE-SPACE", "contains no setting"),
         ('"search.simulations" = {low = 1, high = 2}', "EZ-CONFIG-UNKNOWN-KEY", "num_simulations"),
         ('"search.num_simulations" = {low = 0, high = 2}', "EZ-CONFIG-VALUE", "num_simulations"),
         ('"search.num_simulations" = {low = 3, high = 2}', "EZ-TUNE-SPACE", "num_simulations"),

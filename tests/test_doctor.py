@@ -128,7 +128,7 @@ def test_damaged_files_of_the_cache_are_counted(
     check = doctor.numba_cache()
     assert check.ok
     assert "1 damaged file in the cache" in check.detail
-    assert check.remedy == "The next run makes them anew."
+    assert check.remedy == "The next run rebuilds them."
 
 
 def test_numba_itself_reports_an_unwritable_cache(monkeypatch: pytest.MonkeyPatch) -> None:

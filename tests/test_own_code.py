@@ -260,12 +260,12 @@ def test_changed_code_is_refused_by_all_that_play_a_run(game, ez):
         check(ez.error, "EZ-ENV-OTHER-CODE", "game.py")
     said = " ".join(ez("report", folder.path)[1].split())
     assert "game.py changed" in said
-    assert "The scores are those of the recorded code." in said
+    assert "The scores were measured with the recorded code." in said
     assert before == {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file()}
     assert ez(*TRAIN, "--name", folder.name)[0] == 2
     check(ez.error, "EZ-RUN-OTHER-CONFIG", "code of game.py: '")
     game.write_text(MY_ENV)
-    assert "is finished already" in ez("resume", folder.path)[1]
+    assert "is already finished" in ez("resume", folder.path)[1]
 
 
 def test_code_of_the_same_size_and_second_is_another(game, ez):
@@ -305,11 +305,11 @@ def test_a_run_of_unknown_code_goes_on_and_then_knows_it(game, ez):
     folder = the_run()
     make_old(folder)
     code, out, err = ez("evaluate", folder.path)
-    assert (code, "does not say of which code 'game.py:Corridor' was" in out + err) == (0, True)
+    assert (code, "has no record of the code of 'game.py:Corridor'" in out + err) == (0, True)
     assert folder.noted_code() == code_of("game.py:Corridor")
-    assert "does not say" not in "".join(map(str, ez("evaluate", folder.path)))
+    assert "no record" not in "".join(map(str, ez("evaluate", folder.path)))
     code, out, _ = ez("train", *OWN, "--name", folder.name)
-    assert (code, "is finished already" in out) == (0, True)
+    assert (code, "is already finished" in out) == (0, True)
     pay(game, 10)
     for command in ("resume", "evaluate", "watch"):
         ez(command, folder.path)

@@ -127,7 +127,7 @@ def test_an_equal_run_is_found_under_another_name(more, elsewhere, ez):
     code, out, err = ez("train", *SMALL, *more)
     assert (code, err) == (0, "")
     assert "The run 'other' already has this config." in out
-    assert "other is finished already." in out
+    assert "other is already finished." in out
     assert [path.name for path in Path("runs").iterdir()] == ["other"]
 
 

@@ -1,1 +1,1 @@
-"""`ez bench`: how fast each part of a run is on this machine, from the tree to a whole run."""
+"""`ez bench`: the speed of each part of a run on this machine, from the tree to a whole run."""

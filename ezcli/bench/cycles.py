@@ -1,4 +1,4 @@
-"""The first cycles of a run on this machine: how fast they are, and what memory they hold."""
+"""The speed and memory of the first cycles of a run on this machine."""
 
 import time
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from ezcli.runs.cost import memory_of_run
 from ezcli.runs.provenance import peak_memory
 from ezcli.runs.trainer import Trainer
 
-UNCOUNTED = 2  # learning cycles at first: caches are cold, nothing is remembered
+UNCOUNTED = 2  # first learning cycles to skip, because caches are empty
 
 
 class FirstCycles(NamedTuple):
-    """What was measured, and on how many cycles. Later ones have more states to search again."""
+    """The measurements and the number of cycles. Later cycles have more states to reanalyse."""
 
     train_steps_per_second: float
     memory_bytes: int  # with a full replay
@@ -21,12 +21,12 @@ class FirstCycles(NamedTuple):
 
 
 def first_cycles(config: RunConfig, budget: float) -> FirstCycles:
-    """Trains until the budget of seconds is spent on learning cycles, or to the end."""
+    """Trains until learning cycles have taken `budget` seconds, or to the end."""
     compute = resolve_compute(config.compute)
     warm_up_search()
     trainer = Trainer(config, compute)
     began = time.monotonic()
-    marks = []  # ends of the learning cycles
+    marks = []  # end times of learning cycles
     for event in trainer.events():
         if not event.train_steps:
             continue
@@ -40,7 +40,10 @@ def first_cycles(config: RunConfig, budget: float) -> FirstCycles:
 
 
 def memory(trainer: Trainer) -> int:
-    """Main memory of the whole run, bytes; on a CPU the replay fills what it has not touched."""
+    """Main memory of the whole run, bytes.
+
+    On a CPU this includes the unfilled part of the replay.
+    """
     if trainer.compute.device.type == "cuda":
         return peak_memory()
     frame = trainer.envs.spec.frame_bytes

@@ -1,7 +1,7 @@
-"""What is measured is measured on: a run's network, observations and batches of its shapes.
+"""Inputs of measurements: a run's network, and observations and batches of its shapes.
 
-Inputs are random but alike on every machine; a network has its first weights, which cost what
-trained ones do.
+Inputs are random but equal on every machine. A network has its initial weights, which cost the same
+as trained ones.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ PLAYED = 32  # env_steps in a row
 
 
 class Bench(NamedTuple):
-    """What is timed, and how long."""
+    """The objects to time, and the duration."""
 
     config: RunConfig
     compute: Compute
@@ -38,10 +38,10 @@ class Bench(NamedTuple):
 
 
 def bench(config: RunConfig, compute: Compute, seconds: float) -> Bench:
-    """Builds what the parts need of a run.
+    """Builds the objects that the parts need.
 
     Raises:
-      EzError: the environment cannot be made.
+      EzError: the environment cannot be created.
     """
     spec = make_env(config.env, evaluation=False).spec
     network = make_network(config, spec.frame_shape, len(spec.action_names))
@@ -50,7 +50,7 @@ def bench(config: RunConfig, compute: Compute, seconds: float) -> Bench:
 
 
 def random_observations(at: Bench, batch: int) -> torch.Tensor:
-    """[B, C, H, W] of the frames' type on the device."""
+    """Random observations [B, C, H, W] of the frames' type on the device."""
     channels, height, width = at.spec.frame_shape
     shape = (batch, channels * at.config.env.frame_stack, height, width)
     images = random_frames(at.spec, shape, np.random.default_rng(0))
@@ -58,14 +58,14 @@ def random_observations(at: Bench, batch: int) -> torch.Tensor:
 
 
 def random_frames(spec: EnvSpec, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Frames of noise, of the environment's type."""
+    """Random frames of the environment's type."""
     if spec.frame_type == "uint8":
         return rng.integers(256, size=shape, dtype=np.uint8)
     return rng.standard_normal(shape, np.float32)
 
 
 def random_batch(at: Bench) -> Batch:
-    """A batch of the run's shapes, on the device."""
+    """A random batch of the run's shapes, on the device."""
     positions = at.config.loss.unroll_steps + 1
     images = to_network_input(random_observations(at, at.config.loss.batch_size * positions))
     return batch_of(at.spec, images.unflatten(0, (-1, positions)))
@@ -114,7 +114,7 @@ def zero_targets(at: Bench) -> Targets:
 
 
 def wait(at: Bench) -> None:
-    """Waits until the device has done what it was given."""
+    """Waits until the device has finished its work."""
     if at.compute.device.type == "cuda":
         torch.cuda.synchronize(at.compute.device)
 
@@ -122,7 +122,7 @@ def wait(at: Bench) -> None:
 def fill(
     replay: Replay, frames: FrameStore, spec: EnvSpec, states: int, rng: np.random.Generator
 ) -> None:
-    """Adds random states until there are so many; episodes last 500 env_steps."""
+    """Adds random states until there are `states`, in episodes of 500 env_steps."""
     frame = random_frames(spec, spec.frame_shape, rng)
     policy = np.full(len(spec.action_names), 1 / len(spec.action_names), np.float32)
     num_envs = len(replay.length)
@@ -136,7 +136,7 @@ def fill(
 
 
 def side_by_side(work: Callable[[], object], threads: int) -> Callable[[], object]:
-    """The same work in every one of several threads, as a run makes them."""
+    """Does the same work in each of several threads, as in a run."""
     executor = make_executor(threads)
 
     def together() -> None:

@@ -1,7 +1,7 @@
-"""How much a run computes: parameters of the network, and multiply-accumulates.
+"""Counts the parameters of the network and the multiply-accumulates of a run.
 
-Nothing here is measured. Multiply-accumulates (MACs) are those of convolutions and matrix products,
-as PyTorch's own counter sees them on tensors without data; one is two floating-point operations.
+Nothing is measured. Multiply-accumulates (MACs) of convolutions and matrix products are counted by
+PyTorch on tensors without data. One MAC is two floating-point operations.
 """
 
 import copy
@@ -23,16 +23,16 @@ from ezcli.runs.workload import Amounts, amounts
 
 
 class Operations(NamedTuple):
-    """MACs of one piece of work each, with the whole batch where there is one."""
+    """MACs of each part of the work, for a whole batch if there is one."""
 
-    initial_inference: int  # of one state, as searches make it: h and f of the folded network
-    recurrent_inference: int  # likewise: g and f
-    search: int  # of one root, with all simulations
-    train_step: int  # forward and backward, with the consistency branch if the run has one
+    initial_inference: int  # one state in a search: h and f of the folded network
+    recurrent_inference: int  # one step in a search: g and f of the folded network
+    search: int  # one root with all simulations
+    train_step: int  # forward and backward, including the auxiliary loss
 
 
 class Counted(NamedTuple):
-    """What can be said of a run without a clock."""
+    """The counts of a run."""
 
     parameters: dict[str, int]  # by part of the network
     operations: Operations
@@ -40,7 +40,7 @@ class Counted(NamedTuple):
 
     @property
     def run(self) -> dict[str, float]:
-        """MACs of a whole run, by what they are for."""
+        """MACs of a whole run, by purpose."""
         once, times = self.operations, self.amounts
         return {
             "acting": times.decisions * once.search,
@@ -50,7 +50,7 @@ class Counted(NamedTuple):
 
 
 def counted(at: Bench) -> Counted:
-    """Parameters, operations and amounts of a run."""
+    """Counts parameters, operations and amounts of a run."""
     counts = operations(at.config, at.spec, at.network)
     return Counted(parameters(at.network), counts, amounts(at.config))
 
@@ -77,12 +77,12 @@ def num_parameters(module: nn.Module) -> int:
 
 
 def operations(config: RunConfig, spec: EnvSpec, network: Network) -> Operations:
-    """Counts the MACs of a run's pieces of work.
+    """Counts the MACs of the parts of a run.
 
     Args:
       config: of the run.
-      spec: of its environment.
-      network: its network; not changed.
+      spec: spec of its environment.
+      network: its network; not modified.
     """
     searching = fold(network, "float32").to("meta")
     network = copy.deepcopy(network).to("meta").train()
@@ -111,7 +111,7 @@ def operations(config: RunConfig, spec: EnvSpec, network: Network) -> Operations
 
 
 def macs(work: Callable[[], Any]) -> int:
-    """Multiply-accumulates of what PyTorch computes in `work`."""
+    """Multiply-accumulates of PyTorch's operations in `work`."""
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops()) // 2

@@ -1,11 +1,11 @@
-"""Repeating a piece of work until its time is known."""
+"""Times a piece of work by repetition."""
 
 import statistics
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-LEAST = 5  # repeats, however long they take
+LEAST = 5  # least number of repeats
 
 
 class Timing(NamedTuple):
@@ -18,7 +18,7 @@ class Timing(NamedTuple):
 
 
 def timed(work: Callable[[], object], budget: float, least: int = LEAST) -> Timing:
-    """Times `work` for `budget` seconds, at least `least` times, after once without a clock."""
+    """Times `work` for `budget` seconds and at least `least` times, after one untimed run."""
     work()
     taken: list[float] = []
     while len(taken) < least or sum(taken) < budget:

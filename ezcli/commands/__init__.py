@@ -1,1 +1,1 @@
-"""What each command of `ez` does; their options and help are in `ezcli.cli`."""
+"""The implementation of each command of `ez`. Options and help are in `ezcli.cli`."""

@@ -1,4 +1,4 @@
-"""`ez ablate`: plans a study, and trains what is left of it."""
+"""`ez ablate`: plans a study, and trains its unfinished runs."""
 
 from pathlib import Path
 from typing import Literal
@@ -36,7 +36,7 @@ def ablate(
         options, named = options._replace(study=name), StudyFolder(runs_dir, name)
         saved = named.launcher_file
         if named.exists:
-            named.record()  # before its launcher.toml is believed
+            named.record()  # before its launcher.toml is trusted
     cluster = cluster_of(execution.launcher, execution.cluster, saved, execution.asked)
     if execution.jobs is not None:
         cluster = cluster._replace(settings=cluster.settings.with_jobs(execution.jobs))
@@ -45,18 +45,18 @@ def ablate(
         check_devices(asked, execution, options.overrides, must_be_here=output == "train")
     elif execution.devices is not None:
         raise ConfigError(
-            "EZ-LAUNCHER-OPTION", f"--devices means nothing to the launcher {cluster.name}."
+            "EZ-LAUNCHER-OPTION", f"--devices has no effect with the launcher {cluster.name}."
         )
     if output != "train":
         study, added = folder.merge(asked)
         return carry_out(study, folder, [*said, *added], execution, cluster, output, quiet)
-    with folder.lock():  # from reading the study to the end, so that nobody's arms are lost
+    with folder.lock():  # from reading to the end, so that no arm is lost
         study, added = folder.merge(asked)
         return carry_out(study, folder, [*said, *added], execution, cluster, output, quiet)
 
 
 def whole_name(study: str, runs_dir: Path) -> str:
-    """The name of the study to continue; the start of it is enough."""
+    """The whole name of a study, found by its start."""
     return study if StudyFolder(runs_dir, study).exists else catalogue.find_study(runs_dir, study)
 
 
@@ -69,7 +69,7 @@ def carry_out(
     output: Output,
     quiet: bool,
 ) -> int:
-    """Shows the plan of a study, or its commands, or trains what is left of it."""
+    """Prints the plan of a study or its commands, or trains its unfinished runs."""
     runs_dir = folder.runs_dir
     existing = catalogue.by_identity(runs_dir)
     runs = plan(study, existing)
@@ -100,7 +100,7 @@ def carry_out(
 def print_commands(
     study: Study, runs: list[PlannedRun], runs_dir: Path, tracking: Tracking
 ) -> None:
-    """Prints a command for each run, for a scheduler of the user's; it needs the run's folder.
+    """Prints a command for each run, for the user's own scheduler. It needs the run's folder.
 
     The commands work in any order and from any folder. No study is saved: `ez ablate` finds the
     runs by their identities.
@@ -113,10 +113,10 @@ def print_commands(
 
 
 def require_code(folder: RunFolder, config: RunConfig) -> None:
-    """Refuses code that is not what a run of an older study noted; its config holds none.
+    """Refuses code that differs from the code recorded by a run of an older study.
 
     Raises:
-      ConfigError: with the files that changed.
+      ConfigError: names the changed files.
     """
     own = own_code(config.env)
     if own is not None and not own.code and folder.exists:
@@ -132,7 +132,7 @@ def execute(
     cluster: Cluster,
     quiet: bool,
 ) -> int:
-    """Trains what is left, or hands it over, and says how the study stands."""
+    """Trains or submits the unfinished runs, and prints the state of the study."""
     from ezcli.experiments.schedule import Scheduler
 
     slots = jobs if cluster.settings.is_here else execution.jobs
@@ -147,7 +147,7 @@ def execute(
         outcome = Scheduler(
             folder, runs, launcher, threads, reporter, waits, execution.tracking
         ).run()
-    folder.save(study, runs)  # seals what was attempted
+    folder.save(study, runs)  # seals the runs that were attempted
     go_on = f"Continue with: {folder.go_on}"
     if outcome.stopped_by is not None:
         others = "its jobs keep running" if launcher.outlives else "the others saved what they had"
@@ -166,10 +166,10 @@ def execute(
     elif outcome.left:
         look = ez_command("study status", study.name, runs_dir=folder.elsewhere)
         under_way = len(outcome.left) - outcome.num_waiting
-        wait = f", {outcome.num_waiting} wait for room: repeat the command then"
+        wait = f", {outcome.num_waiting} wait for free places: repeat the command later"
         console.show(
-            f"{under_way} of {len(runs)} runs are under way{wait if outcome.num_waiting else ''}. "
-            f"See how they stand: {look}"
+            f"{under_way} of {len(runs)} runs are in "
+            f"progress{wait if outcome.num_waiting else ''}. See their state: {look}"
         )
     elif not quiet:
         every = f"all {len(runs)} runs" if len(runs) > 1 else "the run"
@@ -180,7 +180,7 @@ def execute(
 
 
 def show_result(folder: StudyFolder) -> None:
-    """The scores of a finished study and how the arms differ, and the command of the report."""
+    """Prints the scores of a finished study, differences between arms, and the report's command."""
     from ezcli.reports.choice import Choice
     from ezcli.reports.collect import of_study
     from ezcli.reports.report import brief
@@ -188,27 +188,27 @@ def show_result(folder: StudyFolder) -> None:
     try:
         console.show_report(brief(of_study(folder), Choice()))
     except EzError as error:
-        console.tell(f"There is no table of the results: {error}")
+        console.tell(f"The results cannot be shown: {error}")
     more = ez_command("report", folder.name, output="report.html", runs_dir=folder.elsewhere)
     console.show(f"All tables and plots: {more}")
 
 
 def refuse_queued(folder: StudyFolder, settings: LauncherSettings) -> None:
-    """Refuses while runs of a study are in the queue of another launcher.
+    """Refuses if runs of a study are in the queue of another launcher.
 
     Raises:
-      Busy: they are.
+      Busy: runs are in a queue.
     """
     cancel = ez_command("study cancel", folder.name, runs_dir=folder.elsewhere)
     try:
         queued = under_way(queue_of(folder.jobs, besides=settings))
-    except ConfigError as error:  # this is no machine of the cluster
+    except ConfigError as error:  # this machine is not part of the cluster
         raise Busy(
             "EZ-STUDY-QUEUED",
-            f"Runs of the study {folder.name!r} were sent to a cluster, and nobody looked how they "
-            f"ended. {error.message}",
-            f"If nothing is in its queue, or it is gone, remove {str(folder.jobs)!r}. Otherwise, "
-            f"on a machine of that cluster: {cancel}",
+            f"Runs of the study {folder.name!r} were submitted to a cluster, and their end was "
+            f"not recorded. {error.message}",
+            f"On a machine of that cluster: {cancel}. If its queue is empty or the cluster no "
+            f"longer exists, remove {str(folder.jobs)!r}.",
         ) from error
     if queued:
         raise Busy(

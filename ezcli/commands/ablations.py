@@ -1,4 +1,4 @@
-"""`ez ablations`: what can be dropped, what that changes, and what the paper measured."""
+"""`ez ablations`: the ablations, the settings that they change, and published effects."""
 
 import json
 from typing import Any
@@ -45,7 +45,7 @@ def list_ablations(as_json: bool) -> None:
         f"\nPublished scores: {PROTOCOL}. The first version of\n"
         f"the paper, arXiv:2111.00210, printed a median of {FIRST_MEDIAN} for the full agent.\n"
         "V2: changed by EfficientZero V2, arXiv:2403.00564; preset efficientzero-v2.\n"
-        "More on one of them: ez ablations show value-prefix"
+        "Details of an ablation: ez ablations show value-prefix"
     )
 
 
@@ -77,7 +77,7 @@ def show(name: str, preset: str, as_json: bool) -> None:
 
 
 def show_about(ablation: Ablation) -> None:
-    """Title, reason, section and published effect."""
+    """Prints title, reason, section and published effect."""
     console.show(f"{ablation.title} ({ablation.name})\n{ablation.why}")
     if ablation.section:
         numbered = ablation.section[0].isdigit() or len(ablation.section) == 1
@@ -90,7 +90,7 @@ def show_about(ablation: Ablation) -> None:
 
 
 def show_scores(ablation: Ablation) -> None:
-    """Published scores of single games beside those of the whole agent, and an empty line."""
+    """Prints published scores per game beside those of the full agent, and an empty line."""
     whole = agents_named([ablation.paper])[0].raw
     console.show("Published (mean raw scores):")
     for game, score in ablation.scores.items():
@@ -99,15 +99,17 @@ def show_scores(ablation: Ablation) -> None:
 
 
 def show_sum(name: str, changes: dict[str, Any]) -> None:
-    """What is published of a sum: that of an ablation with the same changes, if there is one."""
+    """Prints the published effect of a sum, if an ablation makes the same changes."""
     known = map(load_ablation, ablation_names())
     twin = next((ablation for ablation in known if ablation.changes == changes), None)
-    console.show(f"Together ({name})" + (f", which is the ablation {twin.name}:" if twin else ":"))
+    console.show(
+        f"Together ({name})" + (f", the same as the ablation {twin.name}:" if twin else ":")
+    )
     show_published(twin.published if twin else None)
 
 
 def show_published(published: Published | None) -> None:
-    """Scores beside the full agent's, and an empty line."""
+    """Prints scores beside the full agent's, and an empty line."""
     if published is None:
         console.show("The effect is not published.\n")
         return
@@ -121,27 +123,27 @@ def show_published(published: Published | None) -> None:
 def show_differences(
     preset: str, changes: dict[str, Any], differing: dict[str, tuple[Any, Any]]
 ) -> None:
-    """Each setting with its value in the full agent and without; what it has already."""
+    """Prints each setting with its value in the full agent and in the ablation."""
     console.show(f"In the preset {preset} this changes{':' if differing else ' nothing.'}")
     for key, (old, new) in differing.items():
         console.show(f"  {key}: {json.dumps(old)} -> {json.dumps(new)}")
         if describe(key):
             console.show(f"    {describe(key)}")
     for key in sorted(changes.keys() - differing.keys()):
-        console.show(f"It has {key} = {json.dumps(changes[key])} already.")
+        console.show(f"It already has {key} = {json.dumps(changes[key])}.")
 
 
 def as_data(ablation: Ablation) -> dict[str, Any]:
-    """All that an ablation's file says."""
+    """The content of an ablation's file."""
     published = ablation.published
     return ablation._asdict() | {"published": published and published.model_dump()}
 
 
 def section(ablation: Ablation) -> str:
-    """Where in EfficientZero's paper, or that it is of V2."""
+    """Section of EfficientZero's paper, or a mark for V2."""
     return ablation.section if ablation.paper == "efficientzero" else "V2"
 
 
 def scores(published: Published | None) -> tuple[str, str]:
-    """Median and mean as printed; empty where there are none."""
+    """Median and mean as published; empty if there are none."""
     return (f"{published.median:.3f}", f"{published.mean:.3f}") if published else ("", "")

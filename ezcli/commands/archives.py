@@ -1,4 +1,4 @@
-"""`ez export`: a run in one file, or as a folder for the Hugging Face Hub."""
+"""`ez export`: packs a run into one file, or a folder for the Hugging Face Hub."""
 
 import os
 import tempfile
@@ -26,10 +26,12 @@ def export(run: str, form: str, output: Path | None, runs_dir: Path) -> None:
     require_place(target)
     if form == "zip" and target.suffix != ".zip":
         raise ConfigError(
-            "EZ-ARCHIVE-NAME", f"{str(target)!r} does not end in .zip.", "Name a file that does."
+            "EZ-ARCHIVE-NAME",
+            f"The name {str(target)!r} does not end in .zip.",
+            "Choose a name that ends in .zip.",
         )
     if os.path.lexists(target) and not (form == "zip" and target.is_file()):
-        raise ConfigError("EZ-PATH-TAKEN", f"{str(target)!r} is there already.", "Name another.")
+        raise ConfigError("EZ-PATH-TAKEN", f"{str(target)!r} already exists.", "Name another.")
     card = model_card(folder)
     try:
         with tempfile.TemporaryDirectory(prefix=".tmp-export-", dir=target.parent) as draft:

@@ -1,4 +1,4 @@
-"""`ez bench`: how fast each part of a run is here, beside an earlier result."""
+"""`ez bench`: the speed of each part of a run on this machine, beside an earlier result."""
 
 import json
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def bench(
 def measure(
     config: RunConfig, preset: str, parts: list[str], seconds: float, quiet: bool
 ) -> dict[str, Any]:
-    """Every figure, with what it was measured on."""
+    """Measures all figures, and records preset and machine."""
     from ezcli.bench.inputs import bench as prepare
     from ezcli.bench.parts import PARTS
     from ezcli.runs.compute import resolve_compute
@@ -78,7 +78,7 @@ def measure(
 
 
 def show(measured: dict[str, Any], earlier: dict[str, Any] | None) -> None:
-    """The figures as a table; beside an earlier result, how many times as much."""
+    """Prints the figures as a table, with ratios to an earlier result if there is one."""
     console.show(
         f"{measured['preset']} on {measured['game']}, {measured['device_name']}, "
         f"{measured['precision']}"
@@ -97,50 +97,50 @@ def show(measured: dict[str, Any], earlier: dict[str, Any] | None) -> None:
     console.show_table(columns, rows)
     if earlier is not None:
         console.tell(
-            f"Ratio: to {earlier['device_name']}, {earlier['preset']} on {earlier['game']}, "
+            f"Ratio to: {earlier['device_name']}, {earlier['preset']} on {earlier['game']}, "
             f"measured {earlier['measured']}."
         )
 
 
 def key(found: dict[str, Any]) -> tuple[str, str, str]:
-    """What two results of the same measurement have in common."""
+    """Key that is equal for two results of the same measurement."""
     return found["part"], found["what"], found["unit"]
 
 
 def figure(value: float) -> str:
-    """Three digits that count."""
+    """Formats a number with three significant digits."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """An earlier result.
+    """Reads an earlier result.
 
     Raises:
-      ConfigError: the file holds none.
+      ConfigError: the file contains no result.
     """
     if not is_file(path):
         raise ConfigError(
-            "EZ-BENCH-NO-FILE", f"There is no file {str(path)!r}.", "Make one with --output."
+            "EZ-BENCH-NO-FILE", f"There is no file {str(path)!r}.", "Create one with --output."
         )
     try:
         found = json.loads(read(path, TABLE, follow=True).decode())
-    except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
+    except (OSError, ValueError, RecursionError) as error:  # not JSON, or beyond Python's limits
         raise ConfigError(
             "EZ-BENCH-UNREADABLE", f"{str(path)!r} cannot be read: {error}."
         ) from error
     if not is_result(found):
         raise ConfigError(
             "EZ-BENCH-NOT-A-RESULT",
-            f"{str(path)!r} is no result of `ez bench`.",
-            "Make one with --output.",
+            f"{str(path)!r} is not a result of `ez bench`.",
+            "Create one with --output.",
         )
     return dict(found)
 
 
 def is_result(found: object) -> bool:
-    """Whether all is there that a comparison reads."""
+    """Whether a result has everything that a comparison needs."""
     if not isinstance(found, dict) or not isinstance(found.get("results"), list):
         return False
     return {"device_name", "preset", "game", "measured"} <= found.keys() and all(

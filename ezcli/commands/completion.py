@@ -1,7 +1,7 @@
-"""Names that a shell completes: of runs, studies, presets, ablations, games and settings.
+"""Completion of names of runs, studies, presets, ablations, games and settings.
 
-A shell asks at each press of Tab, so nothing here loads more than the names need: runs and studies
-are folders that are listed, not read, and games come from the sets that have a name.
+The shell calls this at each press of Tab, so only what the names need is loaded. Folders of runs
+and studies are listed, not read. Games come from the named sets.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,36 +11,36 @@ from ezcli.errors import EzError
 
 
 def run_names(runs_dir: Path) -> Iterable[str]:
-    """Names of the folders that hold a run."""
+    """Names of the folders that contain a run."""
     return (path.parent.name for path in runs_dir.glob("*/config.toml"))
 
 
 def names_of_studies(runs_dir: Path) -> Iterable[str]:
-    """Names of the folders that hold a study."""
+    """Names of the folders that contain a study."""
     return (path.parent.name for path in runs_dir.glob("studies/*/study.json"))
 
 
 def run_and_study_names(runs_dir: Path) -> Iterable[str]:
-    """Both, for reports."""
+    """Names of runs and studies, for reports."""
     return [*names_of_studies(runs_dir), *run_names(runs_dir)]
 
 
 def presets(_: Path) -> Iterable[str]:
-    """Names of the presets that came with the package."""
+    """Names of the presets in the package."""
     from ezcli.config.files import preset_names
 
     return preset_names()
 
 
 def ablations(_: Path) -> Iterable[str]:
-    """Names of the ablations that came with the package."""
+    """Names of the ablations in the package."""
     from ezcli.config.files import shipped_names
 
     return shipped_names("ablation")
 
 
 def games(_: Path) -> Iterable[str]:
-    """Games in the sets that have a name; those of the default suite need no prefix."""
+    """Games in the named sets; games of the default suite need no prefix."""
     from ezcli.envs.suites import DEFAULT, game_sets, suite_of_set
 
     for name, members in game_sets().items():
@@ -50,14 +50,14 @@ def games(_: Path) -> Iterable[str]:
 
 
 def sets_of_games(_: Path) -> Iterable[str]:
-    """Sets of games that have a name."""
+    """Names of sets of games."""
     from ezcli.envs.suites import game_sets
 
     return game_sets()
 
 
 def environments(_: Path) -> Iterable[str]:
-    """Suites that go by their names."""
+    """Names of suites that `--env` accepts."""
     from ezcli.envs.suites import SUITES
 
     return (suite.name for suite in SUITES.values() if not suite.takes)
@@ -84,14 +84,14 @@ SOURCES: dict[str, Callable[[Path], Iterable[str]]] = {
 
 
 def complete(what: str, start: str, runs_dir: Path) -> list[str]:
-    """The names that begin so, sorted. Where they cannot be read there are none.
+    """The names with this start, sorted; empty if they cannot be read.
 
     Args:
       what: a key of `SOURCES`.
       start: as typed so far.
-      runs_dir: where runs and studies are.
+      runs_dir: folder of runs and studies.
     """
     try:
         return sorted({name for name in SOURCES[what](runs_dir) if name.startswith(start)})
-    except (EzError, OSError):  # the command itself says why
+    except (EzError, OSError):  # the command itself prints the reason
         return []

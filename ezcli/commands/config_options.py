@@ -1,4 +1,4 @@
-"""From the options of a command to a run config."""
+"""Builds a run config from the options of a command."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 def on_device(config: RunConfig, device: str | None) -> RunConfig:
-    """The config with another device, if one is given."""
+    """The config with this device, if one is given."""
     if device is None:
         return config
     return with_changes(config, {"compute.device": device}, source="--device")
 
 
 class ConfigOptions(NamedTuple):
-    """The options that choose a config, in the order in which they are laid over the preset."""
+    """The options that choose a config, in the order in which they are applied to the preset."""
 
     preset: str
     env: str | None = None
@@ -45,7 +45,7 @@ class ConfigOptions(NamedTuple):
 
 
 def build_config(options: ConfigOptions) -> RunConfig:
-    """The preset with the options laid over it.
+    """Applies the options to the preset.
 
     Raises:
       ConfigError: an option is wrong, or contradicts another.
@@ -77,14 +77,14 @@ def build_config(options: ConfigOptions) -> RunConfig:
 def refuse_contradictions(
     options: Mapping[str, tuple[str, object]], overrides: Sequence[str]
 ) -> None:
-    """Refuses settings that are given twice, with different values.
+    """Refuses settings that are given twice with different values.
 
     Args:
-      options: the option that gives a setting and its value, by dotted key; None: it was not given.
+      options: the option that gives a setting, and its value, by dotted key; None if not given.
       overrides: of `--set`.
 
     Raises:
-      ConfigError: naming both.
+      ConfigError: names both.
     """
     given = {key: (f"{name} {value}", value) for key, (name, value) in options.items()}
     for override in overrides:
@@ -96,20 +96,20 @@ def refuse_contradictions(
         elif (other, type(other) is bool) != (value, type(value) is bool):
             raise ConfigError(
                 "EZ-OPTION-CONFLICT",
-                f"{source} and {again} give two values of {key!r}.",
+                f"{source} and {again} give {key!r} different values.",
                 "Leave out one of them.",
             )
 
 
 def with_code(config: RunConfig, is_recorded: bool) -> RunConfig:
-    """The config with the code of an environment of one's own as it is now.
+    """The config with the current code of a user's environment.
 
     Args:
-      config: of any environment.
-      is_recorded: whether it says already which code it is of, or that this is not known.
+      config: a config of any environment.
+      is_recorded: whether the config already records its code, or that its code is not known.
 
     Raises:
-      ConfigError: the code is not there, or is not what was recorded.
+      ConfigError: the code is missing, or differs from the recorded code.
     """
     own = own_code(config.env)
     if own is None:
@@ -123,7 +123,7 @@ def with_code(config: RunConfig, is_recorded: bool) -> RunConfig:
 
 
 def recorded(folder: "RunFolder", device: str | None) -> RunConfig:
-    """The config of a run, with another device if one is given; its code is still what it was.
+    """The config of a run, with another device if one is given. Its code must not have changed.
 
     Raises:
       EzError: the run is damaged, or the code of its environment changed.
@@ -138,17 +138,18 @@ def recorded(folder: "RunFolder", device: str | None) -> RunConfig:
 
 
 def playable_config(options: ConfigOptions) -> RunConfig:
-    """`build_config` of what will be played: code that the preset alone names needs a yes.
+    """`build_config` for a command that plays. Code that only the preset names must be trusted.
 
     Raises:
-      ConfigError: nobody trusts it, or the preset is of a run that started from a checkpoint.
+      ConfigError: the code is not trusted, or the preset comes from a run that started from a
+        checkpoint.
     """
     config = build_config(options)
     if config.start.agent:
         raise ConfigError(
             "EZ-CONFIG-START",
-            f"The preset {options.preset!r} is of a run that started from a checkpoint.",
-            "Start from that run: ez train --from RUN. Or remove the section start.",
+            f"The preset {options.preset!r} comes from a run that started from a checkpoint.",
+            "Use ez train --from RUN instead, or remove the section start.",
         )
     own = own_code(config.env)
     if own is not None:
@@ -161,10 +162,10 @@ def playable_config(options: ConfigOptions) -> RunConfig:
 
 
 def require_trusted(own: OwnCode, what: str) -> None:
-    """Asks before the code of an environment is executed that no command line named.
+    """Asks before code of an environment is executed that no command line named.
 
     Raises:
-      ConfigError: nobody trusts it.
+      ConfigError: the code is not trusted.
     """
     trust.require(trust.code(own.target, own.code or code_of(own.target)), what, "executed")
 
@@ -172,16 +173,16 @@ def require_trusted(own: OwnCode, what: str) -> None:
 def default_preset(
     env: str | None, game: str | None, device: str | None, has_gpus: bool | None = None
 ) -> tuple[str, str]:
-    """The preset for who names none, and why.
+    """The preset to use without --preset, and the reason.
 
     Args:
-      env: as for `--env`.
-      game: as for `--game`; it may name its suite.
-      device: as for `--device`.
-      has_gpus: whether the machine that will train has any; None if that is here.
+      env: as in `--env`.
+      game: as in `--game`; may contain its suite.
+      device: as in `--device`.
+      has_gpus: whether the machine that will train has a GPU; None for this machine.
 
     Raises:
-      ConfigError: `--env` does not take that name.
+      ConfigError: `--env` does not allow that name.
     """
     suite, table = DEFAULT, {}
     if game is not None:
@@ -194,11 +195,11 @@ def default_preset(
     if because:
         return cpu, because
     if device == "cpu":
-        return cpu, "it fits a CPU, as --device asks for"
+        return cpu, "it suits a CPU, which --device selects"
     if has_gpus is not None:
         return gpu if has_gpus else cpu, f"the jobs get {'a' if has_gpus else 'no'} GPU"
     import torch
 
     if torch.cuda.is_available():
         return gpu, f"there is a GPU, {torch.cuda.get_device_name()}"
-    return cpu, f"there is no GPU, for which {gpu} is made"
+    return cpu, f"there is no GPU, and {gpu} needs one"

@@ -51,12 +51,12 @@ def config_save(run: str, output: Path, runs_dir: Path) -> None:
     if output.suffix != ".toml":
         raise ConfigError(
             "EZ-CONFIG-NOT-A-PRESET",
-            f"{str(output)!r} does not end in .toml, as the file of a preset must.",
+            f"The name {str(output)!r} does not end in .toml.",
             f"Name it {f'{output}.toml'!r}.",
         )
     if output.exists():
         raise ConfigError(
-            "EZ-PATH-EXISTS", f"{str(output)!r} is there already.", "Name another file."
+            "EZ-PATH-EXISTS", f"{str(output)!r} already exists.", "Choose another name."
         )
     require_place(output)
     folder = RunFolder(find_run(run, runs_dir))
@@ -68,7 +68,7 @@ def config_save(run: str, output: Path, runs_dir: Path) -> None:
 
 
 def preset_facts(name: str) -> tuple[str, int, int]:
-    """What a preset is for, from the first comment of its file; env_steps and train_steps."""
+    """Purpose of a preset, from the first comment of its file, env_steps and train_steps."""
     path = preset_path(name)
     config = resolve(read_toml(path), source=name)
     about = []

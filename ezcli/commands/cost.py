@@ -1,4 +1,4 @@
-"""`ez cost`: what a run computes, and what it takes on this machine."""
+"""`ez cost`: operations of a run, and its time, memory, energy and price on this machine."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -29,11 +29,13 @@ def cost(
     for option, rate in (("--price-per-hour", price_per_hour), ("--watts", watts)):
         if rate is not None and not math.isfinite(rate):
             raise ConfigError(
-                "EZ-COST-RATE", f"{option} {rate} is no amount.", "Give a number such as 2.50."
+                "EZ-COST-RATE", f"{option} {rate} is not an amount.", "Give a number such as 2.50."
             )
         if rate is not None and not measure:
             raise ConfigError(
-                "EZ-COST-NEEDS-HOURS", f"{option} needs the hours.", "Leave out --no-measure."
+                "EZ-COST-NEEDS-HOURS",
+                f"{option} needs a measurement of hours.",
+                "Leave out --no-measure.",
             )
     if preset is None:
         preset, because = default_preset(env, game, device)
@@ -56,10 +58,10 @@ def estimate(
     measure: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    """All figures, as `--json` prints them.
+    """Computes all figures, as `--json` prints them.
 
     Raises:
-      EzError: the device or the environment is not there, or memory ran out.
+      EzError: the device or the environment is not available, or memory ran out.
     """
     from ezcli.bench import operations, pieces
     from ezcli.bench.inputs import bench
@@ -91,7 +93,7 @@ def estimate(
 
 
 def counted_figures(counted: "Counted", config: RunConfig) -> dict[str, Any]:
-    """What is known without a clock."""
+    """The figures that need no timing."""
     from ezcli.runs.workload import evaluations
 
     run, schedule = counted.run, config.schedule
@@ -114,7 +116,7 @@ def counted_figures(counted: "Counted", config: RunConfig) -> dict[str, Any]:
 
 
 def run_figures(whole: "Cost", price_per_hour: float | None, watts: float | None) -> dict[str, Any]:
-    """What a run takes here; energy and money as far as their rates are given."""
+    """Time of a run on this machine, and energy and price if their rates are given."""
     figures, hours = whole._asdict(), whole.hours or 0.0
     if watts is not None:
         figures["kilowatt_hours"] = hours * watts / 1000
@@ -124,7 +126,7 @@ def run_figures(whole: "Cost", price_per_hour: float | None, watts: float | None
 
 
 def show(found: dict[str, Any]) -> None:
-    """The figures as tables."""
+    """Prints the figures as tables."""
     console.show(f"Preset {found['preset']}, {found['game']}")
     parts, macs, often = found["parameters"], found["macs"], found["amounts"]
     console.show("")
@@ -156,7 +158,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def evaluations_text(games: dict[str, int]) -> str:
-    """How many games evaluations play."""
+    """A sentence on the number of games in evaluations."""
     seen = games["training_level_games"]
     also = f" and {seen} on the levels of training" if seen else ""
     last = f"{games['final_games']} at the end{also}"
@@ -164,7 +166,7 @@ def evaluations_text(games: dict[str, int]) -> str:
 
 
 def show_run(found: dict[str, Any]) -> None:
-    """What the run takes here."""
+    """Prints the cost of the run on this machine."""
     where = "main memory" if found["device_memory_bytes"] else "memory"
     hours = "at most" if found["device_memory_bytes"] else "about"
     made_of = shares(found["shares"])
@@ -183,8 +185,8 @@ def show_run(found: dict[str, Any]) -> None:
     console.show_table(("what", "estimate", ""), rows)
     length = f"{found['game_env_steps']:,.0f} env_steps"
     console.tell(
-        f"A game of an evaluation is taken to last {length}, as random play's do here. "
-        "A trained agent's may be longer or shorter."
+        f"Games of evaluations are assumed to last {length}, as measured here with random play. "
+        "Games of a trained agent may be longer or shorter."
     )
 
 
@@ -201,5 +203,5 @@ def shares(parts: dict[str, float]) -> str:
 
 
 def price(amount: float) -> str:
-    """Two digits behind the point, or three that count."""
+    """Formats a price with two decimals, or three significant digits."""
     return f"{amount:,.2f}" if amount >= 1 else f"{amount:.3g}"

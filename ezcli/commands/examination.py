@@ -1,4 +1,4 @@
-"""`ez doctor`: whether the machine can train, and whether a run is whole."""
+"""`ez doctor`: checks whether the machine can train, or whether a run is intact."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from ezcli.words import json_text
 
 
 def doctor(run: str | None, preset: str, runs_dir: Path, as_json: bool) -> int:
-    """`ez doctor`, of the machine or of a run."""
+    """`ez doctor`, for the machine or a run."""
     found = []
     checks = of_machine(preset, runs_dir) if run is None else of_run(find_run(run, runs_dir))
     for check in checks:
@@ -27,7 +27,7 @@ def doctor(run: str | None, preset: str, runs_dir: Path, as_json: bool) -> int:
 
 
 def of_machine(preset: str, runs_dir: Path) -> Iterator[Check]:
-    """Everything that a run with the preset needs."""
+    """Checks everything that a run with the preset needs."""
     from ezcli import doctor as examination
     from ezcli.runs.cost import needs
 
@@ -36,7 +36,7 @@ def of_machine(preset: str, runs_dir: Path) -> Iterator[Check]:
 
 
 def of_run(path: Path) -> Iterator[Check]:
-    """The files of a run; a file that is why several cannot be read is named once."""
+    """Checks the files of a run. A damaged file that makes others unreadable is named once."""
     from ezcli.runs.examine import examine
     from ezcli.runs.folder import RunFolder
 

@@ -1,4 +1,4 @@
-"""`ez plot` and `ez runs export`: the numbers of runs for eyes, and for other programs."""
+"""`ez plot` and `ez runs export`: metrics and scores of runs as figures and tables."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +41,7 @@ def plot(names: list[str], metrics: str, axis: str, output: Path, runs_dir: Path
         raise UnknownName("type of plot", suffix, PLOT_TYPES)
     asked = listed(metrics)
     if not asked:
-        raise ConfigError("EZ-PLOT-NO-METRICS", "--metric names none.", "Try --metric loss,score.")
+        raise ConfigError("EZ-PLOT-NO-METRICS", "--metric is empty.", "Try --metric loss,score.")
     require_place(output)
     runs: dict[str, Rows] = {}
     for name in names:
@@ -85,14 +85,14 @@ def export(
 
 
 def require_parquet(output: Path | None) -> None:
-    """Refuses Parquet where it cannot be written.
+    """Refuses Parquet if it cannot be written.
 
     Raises:
-      ConfigError: there is no file for it, or no pyarrow.
+      ConfigError: there is no output file, or pyarrow is not installed.
     """
     if output is None:
         raise ConfigError(
-            "EZ-EXPORT-NO-FILE", "Parquet is no text for a terminal.", "Add -o runs.parquet"
+            "EZ-EXPORT-NO-FILE", "Parquet is binary and cannot be printed.", "Add -o runs.parquet."
         )
     if find_spec("pyarrow") is None:
         raise ConfigError(
@@ -103,7 +103,7 @@ def require_parquet(output: Path | None) -> None:
 
 
 def rows_of(path: Path, table: str) -> Rows:
-    """The rows of one run, each with what tells it from other runs."""
+    """The rows of one run, each with columns that identify the run."""
     folder = RunFolder(path)
     memberships = catalogue.studies_of(path.parent).get(path.name, [])
     row = row_of(catalogue.entry(path), folder.config(), memberships)

@@ -1,4 +1,4 @@
-"""`ez train --from`: the config of a run that extends another one, and where it starts."""
+"""`ez train --from`: the config of a run that extends another run, and its start."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,8 @@ from ezcli.config.run import RunConfig
 from ezcli.errors import CheckpointError, ConfigError
 from ezcli.words import counted
 
-# The settings that may differ from those of the run that is extended: the state in its checkpoint
-# fits whatever they are. A name of a section stands for all in it.
+# Settings that may differ from those of the extended run, because its checkpoint does not depend on
+# them. The name of a section includes all its settings.
 MAY_CHANGE = (
     "schedule.env_steps",
     "schedule.final_train_steps",
@@ -32,27 +32,27 @@ MAY_CHANGE = (
 
 
 class Extension(NamedTuple):
-    """A run to be started from a checkpoint."""
+    """A run that will start from a checkpoint."""
 
     config: RunConfig
-    preset: str  # of the run that is extended
+    preset: str  # of the extended run
     origin: dict[str, Any]  # entries for `run.json`
 
 
 def extension(
     run: str, at: int | None, runs_dir: Path, device: str | None, overrides: Sequence[str]
 ) -> Extension:
-    """What `ez train --from` asks for.
+    """The run described by `ez train --from`.
 
     Args:
-      run: that is extended: its name, id or path.
-      at: env_steps; the newest checkpoint up to there is taken. None: the newest of all.
-      runs_dir: where the run is looked for.
+      run: name, id or path of the run to extend.
+      at: env_steps; the newest checkpoint up to there is used; None for the newest of all.
+      runs_dir: folder of all runs.
       device: as for `--device`.
       overrides: of `--set`.
 
     Raises:
-      EzError: there is no such run or checkpoint, or a setting cannot differ from the run's.
+      EzError: there is no such run or checkpoint, or a setting may not differ from the run's.
     """
     from ezcli.runs.folder import RunFolder
 
@@ -93,24 +93,25 @@ def extension(
 
 
 def require_changeable(key: str, run: str) -> None:
-    """Refuses a setting on which what a checkpoint holds depends.
+    """Refuses a setting that the content of a checkpoint depends on.
 
     Raises:
-      ConfigError: it names those that may change.
+      ConfigError: names the settings that may change.
     """
     if not any(key == one or key.startswith(f"{one}.") for one in MAY_CHANGE):
         raise ConfigError(
             "EZ-RUN-START-SETTING",
-            f"--set {key} cannot change in a run that starts from a checkpoint of {run!r}.",
-            f"These can: {', '.join(MAY_CHANGE)}. For others, start anew: ez train without --from.",
+            f"{key} cannot change in a run that starts from a checkpoint of {run!r}.",
+            f"These can: {', '.join(MAY_CHANGE)}. To change others, start a new run without "
+            "--from.",
         )
 
 
 def checkpoint_at(folder: Any, at: int | None) -> dict[str, Any]:
-    """The manifest of the newest whole checkpoint of a run, up to so many env_steps, with its name.
+    """The manifest of a run's newest complete checkpoint up to `at` env_steps, and its name.
 
     Raises:
-      CheckpointError: there is none.
+      CheckpointError: there is no such checkpoint.
     """
     from ezcli.runs.checkpoint import checkpoint_paths, newest, read_manifest
 
@@ -129,6 +130,6 @@ def checkpoint_at(folder: Any, at: int | None) -> dict[str, Any]:
             + ("." if at is None else f" up to env_step {at:,}."),
             f"It has {counted(len(kept), 'checkpoint')}, at env_step {', '.join(kept)}."
             if kept
-            else "A run saves its first one after record.checkpoint_minutes.",
+            else "A run saves its first checkpoint after record.checkpoint_minutes.",
         )
     return {"name": name, **read_manifest(folder.checkpoints / name)}

@@ -1,4 +1,4 @@
-"""Files that commands write where the user says."""
+"""Output files of commands, at paths given by the user."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from ezcli.files import write_atomically
 
 
 def save(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all.
+    """Writes a file completely or not at all.
 
     Raises:
       EzError: it cannot be written.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/null would be replaced
         raise ConfigError(
-            "EZ-PATH-NOT-A-FILE", f"{str(path)!r} is no plain file.", "Name another one."
+            "EZ-PATH-NOT-A-FILE", f"{str(path)!r} is not a plain file.", "Choose another path."
         )
     try:
         write_atomically(path, content)
@@ -24,19 +24,19 @@ def save(path: Path, content: bytes) -> None:
 
 
 def require_place(path: Path | None) -> None:
-    """Refuses a file that could not be written for want of its folder, before any work is done.
+    """Refuses a file whose folder does not exist, before any work is done.
 
     Raises:
-      ConfigError: it names the folder.
+      ConfigError: names the folder.
     """
     if path is not None and not path.parent.is_dir():
         raise ConfigError(
-            "EZ-PATH-NO-FOLDER", f"There is no folder {str(path.parent)!r}.", "Make it first."
+            "EZ-PATH-NO-FOLDER", f"There is no folder {str(path.parent)!r}.", "Create it first."
         )
 
 
 def save_and_tell(path: Path, text: str) -> None:
-    """`save`, and a line on standard error that says so."""
+    """Saves a file, and reports it on standard error."""
     save(path, text.encode())
     console.note(f"Wrote {path}.")
 
@@ -46,5 +46,5 @@ def cannot_write(path: Path, error: OSError) -> RunError:
     return RunError(
         "EZ-PATH-NOT-WRITABLE",
         f"{str(path)!r} cannot be written: {error.strerror}.",
-        "Choose another place.",
+        "Choose another path.",
     )

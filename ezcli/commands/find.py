@@ -1,4 +1,4 @@
-"""Where a run is, or would be."""
+"""Finds the folder of a run, or chooses it for a new run."""
 
 from pathlib import Path
 
@@ -15,15 +15,18 @@ ARCHIVE = ".zip"  # of `ez export`
 
 
 def default_name(config: RunConfig, preset: str) -> str:
-    """Such as `pong-atari-cpu-seed0`; changed settings add the start of the config's identity."""
+    """Default name such as `pong-atari-cpu-seed0`.
+
+    With changed settings it ends in the start of the identity.
+    """
     changed = f"-{config.identity[:6]}" if is_changed(config, preset) else ""
     return f"{name_start(config.env_label, preset)}-seed{config.seed}{changed}"
 
 
 def is_changed(config: RunConfig, preset: str) -> bool:
-    """Whether a config decides more than what the preset does on that game, under that seed."""
+    """Whether a config differs from its preset in more than game and seed."""
     if config.start.agent:
-        return True  # and the preset may not be there any more
+        return True  # and the preset may no longer exist
     env, tables = config.env, read_toml(preset_path(preset))
     played = {name: getattr(env, name) for name in suite_of(env).played}
     if tables["env"].get("name") != env.name:
@@ -31,22 +34,22 @@ def is_changed(config: RunConfig, preset: str) -> bool:
     laid_over = {"seed": config.seed, **{f"env.{name}": value for name, value in played.items()}}
     try:
         plain = resolve(tables, changes=laid_over)
-    except ConfigError:  # the preset is none without what was changed
+    except ConfigError:  # the preset is not valid without the changes
         return True
     return plain.identity != config.identity
 
 
 def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) -> Path:
-    """The folder of the run that a config asks for: that of an equal run, wherever it is.
+    """The folder for a config: that of an existing run with an equal config, or a new one.
 
     Args:
       config: of the run.
-      runs_dir: where an equal run is looked for.
-      name: of the folder, if one was given.
-      default: its name otherwise.
+      runs_dir: folder of all runs.
+      name: name of the folder, if given.
+      default: name of the folder otherwise.
 
     Raises:
-      ConfigError: a name was given, and the run is there under another one.
+      ConfigError: a name was given, but the run exists under another name.
     """
     from ezcli.runs.folder import RunFolder
     from ezcli.runs.names import run_path
@@ -57,7 +60,7 @@ def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) 
             folder.require_same(config)
         except EzError:
             if name is not None:
-                return folder.path  # which says what differs
+                return folder.path  # it names the difference
         else:
             return folder.path
     equal = catalogue.by_identity(runs_dir).get(config.identity)
@@ -67,21 +70,21 @@ def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) 
         return runs_dir / equal
     state = catalogue.entry(runs_dir / equal).state
     if state == "finished":
-        way_out = f"See it: {ez_command('runs show', runs_dir / equal)}"
+        way_out = f"Show it: {ez_command('runs show', runs_dir / equal)}"
     else:
         way_out = f"Continue it: {ez_command('resume', runs_dir / equal)}"
     raise ConfigError(
         "EZ-RUN-EQUAL",
         f"The run {equal!r} already has this config; it is {state}.",
-        f"{way_out}. To train it once more, choose another --runs-dir.",
+        f"{way_out}. To train it again, choose another --runs-dir.",
     )
 
 
 def new_code(config: RunConfig, runs_dir: Path) -> str:
-    """A sentence on the code of an environment of one's own, where it is all that is new.
+    """A sentence on changed code of a user's environment, if nothing else changed.
 
-    It says what changed since the newest run that differs in nothing else. Empty without one.
-    No run has the config already.
+    It names the changes since the newest run that differs in nothing else. Empty if there is no
+    such run. No run has the config already.
     """
     own, found = own_code(config.env), []
     for entry in catalogue.scan(runs_dir) if own is not None else ():
@@ -99,13 +102,13 @@ def new_code(config: RunConfig, runs_dir: Path) -> str:
 
 
 def find_run(run: str, runs_dir: Path) -> Path:
-    """The folder of a run given by name, by path, or by the start of its name or identity.
+    """The folder of a run, found by name, path, or the start of its name or identity.
 
-    A file of `ez export` is unpacked into the runs folder first.
+    A file made by `ez export` is unpacked into the runs folder first.
 
     Raises:
-      ConfigError: no run is that, or several are.
-      RunError: the file is no archive, or another run has its name.
+      ConfigError: no run or several runs match.
+      RunError: the file is not an archive, or another run has its name.
     """
     named, direct = runs_dir / run, Path(run)
     for path in (named, direct):
@@ -119,13 +122,15 @@ def find_run(run: str, runs_dir: Path) -> Path:
     known = sorted(path.parent.name for path in runs_dir.glob("*/config.toml"))
     if not known:
         raise ConfigError(
-            "EZ-RUN-MISSING", f"There is no run {run!r}.", f"{str(runs_dir)!r} holds none yet."
+            "EZ-RUN-MISSING",
+            f"There is no run {run!r}.",
+            f"{str(runs_dir)!r} contains no runs yet.",
         )
     raise UnknownName("run", run, known)
 
 
 def unpacked(archive: Path, runs_dir: Path) -> Path:
-    """The run of an archive, made if it is not there, and a line on standard error if so."""
+    """Unpacks the run of an archive unless it exists, and reports it on standard error."""
     from ezcli import console
     from ezcli.runs.archive import unpack
 

@@ -1,4 +1,4 @@
-"""How many runs train side by side, on which devices, with how many threads."""
+"""How many runs train at the same time, on which devices, with how many threads."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ from ezcli.runs.trackers.protocol import Tracking
 
 
 class Execution(NamedTuple):
-    """How the runs are to be made, and where; None and empty stand for what was not given."""
+    """Options on how and where to run; None or empty if not given."""
 
     jobs: int | None
     devices: str | None
     launcher: str | None
-    cluster: Path | None  # file with the settings of launchers
+    cluster: Path | None  # file with settings of launchers
     asked: dict[str, Any]  # settings of the launcher's table
     waits: bool
     tracking: Tracking = Tracking()
@@ -30,12 +30,12 @@ class Execution(NamedTuple):
 def number_of_jobs(
     execution: Execution, cluster: Cluster, base: RunConfig, left: int
 ) -> tuple[int, str]:
-    """Runs side by side, and why so many."""
+    """Number of runs at the same time, and the reason."""
     asked = cluster.settings.runs_at_once or execution.jobs
     if asked is not None:
         return asked, "as asked"
     if not isinstance(cluster.settings, LocalSettings):
-        return max(1, left), "as many as the cluster gives"
+        return max(1, left), "as many as the cluster allows"
     devices, share = devices_of(execution), cluster.settings.runs_per_gpu
     each = "one" if share == 1 else str(share)
     if devices:
@@ -46,22 +46,20 @@ def number_of_jobs(
         if torch.cuda.is_available():
             return share, f"{each} for the GPU; --devices names more"
     if "runs_per_gpu" in execution.asked:
-        raise ConfigError(
-            "EZ-STUDY-NO-GPU", "--runs-per-gpu means nothing without a GPU.", "Use --jobs."
-        )
+        raise ConfigError("EZ-STUDY-NO-GPU", "--runs-per-gpu needs a GPU.", "Use --jobs.")
     from ezcli.runs.compute import num_cores
 
     free = doctor.free_memory()
     fit = max(1, free // needs(base).memory_bytes) if free is not None else num_cores()
     jobs = max(1, min(num_cores(), fit, left))
-    return jobs, "what cores and free memory hold" if left else "nothing is left to run"
+    return jobs, "limited by cores and free memory" if left else "all runs are finished"
 
 
 def devices_of(execution: Execution) -> list[str]:
-    """The devices that were named.
+    """The devices in `--devices`.
 
     Raises:
-      ConfigError: none was, between the commas.
+      ConfigError: an entry is empty.
     """
     if execution.devices is None:
         return []
@@ -78,17 +76,17 @@ def devices_of(execution: Execution) -> list[str]:
 def check_devices(
     study: Study, execution: Execution, overrides: list[str], must_be_here: bool
 ) -> None:
-    """Refuses devices that are none, and those that this machine lacks.
+    """Refuses devices that are invalid or missing on this machine.
 
     Raises:
-      ConfigError: it names the device.
+      ConfigError: names the device.
     """
     devices = devices_of(execution)
     given = [o for o in overrides if parse_override(o)[0] == "compute.device"]
     if devices and given:
         raise ConfigError(
             "EZ-OPTION-CONFLICT",
-            f"--devices {execution.devices} and --set {given[0]} both name devices.",
+            f"--devices {execution.devices} and --set {given[0]} both choose devices.",
             "Leave out one of them.",
         )
     for device in devices or [study.base.compute.device]:
@@ -100,7 +98,7 @@ def check_devices(
 
 
 def threads_of(study: Study, jobs: int, cluster: Cluster) -> int:
-    """Threads of each run: those asked for, or its share of the cores."""
+    """Threads of each run: as requested, or its share of the cores."""
     from ezcli.runs.compute import num_cores
 
     return study.base.compute.threads or cluster.settings.threads or max(1, num_cores() // jobs)

@@ -1,4 +1,4 @@
-"""`ez report`: from run folders to tables."""
+"""`ez report`: makes tables and plots from run folders."""
 
 import itertools
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ PLOT_TYPES = ("png", "svg", "pdf")
 
 
 class Options(NamedTuple):
-    """What of `ez report` says what is reported."""
+    """The options of `ez report` that select what is reported."""
 
     names: list[str]
     against: str | None
@@ -36,7 +36,7 @@ class Options(NamedTuple):
 
 
 def make(options: Options) -> Report:
-    """The report that the options ask for."""
+    """Builds the report described by the options."""
     groups, said = collect(options.names, options.runs_dir, options.evaluation)
     if not groups:
         what = "No run that counts" if said else "No finished run"
@@ -75,7 +75,7 @@ def report(
     if form == "terminal" and output is not None:
         raise ConfigError(
             "EZ-REPORT-TERMINAL-OUTPUT",
-            "--format terminal goes to the terminal.",
+            "--format terminal cannot be written to a file.",
             "Leave out --output.",
         )
     types = listed(plot_types)
@@ -97,7 +97,7 @@ def report(
 
 
 def page(made: Report, output: Path | None) -> str:
-    """The report as an HTML page, to lie at `output`."""
+    """The report as an HTML page, with links relative to `output`."""
     from ezcli.reports.page import html  # lazy: loads matplotlib
 
     today = datetime.now(UTC).date()
@@ -105,7 +105,7 @@ def page(made: Report, output: Path | None) -> str:
 
 
 def save_plots(made: Report, folder: Path, types: list[str]) -> None:
-    """Draws every plot into files of these types.
+    """Draws every plot to files of these types.
 
     Raises:
       ReportError: there is nothing to draw.
@@ -124,9 +124,9 @@ def save_plots(made: Report, folder: Path, types: list[str]) -> None:
     if not names and any(section.group and section.group.runs for section in made.sections):
         raise ReportError(
             "EZ-REPORT-NO-CURVE",
-            "There is nothing to draw: no run was evaluated on its way, and there is nothing to "
-            "compare it with.",
-            "Train with --set evaluation.interval=N, in train_steps, for a curve.",
+            "There is nothing to draw: no run was evaluated during training, and there is "
+            "nothing to compare.",
+            "For a curve, train with --set evaluation.interval=N, in train_steps.",
         )
     if not names:
         raise ReportError(
@@ -144,21 +144,21 @@ def save_plots(made: Report, folder: Path, types: list[str]) -> None:
 
 
 def by_suffix(output: Path | None) -> str:
-    """The format of a file by its name; the terminal's without a file."""
+    """The format of a file by its suffix; `terminal` without a file."""
     if output is None:
         return "terminal"
     suffixes = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
     if output.suffix not in suffixes:
         raise ConfigError(
             "EZ-REPORT-NO-FORMAT",
-            f"The format of {str(output)!r} cannot be told from its name.",
-            f"End it in {', '.join(suffixes)}, or give --format.",
+            f"The suffix of {str(output)!r} belongs to no format.",
+            f"Use {', '.join(suffixes)}, or give --format.",
         )
     return suffixes[output.suffix]
 
 
 def free_name(name: str, taken: set[str]) -> str:
-    """The name, with a number if it is taken; it is taken then."""
+    """The name, with a number if it is taken. It is added to `taken`."""
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     found = next(n for n in itertools.chain([name], numbered) if n not in taken)
     taken.add(found)
@@ -166,7 +166,7 @@ def free_name(name: str, taken: set[str]) -> str:
 
 
 def changed_code(groups: Iterable[Group]) -> list[str]:
-    """Sentences on environments whose code is here, and not what the runs were trained with."""
+    """Sentences on environments whose code has changed since the runs were trained."""
     said = []
     for group in groups:
         own = own_code(group.base.env)
@@ -174,7 +174,7 @@ def changed_code(groups: Iterable[Group]) -> list[str]:
             if own is not None:
                 locate(own.target, own.code)
         except OtherCode as error:
-            said.append(f"{error.message} The scores are those of the recorded code.")
+            said.append(f"{error.message} The scores were measured with the recorded code.")
         except ConfigError:
             continue  # it is not on this machine
     return list(dict.fromkeys(said))

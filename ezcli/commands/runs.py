@@ -1,4 +1,4 @@
-"""`ez runs`: which runs there are, what each is, how two differ, and deleting them."""
+"""`ez runs`: lists, shows, compares and deletes runs."""
 
 import json
 import os
@@ -33,23 +33,23 @@ GAP = 2  # columns of a terminal between those of a table
 
 
 class Row(NamedTuple):
-    """A run with everything that the listing says of it."""
+    """A run with everything that the list shows."""
 
     entry: Entry
     config: RunConfig | None
     far: Progress
     memberships: list[tuple[str, str]]  # study and arm
     preset: str | None  # name or path
-    seconds: float | None  # of training; None if a session did not say
+    seconds: float | None  # of training; None if a session did not record it
 
     @property
     def game(self) -> str:
-        """What is played, if that can be told."""
+        """The game or environment, if known."""
         return self.config.env_label if self.config else ""
 
     @property
     def game_text(self) -> str:
-        """The same for a table: a class of somebody's own can be called as a game of Atari is."""
+        """The same for a table, where a user's class may have the name of an Atari game."""
         return self.config.marked_label if self.config else ""
 
     @property
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
     @property
     def arms(self) -> list[str]:
-        """The arms that it is."""
+        """The arms that the run belongs to."""
         return list(dict.fromkeys(arm for _, arm in self.memberships))
 
 
@@ -93,14 +93,14 @@ def list_runs(
         console.write(json_text([as_data(row) for row in rows]))
     elif not rows:
         filtered = any(given is not None for given in (study, arm, game, state))
-        none = "No run is like that." if filtered else f"No run in {runs_dir} yet."
+        none = "No run matches." if filtered else f"No run in {runs_dir} yet."
         console.show(f"{none} Start one: ez train --game pong")
     else:
         show_rows(rows)
 
 
 def row_of(entry: Entry, config: RunConfig | None, memberships: list[tuple[str, str]]) -> Row:
-    """All about one run; what its files do not say is None."""
+    """Everything about one run; None for what its files do not contain."""
     folder = RunFolder(entry.path)
     try:
         preset, sessions = folder.read_info().get("preset"), folder.sessions()
@@ -119,12 +119,12 @@ def row_of(entry: Entry, config: RunConfig | None, memberships: list[tuple[str, 
 
 
 def falling(value: float | None) -> tuple[bool, float]:
-    """A key that puts large numbers first, and what is not known last."""
+    """A sort key: large numbers first, unknown ones last."""
     return value is None, -(value or 0.0)
 
 
 def share(row: Row) -> float | None:
-    """The share of train_steps that is made; None if that cannot be told."""
+    """The share of train_steps that are done; None if not known."""
     if row.config is None or row.entry.state == "damaged":
         return None
     if row.entry.state == "finished":
@@ -132,7 +132,7 @@ def share(row: Row) -> float | None:
     return (row.far.train_steps or 0) / row.config.schedule.train_steps
 
 
-# The orders of `ez runs --sort`; equal runs stay in the order of their names.
+# The orders of `ez runs --sort`. Equal runs are ordered by name.
 SORTS: dict[str, Callable[[Row], Any]] = {
     "name": lambda row: row.entry.name,
     "game": lambda row: row.game,
@@ -145,21 +145,21 @@ SORTS: dict[str, Callable[[Row], Any]] = {
 
 
 def arm_called(text: str | None, rows: Iterable[Row]) -> str | None:
-    """The name of the arm, or arms, that a table shows as `text`; else the text itself."""
+    """The name of the arm or arms that a table shows as `text`; otherwise the text itself."""
     shown = {close(arms_label(arms)): " = ".join(arms) for row in rows for arms in names_of(row)}
     return None if text is None else shown.get(close(text), text)
 
 
 def names_of(row: Row) -> list[list[str]]:
-    """The arms of a run, one by one and together."""
+    """The names of a run's arms, each alone and all together."""
     return [*([arm] for arm in row.arms), row.arms]
 
 
 def keep(rows: list[Row], what: str, wanted: str | None, of: Any) -> list[Row]:
-    """The rows that have `wanted` among what `of` gives for them.
+    """The rows for which `of` contains `wanted`.
 
     Raises:
-      UnknownName: no row has it.
+      UnknownName: no row contains it.
     """
     if wanted is None:
         return rows
@@ -176,10 +176,10 @@ def keep(rows: list[Row], what: str, wanted: str | None, of: Any) -> list[Row]:
 
 
 def show_rows(rows: list[Row]) -> None:
-    """The table, with the columns that tell runs apart; names where there is room for them.
+    """Prints the table, with the columns in which runs differ, and names if there is space.
 
-    The id is the start of the identity, and does wherever a run's name does. A run that has none,
-    or shares it with another, goes by its name.
+    The id is the start of the identity, and every command accepts it in place of the name. A run
+    without an id of its own is shown by its name.
     """
     starts = [(row.entry.identity or "")[:ID_DIGITS] for row in rows]
     ids = [
@@ -187,7 +187,7 @@ def show_rows(rows: list[Row]) -> None:
         for own, row in zip(starts, rows, strict=True)
     ]
     arm, arms = "arm", [arms_label(row.arms) for row in rows]
-    if any(arms) and not all(arms):  # a run of no study has its name there, without the id
+    if any(arms) and not all(arms):  # a run without a study has its name there, without the id
         arm, names = "arm or run", [row.entry.name for row in rows]
         named = zip(arms, names, ids, strict=True)
         arms = [
@@ -207,7 +207,7 @@ def show_rows(rows: list[Row]) -> None:
         "time": ["" if row.seconds is None else duration(row.seconds) for row in rows],
         "when": [f"{row.entry.updated:%m-%d %H:%M}" if row.entry.updated else "" for row in rows],
     }
-    for name in ("study", arm, "game", "preset"):  # the same everywhere: said once, or not at all
+    for name in ("study", arm, "game", "preset"):  # same in all rows: at most once
         values = set(columns[name])
         if len(values) == 1:
             del columns[name]
@@ -224,7 +224,7 @@ def show_rows(rows: list[Row]) -> None:
 
 
 def preset_name(row: Row) -> str:
-    """The name of the preset; of a run of a study that of the study, not of its frozen copy."""
+    """The name of the preset; for a run of a study the preset of the study, not its frozen copy."""
     if row.preset is None:
         return ""
     folder = Path(row.preset).parent
@@ -235,7 +235,7 @@ def preset_name(row: Row) -> str:
 
 @cache
 def preset_of_study(runs_dir: Path, study: str) -> str:
-    """The preset of a study as it was named; empty where the study cannot be read."""
+    """The name of a study's preset; empty if the study cannot be read."""
     try:
         return StudyFolder(runs_dir, study).record().preset
     except EzError:
@@ -243,19 +243,19 @@ def preset_of_study(runs_dir: Path, study: str) -> str:
 
 
 def fits(columns: Mapping[str, list[str]]) -> bool:
-    """Whether a table is no wider than the terminal."""
+    """Whether a table fits the width of the terminal."""
     widths = [max(map(len, (name, *cells))) for name, cells in columns.items()]
     return sum(widths) + GAP * (len(widths) - 1) <= console.out.width
 
 
 def done(row: Row) -> str:
-    """The share of train_steps that is made."""
+    """The share of train_steps that are done."""
     found = share(row)
     return "" if found is None else f"{found:.0%}"
 
 
 def as_data(row: Row) -> dict[str, Any]:
-    """A run for programs."""
+    """A run as JSON values."""
     entry, far = row.entry, row.far
     return {
         "name": entry.name,
@@ -282,7 +282,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
     path = find_run(run, runs_dir)
     folder, entry = RunFolder(path), catalogue.entry(path)
     if entry.state == "damaged":
-        folder.require_sound()  # raises, with the file
+        folder.require_sound()  # raises an error that names the file
     memberships = catalogue.studies_of(path.parent).get(path.name, [])
     row = row_of(entry, folder.config(), memberships)
     info = folder.read_info()
@@ -331,7 +331,7 @@ def show(run: str, runs_dir: Path, as_json: bool) -> None:
 
 
 def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is known of a run, a line each."""
+    """The facts about a run, one row each."""
     memberships = ", ".join(f"{arm_label(arm)} in {study}" for study, arm in row.memberships)
     total, seconds = facts["total_train_steps"], facts["seconds"]
     versions = facts["versions"] if isinstance(facts["versions"], dict) else {}
@@ -357,12 +357,12 @@ def fact_rows(row: Row, facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def start_text(start: Any) -> str:
-    """The run and the checkpoint that a run started from; empty if it started anew."""
+    """The run and checkpoint that a run started from; empty if it started with new weights."""
     return f"{start.get('checkpoint')} of {start.get('path')}" if isinstance(start, dict) else ""
 
 
 def auxiliary_gradient(folder: RunFolder) -> float | None:
-    """The norm of the auxiliary gradient, mean over the train_steps that measured it so far."""
+    """The norm of the auxiliary gradient, averaged over the train_steps that measured it."""
     weighted, before = 0.0, 0
     for line in folder.read(METRICS):
         norm, train_steps = line.get("auxiliary_gradient"), line.get("train_steps")
@@ -374,7 +374,7 @@ def auxiliary_gradient(folder: RunFolder) -> float | None:
 
 
 def auxiliary_text(row: Row, norm: float | None) -> str:
-    """The norm of the auxiliary gradient with the loss and the weight that it belongs to."""
+    """The norm of the auxiliary gradient, with its loss and weight."""
     if norm is None or row.config is None:
         return ""
     loss = row.config.loss
@@ -384,7 +384,7 @@ def auxiliary_text(row: Row, norm: float | None) -> str:
 
 
 def number(value: object, style: str = ".2f") -> str:
-    """A number in a cell; empty where it is not a finite number."""
+    """A number in a cell; empty if it is not finite."""
     return format(value, style) if is_number(value) else ""
 
 
@@ -403,9 +403,9 @@ def diff(one: str, other: str, runs_dir: Path, as_json: bool) -> None:
 
 
 def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
-    """`ez runs rm`; returns 1 if the user said no."""
-    for left in drafts(runs_dir):  # by an `ez runs rm` that was killed
-        with suppress(FileNotFoundError):  # its process is still at it, or another one
+    """`ez runs rm`; returns 1 if the user declined."""
+    for left in drafts(runs_dir):  # left by an `ez runs rm` that was killed
+        with suppress(FileNotFoundError):  # its process, or another one, is still deleting it
             delete(left)
             shutil.rmtree(left)
     paths = list(dict.fromkeys(removable(name, runs_dir) for name in names))
@@ -419,50 +419,50 @@ def remove(names: list[str], runs_dir: Path, yes: bool) -> int:
         if not sys.stdin.isatty():
             raise ConfigError(
                 "EZ-RUNS-NOT-CONFIRMED",
-                "Nobody can be asked here.",
-                "Add --yes to delete these runs.",
+                "There is no terminal to confirm the deletion.",
+                "Add --yes to delete without asking.",
             )
         if not console.ask(f"Delete {runs}?"):
             console.show("Nothing was deleted.")
             return 1
     for path in paths:
         with RunFolder(path).lock():
-            gone = draft_name(path)  # at once: a run that is half deleted is no run
+            gone = draft_name(path)  # at once: a half-deleted run is not a run
             os.replace(path, gone)
             delete(gone)
-        with suppress(FileNotFoundError):  # another `ez runs rm` helps
+        with suppress(FileNotFoundError):  # another `ez runs rm` deletes it too
             shutil.rmtree(gone)
     console.show(f"Deleted {runs}.")
     return 0
 
 
-DELETED = r"\.tmp-.+-[0-9a-f]{16}"  # what `draft_name` calls a run that is being deleted
+DELETED = r"\.tmp-.+-[0-9a-f]{16}"  # the pattern of `draft_name` for a run that is being deleted
 
 
 def drafts(runs_dir: Path) -> list[Path]:
-    """Runs that an `ez runs rm` did not finish deleting."""
+    """Runs that were only partly deleted by `ez runs rm`."""
     inside = runs_dir.iterdir() if runs_dir.is_dir() else ()
     found = [path for path in inside if re.fullmatch(DELETED, path.name) and path.is_dir()]
     return [path for path in found if not path.is_symlink() and not RunFolder(path).is_locked]
 
 
 def delete(path: Path) -> None:
-    """Deletes what is in a run's folder but its lock, which NFS keeps while it is open."""
+    """Deletes a run's folder except its lock, which NFS keeps while it is open."""
     for inside in path.iterdir():
         if not inside.name.startswith(".lock"):
             remove_path(inside)
 
 
 def removable(name: str, runs_dir: Path) -> Path:
-    """The folder of a run that may be deleted.
+    """The folder of a run, if it may be deleted.
 
     Raises:
-      EzError: it is not the plain name of a run in the runs folder, or a process works on it.
+      EzError: the name does not belong to a run in the runs folder, or a process is working on it.
     """
     path = runs_dir / name
     if not is_plain_name(name):
         raise ConfigError(
-            "EZ-RUN-NAME", f"{name!r} is not the name of a run.", "Names are those of `ez runs`."
+            "EZ-RUN-NAME", f"{name!r} is not the name of a run.", "`ez runs` lists the names."
         )
     if not path.is_symlink() and not (path / "config.toml").is_file():
         found = catalogue.by_start(runs_dir, name)
@@ -471,7 +471,7 @@ def removable(name: str, runs_dir: Path) -> Path:
         path = found
     if path.is_symlink():
         raise ConfigError(
-            "EZ-RUN-LINK", f"{str(path)!r} is a link.", "Delete it and what it leads to by hand."
+            "EZ-RUN-LINK", f"{str(path)!r} is a link.", "Delete the link and its target by hand."
         )
     if RunFolder(path).is_locked:
         raise RunError("EZ-RUN-BUSY", f"A process is working on {path.name!r}.", "Stop it first.")

@@ -1,4 +1,4 @@
-"""`ez study`: how studies stand, and cancelling what they have in a queue."""
+"""`ez study`: shows the state of studies, and cancels their jobs."""
 
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,14 @@ def study_status(name: str | None, runs_dir: Path, as_json: bool) -> None:
 
 
 def jobs_of(folder: StudyFolder) -> dict[str, tuple[str | None, str]]:
-    """How the jobs of a study stand that was sent to a cluster: (state, job) by run.
+    """State and job of each run of a study on a cluster: (state, job) by run.
 
-    The state is None where the run's folder knows better.
+    The state is None if the run's folder has newer information.
     """
     try:
         launcher = queue_of(folder.jobs)
-    except ConfigError as error:  # this is no machine of the cluster
-        console.note(f"The queue was not asked: {error.message}")
+    except ConfigError as error:  # this machine is not part of the cluster
+        console.note(f"The queue cannot be read: {error.message}")
         return {}
     if launcher is None:
         return {}
@@ -93,16 +93,16 @@ def study_cancel(name: str, runs_dir: Path) -> None:
     """`ez study cancel`."""
     name = catalogue.find_study(runs_dir, name)
     folder = StudyFolder(runs_dir, name)
-    folder.study()  # refuses a damaged one
+    folder.study()  # refuses a damaged study
     launcher = queue_of(folder.jobs)
     left = under_way(launcher)
     if launcher is None or not left:
-        console.show(f"The study {name} has nothing in a queue.")
+        console.show(f"The study {name} has no jobs in a queue.")
         return
     told = launcher.cancel(left, at_once=False)
     if told:
         console.show(
-            f"Cancelled {counted(len(told), 'run')}; what runs saves first. "
+            f"Cancelled {counted(len(told), 'run')}. Those that have started save first. "
             f"Continue with: {folder.go_on}"
         )
     if len(told) < len(left):
@@ -110,13 +110,13 @@ def study_cancel(name: str, runs_dir: Path) -> None:
         raise EzError(
             "EZ-STUDY-NOT-CANCELLED",
             f"{others} of the study {name!r} could not be cancelled: their jobs have just ended, "
-            "or are another user's.",
-            f"See how they stand: {ez_command('study status', name, runs_dir=folder.elsewhere)}",
+            "or belong to another user.",
+            f"See their state: {ez_command('study status', name, runs_dir=folder.elsewhere)}",
         )
 
 
 def list_studies(runs_dir: Path, as_json: bool) -> None:
-    """Every study, and how far it is; one that cannot be read does not keep the others back."""
+    """Lists every study with its progress, and names studies that cannot be read."""
     rows = []
     wrong: dict[str, str] = {}
     for name in study_names(runs_dir):

@@ -1,4 +1,4 @@
-"""Whether the runs of a study are long enough to learn, as far as that is known beforehand."""
+"""Warns if the runs of a study are probably too short to learn."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,11 +15,11 @@ from ezcli.runs.folder import EVALUATIONS, RunFolder
 from ezcli.words import counted, listed
 
 MOST_NAMED = 6  # games in a sentence
-ENOUGH = 0.75  # share of the known length from which nothing is said
+ENOUGH = 0.75  # share of the known length from which there is no warning
 
 
 class Scale(NamedTuple):
-    """Two raw scores of a game between which an agent learns, and whose they are."""
+    """Two raw scores of a game, before and after learning, and their sources."""
 
     reference: Reference
     zero: str
@@ -32,20 +32,20 @@ class Scale(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """How far a run came."""
+    """The progress of a finished run."""
 
     env_steps: int  # of its last evaluation
     reached: dict[int, float]  # scores by env_steps
 
 
 def too_short(runs: Iterable[PlannedRun], runs_dir: Path, names: Iterable[str]) -> list[str]:
-    """Sentences on games that take longer to learn than any run of a study trains.
+    """Sentences on games that take longer to learn than the study trains.
 
-    Finished runs of the game tell, whatever their agent; else what was measured or published.
+    The evidence is finished runs of the game, of any agent, or else measured or published scores.
 
     Args:
       runs: of the study.
-      runs_dir: where runs are looked for.
+      runs_dir: folder of all runs.
       names: of the runs there.
     """
     longest: dict[str, RunConfig] = {}
@@ -55,7 +55,7 @@ def too_short(runs: Iterable[PlannedRun], runs_dir: Path, names: Iterable[str]) 
         if run.config.schedule.env_steps > known.schedule.env_steps:
             longest[label] = run.config
     finished = list(finished_runs(runs_dir, names))
-    games: dict[str, list[str]] = {}  # by what is said of them
+    games: dict[str, list[str]] = {}  # by the sentence about them
     for label, config in longest.items():
         trained = [far for env, far in finished if env == config.env]
         found = told_by_runs(config, trained)
@@ -70,7 +70,7 @@ def too_short(runs: Iterable[PlannedRun], runs_dir: Path, names: Iterable[str]) 
 
 
 def finished_runs(runs_dir: Path, names: Iterable[str]) -> Iterator[tuple[EnvSettings, Trained]]:
-    """What finished runs played, and their evaluations; damaged runs are no evidence."""
+    """Configs and evaluations of finished runs; damaged runs are ignored."""
     for name in names:
         folder = RunFolder(runs_dir / name)
         try:
@@ -85,9 +85,9 @@ def finished_runs(runs_dir: Path, names: Iterable[str]) -> Iterator[tuple[EnvSet
 
 
 def told_by_runs(config: RunConfig, trained: list[Trained]) -> str | None:
-    """What finished runs of a game say; empty if they say that the length is enough.
+    """The evidence from finished runs of a game; empty if the length is enough.
 
-    None if they say nothing.
+    None if there is no evidence.
     """
     scale = scale_of(config.env, trained)
     if scale is None or not trained:
@@ -110,7 +110,10 @@ def told_by_runs(config: RunConfig, trained: list[Trained]) -> str | None:
 
 
 def told_by_records(label: str, config: RunConfig) -> str:
-    """What was measured or published of a game; empty if that is nothing, or says it is enough."""
+    """The evidence from measured or published scores of a game.
+
+    Empty without any, or if the length is enough.
+    """
     length = config.schedule.env_steps
     learnt = suite_of(config.env).learnt(config.env)
     if learnt is None:
@@ -121,9 +124,9 @@ def told_by_records(label: str, config: RunConfig) -> str:
 
 
 def first_published(label: str, env: EnvSettings) -> Learnt | None:
-    """The first budget after which a published agent is halfway, of a suite with several.
+    """The first budget after which a published agent is halfway, in a suite with several budgets.
 
-    A frame is an env_step.
+    One frame is one env_step.
     """
     benchmark, reference = suite_of(env).benchmark, reference_of(env)
     if benchmark is None or reference is None or not benchmark.budgets:
@@ -142,7 +145,7 @@ def first_published(label: str, env: EnvSettings) -> Learnt | None:
 
 
 def scale_of(env: EnvSettings, trained: list[Trained]) -> Scale | None:
-    """Between which scores the game is learnt; of a game without known ones, those of the runs."""
+    """The scores before and after learning the game; of an unknown game, those of the runs."""
     landmarks, reference, scale = landmarks_of(env), reference_of(env), normalisation_of(env)
     if len(landmarks) > 1:
         (zero, low), (one, high) = landmarks.items()

@@ -1,4 +1,4 @@
-"""From the options of `ez ablate` to the study that they describe."""
+"""Builds a study from the options of `ez ablate`."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +33,7 @@ from ezcli.experiments.study import Study, StudyFolder, default_name
 
 
 class Options(NamedTuple):
-    """What `ez ablate` was asked for; None and empty stand for what was not given."""
+    """The options of `ez ablate`; None or empty if not given."""
 
     drop: list[str]
     vary: list[str]
@@ -48,29 +48,29 @@ class Options(NamedTuple):
 
     @property
     def names_arms(self) -> bool:
-        """Whether any arm but the full agent was asked for."""
+        """Whether the options name an arm beside the full agent."""
         return bool(self.drop or self.vary or self.factorial)
 
     @property
     def names_base(self) -> bool:
-        """Whether the full agent was described."""
+        """Whether the options describe the full agent."""
         return bool(self.env or self.preset or self.overrides)
 
     @property
     def names_games(self) -> bool:
-        """Whether games were named."""
+        """Whether the options name games."""
         return bool(self.game or self.games)
 
     @property
     def names_any(self) -> bool:
-        """Whether anything of a study was described; if not, one goes on as it was saved."""
+        """Whether the options describe a study; otherwise a saved one continues."""
         return self.names_arms or self.names_base or self.names_games or bool(self.seeds)
 
 
 def study_from(
     options: Options, runs_dir: Path, cluster: Cluster
 ) -> tuple[Study, StudyFolder, list[str]]:
-    """The study asked for, where it is saved, and sentences about it."""
+    """The described study, its folder, and sentences about it."""
     saved = None
     if options.study is not None:
         folder = StudyFolder(runs_dir, options.study)
@@ -79,7 +79,7 @@ def study_from(
     if saved is None and not options.names_any:
         raise ConfigError(
             "EZ-STUDY-NO-ARMS",
-            "Nothing to ablate was named.",
+            "There is nothing to ablate.",
             "Try --drop value-prefix; `ez ablations` lists what can be dropped.",
         )
     said: list[str] = []
@@ -117,7 +117,7 @@ def base_of(
     """The preset's name, the full agent's config and the games."""
     if any(override.partition("=")[0].strip() == "seed" for override in options.overrides):
         raise ConfigError(
-            "EZ-STUDY-SET-SEED", "--set seed means nothing here.", "Use --seeds 0,3,7."
+            "EZ-STUDY-SET-SEED", "--set seed is not allowed in a study.", "Use --seeds 0,3,7."
         )
     for text in options.vary:
         varied, _, values = (part.strip() for part in text.partition("="))
@@ -126,8 +126,8 @@ def base_of(
             if key == varied and value not in parse_values(text, values):
                 raise ConfigError(
                     "EZ-STUDY-SET-AND-VARY",
-                    f"--set {override} is none of the values of --vary {text}.",
-                    "Leave out --set, or put its value into --vary.",
+                    f"--set {override} is not one of the values of --vary {text}.",
+                    "Leave out --set, or add its value to --vary.",
                 )
     env, games = placed_games(options)
     preset = options.preset
@@ -144,12 +144,12 @@ def base_of(
     if game is not None and not games:
         games = (game,)
         others = ["--game", *(f"--games {name}" for name in game_sets())]
-        said.append(f"Game {game}: the preset's. Choose others with {' or '.join(others)}.")
+        said.append(f"Game {game}, from the preset. Choose others with {' or '.join(others)}.")
     return preset, base, games
 
 
 def placed_games(options: Options) -> tuple[str | None, tuple[str, ...]]:
-    """What `--env`, `--game` and `--games` mean: the environment, and games without their suite.
+    """The environment and games (without suite) in `--env`, `--game` and `--games`.
 
     Raises:
       ConfigError: games of several suites.
@@ -164,7 +164,7 @@ def placed_games(options: Options) -> tuple[str | None, tuple[str, ...]]:
 
 
 def games_of(options: Options) -> tuple[str, ...]:
-    """The roms that were named, each once."""
+    """The named games, each once."""
     named = list(options.game)
     if options.games is not None:
         sets = game_sets()
@@ -175,10 +175,10 @@ def games_of(options: Options) -> tuple[str, ...]:
 
 
 def seeds_of(text: str | None, base: RunConfig) -> tuple[int, ...]:
-    """`5` is 0 to 4; `0,3,7` are those.
+    """Parses seeds: `5` means 0 to 4, `0,3,7` lists them.
 
     Raises:
-      ConfigError: it is neither.
+      ConfigError: the text has neither form.
     """
     if text is None:
         return tuple(range(suite_of(base.env).seeds))
@@ -194,7 +194,7 @@ def seeds_of(text: str | None, base: RunConfig) -> tuple[int, ...]:
             raise ConfigError(
                 "EZ-STUDY-SEEDS",
                 f"--seeds {text!r} is not allowed.",
-                "Use a number from 1 to 1000, or the seeds themselves: 0,3,7.",
+                "Use a number from 1 to 1000, or a list of seeds: 0,3,7.",
             )
         return tuple(range(int(text)))
     return tuple(dict.fromkeys(map(int, parts)))

@@ -19,7 +19,7 @@ BEGUN = ("running", "stalled", "interrupted", "killed", "failed", "damaged")
 
 
 def run_state(runs_dir: Path, run: PlannedRun) -> str:
-    """How a planned run stands; `new` before it has a folder."""
+    """The state of a planned run; `new` before it has a folder."""
     folder = RunFolder(runs_dir / run.name)
     return catalogue.state(folder) if folder.exists else "new"
 
@@ -32,20 +32,22 @@ def cost_of(
     jobs: int,
     cluster: Cluster,
 ) -> estimate.Total:
-    """What the runs that are left will cost; times a run's pieces of work if no run here tells."""
+    """The cost of the unfinished runs, from finished runs or from timing a run's parts."""
     evidence = finished_runs(runs_dir, existing.values())
     source = f"From {counted(len(evidence), 'finished run')} here"
     if left and not any(is_alike(run.config, study.base) for run in evidence):
         if not cluster.settings.is_here:
-            return estimate.total(left, [], jobs, "No run like these has finished here yet.")
+            return estimate.total(left, [], jobs, "No similar run has finished here yet.")
         threads = threads_of(study, jobs, cluster)
         found = estimate.measure(with_changes(study.base, {"compute.threads": threads}))
         if found is None:
             slow = f"Timing a run took more than {estimate.MEASURING_SECONDS:.0f} s, or was killed."
             return estimate.total(left, [], jobs, slow)
         evidence = [found]
-        source = "From a search and a train_step timed just now"
-    return estimate.total(left, evidence, jobs, f"{source}; runs side by side slow each other.")
+        source = "Estimated from a search and a train_step timed now"
+    return estimate.total(
+        left, evidence, jobs, f"{source}; runs at the same time slow each other down."
+    )
 
 
 def show_plan(
@@ -55,7 +57,7 @@ def show_plan(
     cost: estimate.Total,
     jobs: str,
 ) -> None:
-    """The plan, as it is shown before anything runs."""
+    """Prints the plan before anything runs."""
     sizes = [(len(study.arms), "arm"), (len(study.games), "game"), (len(study.seeds), "seed")]
     product = " x ".join(counted(*part) for part in sizes if part != (0, "game"))
     console.tell(f"Study {study.name}: {product}, {counted(len(runs), 'run')}.")
@@ -65,35 +67,35 @@ def show_plan(
         counts = (own.count("finished"), sum(s in BEGUN for s in own), own.count("new"))
         rows.append((arm_label(arm.name), differences_text(arm), *counts))
     console.show_table(("arm", "differs from the full agent in", "finished", "begun", "new"), rows)
-    console.tell(f"Seeds {', '.join(map(str, study.seeds))}; runs side by side: {jobs}.")
+    console.tell(f"Seeds {', '.join(map(str, study.seeds))}; runs at the same time: {jobs}.")
     console.tell(cost_text(cost))
 
 
 def differences_text(arm: Arm) -> str:
-    """What an arm changes, in a cell of a table."""
+    """The changes of an arm, in a cell of a table."""
     changes = ", ".join(f"{key} = {json.dumps(value)}" for key, value in arm.changes.items())
     return changes or "nothing"
 
 
 def cost_text(cost: estimate.Total) -> str:
-    """What is left, in a sentence."""
+    """The cost of the unfinished runs, in a sentence."""
     if cost.run_hours is None:
         return f"Hours, memory and disk are not known. {cost.source}"
     if not cost.run_hours:
-        return "Nothing is left to run."
+        return "All runs are finished."
     scaled = f" ({cost.num_scaled} scaled from other settings)" if cost.num_scaled else ""
     alone, together = (duration(3600 * (h or 0)) for h in (cost.run_hours, cost.hours))
     memory, disk = (size(count or 0) for count in (cost.memory_bytes, cost.disk_bytes))
     return (
-        f"Left: about {alone} of training{scaled}, {together} side by side; {memory} of "
-        f"memory, {disk} of disk. {cost.source}"
+        f"Left: about {alone} of training{scaled}, {together} in parallel; {memory} of memory, "
+        f"{disk} of disk. {cost.source}"
     )
 
 
 def plan_as_json(
     study: Study, runs: list[PlannedRun], states: dict[str, str], cost: estimate.Total
 ) -> dict[str, Any]:
-    """The plan for programs."""
+    """The plan as JSON values."""
     return {
         "study": study.name,
         "preset": study.preset,

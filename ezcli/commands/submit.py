@@ -21,7 +21,7 @@ from ezcli.words import ez_command
 def submit_run(
     config: RunConfig, path: Path, origin: dict[str, Any], cluster: Cluster, tracking: Tracking
 ) -> int:
-    """`ez train` with a launcher other than local: makes the run's folder, and hands it over.
+    """`ez train` with a launcher other than local: makes the run's folder and submits the run.
 
     Raises:
       EzError: the folder belongs to another config, or the cluster refuses.
@@ -31,7 +31,7 @@ def submit_run(
     if folder.exists:
         config = folder.require_same(config)
         if folder.read_info().get("status") == "finished":
-            console.show(f"{folder.name} is finished already.")
+            console.show(f"{folder.name} is already finished.")
             return 0
     launcher = cluster.settings.launcher(path / JOBS)
     threads = config.compute.threads or cluster.settings.threads or 1
@@ -39,11 +39,11 @@ def submit_run(
     try:
         prepare(folder, config, origin)
         (path / JOBS).mkdir(parents=True, exist_ok=True)
-        with holding(path / JOBS / ".lock") as asked:  # from asking to handing over
+        with holding(path / JOBS / ".lock") as asked:  # from the check to the submission
             if asked.us is None:
                 raise Busy(
                     "EZ-RUN-BUSY",
-                    f"Another command hands over the run {folder.name!r}{asked.other}.",
+                    f"Another command is submitting the run {folder.name!r}{asked.other}.",
                 )
             return hand_over(launcher, task)
     finally:
@@ -51,21 +51,21 @@ def submit_run(
 
 
 def hand_over(launcher: Launcher, task: Task) -> int:
-    """Submits one run, and waits for it if it would end with this process."""
+    """Submits one run. Waits for it if it cannot outlive this process."""
     name = task.run
-    look = f"See how far it is: {ez_command('runs show', task.folder)}"
+    look = f"See its progress: {ez_command('runs show', task.folder)}"
     state = launcher.states().get(name)
     if state == "ended":
         last = launcher.collect(name)
         console.show(f"Its last job: {' '.join((f'{last.cause}.', *last.last_lines))}")
     elif state is not None:
-        console.show(f"{name} is {state} already. {look}")
+        console.show(f"{name} is already {state}. {look}")
         return 0
     (destination,) = launcher.submit([task])
     if launcher.outlives:
         console.show(f"{name}: submitted {destination}. {look}")
         return 0
-    console.show(f"{name}: submitted. It ends with this command. {look}")
+    console.show(f"{name}: submitted. The run stops if this command ends. {look}")
     try:
         return see_through(launcher, task)
     except KeyboardInterrupt:
@@ -76,7 +76,7 @@ def hand_over(launcher: Launcher, task: Task) -> int:
 
 
 def see_through(launcher: Launcher, task: Task) -> int:
-    """Waits for a run, and submits it again after its node was lost."""
+    """Waits for a run, and submits it again if its node is lost."""
     for loss in range(MAX_LOSSES):
         while launcher.states()[task.run] != "ended":
             time.sleep(launcher.poll_seconds)

@@ -1,7 +1,7 @@
-"""The commands about one run at a time, and about this machine.
+"""The commands that train, resume and evaluate one run.
 
-PyTorch, Numba and the emulator are imported inside the functions that need them. A function that
-returns an integer returns the exit code.
+PyTorch, Numba and the emulator are imported inside the functions that need them. An integer
+returned is the exit code.
 """
 
 import signal
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Start(NamedTuple):
-    """The options of `ez train` that say what is trained; None and empty: not given."""
+    """The options of `ez train` that describe the run; None or empty if not given."""
 
     game: str | None
     env: str | None
@@ -37,7 +37,7 @@ class Start(NamedTuple):
     seed: int | None
     device: str | None
     overrides: list[str]  # of `--set`
-    extended: str | None  # the run of `--from`
+    extended: str | None  # the run given with `--from`
     at: int | None  # env_steps
     deterministic: bool
 
@@ -45,7 +45,7 @@ class Start(NamedTuple):
 def described(
     start: Start, runs_dir: Path, has_gpus: bool | None, quiet: bool
 ) -> tuple[RunConfig, str, dict[str, Any]]:
-    """The config of the run asked for, the preset it is named after, and entries for `run.json`.
+    """The config of the described run, the preset in its name, and entries for `run.json`.
 
     Raises:
       EzError: an option is wrong, or contradicts another.
@@ -60,16 +60,14 @@ def described(
             if getattr(start, option) is not None:
                 raise ConfigError(
                     "EZ-OPTION-CONFLICT",
-                    f"--{option} cannot be given with --from: the new run has that of the run "
+                    f"--{option} cannot be given with --from: it is taken from the run "
                     f"{start.extended!r}.",
                     "Leave out one of them.",
                 )
         found = extension(start.extended, start.at, runs_dir, start.device, start.overrides)
         config, preset, origin = found
     elif start.at is not None:
-        raise ConfigError(
-            "EZ-OPTION-CONFLICT", "--at means nothing without --from.", "Add --from RUN."
-        )
+        raise ConfigError("EZ-OPTION-CONFLICT", "--at needs --from.", "Add --from RUN.")
     else:
         because, game, env = "asked for", start.game, start.env
         if start.preset is not None:
@@ -131,7 +129,7 @@ def resume(
 
 
 class Asked(NamedTuple):
-    """How `ez evaluate` was asked to play; None: as in the run's final evaluation."""
+    """The options of `ez evaluate` on how to play; None for the value of the final evaluation."""
 
     episodes: int | None = None
     seed: int | None = None
@@ -151,7 +149,7 @@ CHANGED_BY = {
 def evaluate(
     run: str, asked: Asked, name: str | None, runs_dir: Path, device: str | None, as_json: bool
 ) -> None:
-    """`ez evaluate`. An evaluation that is not named is named after what was asked."""
+    """`ez evaluate`. Without a name, the evaluation is named after its options."""
     from ezcli.efficientzero.components import PLANNERS
     from ezcli.runs.evaluate import final_protocol
     from ezcli.runs.evaluations import describe_evaluation
@@ -165,12 +163,13 @@ def evaluate(
         name = ",".join(f"{option}={value}" for option, value in given.items())
     changes = {key: given[option] for option, key in CHANGED_BY.items() if option in given}
     named = {key: f"--{option}" for option, key in CHANGED_BY.items()}
-    resolve(config.model_dump(mode="json"), changes=changes, given=named)  # blames the option
+    # an error names the option
+    resolve(config.model_dump(mode="json"), changes=changes, given=named)
     planner = changes.get("planning.evaluation", config.planning.evaluation)
     if asked.simulations is not None and not PLANNERS[planner].searches:
         raise ConfigError(
             "EZ-OPTION-CONFLICT",
-            f"--simulations means nothing to the planner {planner!r}, which does not search.",
+            f"--simulations has no effect with the planner {planner!r}, which does not search.",
             "Leave it out, or choose another --planner.",
         )
     protocol = final_protocol(config, asked.episodes, asked.seed or 0, changes)
@@ -189,7 +188,7 @@ def run_training(
     tracking: "Tracking",
     origin: dict[str, Any],
 ) -> int:
-    """Trains, and turns a stop into words and an exit code."""
+    """Trains, reports a stop, and returns the exit code."""
     from ezcli.runs.folder import RunFolder
     from ezcli.runs.train import train as train_run
 
@@ -214,7 +213,7 @@ def run_training(
 
 
 def scores_on_the_way(folder: "RunFolder") -> list[float]:
-    """Means of the run's interim evaluations; none if they are damaged, which training has said."""
+    """Means of the run's interim evaluations; empty if they are damaged, which training reports."""
     from ezcli.runs.evaluations import is_number
     from ezcli.runs.folder import EVALUATIONS
 

@@ -1,4 +1,4 @@
-"""`ez tune`: trials of settings, each of them a run, until there are enough."""
+"""`ez tune`: searches settings by trials, each of which is a run."""
 
 import signal
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ezcli.runs.session import StopRequest
 
-RUN, ERROR = "run", "error"  # what is noted of a trial
+RUN, ERROR = "run", "error"  # keys of a trial's attributes
 SHOWN = 5  # of the best trials
 
 
@@ -40,7 +40,7 @@ class Tuning(NamedTuple):
     quiet: bool
 
     def say(self, text: str) -> None:
-        """A line, unless none are wanted."""
+        """Prints a line, unless quiet."""
         if not self.quiet:
             console.show(text)
 
@@ -53,7 +53,7 @@ def tune(
     runs_dir: Path,
     quiet: bool,
 ) -> int:
-    """`ez tune`; an empty preset in the options leaves it to game and device."""
+    """`ez tune`. Without a preset, it is chosen by game and device."""
     if find_spec("optuna") is None:
         raise ConfigError(
             "EZ-OPTION-NO-PACKAGE",
@@ -63,8 +63,8 @@ def tune(
     if options.seed is not None and options.seed < FIRST_SEED:
         raise ConfigError(
             "EZ-TUNE-SEED",
-            f"--seed {options.seed} is not allowed: seeds below {FIRST_SEED} are left to runs that "
-            "are to be evidence.",
+            f"--seed {options.seed} is not allowed: seeds below {FIRST_SEED} are reserved for "
+            "the runs that you report.",
             f"Use {FIRST_SEED} or more.",
         )
     if not options.preset:
@@ -84,11 +84,14 @@ def tune(
     study = open_study(folder.path, base, space)
     tuning = Tuning(base, space, study, folder, quiet)
     if not base.evaluation.interval:
-        tuning.say("No trial is pruned: evaluation.interval is 0. Set it for scores on the way.")
+        tuning.say(
+            "No trial is stopped early, because evaluation.interval is 0. Set it for "
+            "interim scores."
+        )
     take_up(tuning)
     stopped_by = None
     while stopped_by is None and (left := trials - num_done(study)) > 0:
-        tuning.say(f"{counted(left, 'trial')} of {trials} to go.")
+        tuning.say(f"{counted(left, 'trial')} of {trials} left.")
         stopped_by = try_one(tuning)
     if stopped_by is not None:
         console.show(f"Stopped by {stopped_by.name} and saved. Repeat the command to continue.")
@@ -97,27 +100,27 @@ def tune(
 
 
 def num_done(study: "Study") -> int:
-    """Trials that came to an end of their own."""
+    """Number of trials that ended without being stopped."""
     ended = ("COMPLETE", "PRUNED")
     return sum(t.state.name in ended or ERROR in t.user_attrs for t in study.trials)
 
 
 def take_up(tuning: Tuning) -> None:
-    """Puts what was stopped first in line again; its run goes on from its checkpoint."""
+    """Queues stopped trials first. Their runs continue from their checkpoints."""
     from optuna.trial import TrialState
 
     study, runs_dir = tuning.study, tuning.folder.runs_dir
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         run = trial.user_attrs.get(RUN)
         if run is not None and RunFolder(runs_dir / run).is_locked:
-            continue  # another command is at it
+            continue  # another command runs it
         study.tell(trial.number, state=TrialState.FAIL)
         if trial.params:
             study.enqueue_trial(trial.params)
 
 
 def try_one(tuning: Tuning) -> signal.Signals | None:
-    """Makes one trial; returns the signal that stopped it, if one did."""
+    """Runs one trial; returns the signal that stopped it, if any."""
     from optuna.trial import TrialState
 
     from ezcli.runs.session import StopRequest
@@ -136,7 +139,7 @@ def try_one(tuning: Tuning) -> signal.Signals | None:
         tuning.say(f"Trial {trial.number}: {text} ({folder.path})")
         with reporter.running():
             is_pruned = train(trial, config, folder, reporter, stop)
-    except (ConfigError, NotFinite) as error:  # values that do not go together, or diverge
+    except (ConfigError, NotFinite) as error:  # contradictory values, or divergence
         trial.set_user_attr(ERROR, error.message)
         study.tell(trial, state=TrialState.FAIL)
         tuning.say(f"Trial {trial.number} failed: {error.message}")
@@ -147,7 +150,9 @@ def try_one(tuning: Tuning) -> signal.Signals | None:
         return stop.signal
     if is_pruned:
         study.tell(trial, state=TrialState.PRUNED)
-        tuning.say(f"Trial {trial.number} is pruned: its score is below the median of the others.")
+        tuning.say(
+            f"Trial {trial.number} stopped early: its score is below the median of the others."
+        )
         return None
     (score,) = [line["mean"] for line in folder.read(EVALUATIONS) if line["kind"] == "final"]
     study.tell(trial, score)
@@ -162,14 +167,14 @@ def train(
     reporter: "console.TerminalReporter",
     stop: "StopRequest",
 ) -> bool:
-    """Trains the run of a trial; returns whether it was pruned, and then it is saved as it is."""
+    """Trains the run of a trial; returns whether it was stopped early, and then saves it."""
     from ezcli.runs.train import training
 
     is_finished = folder.exists and folder.status() == "finished"
     reported: set[int] = set()
 
     def is_poor(lines: Iterable[Mapping[str, Any]]) -> bool:
-        """Reports scores on the way, and says whether they are too low to go on."""
+        """Reports interim scores, and returns whether they are too low to continue."""
         for line in lines:
             if line["kind"] == "interim" and line["train_steps"] not in reported:
                 reported.add(line["train_steps"])
@@ -183,11 +188,11 @@ def train(
 
 
 def conclude(tuning: Tuning) -> int:
-    """Writes the preset of the best trial, and says how to measure it; returns the exit code."""
+    """Writes the preset of the best trial, prints how to measure it, and returns the exit code."""
     study, folder = tuning.study, tuning.folder
     done = sorted((t for t in study.trials if t.state.name == "COMPLETE"), key=score, reverse=True)
     if not done:
-        console.show("No trial has a score: all failed or were pruned. Try a smaller space.")
+        console.show("No trial has a score: all failed or were stopped early. Try a smaller space.")
         return 1
     rows = [
         (str(t.number), f"{score(t):.2f}", *(shown(t.params[key]) for key in tuning.space))
@@ -196,7 +201,7 @@ def conclude(tuning: Tuning) -> int:
     states = [t.state.name for t in study.trials]
     failed = sum(ERROR in t.user_attrs for t in study.trials)
     console.show(
-        f"{counted(len(done), 'trial')} with a score, {states.count('PRUNED')} pruned, "
+        f"{counted(len(done), 'trial')} with a score, {states.count('PRUNED')} stopped early, "
         f"{failed} failed. The best:"
     )
     console.show_table(("trial", "score", *tuning.space), rows)
@@ -207,8 +212,8 @@ def conclude(tuning: Tuning) -> int:
     console.show(f"The best is the preset {path}.")
     measure = ez_command("ablate", preset=path, seeds="5", runs_dir=folder.elsewhere)
     console.show(
-        f"Its score chose it, on seed {tuning.base.seed}, so that is no evidence. Measure it on "
-        f"seeds that chose nothing: {measure}"
+        f"It was selected by its score on seed {tuning.base.seed}, which is therefore biased. "
+        f"Measure it on other seeds: {measure}"
     )
     return 0
 
@@ -219,6 +224,6 @@ def shown(value: Any) -> str:
 
 
 def score(trial: "FrozenTrial") -> float:
-    """The score of a trial that has one."""
+    """The score of a finished trial."""
     assert trial.value is not None
     return trial.value

@@ -1,4 +1,4 @@
-"""`ez watch`: a film of a run's agent at play, and of what it thinks."""
+"""`ez watch`: films a run's agent during a game, with its search and values."""
 
 import signal
 from pathlib import Path
@@ -8,7 +8,7 @@ from ezcli.commands.config_options import recorded
 from ezcli.commands.find import find_run
 from ezcli.envs.suites import suite_of
 
-GIF_STEPS = 500  # env_steps; longer GIFs are too large to be of use
+GIF_STEPS = 500  # env_steps; longer GIFs are too large to be useful
 
 
 def watch(
@@ -58,9 +58,9 @@ def watch(
                 add(picture)
     console.show(f"Score {points(moment.score)} after {moment.env_step:,} env_steps: {path}")
     if moment.ending == "cut":
-        why = "--max-steps makes it longer." if cap < most else "So does an evaluation."
-        console.show(f"The film cuts the game off there. {why}")
+        why = "--max-steps makes it longer." if cap < most else "An evaluation has the same limit."
+        console.show(f"The film ends there, before the game does. {why}")
     if stop.signal is None:
         return 0
-    console.show(f"Stopped by {stop.signal.name}; the film holds what was played until then.")
+    console.show(f"Stopped by {stop.signal.name}; the film contains the game until then.")
     return 130 if stop.signal is signal.SIGINT else 75

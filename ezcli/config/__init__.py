@@ -1,4 +1,4 @@
-"""The run config: everything that decides a run's result, from TOML files and overrides.
+"""The run config: all settings that determine a run's result, from TOML files and overrides.
 
-Read `run` first: it holds the settings and the identity. The other modules read and write them.
+Read `run` first: it defines the settings and the identity. The other modules read and write them.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with a config, as one sentence with the nearest values that are allowed."""
+"""Errors in a config, as one sentence with the nearest allowed values."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
@@ -14,20 +14,20 @@ from ezcli.config.tables import flat_items, json_copy, short
 from ezcli.errors import ConfigError
 from ezcli.settings import DoesNotFit, why
 
-REACH = 500  # integers each side of a value that are tried instead of it
+REACH = 500  # integers tried on each side of a value
 
 
 def explain(
     error: ValidationError, source: str, tables: dict[str, Any], given: Mapping[str, str]
 ) -> ConfigError:
-    """Pydantic's first complaint as one sentence; that of a key too many before all others.
+    """Turns Pydantic's first error into one sentence. Unknown keys come before all others.
 
     Args:
-      error: the complaints.
+      error: the errors.
       source: file or option to name.
-      tables: what was validated.
+      tables: the validated tables.
       given: dotted keys whose values do not come from `source`, and the option to name instead;
-        empty for one that says the key itself, such as `--set`.
+        empty for an option that contains the key, such as `--set`.
     """
     complaints = error.errors()
     first = next((e for e in complaints if e["type"] == "extra_forbidden"), complaints[0])
@@ -45,7 +45,7 @@ def explain(
     if first["type"] == "missing":
         env = tables.get("env")
         meaning = describe(key, env.get("name") if isinstance(env, dict) else None)
-        about = f"That is: {meaning}. " if meaning else ""
+        about = f"It is: {meaning}. " if meaning else ""
         way_out = f"{about}A complete preset: ez config show --preset catch"
         return ConfigError("EZ-CONFIG-MISSING-KEY", f"{key!r} is missing{where}.", way_out)
     value = "" if isinstance(first["input"], dict) else f" = {short(first['input'])}"
@@ -59,9 +59,9 @@ def explain_rule(
     tables: dict[str, Any],
     given: Mapping[str, str],
 ) -> ConfigError:
-    """Settings that exclude each other as one sentence about those that an option gave.
+    """Turns a broken rule into one sentence about the settings that options gave.
 
-    Where no option gave any, it is about the setting that the rule names first.
+    If no option gave any, the sentence is about the setting that the rule names first.
     """
     keys = [".".join([*place, key]) for key in rule.keys]
     blamed = [key for key in keys if key in given] or keys[:1]
@@ -83,24 +83,25 @@ def explain_rule(
 
 
 def origin(key: str, source: str, given: Mapping[str, str]) -> str:
-    """Where the value of a dotted key comes from, as it stands in a sentence."""
+    """Where the value of a dotted key comes from, as part of a sentence."""
     own = [option for laid, option in given.items() if key == laid or key.startswith(f"{laid}.")]
     where = own[0] if own else source
     return f" in {where}" if where else ""
 
 
 def values_that_fit(tables: dict[str, Any], key: str, likely: Iterable[Any]) -> list[Any]:
-    """The nearest values of one setting with which the tables are a config.
+    """The nearest values of one setting that make the tables valid.
 
-    Where other settings are wrong too, they are those with which this one breaks no rule.
+    If other settings are wrong too, these values only satisfy the rules of this one.
 
     Args:
-      tables: of a config that is not allowed.
-      key: dotted, of a setting.
+      tables: tables of a config that is not allowed.
+      key: dotted key of a setting.
       likely: values to try first.
 
     Returns:
-      Of a number the nearest below and the nearest above, of others one; as many as there are.
+      For a number, the nearest value below and the nearest above, if any; otherwise one value or
+      none.
     """
     env = tables.get("env")
     suite = env.get("name") if isinstance(env, dict) else None
@@ -114,7 +115,7 @@ def values_that_fit(tables: dict[str, Any], key: str, likely: Iterable[Any]) -> 
 def nearest_values(
     tables: dict[str, Any], key: str, likely: Iterable[Any], whole: bool
 ) -> list[Any]:
-    """`values_that_fit`, where `whole` says whether the tables must be a config."""
+    """`values_that_fit`, where `whole` requires all tables to be valid."""
     value = dict(flat_items(tables)).get(key)
 
     def fit(candidate: Any) -> bool:
@@ -138,7 +139,7 @@ def nearest_values(
 
 
 def bound(value: int, sign: int, fit: Callable[[int], bool]) -> int | None:
-    """The integer nearest to `value` on one side that fits, where all beyond it do up to some."""
+    """The fitting integer nearest to `value` on one side, if all beyond it fit up to a limit."""
     away = [value + 2**n if sign > 0 else value >> n for n in range(32)]
     reach = next(filter(fit, away), None)
     if reach is None:
@@ -148,13 +149,13 @@ def bound(value: int, sign: int, fit: Callable[[int], bool]) -> int | None:
 
 
 def fits(tables: dict[str, Any], key: str, value: Any, whole: bool = True) -> bool:
-    """Whether the tables are a config with another value of one setting.
+    """Whether the tables are valid with another value of one setting.
 
     Args:
-      tables: of a config that is not allowed.
-      key: dotted, of a setting.
-      value: of that setting.
-      whole: otherwise it is enough that no complaint is about that setting.
+      tables: tables of a config that is not allowed.
+      key: dotted key of a setting.
+      value: value to try.
+      whole: whether all tables must be valid; otherwise only that setting must be.
     """
     changed = json_copy(tables)
     set_value(changed, key, value)
@@ -166,7 +167,7 @@ def fits(tables: dict[str, Any], key: str, value: Any, whole: bool = True) -> bo
 
 
 def concerned(complaint: Mapping[str, Any]) -> list[str]:
-    """The settings that a complaint is about, by dotted key."""
+    """The dotted keys of the settings that an error is about."""
     place = [str(part) for part in complaint["loc"]]
     rule = complaint.get("ctx", {}).get("error")
     keys = rule.keys if isinstance(rule, DoesNotFit) else ()
@@ -174,7 +175,7 @@ def concerned(complaint: Mapping[str, Any]) -> list[str]:
 
 
 def as_toml(value: Any) -> str:
-    """A value as `--set` and a file take it, in one line."""
+    """A value in TOML syntax for `--set` or a file, on one line."""
     if isinstance(value, list):
         return f"[{', '.join(map(as_toml, value))}]"
     return tomli_w.dumps({"": value}).partition(" = ")[2].strip()

@@ -1,4 +1,4 @@
-"""Files of settings: presets and ablations of the package or the user, perhaps with a checksum."""
+"""Files of settings: presets and ablations of the package or the user, some with a checksum."""
 
 import hashlib
 import tomllib
@@ -14,12 +14,12 @@ SEAL = "# sha256 of the lines below: "  # begins a file that ez wrote and nobody
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that came with the package."""
+    """Names of the presets in the package."""
     return shipped_names("preset")
 
 
 def preset_path(preset: str) -> Path:
-    """The file of a preset: one of ours by name, or a user's by path.
+    """The file of a preset: by name in the package, or by path.
 
     Raises:
       ConfigError: there is no such preset.
@@ -28,15 +28,15 @@ def preset_path(preset: str) -> Path:
 
 
 def shipped_names(kind: str) -> list[str]:
-    """Names of the presets or ablations that came with the package; `kind` is the singular."""
+    """Names of the presets or ablations in the package; `kind` is the singular."""
     return sorted({path.stem for root in SHIPPED for path in (root / f"{kind}s").glob("*.toml")})
 
 
 def shipped_path(kind: str, name: str) -> Path:
-    """The file of a preset or an ablation: one of ours by name, or a user's by path.
+    """The file of a preset or an ablation: by name in the package, or by path.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: there is no such file.
     """
     if name.endswith(".toml"):
         if not is_file(Path(name)):
@@ -54,15 +54,15 @@ def shipped_path(kind: str, name: str) -> Path:
 
 
 def with_seal(text: str) -> str:
-    """The text of a TOML file below a comment with its checksum, for `read_toml` to compare."""
+    """The text of a TOML file below a comment with its checksum, which `read_toml` verifies."""
     return f"{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
 def require_seal(content: bytes, path: Path) -> None:
-    """Refuses a file whose first line is the checksum of something else.
+    """Refuses a file whose first line is a checksum that does not match.
 
     Raises:
-      ConfigError: it names the file.
+      ConfigError: names the file.
     """
     first, _, below = content.partition(b"\n")
     if not first.startswith(SEAL.encode()):
@@ -71,7 +71,8 @@ def require_seal(content: bytes, path: Path) -> None:
         raise ConfigError(
             "EZ-CONFIG-CHANGED",
             f"{str(path)!r} is damaged: it was changed after ez wrote it.",
-            "Put it back from a copy; in a copy of your own, delete the first line, a checksum.",
+            "Restore it from a backup. To edit a copy, delete its first line, which is the "
+            "checksum.",
         )
 
 
@@ -79,11 +80,11 @@ def read_toml(path: Path, follow: bool = True) -> dict[str, Any]:
     """The tables of a TOML file.
 
     Args:
-      path: of the file.
-      follow: whether it may be a link, as a file that the user has named may be.
+      path: path of the file.
+      follow: whether to follow a link, as for files that the user named.
 
     Raises:
-      ConfigError: it cannot be read, is not TOML, or is not what its checksum says.
+      ConfigError: it cannot be read, is not TOML, or does not match its checksum.
     """
     try:
         content = read(path, SETTINGS, follow)
@@ -97,19 +98,19 @@ def read_toml(path: Path, follow: bool = True) -> dict[str, Any]:
         raise ConfigError(
             "EZ-CONFIG-UNREADABLE", f"{str(path)!r} cannot be read: {error}."
         ) from error
-    except (ValueError, RecursionError) as error:  # not TOML, or beyond what Python reads
+    except (ValueError, RecursionError) as error:  # not TOML, or beyond Python's limits
         raise ConfigError(
             "EZ-CONFIG-NOT-TOML", f"{str(path)!r} is not valid TOML: {error}."
         ) from error
     if is_deep(tables):
         raise ConfigError(
-            "EZ-CONFIG-NESTED", f"{str(path)!r} is no config: its tables are nested too deep."
+            "EZ-CONFIG-NESTED", f"{str(path)!r} is not a config: its tables are nested too deeply."
         )
     return tables
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a plain file; no name is too long to ask for."""
+    """Whether there is a plain file. A name may have any length."""
     try:
         return path.is_file()
     except OSError:

@@ -1,4 +1,4 @@
-"""Names of settings: all that there are, what they mean, and which one a wrong name meant."""
+"""Names of settings: the complete list, descriptions, and suggestions for wrong names."""
 
 from typing import Any, Literal, get_args, get_origin
 
@@ -12,7 +12,7 @@ from ezcli.envs.suites import SUITES, AnyEnvSettings
 from ezcli.errors import closest, letters
 
 ANY_ENV: TypeAdapter[EnvSettings] = TypeAdapter(AnyEnvSettings)
-# What other projects call some settings, where likeness and initials do not tell.
+# Names of settings in other projects that similarity and initials do not match.
 SYNONYMS = {
     "buffersize": "capacity",
     "gamma": "discount",
@@ -25,18 +25,18 @@ SYNONYMS = {
 
 
 def describe(key: str, suite: object = None) -> str:
-    """The unit and meaning of a setting; empty if none is written.
+    """Unit and meaning of a setting; empty if it has no description.
 
     Args:
-      key: dotted.
-      suite: name of that of the environment, where suites have settings of one name.
+      key: dotted key.
+      suite: name of the environment's suite, if several suites have a setting of this name.
     """
-    field = field_of(key, suite)  # none: `key` is within a list
+    field = field_of(key, suite)  # there is none if `key` is within a list
     return field.description or "" if field else ""
 
 
 def choices(key: str, suite: object = None) -> tuple[Any, ...]:
-    """All values of a setting that has a few, names or true and false; else none."""
+    """All values of a boolean setting or a choice of names; otherwise empty."""
     field = field_of(key, suite)
     kind = field.annotation if field else None
     if kind is bool:
@@ -45,7 +45,7 @@ def choices(key: str, suite: object = None) -> tuple[Any, ...]:
 
 
 def field_of(key: str, suite: object = None) -> FieldInfo | None:
-    """The field of a dotted key, if there is one; `suite` as of `describe`."""
+    """The field of a dotted key, if there is one; `suite` as in `describe`."""
     model: Any = RunConfig
     *sections, name = key.split(".")
     for section in sections:
@@ -57,13 +57,13 @@ def field_of(key: str, suite: object = None) -> FieldInfo | None:
 
 
 def env_fields(first: object = None) -> dict[str, FieldInfo]:
-    """The settings of every environment, by name; those of a named suite come first."""
+    """The settings of all environments by name. Those of the suite `first` take precedence."""
     suites = sorted(SUITES.values(), key=lambda suite: suite.name == first)
     return {name: field for suite in suites for name, field in suite.settings.model_fields.items()}
 
 
 def optional_env_keys(tables: dict[str, Any]) -> list[str]:
-    """Keys of the environment that have a default and so may be missing from the tables."""
+    """Keys of the environment that have a default, so that tables may omit them."""
     try:
         env = ANY_ENV.validate_python(tables.get("env"))
     except ValidationError:
@@ -72,7 +72,7 @@ def optional_env_keys(tables: dict[str, Any]) -> list[str]:
 
 
 def optional_keys() -> list[str]:
-    """Keys outside the environment that have a default and so may be missing from the tables."""
+    """Keys outside the environment that have a default, so that tables may omit them."""
     keys = []
     for section, field in RunConfig.model_fields.items():
         fields = getattr(field.annotation, "model_fields", {})
@@ -81,10 +81,11 @@ def optional_keys() -> list[str]:
 
 
 def nearest(key: str, allowed: list[str]) -> str:
-    """A sentence with the valid key that is most like `key`, or with the settings of its section.
+    """A sentence with the valid key most similar to `key`, or with the settings of its section.
 
-    Sections and names are compared on their own; names also by their initials and by what other
-    projects call them: `optimizer.lr` is `optimiser.learning_rate`. Empty if nothing is like it.
+    Sections and names are compared separately. Names are also compared by initials and by their
+    names in other projects: `optimizer.lr` is `optimiser.learning_rate`. Empty if nothing is
+    similar.
     """
     section, _, name = key.rpartition(".")
     inside = {one: [k for k in allowed if k.startswith(f"{one}.")] for one in sections_of(allowed)}
@@ -106,7 +107,7 @@ def nearest(key: str, allowed: list[str]) -> str:
 
 
 def owner(key: str, tables: dict[str, Any]) -> str:
-    """A sentence on the environment that has the setting, where another is in the tables."""
+    """A sentence on the environment that has the setting, if the tables have another one."""
     env = tables.get("env")
     section, _, name = key.rpartition(".")
     owners = [own for own, suite in SUITES.items() if name in suite.settings.model_fields]
@@ -116,7 +117,7 @@ def owner(key: str, tables: dict[str, Any]) -> str:
 
 
 def all_keys() -> list[str]:
-    """Every dotted key that a config can have."""
+    """All dotted keys that a config can have."""
     keys = ["seed", *(f"env.{name}" for name in env_fields())]
     for section, field in RunConfig.model_fields.items():
         if section not in ("seed", "env"):

@@ -1,4 +1,4 @@
-"""Settings laid over tables: `--set section.key=value`."""
+"""Overrides of settings: `--set section.key=value`."""
 
 import tomllib
 from typing import Any
@@ -18,16 +18,16 @@ def parse_override(override: str) -> tuple[str, Any]:
         )
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):  # not TOML, or beyond what Python reads
+    except (ValueError, RecursionError):  # not TOML, or beyond Python's limits
         return key, text
     value = parsed["value"] if len(parsed) == 1 else text
     if is_deep(value):
-        raise ConfigError("EZ-CONFIG-NESTED", f"--set {key} is nested too deep.")
+        raise ConfigError("EZ-CONFIG-NESTED", f"--set {key} is nested too deeply.")
     return key, value
 
 
 def set_value(tables: dict[str, Any], key: str, value: Any) -> None:
-    """Sets the dotted `key` in nested `tables`; it must be there, or be allowed there."""
+    """Sets the dotted `key` in nested `tables`. The key must exist there or be allowed there."""
     allowed = [key for key in flat_keys(tables) if not key.startswith("env.code.")]
     allowed += [*optional_keys(), *optional_env_keys(tables)]
     if key not in allowed:

@@ -1,4 +1,4 @@
-"""From a preset and options to a run config."""
+"""Builds a run config from a preset and options."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,11 +16,11 @@ from ezcli.errors import ConfigError
 
 
 def as_before(config: RunConfig, there: RunConfig) -> RunConfig:
-    """The config without the code of its environment, if `there` was made before that was kept.
+    """The config without the code of its environment, if `there` does not record its code either.
 
     Args:
-      config: of a command.
-      there: of a run or study that the command names.
+      config: the config of a command.
+      there: the config of the run or study that the command names.
     """
     new, old = own_code(config.env), own_code(there.env)
     if new is None or old is None:
@@ -37,19 +37,19 @@ def resolve(
     changes: Mapping[str, Any] | None = None,
     given: Mapping[str, str] | None = None,
 ) -> RunConfig:
-    """Validates `tables` with `key=value` overrides laid over them.
+    """Validates `tables` after applying `key=value` overrides.
 
     Args:
-      tables: as in a preset; not changed.
-      overrides: such as `search.num_simulations=25`; values are written as in TOML, and a bare
-        word is a string.
+      tables: as in a preset; they are not modified.
+      overrides: such as `search.num_simulations=25`. Values have TOML syntax; a bare word is a
+        string.
       source: file or option to name in an error.
-      changes: values by dotted key, laid over everything else.
-      given: the option that gave a value of `tables` or `changes`, by dotted key, to name in an
-        error instead of `source`.
+      changes: values by dotted key, applied last.
+      given: the option that gave a value of `tables` or `changes`, by dotted key. Errors name it
+        instead of `source`.
 
     Raises:
-      ConfigError: a key, type or range is wrong; the sentence names the nearest valid key.
+      ConfigError: a key, type or range is wrong. The message names the nearest valid key.
     """
     merged = schema.current("config", json_copy(tables), source or "the config")
     for override in overrides:
@@ -73,12 +73,12 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
     """The tables with another environment.
 
     Args:
-      tables: of a preset; not changed.
-      env: as for `--env`: the name of a suite, or a user's `file.py:Class`.
-      game: as for `--game`; implies a suite that has games.
+      tables: tables of a preset; they are not modified.
+      env: as in `--env`: the name of a suite, or a user's `file.py:Class`.
+      game: as in `--game`; implies a suite with games.
 
     Raises:
-      ConfigError: the options do not fit together or with the preset.
+      ConfigError: the options contradict each other or the preset.
     """
     tables = json_copy(tables)
     own = tables.get("env")
@@ -86,7 +86,7 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
         raise ConfigError(
             "EZ-CONFIG-NO-ENV",
             "The preset names no environment.",
-            "Give it a section env with a name.",
+            "Add a section env with a name.",
         )
     if not env and not game:
         return tables
@@ -118,5 +118,5 @@ def use_env(tables: dict[str, Any], env: str | None, game: str | None) -> dict[s
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, Any], source: str = "") -> RunConfig:
-    """The config with other values, by dotted key; errors as of `resolve`."""
+    """The config with other values, by dotted key; errors as in `resolve`."""
     return resolve(config.model_dump(mode="json"), source=source, changes=changes)

@@ -1,7 +1,8 @@
-"""The run config: everything that decides a run's result, from TOML files and overrides.
+"""The run config: all settings that determine a run's result, from TOML files and overrides.
 
-A preset is a complete TOML file; nothing is adjusted after loading. `RunConfig.identity` hashes
-what decides the result, so two runs with the same identity are the same run.
+A preset is a complete TOML file, and nothing is adjusted after loading. `RunConfig.identity` is a
+hash of the settings that determine the result, so two runs with the same identity have the same
+result.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from ezcli.efficientzero.hyperparameters import Hyperparameters
 from ezcli.envs.suites import AnyEnvSettings, own_code, suite_of
 from ezcli.settings import DoesNotFit, Near, Settings, divisors, multiples
 
-UNIDENTIFIED = {"compute", "record"}  # sections that say how a run is made, not what comes out
+UNIDENTIFIED = {"compute", "record"}  # sections that do not affect the result
 
 
 class EvaluationSettings(Settings):
@@ -27,80 +28,87 @@ class EvaluationSettings(Settings):
     episodes: int = Field(
         ge=1, description="episodes of the final evaluation, and of `ez evaluate`"
     )
-    interval: int = Field(ge=0, description="train_steps between evaluations on the way; 0: none")
-    interval_episodes: int = Field(ge=1, description="episodes of those, under the training cap")
+    interval: int = Field(ge=0, description="train_steps between interim evaluations; 0: none")
+    interval_episodes: int = Field(
+        ge=1, description="episodes of interim evaluations, with the length limit of training"
+    )
 
 
 class ComputeSettings(Settings):
-    """Where and how fast; not part of a run's identity."""
+    """Device, threads and precision; not part of a run's identity."""
 
     device: str = Field(description="auto, cpu, cuda, cuda:1")
-    threads: int = Field(ge=0, description="searches side by side; 0: one for each CPU core")
+    threads: int = Field(ge=0, description="searches at the same time; 0: one per CPU core")
     search: Literal["auto", "cpu", "cuda"] = Field(
-        description="where the trees lie; auto is the network's device, or cpu without ezcli[cuda]",
+        description="device of the search trees; auto is the network's device, or cpu without "
+        "ezcli[cuda]",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        description="of the network; auto is bfloat16 on CUDA and float32 on the CPU"
+        description="precision of the network; auto is bfloat16 on CUDA and float32 on the CPU"
     )
     deterministic: bool = Field(
-        description="the same bits again on the same GPU, for some speed; a CPU always is",
+        description="reproduce the same bits on the same GPU, at some loss of speed; on a CPU "
+        "results always repeat",
     )
 
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, device: str) -> str:
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):
-            raise ValueError("a device is auto, cpu, cuda, or cuda:1 and its like")
+            raise ValueError("a device is auto, cpu, cuda, or one GPU such as cuda:1")
         return device
 
 
 class RecordSettings(Settings):
-    """What is written down on the way; not part of a run's identity."""
+    """Metrics and checkpoints; not part of a run's identity."""
 
-    metrics_interval: int = Field(ge=1, description="train_steps summed up in a line of metrics")
+    metrics_interval: int = Field(ge=1, description="train_steps averaged in each line of metrics")
     checkpoint_minutes: float = Field(ge=0, description="minutes between checkpoints")
     keep_checkpoints: int = Field(
         default=2,
-        ge=2,  # the one before the newest replaces a damaged one
+        ge=2,  # the second newest replaces a damaged newest one
         json_schema_extra={"neutral": 2},
-        description="newest checkpoints that are kept",
+        description="number of newest checkpoints to keep",
     )
     keep_interval: int = Field(
         default=0,
         ge=0,
         json_schema_extra={"neutral": 0},
-        description="train_steps between checkpoints that are kept for good; 0: none are",
+        description="train_steps between checkpoints that are never deleted; 0: none",
     )
 
     def keeps(self, train_steps: int) -> bool:
-        """Whether the checkpoint after so many train_steps is kept for good."""
+        """Whether the checkpoint after `train_steps` is never deleted."""
         return bool(self.keep_interval and train_steps and train_steps % self.keep_interval == 0)
 
 
 class StartSettings(Settings):
-    """The checkpoint that a run started from; without one it started with new weights.
+    """The checkpoint that a run started from. Without one, the run started with new weights.
 
-    With the run's own seed and game, `agent` says which run the checkpoint is of.
+    `agent`, with the run's own seed and game, identifies the run of the checkpoint.
     """
 
     agent: str = Field(
         default="",
         json_schema_extra={"neutral": ""},
-        description="hash of all settings of the run that the checkpoint is of, but its seed and "
-        "game; empty: the run started with new weights",
+        description="hash of all settings of the checkpoint's run except seed and game; empty: "
+        "the run started with new weights",
     )
     env_steps: int = Field(
-        default=0, ge=0, json_schema_extra={"neutral": 0}, description="of that checkpoint"
+        default=0, ge=0, json_schema_extra={"neutral": 0}, description="env_steps of the checkpoint"
     )
     train_steps: int = Field(
-        default=0, ge=0, json_schema_extra={"neutral": 0}, description="of that checkpoint"
+        default=0,
+        ge=0,
+        json_schema_extra={"neutral": 0},
+        description="train_steps of the checkpoint",
     )
 
 
 class RunConfig(Hyperparameters):
-    """One run, whole: what `config.toml` in its folder says."""
+    """All settings of one run, as in `config.toml` in its folder."""
 
-    seed: int = Field(ge=0, lt=2**31, description="of everything random")
+    seed: int = Field(ge=0, lt=2**31, description="seed of all random numbers")
     env: AnyEnvSettings
     evaluation: EvaluationSettings
     compute: ComputeSettings
@@ -200,7 +208,7 @@ class RunConfig(Hyperparameters):
         return self
 
     def _longer_schedules(self, train_steps: int, env_steps: int = 0) -> Near:
-        """By setting of the schedule, values with which a run is at least so long."""
+        """Values of settings of the schedule with which a run has at least this length."""
         schedule = self.schedule
         cycle, ahead = schedule.env_steps_per_cycle, schedule.sample_ahead
         missing = math.ceil((train_steps - schedule.train_steps) / ahead)  # cycles
@@ -213,42 +221,42 @@ class RunConfig(Hyperparameters):
 
     @property
     def env_label(self) -> str:
-        """What is played, for names and tables: the game, the environment, or the user's class."""
+        """The game, environment or user's class, for names and tables."""
         return suite_of(self.env).label(self.env)
 
     @property
     def marked_label(self) -> str:
-        """The same for a table, where it must not be taken for something of another suite."""
+        """The same for a table, marked so that it cannot be confused with another suite's game."""
         return self.env_label + suite_of(self.env).mark
 
     @property
     def identity(self) -> str:
-        """12 hexadecimal digits of a hash of all that decides the result.
+        """Hash of all settings that determine the result, 12 hexadecimal digits.
 
-        Neither `compute` nor `record` enter it, nor a setting with its neutral value
-        (`ezcli.settings.Settings`). Configs of one agent have one identity (`one_form`).
+        `compute`, `record` and settings with their neutral value (`ezcli.settings.Settings`) do not
+        enter it. Equivalent configs have the same identity (`one_form`).
         """
         config = one_form(self)
         return short_hash(without_neutral(config, decisive(config)))
 
     @property
     def agent_identity(self) -> str:
-        """The same of all but seed and game: equal for runs of one agent."""
+        """The same without seed and game: equal for runs of one agent."""
         config = one_form(self)
         return short_hash(without_neutral(config, settings_of_agent(config)))
 
 
 def short_hash(tables: dict[str, Any]) -> str:
-    """12 hexadecimal digits of the SHA-256 of tables."""
+    """The first 12 hexadecimal digits of the SHA-256 of tables."""
     canonical = json.dumps(tables, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def one_form(config: RunConfig) -> RunConfig:
-    """The config that stands for all that train the same agent.
+    """The canonical form of a config, equal for all configs that train the same agent.
 
-    Without an auxiliary loss, `loss.auxiliary` decides nothing: "none" and
-    `components.consistency = false`, which version 0.1.0 has, are one agent.
+    Without an auxiliary loss, `loss.auxiliary` has no effect: "none" and `components.consistency =
+    false`, as in version 0.1.0, are the same agent.
     """
     if config.components.consistency and config.loss.auxiliary != "none":
         return config
@@ -258,9 +266,9 @@ def one_form(config: RunConfig) -> RunConfig:
 
 
 def decisive(config: RunConfig) -> dict[str, Any]:
-    """The tables of all settings that decide a run's result.
+    """The tables of all settings that determine a run's result.
 
-    Where the code of an environment of one's own is known, the folder of its file decides nothing.
+    If the code of a user's environment is recorded, the folder of its file has no effect.
     """
     tables = config.model_dump(mode="json", exclude=UNIDENTIFIED)
     own = own_code(config.env)
@@ -270,7 +278,7 @@ def decisive(config: RunConfig) -> dict[str, Any]:
 
 
 def settings_of_agent(config: RunConfig) -> dict[str, Any]:
-    """All that decides a run's result but its seed and game: equal for runs of one agent."""
+    """The settings that determine a run's result, without seed and game."""
     tables = decisive(one_form(config))
     del tables["seed"]
     tables["env"].pop("game", None)
@@ -278,7 +286,7 @@ def settings_of_agent(config: RunConfig) -> dict[str, Any]:
 
 
 def without_neutral(model: BaseModel, tables: dict[str, Any]) -> dict[str, Any]:
-    """The model's `tables` without the fields, and the sections, that have their neutral value."""
+    """The model's `tables` without fields and sections that have their neutral value."""
     kept = {}
     for name, value in tables.items():
         inner = getattr(model, name)
@@ -290,25 +298,25 @@ def without_neutral(model: BaseModel, tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def name_start(label: str, preset: str) -> str:
-    """How the names of runs and studies start: what is played and the preset, once if equal."""
+    """The start of names of runs and studies: the game and the preset, once if equal."""
     stem = Path(preset).stem
     return label if label == stem else f"{label}-{stem}"
 
 
 def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Settings whose values differ, by dotted key; `compute` and `record` are left out."""
+    """Settings whose values differ, by dotted key, without `compute` and `record`."""
     left, right = (dict(flat_items(decisive(config))) for config in (one, other))
     keys = sorted(left.keys() | right.keys())
     return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}
 
 
 def differences_text(there: RunConfig, now: RunConfig) -> str:
-    """The settings that differ, with both values; empty if none does."""
+    """The settings that differ, with both values; empty if all are equal."""
     found = differences(there, now).items()
     return "; ".join(f"{in_words(key)}: {old!r} there, {new!r} now" for key, (old, new) in found)
 
 
 def in_words(key: str) -> str:
-    """A setting as it is named in a sentence; the code of an environment by its file."""
+    """Name of a setting in a sentence; the code of an environment is named by its file."""
     file = key.removeprefix("env.code.")
     return key if file == key else f"code of {file}"

@@ -1,14 +1,14 @@
-"""Nested tables, as TOML files hold them."""
+"""Nested tables, as in TOML files."""
 
 import reprlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-DEEPEST = 16  # tables within tables
+DEEPEST = 16  # levels of nested tables
 
 
 def is_deep(value: Any) -> bool:
-    """Whether tables are nested deeper than those of any config."""
+    """Whether tables are nested deeper than in any config."""
     layer = [value]
     for _ in range(DEEPEST):
         layer = [inner for table in layer if isinstance(table, dict) for inner in table.values()]
@@ -30,17 +30,17 @@ def flat_keys(tables: dict[str, Any]) -> Iterator[str]:
 
 
 def sections_of(keys: Iterable[str]) -> list[str]:
-    """The sections of dotted keys, each once."""
+    """The sections in dotted keys, each once."""
     return list(dict.fromkeys(key.rpartition(".")[0] for key in keys if "." in key))
 
 
 def short(value: Any) -> str:
-    """A value as it may stand in a sentence."""
+    """A value, shortened for a sentence."""
     shortening = reprlib.Repr()
     shortening.maxstring = shortening.maxother = 200  # characters
     try:
         return shortening.repr(value)
-    except ValueError:  # more digits than Python writes
+    except ValueError:  # more digits than Python prints
         return "a number of thousands of digits"
 
 

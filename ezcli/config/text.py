@@ -12,7 +12,7 @@ from ezcli.efficientzero.squash import largest_value
 
 
 def to_tables(config: RunConfig) -> dict[str, Any]:
-    """The config as a file holds it, with the number of its schema."""
+    """The config as tables of a file, with its schema."""
     return {"schema": schema.SCHEMA, **config.model_dump(mode="json")}
 
 
@@ -22,16 +22,16 @@ def to_toml(config: RunConfig) -> str:
 
 
 def to_commented_toml(config: RunConfig) -> str:
-    """The config as TOML, each setting below a comment that says what it means."""
+    """The config as TOML, each setting below a comment with its meaning."""
     return "".join(commented(to_tables(config), config)).lstrip("\n")
 
 
 def commented(tables: dict[str, Any], config: RunConfig, prefix: str = "") -> Iterator[str]:
-    """Each setting of a table, below its comment, and then the tables in it.
+    """Lines for each setting of a table, below its comment, and then for the tables in it.
 
     Args:
-      tables: to write.
-      config: of which they are a part.
+      tables: tables to write.
+      config: the config that they are part of.
       prefix: the dotted key of the table, with a dot at its end; empty for the whole config.
     """
     inner = {name: value for name, value in tables.items() if isinstance(value, dict)}
@@ -47,7 +47,7 @@ def commented(tables: dict[str, Any], config: RunConfig, prefix: str = "") -> It
 
 
 def explained(key: str, config: RunConfig) -> str:
-    """`describe`, with what follows from the value that the config has."""
+    """`describe`, with a remark that depends on the value."""
     about = describe(key, config.env.name)
     if key == "value.support":
         about += f"; values of up to ±{largest_value(config.value.support):,.6g}"

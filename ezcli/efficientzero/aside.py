@@ -1,4 +1,4 @@
-"""Work that a thread does beside its caller's, or the caller itself where no thread is free."""
+"""Work for another thread, done by the caller if no thread is free."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -8,13 +8,13 @@ Result = TypeVar("Result")
 
 
 def begin(work: Callable[[], Result], executor: Executor | None) -> Callable[[], Result]:
-    """Hands `work` to an executor, and returns what asks for its result.
+    """Hands `work` to an executor, and returns a function that waits for its result.
 
-    Who asks before a thread has begun does the work at once: so a task may begin another on the
-    executor that it runs on itself. Without an executor the work is done now.
+    If no thread has started the work when its result is requested, the caller does it at once. So a
+    task may begin another on the executor that it runs on. Without an executor the work is done
+    now.
 
-    The result must not depend on whether `work` runs now, beside its caller, or when it is asked
-    for.
+    The result must not depend on when and in which thread `work` runs.
     """
     if executor is None:
         result = work()

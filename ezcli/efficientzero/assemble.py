@@ -1,4 +1,4 @@
-"""From windows and targets to a batch on the run's device."""
+"""Assembles windows and targets into a batch on the run's device."""
 
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ Record = TypeVar("Record", Window, Targets)
 
 
 def take(record: Record, batch: int, batch_size: int) -> Record:
-    """The rows of one batch, of a record that holds several one after the other."""
+    """The rows of batch number `batch` in a record of several consecutive batches."""
     rows = slice(batch * batch_size, (batch + 1) * batch_size)
     return type(record)(*(array[rows] for array in record))
 
@@ -29,7 +29,7 @@ def make_batch(
     settings: LossSettings,
     rng: np.random.Generator,
 ) -> Batch:
-    """Gathers and augments the observations of B windows; moves the targets beside them."""
+    """Gathers and augments the observations of B windows, and moves the targets to their device."""
     positions = settings.unroll_steps + 1
     rows = window.rows[:, :positions].reshape(-1)
     stored = frames.observations(replay.stack_rows(rows))

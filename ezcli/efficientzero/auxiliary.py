@@ -1,7 +1,7 @@
-"""The auxiliary losses: what learns latents beside rewards, values and policies (section 4.1).
+"""The auxiliary losses, which train latents beside rewards, values and policies (section 4.1).
 
-Each compares the K unrolled latents with what was seen at the same env_steps, through which no
-gradient flows. `components.AUXILIARY` names them. Shapes as in `batch`.
+Each compares the K unrolled latents with the observations at the same env_steps, through which no
+gradient flows. `components.AUXILIARY` lists them. Shapes as in `batch`.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from ezcli.efficientzero import aside
 from ezcli.efficientzero.batch import Batch
 from ezcli.efficientzero.network import Network
 
-TEMPERATURE = 0.1  # of the similarities in `contrastive`
+TEMPERATURE = 0.1  # temperature of the similarities in `contrastive`
 
-# From observations [n, C, H, W] to the projections [n, projection] that latents should have.
+# From observations [n, C, H, W] to their target projections [n, projection].
 Target = Callable[[Tensor], Tensor]
-# (network, K unrolled latents [B, c, h, w], batch, target) -> [B, K]. Without a target the network
-# itself gives it.
+# (network, K unrolled latents [B, c, h, w], batch, target) -> [B, K]. Without `target`, the network
+# computes the targets.
 AuxiliaryLoss = Callable[[Network, list[Tensor], Batch, Target | None], Tensor]
 
 
@@ -31,12 +31,12 @@ def cosine_consistency(
 
         l(i, k) = -cos(predict(project(s_k)), stop_gradient(target(o_(t+k)))),  k = 1..K
 
-    With the network's own target it is SimSiam (Chen and He 2021), with that of a moving average it
-    is SPR's loss (Schwarzer et al. 2021). The network's batch-norms take part in training on both
-    branches.
+    With targets from the network itself this is SimSiam (Chen and He 2021). With targets from a
+    moving average it is SPR's loss (Schwarzer et al. 2021). The network's batch-norms are in
+    training mode on both branches.
     """
-    # First the branch with gradients: autocast keeps its cast of a weight, and one made without
-    # gradients would cut the projector off in some releases of PyTorch (pytorch #112583).
+    # The branch with gradients comes first: autocast caches casts of weights, and a cast made
+    # without gradients would cut off the projector in some releases of PyTorch (pytorch #112583).
     online = network.predict_projection(torch.stack(latents, 1).flatten(0, 1))
     similarity = F.cosine_similarity(
         online.float(), projections(network, batch, target).float(), dim=1
@@ -47,10 +47,10 @@ def cosine_consistency(
 def authors_consistency(
     network: Network, latents: list[Tensor], batch: Batch, target: Target | None = None
 ) -> Tensor:
-    """`cosine_consistency` as in the authors' code: a pass for each step, through f as well.
+    """`cosine_consistency` as in the authors' code: one pass per step, through f as well.
 
-    So each batch-norm reads B observations at a time, not K * B, and the running statistics of f
-    learn of observed latents too.
+    So each batch-norm receives B observations at a time, not K * B, and the running statistics of f
+    include observed latents.
     """
 
     def own_target(observations: Tensor) -> Tensor:
@@ -73,9 +73,9 @@ def contrastive(
 
         l(i, k) = -log(exp(c_ii / T) / sum_j exp(c_ij / T)),  c_ij = cos(x_i, y_j)
 
-    x_i is the projection of latent k of window i, y_j that of observation k of window j.
-    A latent of step k is told apart from the observations of step k in all windows of the batch, by
-    the cosine similarity of their projections. Windows that have ended by then take no part.
+    x_i is the projection of latent k of window i, y_j that of observation k of window j. A latent
+    of step k is compared with the observations of step k in all windows of the batch, by the cosine
+    similarity of projections. Windows that have ended by step k are left out.
     """
     size, steps = batch.actions.shape
     online = network.project(torch.stack(latents, 1).flatten(0, 1))
@@ -97,7 +97,7 @@ def reconstruction(
 
         l(i, k) = mean_pixels (decode(s_k) - o_(t+k))^2
 
-    The frame is the one before augmentation: no latent can know the random shift of a later one.
+    The target is the frame before augmentation, because no latent can predict a random shift.
     """
     assert network.decoder is not None
     decoded = network.decoder(torch.stack(latents, 1).flatten(0, 1)).float()
@@ -113,7 +113,7 @@ def no_auxiliary(
     return batch.observations.new_zeros(batch.actions.shape)
 
 
-READ_TARGETS = (cosine_consistency, contrastive)  # in training mode, after h alone
+READ_TARGETS = (cosine_consistency, contrastive)  # in training mode, which ran only h
 
 
 def begun(
@@ -123,9 +123,10 @@ def begun(
     target: Target | None,
     executor: Executor,
 ) -> Target | None:
-    """`target` of what was seen in this batch, where a thread may encode it from now on.
+    """Starts encoding the targets of a batch in another thread, if there is one.
 
-    To be called when h has seen the roots: the running statistics of h depend on the order.
+    Must be called after h has encoded the roots, because its running statistics depend on the
+    order.
     """
     if auxiliary not in READ_TARGETS:
         return target
@@ -143,13 +144,13 @@ def begun(
 
 @torch.no_grad()
 def without_gradient(encode: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
-    """What `encode` makes of the observations [B * K, C, H, W] at k = 1..K."""
+    """Encodes the observations [B * K, C, H, W] at k = 1..K, without gradient."""
     seen = batch.observations[:, 1:].flatten(0, 1)
     return encode(seen.contiguous(memory_format=torch.channels_last))
 
 
 def projections(network: Network, batch: Batch, target: Target | None) -> Tensor:
-    """The target projections [B * K, projection] of what was seen at k = 1..K."""
+    """The target projections [B * K, projection] of the observations at k = 1..K."""
 
     def own(observations: Tensor) -> Tensor:
         return network.project(network.representation(observations))

@@ -1,4 +1,4 @@
-"""What a search knows of each action of a node, visited or not: sigma of its completed Q.
+"""Completed Q values: estimates for all actions of a node, visited or not, transformed by sigma.
 
 Danihelka et al., "Policy improvement by planning with Gumbel" (ICLR 2022), section 4 and
 appendix D. With visits N(a), N = sum_a N(a), priors P(a) and the node's own first estimate v:
@@ -7,8 +7,8 @@ appendix D. With visits N(a), N = sum_a N(a), priors P(a) and the node's own fir
            (v + N sum_visited P(b) Q(b) / sum_visited P(b)) / (1 + N),  otherwise
     sigma(q) = (c_visit + max_b N(b)) c_scale q',  q' = q scaled and clipped to [0, 1]
 
-Their Q is scaled to [0, 1] by the range of the node; by the range of the tree in
-EfficientZeroV2 (Wang et al., ICML 2024). How kernels are written, and why, stands in `kernels`.
+They scale Q to [0, 1] by the range in the node; EfficientZero V2 (Wang et al., ICML 2024) uses the
+range in the tree. `kernels` explains how kernels are written.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ import numpy as np
 
 from ezcli.jit import kernel
 
-SMALLEST_PRIOR = 1.2e-38  # below it float32 loses digits; the logarithm of 0 is not finite
+SMALLEST_PRIOR = 1.2e-38  # float32 loses digits below it, and the logarithm of 0 is not finite
 
 
 @partial(kernel, inline="always")
@@ -37,25 +37,25 @@ def write_advantages(
     scales_by_node: bool,
     scores: Any,
 ) -> None:
-    """Writes sigma(completed Q) of each action, less the largest of them, into `scores` [A].
+    """Writes sigma(completed Q) of each action, minus the largest, into `scores` [A].
 
-    Actions that were not visited have the mixed value (appendix D). The node's own first estimate
-    is what its children do not explain of its sum of returns.
+    Unvisited actions have the mixed value (appendix D). The node's own first estimate is its sum of
+    returns minus the part that its children contributed.
 
     Args:
       b: the tree.
-      node: where in it.
+      node: index of the node.
       value_sum: of the node.
       edge_q: of the tree.
       edge_visits: of the tree.
       prior: of the tree.
       tree_low: smallest Q in the tree.
-      tree_high: largest.
-      c_visit: weight of Q at no visits.
-      c_scale: of that weight.
+      tree_high: largest Q in the tree.
+      c_visit: weight of Q without visits.
+      c_scale: factor of that weight.
       min_q_range: smallest divisor of the scaling.
-      scales_by_node: to [0, 1] by the range of these completed Q, not by the tree's.
-      scores: written.
+      scales_by_node: scale to [0, 1] by the range of these completed Q values, not by the tree's.
+      scores: output.
     """
     estimate, visited_prior, weighted_q = value_sum, 0.0, 0.0
     total, most, num_visited = 0, 0, 0

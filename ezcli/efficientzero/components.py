@@ -1,9 +1,8 @@
-"""The three components of EfficientZero, what removing each one means, and who plans.
+"""The three components of EfficientZero, the effect of removing each, and the planners.
 
-This is the only module that reads the switches and names the planners. It turns them into plain
-values and functions, so the rest of the algorithm has no branch on them. The network is built the
-same in every arm, so the same seed gives every arm the same first weights: an ablation is not using
-a part, never not building it.
+Only this module reads the switches and lists the planners. It turns them into plain values and
+functions, so the rest of the algorithm has no branch on them. Every arm builds the same network, so
+the same seed gives every arm the same initial weights. An ablation leaves a part unused.
 """
 
 from collections.abc import Callable
@@ -44,10 +43,10 @@ PLANNERS: dict[str, type[Planner]] = {
 
 
 class Auxiliary(NamedTuple):
-    """An auxiliary loss, and what it needs."""
+    """An auxiliary loss, and the modules that it needs."""
 
     loss: AuxiliaryLoss
-    by_average: bool = False  # a moving average gives the targets
+    by_average: bool = False  # targets come from a moving average
     decodes: bool = False  # it needs a decoder
 
 
@@ -61,26 +60,27 @@ AUXILIARY = {
 
 
 class Planners(NamedTuple):
-    """Who plans, for each of the three purposes that a plan has."""
+    """The planners for the three purposes of a plan."""
 
     acting: Planner  # chooses actions while collecting
-    targets: Planner  # gives policies and values to learn from
-    evaluation: Planner  # chooses actions for a score
+    targets: Planner  # computes policy and value targets
+    evaluation: Planner  # chooses actions in evaluations
 
 
 class Rules(NamedTuple):
-    """What the switches come to: a field for each component, and what follows from them."""
+    """The resolved switches: a field for each component, and values that follow from them."""
 
     auxiliary_loss: AuxiliaryLoss  # section 4.1
-    target_momentum: float  # of the moving average that gives its targets; 0: the network's own
-    prefix_horizon: int  # section 4.2; env_steps, at 1 a prefix is a reward
+    # momentum of the moving average for its targets; 0: targets come from the network
+    target_momentum: float
+    prefix_horizon: int  # section 4.2; env_steps; with 1 a prefix is a reward
     td_steps: Callable[[np.ndarray], np.ndarray]  # section 4.3; age in env_steps [B] -> td_steps
-    value_rule: ValueRule  # how value targets follow from these steps
-    recalibrates: bool  # running statistics are made afresh for each copy
+    value_rule: ValueRule  # how value targets are computed from these steps
+    recalibrates: bool  # running statistics are recomputed for each copy
 
 
 def rules_for(settings: Hyperparameters) -> Rules:
-    """Resolves the switches against the numbers of the full algorithm."""
+    """Resolves the switches and settings of the full algorithm."""
     components, value = settings.components, settings.value
     age_per_step = max(1, round(value.td_age_fraction * settings.schedule.env_steps))
 
@@ -105,7 +105,7 @@ def rules_for(settings: Hyperparameters) -> Rules:
 def value_rule(
     settings: Hyperparameters, td_steps: Callable[[np.ndarray], np.ndarray]
 ) -> ValueRule:
-    """How value targets are made; `td_steps` gives the steps of returns from ages."""
+    """The rule for value targets. `td_steps` gives the steps of returns from ages."""
     value, schedule, unroll = settings.value, settings.schedule, settings.loss.unroll_steps
     by_search = value.value_source == "search"
 
@@ -141,13 +141,13 @@ def auxiliary_of(settings: Hyperparameters) -> Auxiliary:
 def add_decoder(
     network: Network, settings: Hyperparameters, frame_shape: tuple[int, int, int], seed: int
 ) -> None:
-    """Gives a network the decoder that `loss.auxiliary` needs, also where the loss is dropped.
+    """Adds the decoder that `loss.auxiliary` needs to a network, even if the loss is dropped.
 
     Args:
-      network: with its first weights, which stay as they are.
-      settings: of the run.
+      network: with its initial weights, which do not change.
+      settings: settings of the run.
       frame_shape: (C, H, W) of one frame.
-      seed: of the decoder's first weights.
+      seed: seed of the decoder's initial weights.
     """
     if AUXILIARY[settings.loss.auxiliary].decodes:
         with torch.random.fork_rng(devices=[]):
@@ -159,7 +159,7 @@ def add_decoder(
 
 
 def planners_for(settings: Hyperparameters, num_actions: int) -> Planners:
-    """The planners of a run; one serves all purposes that name it."""
+    """The planners of a run. Purposes with the same planner share one object."""
     horizon = rules_for(settings).prefix_horizon
     chosen = settings.planning.model_dump()
     made = {name: PLANNERS[name](settings, horizon, num_actions) for name in set(chosen.values())}

@@ -1,4 +1,4 @@
-"""The kernels on a GPU: the same functions, one tree in each thread.
+"""The kernels on a GPU: the same functions, one tree per thread.
 
 Nothing here waits for the device, so a CUDA graph can record it. Importing this file needs the
 package numba-cuda, or Numba's simulator (`NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1`), where the
@@ -15,9 +15,9 @@ from torch import Tensor
 from ezcli.efficientzero.kernels import expand_and_backup_between
 from ezcli.efficientzero.tree import Constants, Tree
 
-# Few blocks are meant: what a small search waits for is its depth.
+# Few blocks are intended: the time of a small search depends on its depth.
 warnings.filterwarnings("ignore", "Grid size")
-THREADS = 32  # in a block: few, so that the trees spread over the multiprocessors
+THREADS = 32  # threads in a block: few, so that the trees spread over the multiprocessors
 
 
 @cuda.jit
@@ -42,7 +42,7 @@ def expand_and_backup_kernel(
     edge_visits: Any,
     q_range: Any,
 ) -> None:
-    """`kernels.expand_and_backup`; `node` [1] lies on the device."""
+    """`kernels.expand_and_backup`, with `node` [1] on the device."""
     b = cuda.grid(1)
     if b < parents.shape[0]:
         expand_and_backup_between(
@@ -107,7 +107,7 @@ def expand_and_backup(
 
 
 def launch(kernel: Any, threads: int, *arguments: Any) -> None:
-    """Runs a kernel on PyTorch's current stream; in the simulator, at once."""
+    """Runs a kernel on PyTorch's current stream, or immediately in the simulator."""
     blocks = (threads + THREADS - 1) // THREADS
     arrays = [as_array(a) if isinstance(a, Tensor) else a for a in arguments]
     if arguments[0].is_cuda:
@@ -118,5 +118,5 @@ def launch(kernel: Any, threads: int, *arguments: Any) -> None:
 
 
 def as_array(tensor: Tensor) -> Any:
-    """The tensor's own memory as Numba takes it."""
+    """The tensor's memory as an array for Numba, without a copy."""
     return cuda.as_cuda_array(tensor, sync=False) if tensor.is_cuda else tensor.numpy()

@@ -27,7 +27,7 @@ def puct_kernel(
     parents: Any,
     actions: Any,
 ) -> None:
-    """`puct_kernels.select`; `scores` [B, A] is for the kernel's own use."""
+    """`puct_kernels.select`, with `scores` [B, A] as working memory."""
     b = cuda.grid(1)
     if b < parents.shape[0]:
         puct_kernels.select_between(
@@ -70,7 +70,7 @@ def gumbel_kernel(
     parents: Any,
     actions: Any,
 ) -> None:
-    """`gumbel_kernels.select`; `scores` [B, A] is for the kernel's own use."""
+    """`gumbel_kernels.select`, with `scores` [B, A] as working memory."""
     b = cuda.grid(1)
     if b < parents.shape[0]:
         gumbel_kernels.select_between(
@@ -100,7 +100,7 @@ def gumbel_kernel(
 def select_by_puct(
     tree: Tree, constants: PuctConstants, scores: Tensor, parents: Tensor, actions: Tensor
 ) -> None:
-    """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
+    """Writes the position of each tree's next node by pUCT to `parents` [B] and `actions` [B]."""
     launch(
         puct_kernel,
         len(parents),
@@ -123,7 +123,7 @@ def select_by_puct(
 def select_by_gumbel(
     tree: Tree, constants: GumbelConstants, scores: Tensor, parents: Tensor, actions: Tensor
 ) -> None:
-    """The same by the Gumbel search."""
+    """Writes the position of each tree's next node, by the Gumbel search."""
     launch(
         gumbel_kernel,
         len(parents),

@@ -1,4 +1,4 @@
-"""From a latent to the newest frame that it stands for: the mirror of h."""
+"""Decoders: from a latent to the newest frame of its observation, mirroring h."""
 
 import math
 
@@ -10,9 +10,10 @@ from ezcli.efficientzero.norms import norm2d
 
 
 class Decoder(nn.Sequential):
-    """The layers of h in reverse order; transposed convolutions double where h halves.
+    """The layers of h in reverse order, with transposed convolutions where h halves the size.
 
-    From latents [n, c, h, w] to pixels [n, C, H, W], 0 black and 1 full, which are not clipped.
+    From latents [n, c, h, w] to pixels [n, C, H, W], 0 for black and 1 for full brightness, not
+    clipped.
 
     Args:
       settings: of the network.
@@ -24,7 +25,8 @@ class Decoder(nn.Sequential):
         channels, halvings = settings.channels, settings.downsamplings
         stem = channels // 2
         sizes = [(math.ceil(height / 2**n), math.ceil(width / 2**n)) for n in range(halvings + 1)]
-        sizes += [sizes[-1]] * (2 - halvings)  # h has two layers that may halve, and keep the size
+        # h has two layers that may halve, and others that keep the size
+        sizes += [sizes[-1]] * (2 - halvings)
         widths = [outputs, stem] + [channels] * (len(sizes) - 2)
         layers: list[nn.Module] = []
         for level in range(len(sizes) - 1, 0, -1):
@@ -39,7 +41,7 @@ class Decoder(nn.Sequential):
 
 
 class VectorDecoder(nn.Sequential):
-    """The mirror of h for vectors: from latents [n, c, 1, 1] to frames [n, C, H, W].
+    """Decoder for vectors: from latents [n, c, 1, 1] to frames [n, C, H, W].
 
     Args:
       settings: of the network.

@@ -1,9 +1,10 @@
-"""A search that never leaves the GPU: trees, latents and network in one CUDA graph.
+"""A search entirely on the GPU: trees, latents and network in one CUDA graph.
 
-The same search as `search.search` and `inference.search_tree`: the tree functions are the same
-source, and the same outputs of the network give the same visits (tests/efficientzero/
-test_device_search.py). A graph replays one simulation, select to backup, without Python; which node
-it makes is counted on the device. Only the roots' numbers go back to the host, at the end.
+It is the same search as `search.search` and `inference.search_tree`: the tree functions share their
+source, and the same network outputs give the same visits
+(`tests/efficientzero/test_device_search.py`). A graph replays one simulation, from select to
+backup, without Python. The index of the new node is counted on the device. Only the results at the
+roots are copied to the host, at the end.
 
 Shapes: B roots, N = num_simulations + 1 nodes, A actions.
 """
@@ -31,16 +32,16 @@ from ezcli.efficientzero.tree import ROOT, UNVISITED, Constants, empty_tree
 from ezcli.efficientzero.value_prefix import restarts_after, rewards_between
 
 RECORDING = threading.Lock()  # PyTorch records one graph at a time in a process
-WARM_UPS = 3  # simulations before a graph is recorded, as PyTorch asks for
+WARM_UPS = 3  # warm-up simulations before a graph is recorded, required by PyTorch
 
 
 class DeviceSearch:
-    """Searches from up to `size` roots with one network, again and again in the same memory.
+    """Searches from up to `size` roots with one network, reusing the same memory.
 
     Args:
-      network: folded; its weights may change in place between two searches, not their addresses.
-      constants: of the search.
-      size: B; searches of fewer roots are filled up.
+      network: folded; its weights may change in place between searches, but not their addresses.
+      constants: constants of the search.
+      size: B; searches of fewer roots are padded.
     """
 
     def __init__(self, network: Network, constants: Constants, size: int) -> None:
@@ -63,7 +64,7 @@ class DeviceSearch:
         self.node = zeros(1, dtype=torch.int64)
         self.parents, self.actions = (zeros(size, dtype=torch.int64) for _ in range(2))
         self.scores = zeros(size, num_actions, dtype=torch.float64)
-        # Channels last, as the network computes: a gather yields what a convolution wants.
+        # Channels last, so that a gather yields the memory format of the convolutions.
         self.latent = zeros(nodes, size, height, width, channels, dtype=weight.dtype)
         self.hidden = zeros(nodes, size, network.prefix_units, dtype=weight.dtype)
         self.cell = torch.zeros_like(self.hidden)
@@ -73,7 +74,7 @@ class DeviceSearch:
     def search(
         self, observations: Tensor, noise: RootNoise | None, tie_seed: np.ndarray
     ) -> SearchResult:
-        """As `inference.search_states`, with at most `size` observations."""
+        """Like `inference.search_states`, with at most `size` observations."""
         with torch.cuda.device(self.node.device) if self.node.is_cuda else nullcontext():
             return self._search(observations, noise, tie_seed)
 
@@ -104,7 +105,7 @@ class DeviceSearch:
         )
 
     def _start(self, observations: Tensor, noise: RootNoise | None, tie_seed: np.ndarray) -> Tensor:
-        """Makes the roots; the network's opinion of them [count] float32."""
+        """Makes the roots, and returns their network values [count] float32."""
         count, tree = len(observations), self.tree
         output = initial_output(self.network, observations)
         policy, value = policy_and_value(output)
@@ -126,7 +127,7 @@ class DeviceSearch:
         return value
 
     def _record(self) -> None:
-        """Records one simulation; it is replayed on whatever the same memory then holds."""
+        """Records one simulation, which is replayed on the contents of the same memory."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -167,7 +168,7 @@ class DeviceSearch:
         )
 
     def _keep(self, output: NetworkOutput) -> None:
-        """Keeps the latent and the prefix state of the new node."""
+        """Stores latent and prefix state of the new node."""
         latent = output.latent.permute(0, 2, 3, 1)
         self.latent.index_copy_(0, self.node, latent.unsqueeze(0))
         self.hidden.index_copy_(0, self.node, output.prefix_state.hidden.unsqueeze(0))
@@ -175,7 +176,7 @@ class DeviceSearch:
 
 
 def value_prefix_of(output: NetworkOutput) -> Tensor:
-    """The value-prefix logits that every output below a root has."""
+    """The value-prefix logits, which every output below a root has."""
     if output.value_prefix is None:
         raise ValueError("an output of the root has no value prefix")
     return output.value_prefix

@@ -1,10 +1,10 @@
-"""A network as searches use it: frozen, with everything computed once that does not change.
+"""A frozen network for searches, with all constant computations done in advance.
 
-Batch-norms in evaluation mode are a scale and a shift, and go into the weights before them; other
-norms stay. Where norms know roles, f is folded once for each role of a latent, and g, whose batches
-mix roles, gets a scale and a shift for each. What an action adds to the first convolution of the
-dynamics is the same for every latent, and becomes a table. The result is the network's up to
-rounding.
+Batch-norms in evaluation mode are a scale and a shift, which are merged into the weights before
+them. Other norms are kept. With norms by role, f is folded once for each role of a latent, and g,
+whose batches mix roles, has a scale and a shift for each. The effect of an action on the first
+convolution of the dynamics does not depend on the latent, and becomes a table. Outputs equal the
+network's up to rounding.
 """
 
 import copy
@@ -25,11 +25,11 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @torch.no_grad()
 def fold(network: Network, precision: str) -> Network:
-    """A copy for inference alone; it has no projection, and cannot learn.
+    """Makes a copy for inference only, without projection.
 
     Args:
-      network: not changed.
-      precision: `float32` or `bfloat16`, of every weight and latent.
+      network: not modified.
+      precision: `float32` or `bfloat16`, precision of every weight and latent.
     """
     folded = copy.deepcopy(network).eval().requires_grad_(False)
     folded.projector, folded.predictor = nn.Sequential(), nn.Sequential()
@@ -58,27 +58,27 @@ def fold(network: Network, precision: str) -> Network:
 
 
 def join(module: nn.Module, layer: str, norm: str) -> None:
-    """Puts a batch-norm into the weights of the layer before it; leaves other norms alone."""
+    """Merges a batch-norm into the weights of the layer before it, but no other norm."""
     before, after = module.get_submodule(layer), module.get_submodule(norm)
     if isinstance(before, nn.Linear) and isinstance(after, nn.BatchNorm1d):
         module.add_module(layer, fuse_linear_bn_eval(before, after))
     elif isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
         module.add_module(layer, fuse_conv_bn_eval(before, after))
     elif isinstance(after, nn.BatchNorm1d | nn.BatchNorm2d):
-        raise TypeError(f"{type(after).__name__} behind {type(before).__name__}")
+        raise TypeError(f"{type(after).__name__} after {type(before).__name__}")
     else:
         return
     module.add_module(norm, nn.Identity())
 
 
 def replace(module: nn.Module, name: str, by: nn.Module) -> None:
-    """Puts another module in the place of the one with this dotted name."""
+    """Replaces the module with this dotted name."""
     parent, _, child = name.rpartition(".")
     module.get_submodule(parent).add_module(child, by)
 
 
 class FoldedPrediction(nn.Module):
-    """f, once for each role of a latent where its norms know roles."""
+    """f, with a copy for each role of a latent if its norms depend on roles."""
 
     def __init__(self, prediction: Prediction) -> None:
         super().__init__()
@@ -88,13 +88,13 @@ class FoldedPrediction(nn.Module):
         )
 
     def forward(self, latent: Tensor, role: int) -> tuple[Tensor, Tensor]:
-        """As `Prediction.forward`."""
+        """Like `Prediction.forward`."""
         value, policy = self.of_role[role % len(self.of_role)](latent, role)
         return value, policy
 
 
 def of_role(prediction: Prediction, role: int) -> Prediction:
-    """A copy of f for latents in one role."""
+    """Makes a copy of f for latents in one role."""
     made = copy.deepcopy(prediction)
     for name, module in list(made.named_modules()):
         if isinstance(module, ByRole):
@@ -103,7 +103,7 @@ def of_role(prediction: Prediction, role: int) -> Prediction:
 
 
 class FoldedDynamics(nn.Module):
-    """g with a table of what each action adds: a convolution of planes that are constant."""
+    """g with a table of the contribution of each action, a convolution of constant planes."""
 
     def __init__(self, dynamics: Dynamics) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class FoldedDynamics(nn.Module):
     def forward(
         self, latent: Tensor, prefix_state: PrefixState, action: Tensor, role: Role
     ) -> tuple[Tensor, PrefixState, Tensor]:
-        """As `Dynamics.forward`."""
+        """Like `Dynamics.forward`."""
         x = F.conv2d(latent, self.weight, padding=self.padding) + self.table[action]
         x = normalised(self.norm, x, role)
         following = self.scale(self.block(F.relu(x + latent, inplace=True), role))

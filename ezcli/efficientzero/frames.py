@@ -1,10 +1,10 @@
 """All frames of a run as one tensor on the run's device; an observation is a gather.
 
-Frames are uint8, or float32 where observations are vectors.
+Frames are uint8, or float32 if observations are vectors.
 
-Nothing is encoded: frames are kept exactly. Stacking is index arithmetic (`frames_back`), for the
-replay of a run as for games played for a score.
-Shapes: R rows, n images, T stacked frames, C, H, W of one frame.
+Frames are stored exactly, without encoding. Stacking is index arithmetic (`frames_back`), in the
+replay of a run and in evaluation games. Shapes: R rows, n images, T stacked frames, C, H, W of one
+frame.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class FrameStore:
-    """R frames [R, C, H, W] of one type, written once each and read many times."""
+    """R frames [R, C, H, W] of one type, each written once and read many times."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class FrameStore:
         self.frames = torch.empty((rows, *frame_shape), dtype=dtype, device=device)
 
     def write(self, row: int, frame: np.ndarray) -> None:
-        """Puts `frame` [C, H, W] into `row`."""
+        """Stores `frame` [C, H, W] in `row`."""
         self.frames[row] = torch.from_numpy(np.ascontiguousarray(frame))
 
     def observations(self, stack_rows: np.ndarray) -> Tensor:
@@ -39,7 +39,7 @@ class FrameStore:
 
 
 class RecentFrames:
-    """The newest T frames of each of several games that are played side by side.
+    """The newest T frames of each of several games played at the same time.
 
     Args:
       first: [C, H, W], the first frame of each game.
@@ -57,7 +57,7 @@ class RecentFrames:
             self.store.write(game * depth, frame)
 
     def add(self, game: int, frame: np.ndarray) -> None:
-        """Takes the next frame [C, H, W] of a game, in place of its oldest."""
+        """Adds the next frame [C, H, W] of a game, and drops its oldest."""
         self.age[game] += 1
         self.store.write(game * self.depth + self.age[game] % self.depth, frame)
 
@@ -69,9 +69,9 @@ class RecentFrames:
 
 
 def frames_back(age: np.ndarray, depth: int) -> np.ndarray:
-    """How many env_steps back the frames of an observation lie, oldest first.
+    """How many env_steps ago the frames of an observation were seen, oldest first.
 
-    An episode's first frame stands in for those before it.
+    An episode's first frame is repeated for times before it.
 
     Args:
       age: [...] env_steps since the episode's first state.

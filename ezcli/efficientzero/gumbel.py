@@ -1,10 +1,11 @@
-"""The planner of Gumbel MuZero and EfficientZeroV2, which improves the policy with any budget.
+"""The planner of Gumbel MuZero and EfficientZero V2, which improves the policy with any budget.
 
-Noise draws the candidates at the root, and sequential halving finds the best of them (Danihelka et
-al., ICLR 2022; Wang et al., ICML 2024). For state s_t with logits l_t and completed q_t:
+Noise selects candidate actions at the root, and sequential halving finds the best of them
+(Danihelka et al., ICLR 2022; Wang et al., ICML 2024). For state s_t with logits l_t and completed
+q_t:
 
     noise         n_a ~ Gumbel(0, 1);  0 in evaluation
-    acting        a_t = argmax_a  n_a + l_t(a) + sigma(q_t(a)),  of the most visited actions
+    acting        a_t = argmax_a  n_a + l_t(a) + sigma(q_t(a)),  among the most visited actions
     policy target pi_t(a) = softmax_a(l_t(a) + sigma(q_t(a)))
 
 `completed_q` has sigma and q. Shapes as in `planner`.
@@ -40,7 +41,7 @@ class Gumbel:
         self.constants = gumbel_constants(settings, prefix_horizon, num_actions)
 
     def draws(self, rng: np.random.Generator, batch: int, explores: bool) -> Draws:
-        """Gumbel noise for the roots if it explores, and seeds for ties."""
+        """Draws Gumbel noise for the roots if `explores`, and seeds for ties."""
         noise = None
         if explores:
             noise = rng.gumbel(size=(batch, self.num_actions)).astype(np.float32)
@@ -59,11 +60,11 @@ class Gumbel:
     def act(
         self, plan: Plan, env_steps: int, train_steps: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """The winners [B] of the searches: their noise is what explores."""
+        """The winners [B] of the searches, whose noise already explores."""
         return plan.best
 
     def think(self, network: Searcher, observations: Tensor, draws: Draws) -> Thought:
-        """Searches from one state, and keeps the path that its winner begins."""
+        """Searches from one state, and returns the path that begins with its winner."""
         tree, root = network.tree(self.constants, observations, beside_priors(draws), draws.ties)
         _, best = decision(tree, self.constants)
         return Thought(
@@ -79,7 +80,7 @@ class Gumbel:
 
 
 def beside_priors(draws: Draws) -> RootNoise | None:
-    """The noise of a search, which the kernels add to logits."""
+    """The noise of a search, which kernels add to logits instead of priors."""
     return None if draws.noise is None else RootNoise(draws.noise, fraction=0.0)
 
 
@@ -91,7 +92,7 @@ def decision(tree: Tree, constants: GumbelConstants) -> tuple[np.ndarray, np.nda
 
 
 def roots_of(found: SearchResult, draws: Draws) -> Tree:
-    """Trees that end at their roots, from what searches found there."""
+    """Trees that consist of their roots, from results of searches."""
     tree = new_tree(found.prior, found.network_value, 0, draws.ties)
     tree.visits[:, ROOT] += found.visits.sum(1)
     tree.value_sum[:, ROOT] += (found.visits * found.q).sum(1)

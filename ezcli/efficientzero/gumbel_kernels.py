@@ -1,10 +1,10 @@
-"""Which node each tree wants next, by the Gumbel search, and what its root decides at the end.
+"""Kernels of the Gumbel search: the next node of each tree, and the final decision at its root.
 
 Danihelka et al., "Policy improvement by planning with Gumbel" (ICLR 2022): sequential halving at
 the root (section 3), and the deterministic rule below the root (section 5).
 
-`tree` is a `Tree`, `constants` are `GumbelConstants`; B trees, N nodes, A actions. How kernels are
-written, and why, stands in `kernels`.
+`tree` is a `Tree`, `constants` are `GumbelConstants`; B trees, N nodes, A actions. `kernels`
+explains how kernels are written.
 """
 
 import math
@@ -21,7 +21,7 @@ from ezcli.jit import kernel
 
 @kernel
 def select(tree: Tree, constants: GumbelConstants, parents: Any, actions: Any) -> None:
-    """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
+    """Writes the position of each tree's next node into `parents` [B] and `actions` [B]."""
     select_between(
         0,
         parents.shape[0],
@@ -69,7 +69,7 @@ def select_between(
     parents: Any,
     actions: Any,
 ) -> None:
-    """Selects in the trees from `first` to before `last`; `scores` [A] is written on the way."""
+    """Selects in the trees from `first` to before `last`; `scores` [A] is working memory."""
     for b in range(first, last):
         node = ROOT
         while True:
@@ -106,13 +106,13 @@ def select_between(
 
 @kernel
 def decide(tree: Tree, constants: GumbelConstants, policy: Any, best: Any) -> None:
-    """Writes what the roots of finished searches decide.
+    """Writes policies and decisions at the roots of finished searches.
 
     Args:
-      tree: no more than its roots is read.
+      tree: only its roots are read.
       constants: of the search.
-      policy: [B, A], written: softmax(logits + advantages).
-      best: [B], written: of the most visited actions the one with the highest score.
+      policy: [B, A], output: softmax(logits + advantages).
+      best: [B], output: the action with the highest score among the most visited ones.
     """
     scores = np.empty(tree.prior.shape[2])
     for b in range(best.shape[0]):
@@ -145,10 +145,10 @@ def decide(tree: Tree, constants: GumbelConstants, policy: Any, best: Any) -> No
 
 @kernel
 def halving_visits(simulation: int, candidates: int, num_simulations: int) -> int:
-    """How many visits the action has that sequential halving tries in the `simulation`-th, from 0.
+    """Visits of the action that sequential halving tries in this simulation, counted from 0.
 
-    The phases share the simulations equally. In each, every action that is left is tried equally
-    often; then the better half stays, and at least two.
+    The phases share the simulations equally. In each phase every remaining action is tried equally
+    often. Then the better half remains, at least two.
     """
     if candidates == 1:
         return simulation
@@ -170,7 +170,7 @@ def halving_visits(simulation: int, candidates: int, num_simulations: int) -> in
 def write_root_scores(
     b: int, times: int, edge_visits: Any, prior: Any, noise: Any, scores: Any
 ) -> None:
-    """Makes advantages the root's scores [A]: noise + logits + advantages.
+    """Turns advantages into scores [A] at the root: noise + logits + advantages.
 
     Only actions that were tried `times` times are candidates.
     """
@@ -186,7 +186,7 @@ def write_root_scores(
 def write_interior_scores(
     b: int, node: int, simulations: int, edge_visits: Any, prior: Any, scores: Any
 ) -> None:
-    """Makes advantages the scores [A] below the root: improved policy less share of visits.
+    """Turns advantages into scores [A] below the root: improved policy minus share of visits.
 
     score(a) = softmax_a(l(a) + sigma(q(a))) - N(a) / (1 + sum_b N(b))
     """

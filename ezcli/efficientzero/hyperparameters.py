@@ -1,9 +1,8 @@
-"""Every number of the algorithm, with its unit. The values themselves stand in `presets/*.toml`.
+"""All settings of the algorithm, with their units. Their values are in `presets/*.toml`.
 
-There are no defaults here: what is in the preset is what runs, and nothing is adjusted after
-loading. Sources are sections of EfficientZero (Ye et al., NeurIPS 2021, arXiv:2111.00210) unless
-another paper is named. One `env_step` is one action (four frames on Atari), one `train_step` one
-gradient step.
+There are no defaults here. A run uses exactly the values of its preset. Sources are sections of
+EfficientZero (Ye et al., NeurIPS 2021, arXiv:2111.00210) unless another paper is named. One
+`env_step` is one action (four frames on Atari), one `train_step` one gradient step.
 """
 
 from itertools import pairwise
@@ -28,7 +27,7 @@ AuxiliaryName = Literal["simsiam", "spr", "contrastive", "reconstruction", "none
 
 
 class Components(Settings):
-    """Which of the paper's three additions to MuZero are present (section 4)."""
+    """Switches of the paper's three additions to MuZero (section 4)."""
 
     consistency: bool = Field(description="self-supervised consistency loss (4.1)")
     value_prefix: bool = Field(description="predict sums of rewards, not each reward (4.2)")
@@ -40,17 +39,19 @@ class ActingSettings(Settings):
 
     num_envs: int = Field(ge=1, description="environments that act in lock step")
     temperatures: tuple[PositiveFloat, ...] = Field(
-        min_length=1, strict=False, description="of the visit counts, one for each phase"
+        min_length=1,
+        strict=False,
+        description="temperatures of the visit counts, one for each phase",
     )
     temperature_until: tuple[float, ...] = Field(
         strict=False,
-        description="where each phase but the last ends, in shares of collecting train_steps",
+        description="end of each phase but the last, as a share of collecting train_steps",
     )
 
     random_phase: bool = Field(
         default=True,
         json_schema_extra={"neutral": True},
-        description="play uniformly until learning begins; else as planned from the start (V2)",
+        description="play uniformly until learning begins; otherwise plan from the start (V2)",
     )
 
     @model_validator(mode="after")
@@ -66,7 +67,7 @@ class ActingSettings(Settings):
             raise DoesNotFit(rule, "temperatures", "temperature_until", near=near)
         if any(low > high for low, high in pairwise(bounds)):
             rising = sorted(min(max(0.0, bound), 1.0) for bound in self.temperature_until)
-            rule, key = "temperature_until must rise within 0 and 1", "temperature_until"
+            rule, key = "temperature_until must increase between 0 and 1", "temperature_until"
             raise DoesNotFit(rule, key, near={key: [rising]})
         return self
 
@@ -79,8 +80,10 @@ def fitted(values: tuple[float, ...], length: int, last: float) -> list[float]:
 class ReanalyseSettings(Settings):
     """Targets recomputed by the target network (MuZero appendix H)."""
 
-    ratio: float = Field(ge=0, le=1, description="share of a batch with a fresh search policy")
-    memoise: bool = Field(description="search a position once per target network, not each time")
+    ratio: float = Field(
+        ge=0, le=1, description="share of a batch whose policy targets come from a new search"
+    )
+    memoise: bool = Field(description="search a position once per target network, not at each use")
     roots_per_search: int = Field(ge=1, description="positions searched together")
 
 
@@ -88,47 +91,60 @@ class ReanalyseSettings(Settings):
 class LossSettings(Settings):
     """The unroll and its losses (equation 5), with a coefficient for each of `LOSSES`."""
 
-    batch_size: int = Field(ge=2, description="windows learnt from in one train_step")
+    batch_size: int = Field(ge=2, description="windows in one train_step")
     unroll_steps: int = Field(ge=1, description="env_steps the model is unrolled, K")
     auxiliary: AuxiliaryName = Field(
         default="simsiam",
         json_schema_extra={"neutral": "simsiam"},
-        description="what learns latents beside rewards, values and policies (`auxiliary.py`); "
-        "components.consistency = false drops it",
+        description="auxiliary loss of latents (`auxiliary.py`); components.consistency = false "
+        "drops it",
     )
     auxiliary_momentum: float = Field(
         default=0.99,
         ge=0,
         lt=1,
         json_schema_extra={"neutral": 0.99},
-        description="of the moving average that gives the targets of spr; 0: simsiam",
+        description="momentum of the moving average for targets of spr; 0: targets of simsiam",
     )
     latent_gradient: Literal["between-steps", "whole"] = Field(
         default="between-steps",
         json_schema_extra={"neutral": "between-steps"},
-        description="what is halved at each unrolled latent: the gradient to the step before "
-        "(MuZero), or all that reaches it, that of the heads too (authors' code)",
+        description="gradient that is halved at each unrolled latent: that to the step before "
+        "(MuZero), or all of it, including the heads' (authors' code)",
     )
     augmentation: bool = Field(description="random shift and intensity of every observation")
     shift_pixels: int = Field(ge=0, description="pixels; largest shift (DrQ, Yarats et al. 2021)")
-    intensity_scale: float = Field(ge=0, le=LARGEST, description="standard deviation of brightness")
+    intensity_scale: float = Field(
+        ge=0, le=LARGEST, description="standard deviation of the brightness factor"
+    )
 
 
 class OptimiserSettings(Settings):
     """Gradient descent (appendix A.1, table 6)."""
 
     name: Literal["sgd", "adam"]
-    learning_rate: float = Field(gt=0, description="after the warm-up, before the decay")
+    learning_rate: float = Field(
+        gt=0, description="learning rate after the warm-up and before the decay"
+    )
     momentum: float = Field(ge=0, lt=1, description="SGD momentum; Adam's first beta")
     weight_decay: float = Field(ge=0, description="L2 penalty, added to the gradient")
-    warmup_fraction: float = Field(ge=0, le=1, description="share of train_steps, linear from 0")
-    decayed_train_steps: int = Field(ge=0, description="the last ones, at the decayed rate")
-    decay_factor: float = Field(gt=0, le=1, description="of the learning rate, for those")
-    max_gradient_norm: float = Field(gt=0, description="L2 over all weights; longer ones shrink")
+    warmup_fraction: float = Field(
+        ge=0, le=1, description="share of train_steps with linear warm-up from 0"
+    )
+    decayed_train_steps: int = Field(
+        ge=0, description="last train_steps, which use the decayed rate"
+    )
+    decay_factor: float = Field(
+        gt=0, le=1, description="factor of the learning rate for the last train_steps"
+    )
+    max_gradient_norm: float = Field(
+        gt=0,
+        description="largest L2 norm of the gradient over all weights; longer ones are clipped",
+    )
 
 
 class Hyperparameters(Settings):
-    """All of EfficientZero's numbers together."""
+    """All settings of the algorithm."""
 
     components: Components
     planning: PlanningSettings = Field(
@@ -148,7 +164,7 @@ class Hyperparameters(Settings):
 
     @property
     def lookahead(self) -> int:
-        """env_steps that the targets of a state look ahead, K + L."""
+        """env_steps between a state and its last target, K + L."""
         return self.loss.unroll_steps + self.value.lookahead
 
     @property
@@ -157,10 +173,10 @@ class Hyperparameters(Settings):
         return self.schedule.random_env_steps if self.acting.random_phase else 0
 
     def guard_rows(self, frame_stack: int) -> int:
-        """States of a stream that are about to be overwritten and so must not be drawn.
+        """Number of states of a stream that are about to be overwritten and must not be drawn.
 
-        Batches are drawn up to two cycles before they are learnt from, an env_step writes at most
-        two states, and what loses the frames of its stack is of no use either.
+        Batches are drawn up to two cycles before they are used, an env_step writes at most two
+        states, and a state without its stacked frames cannot be used.
         """
         return 4 * (self.schedule.env_steps_per_cycle // self.acting.num_envs) + frame_stack
 

@@ -1,4 +1,4 @@
-"""Searching with a network: latents stay where the network is, numbers go to and from the trees.
+"""Searching with a network: latents stay on the network's device, scalars go to and from the trees.
 
 Shapes: B roots, N = num_simulations + 1 nodes, A actions.
 """
@@ -22,7 +22,7 @@ from ezcli.efficientzero.tree import ROOT, Constants, Tree
 class RootNoise(NamedTuple):
     """Exploration at the roots: priors become (1 - fraction) * prior + fraction * noise.
 
-    A rule that reads `Tree.noise` itself leaves the priors alone, with a fraction of 0.
+    For a rule that reads `Tree.noise` itself, the fraction is 0 and priors do not change.
     """
 
     noise: np.ndarray  # [B, A] float32
@@ -30,22 +30,22 @@ class RootNoise(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """What a search found out."""
+    """The result of a search."""
 
-    visits: np.ndarray  # [B, A] int32, of the root's actions
+    visits: np.ndarray  # [B, A] int32, visits of the root's actions
     value: np.ndarray  # [B] float32, mean return through the root
-    network_value: np.ndarray  # [B] float32, the network's own opinion of the root
+    network_value: np.ndarray  # [B] float32, the network's value of the root
     depth: np.ndarray  # [B] int32, env_steps to the deepest node
-    prior: np.ndarray  # [B, A] float32, of the root's actions, with what noise is mixed in
-    q: np.ndarray  # [B, A] float64, of the root's actions; 0 where there was no visit
+    prior: np.ndarray  # [B, A] float32, priors of the root's actions, including noise
+    q: np.ndarray  # [B, A] float64, Q of the root's actions; 0 without a visit
     q_range: np.ndarray  # [B, 2] float64, smallest and largest Q in the tree
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Runs a network in `bfloat16`, or leaves it in `float32`.
+    """Runs a network in `bfloat16`, or unchanged for `float32`.
 
-    Not beside a learner in another thread: the casts that autocast remembers are the process's, and
-    whoever leaves it forgets them all. A folded network has its precision in its weights.
+    Must not be used while a learner runs in another thread: the cache of casts belongs to the
+    process, and leaving autocast clears it. A folded network has its precision in its weights.
     """
     if precision == "float32":
         return nullcontext()
@@ -67,10 +67,10 @@ def search_states(
     Args:
       network: in evaluation mode; its batch-norms use their running statistics.
       observations: [B, C, H, W] uint8 or float32 on the network's device.
-      constants: of the search.
-      noise: None to search greedily.
+      constants: constants of the search.
+      noise: noise at the roots; None to search greedily.
       tie_seed: [B], see `search`.
-      precision: `bfloat16` casts on the way; `float32` leaves the network as it is.
+      precision: `bfloat16` uses autocast; `float32` runs the network unchanged.
       simulate: a `Simulation` with this network, or a faster one that computes the same.
     """
     tree, root = search_tree(network, observations, constants, noise, tie_seed, precision, simulate)
@@ -94,7 +94,7 @@ def search_tree(
     precision: str,
     simulate: Simulate | None = None,
 ) -> tuple[Tree, Evaluation]:
-    """`search_states` with the whole tree and the network's opinion of the roots."""
+    """`search_states` that returns the whole tree and the network's values of the roots."""
     device = observations.device
     simulate = simulate or Simulation(network, constants.prefix_horizon)
     with autocast(device, precision):
@@ -117,7 +117,7 @@ def search_tree(
 
 @torch.inference_mode()
 def evaluate_states(network: Network, observations: Tensor, precision: str) -> np.ndarray:
-    """The network's value [B] float32 of states [B, C, H, W], without a search."""
+    """The network's values [B] float32 of observations [B, C, H, W], without a search."""
     with autocast(observations.device, precision):
         output = initial_output(network, observations)
     return to_scalar(output.value).cpu().numpy()
@@ -125,7 +125,7 @@ def evaluate_states(network: Network, observations: Tensor, precision: str) -> n
 
 @torch.inference_mode()
 def latents_of(network: Network, observations: Tensor, precision: str) -> np.ndarray:
-    """The latents h(s), [B, *network.latent_shape] float32, of states [B, C, H, W]."""
+    """The latents h(o), [B, *network.latent_shape] float32, of observations [B, C, H, W]."""
     with autocast(observations.device, precision):
         output = initial_output(network, observations)
     latents: np.ndarray = output.latent.float().cpu().numpy()
@@ -134,11 +134,11 @@ def latents_of(network: Network, observations: Tensor, precision: str) -> np.nda
 
 @torch.inference_mode()
 def expected_frames(network: Network, observations: Tensor, actions: Tensor) -> np.ndarray | None:
-    """The frames [B, C, H, W] that the model expects after actions; None without a decoder.
+    """The frames [B, C, H, W] that the model predicts after actions; None without a decoder.
 
     Args:
       network: in evaluation mode, not folded.
-      observations: [B, T * C, H, W] of the states before; frames have their type.
+      observations: [B, T * C, H, W] before the actions; the frames have their type.
       actions: [B] int64.
     """
     if network.decoder is None:
@@ -153,23 +153,23 @@ def expected_frames(network: Network, observations: Tensor, actions: Tensor) -> 
 
 
 def to_network_input(observations: Tensor) -> Tensor:
-    """uint8 to [0, 1], float32 as it is; channels last in memory."""
+    """Converts uint8 to [0, 1] and leaves float32 unchanged; channels last in memory."""
     scale = 255 if observations.dtype == torch.uint8 else 1
     return observations.to(torch.float32, memory_format=torch.channels_last) / scale
 
 
 def initial_output(network: Network, observations: Tensor) -> NetworkOutput:
-    """What a network says of observations [B, C, H, W], in the precision of its weights."""
+    """The network's output for observations [B, C, H, W], in the precision of its weights."""
     weight = next(network.parameters())
     return network.initial_inference(to_network_input(observations).to(weight.dtype))
 
 
 def as_evaluation(output: NetworkOutput) -> Evaluation:
-    """Logits to the numbers a tree needs, in one transfer from the device."""
+    """Turns logits into the values a tree needs, in one transfer from the device."""
     return split_numbers(numbers_of(output))
 
 
 def split_numbers(found: Tensor) -> Evaluation:
-    """What `numbers_of` put together, as arrays."""
+    """Splits the result of `numbers_of` into arrays."""
     numbers = found.cpu().numpy()
     return Evaluation(numbers[:, 0].copy(), numbers[:, 2:].copy(), numbers[:, 1].copy())

@@ -1,15 +1,15 @@
-"""The Numba functions that grow the trees, whatever the rule that selects: expand, backup, ties.
+"""Numba kernels that are shared by all selection rules: expand, backup and ties.
 
 `tree` is a `Tree`; B trees, N nodes, A actions. Each rule has its own file of kernels beside this
-one (`puct_kernels`, `gumbel_kernels`): `ezcli.jit` compiles a kernel anew when a file that it uses
+one (`puct_kernels`, `gumbel_kernels`): `ezcli.jit` recompiles a kernel when a file that it uses
 changes.
 
-The loops over trees are plain: searches run side by side in threads (the kernels release the GIL),
-each on a batch of fixed size, so that no result depends on the number of threads.
+Loops over trees are serial. Searches run in parallel threads (the kernels release the GIL), each on
+a batch of fixed size, so that no result depends on the number of threads.
 
-The functions for one tree `b` take arrays and scalars only, and are inlined before LLVM sees them:
-tuples of arrays cost a reference count at each access, calls with many arrays more than their work.
-On a GPU `cuda_kernels` calls those named `between`, a tree a thread.
+Functions for one tree `b` take only arrays and scalars, and are inlined before LLVM: tuples of
+arrays cost a reference count at each access, and calls with many arrays cost more than their work.
+On a GPU `cuda_kernels` calls the functions named `between`, one tree per thread.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ import numpy as np
 from ezcli.efficientzero.tree import ROOT, Constants, Tree
 from ezcli.jit import kernel
 
-TIE_TOLERANCE = 1e-6  # scores this near to the best are equal
+TIE_TOLERANCE = 1e-6  # scores within this distance of the best are equal
 
 
 @kernel
@@ -115,7 +115,7 @@ def expand_and_backup_between(
 
 @partial(kernel, inline="always")
 def best_action(scores: Any, tie_seed: int, node: int, simulations: int) -> int:
-    """Action with the highest of `scores` [A]; one of equal scores is drawn at random."""
+    """The action with the highest of `scores` [A]; ties are broken at random."""
     best = -np.inf
     for action in range(scores.shape[0]):
         best = max(best, scores[action])
@@ -123,7 +123,7 @@ def best_action(scores: Any, tie_seed: int, node: int, simulations: int) -> int:
     for action in range(scores.shape[0]):
         if scores[action] >= best - TIE_TOLERANCE:
             tied += 1
-            # Taking the k-th of the tied with chance 1 / k leaves each equally likely.
+            # Taking the k-th tied action with probability 1 / k makes all equally likely.
             if tied == 1 or random_below(tie_seed, node, simulations, tied) == 0:
                 chosen = action
     return chosen
@@ -131,7 +131,7 @@ def best_action(scores: Any, tie_seed: int, node: int, simulations: int) -> int:
 
 @kernel
 def random_below(seed: int, node: int, simulation: int, bound: int) -> int:
-    """A uniform integer from 0 to `bound` - 1 that depends on nothing but its arguments.
+    """A uniform integer from 0 to `bound` - 1 that depends only on its arguments.
 
     A 32-bit integer hash by multiply and xor-shift with the constants of C. Wellons
     (hash-prospector); products stay below 2**63, so the same code runs without Numba.
@@ -160,9 +160,9 @@ def backup(
     edge_q: Any,
     edge_visits: Any,
 ) -> None:
-    """Adds the leaf's value to every node on its way up.
+    """Adds the leaf's value to every node on the path to the root.
 
-    Q of an edge is its reward, then the discounted mean value of the node that it leads to.
+    Q of an edge is its reward plus the discounted mean value of its child.
     """
     at, value = node, np.float64(leaf_value)
     while at != ROOT:

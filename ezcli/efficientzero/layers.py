@@ -1,9 +1,9 @@
 """The layers that the network is built from (EfficientZero appendix A.1).
 
-All 3x3 convolutions are without bias and, but for those of skips, followed by a norm (`norms`). A
-latent that is a vector has one pixel, [B, c, 1, 1], and 1x1 convolutions in their place. The 1x1
-convolutions before the heads carry a bias, as the published parameter counts show. Every ReLU
-writes in place: nothing reads what it overwrites, and on a CPU the memory is what costs.
+3x3 convolutions have no bias and are followed by a norm (`norms`), except on skips. A vector latent
+has one pixel, [B, c, 1, 1], and 1x1 convolutions instead. The 1x1 convolutions before the heads
+carry a bias, as the published parameter counts imply. Every ReLU works in place: its input is not
+used again, and memory traffic dominates on a CPU.
 """
 
 import torch.nn.functional as F
@@ -13,17 +13,17 @@ from ezcli.efficientzero.network_settings import NetworkSettings
 from ezcli.efficientzero.norm_layers import Role, StandardisedConv2d
 from ezcli.efficientzero.norms import ROOT, Layers, norm1d, norm2d, normalised
 
-SMALLEST_RANGE = 1e-5  # of a latent that is scaled
+SMALLEST_RANGE = 1e-5  # least range of a latent that is scaled
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, each with a norm, and a skip; a stride makes the skip a convolution too.
+    """Two convolutions, each with a norm, and a skip, which is a convolution if there is a stride.
 
     Args:
-      settings: of the network.
-      inputs: channels.
-      outputs: channels.
-      stride: of the first convolution.
+      settings: settings of the network.
+      inputs: input channels.
+      outputs: output channels.
+      stride: stride of the first convolution.
       by_role: see `norms.norm2d`.
     """
 
@@ -46,21 +46,21 @@ class ResidualBlock(nn.Module):
 
 
 def convolution(settings: NetworkSettings, inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """3x3 with same padding, or 1x1 where latents are vectors; no bias."""
+    """3x3 with same padding, or 1x1 if latents are vectors; no bias."""
     kind = StandardisedConv2d if settings.norm == "group-standardised" else nn.Conv2d
     size = 1 if settings.representation == "mlp" else 3
     return kind(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
 
 
 def reduction(settings: NetworkSettings, channels: int) -> Layers:
-    """1x1 convolution to the few channels that a head reads."""
+    """1x1 convolution to the few input channels of a head."""
     outputs = settings.head_channels
     norm = norm2d(settings, outputs, by_role=True)
     return Layers(nn.Conv2d(channels, outputs, 1), norm, nn.ReLU(inplace=True))
 
 
 def head(settings: NetworkSettings, inputs: int, outputs: int) -> Layers:
-    """One hidden layer; the last layer starts at zero, so that all outputs start uniform."""
+    """One hidden layer. The last layer starts at zero, so that all outputs start uniform."""
     last = nn.Linear(settings.head_hidden, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -70,11 +70,11 @@ def head(settings: NetworkSettings, inputs: int, outputs: int) -> Layers:
 
 
 def embedding(settings: NetworkSettings, planes: int, shape: tuple[int, int, int]) -> nn.Module:
-    """What becomes of the planes of an action (EfficientZero V2); nothing where it is off.
+    """Embedding of the planes of an action (EfficientZero V2); the identity if it is off.
 
     Args:
-      settings: of the network.
-      planes: that say which action was taken.
+      settings: settings of the network.
+      planes: number of planes that encode an action.
       shape: (c, h, w) of a latent.
     """
     outputs = settings.action_embedding
@@ -87,8 +87,8 @@ def embedding(settings: NetworkSettings, planes: int, shape: tuple[int, int, int
 def projector(settings: NetworkSettings, latent_shape: tuple[int, int, int]) -> nn.Sequential:
     """Three layers, each with a batch-norm; no ReLU after the last.
 
-    Projector and predictor keep batch-norms whatever the other layers have: without them SimSiam's
-    latents collapse (Chen and He 2021, table 3), and no search reads their running statistics.
+    Projector and predictor always have batch-norms: without them SimSiam's latents collapse (Chen
+    and He 2021, table 3), and no search reads their running statistics.
     """
     inputs, units = latent_shape[0] * latent_shape[1] * latent_shape[2], settings.projection
     layers: list[nn.Module] = []
@@ -107,18 +107,18 @@ def predictor(settings: NetworkSettings) -> nn.Sequential:
 
 
 def scaling(settings: NetworkSettings) -> nn.Module:
-    """What is done to every latent: nothing, or `MinMax`."""
+    """Scaling of every latent: identity or `MinMax`."""
     return MinMax() if settings.latent_scaling else nn.Identity()
 
 
 class MinMax(nn.Module):
     """Scales each latent to [0, 1] (MuZero appendix G).
 
-    Latents are sums of rectified terms and grow from step to step of an unroll. One batch-norm
-    serves all steps, so its running statistics then fit none of them.
+    Latents are sums of rectified terms and grow with each unroll step. One batch-norm is used for
+    all steps, so without scaling its running statistics fit none of them.
     """
 
     def forward(self, latent: Tensor) -> Tensor:
-        """[B, c, h, w] to the same."""
+        """Scales latents [B, c, h, w]."""
         low, high = latent.amin((1, 2, 3), keepdim=True), latent.amax((1, 2, 3), keepdim=True)
         return (latent - low) / (high - low).clamp(min=SMALLEST_RANGE)

@@ -35,7 +35,7 @@ STEP_METRICS = ("loss", *LOSSES, "gradient_norm")
 
 
 class StepResult(NamedTuple):
-    """What a train_step leaves, still on the device: reading it would wait for the step."""
+    """The results of a train_step, still on the device. Reading them waits for the step."""
 
     errors: Tensor  # [B] |V predicted - V target| at the first position
     metrics: Tensor  # [len(STEP_METRICS)] total, mean of each loss, norm before clipping
@@ -43,16 +43,16 @@ class StepResult(NamedTuple):
 
 
 class LearnerCounts(Table):
-    """What the state of a `Learner` holds beside its arrays."""
+    """The state of a `Learner` without its arrays."""
 
     train_steps: Count
 
 
 class Learner:
-    """The network that learns, its optimiser, and the train_steps it has made.
+    """The network in training, its optimiser, and its number of train_steps.
 
-    From the first train_step on whose loss or gradient is not finite, no weight changes any more:
-    the metrics say which it was, whenever they are read.
+    After a train_step whose loss or gradient is not finite, no weight changes any more. The metrics
+    identify that train_step, whenever they are read.
     """
 
     def __init__(
@@ -67,7 +67,10 @@ class Learner:
         self.train_steps = 0
 
     def state(self) -> State:
-        """The optimiser's tensors and the train_steps; the network has a state of its own."""
+        """The optimiser's tensors and the number of train_steps.
+
+        The network has a separate state.
+        """
         optimiser = {
             f"optimiser.{index}.{name}": array_of(torch.as_tensor(value))
             for index, entries in self.optimiser.state_dict()["state"].items()
@@ -76,7 +79,7 @@ class Learner:
         return {**optimiser, "train_steps": self.train_steps}
 
     def restore(self, state: State) -> None:
-        """Raises CheckpointError: tensors of another optimiser, or a number out of range."""
+        """Raises CheckpointError: tensors of another optimiser, or a value out of range."""
         counts, arrays = split(state)
         train_steps = read_table(LearnerCounts, counts).train_steps
         within = train_steps <= self.settings.schedule.train_steps
@@ -96,14 +99,14 @@ class Learner:
                     if tensor.shape == weight.shape:  # a fused optimiser needs equal strides too
                         tensor = torch.empty_like(weight.detach()).copy_(tensor)
                     entries.setdefault(index, {})[name] = tensor
-                else:  # a weight that had no gradient has no entry at all
+                else:  # a weight that never had a gradient has no entry
                     require(index not in entries, f"{key!r} is missing")
-        require(entries or not train_steps, "there is nothing of the optimiser")
+        require(entries or not train_steps, "the state of the optimiser is missing")
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": entries})
         self.train_steps = train_steps
 
     def _optimiser_layouts(self, weight: Tensor, train_steps: int) -> dict[str, Layout]:
-        """What the optimiser keeps for a weight after so many train_steps."""
+        """Layouts of the optimiser's tensors for a weight after `train_steps`."""
         shape = tuple(weight.shape)
         if self.settings.optimiser.name == "sgd":
             return {"momentum_buffer": Layout(np.float32, shape)}
@@ -114,7 +117,10 @@ class Learner:
         }
 
     def step(self, batch: Batch, executor: Executor | None = None) -> StepResult:
-        """Learns from one batch; a thread of the executor may help, which changes no bit."""
+        """Makes one train_step.
+
+        A thread of the executor may help, which does not change the result.
+        """
         self.network.train()
         outputs, found, total = self.objective(self.network, batch, executor)
         rate = learning_rate(self.train_steps, self.settings)
@@ -129,7 +135,7 @@ class Learner:
         errors = value_errors(outputs, batch)
         is_finite = total.detach().isfinite() & norm.isfinite() & errors.isfinite().all()
         self.has_failed = torch.maximum(self.has_failed, 1 - is_finite.float())
-        # As PyTorch's GradScaler does it: a fused optimiser leaves the weights where this is 1.
+        # As in PyTorch's GradScaler: a fused optimiser does not change weights if this is 1.
         self.optimiser.found_inf = self.has_failed  # type: ignore[attr-defined]
         self.optimiser.step()
         if self.average is not None:
@@ -143,11 +149,11 @@ class Learner:
         )
 
     def auxiliary_gradient(self, found: dict[str, Tensor], batch: Batch) -> Tensor | None:
-        """Norm of the gradient that the weighted auxiliary loss sends into the encoder h.
+        """Norm of the gradient of the weighted auxiliary loss with respect to the encoder h.
 
-        It is measured in each `MEASURED_EVERY`-th of the first `MEASURED_STEPS` train_steps, and
-        None otherwise or where there is no auxiliary loss. Equal norms make the weights of
-        different auxiliary losses comparable.
+        It is measured in every `MEASURED_EVERY`-th of the first `MEASURED_STEPS` train_steps, and
+        is None otherwise or without an auxiliary loss. Different auxiliary losses are comparable if
+        their coefficients give equal norms.
         """
         is_due = self.train_steps < MEASURED_STEPS and self.train_steps % MEASURED_EVERY == 0
         loss = {AUXILIARY_TERM: found[AUXILIARY_TERM]}
@@ -161,10 +167,10 @@ class Learner:
     def objective(
         self, network: Network, batch: Batch, executor: Executor | None = None
     ) -> Objective:
-        """What a train_step would minimise with the weights of `network`, in training mode."""
+        """The objective of a train_step with the weights of `network`, in training mode."""
         rules, device = self.rules, batch.observations.device
         if self.precision != "float32" or device.type != "cpu":
-            executor = None  # autocast cannot run beside itself, and a GPU gains nothing
+            executor = None  # autocast is not thread-safe, and a GPU gains nothing
         with autocast(device, self.precision):
             return objective(
                 network,
@@ -178,7 +184,7 @@ class Learner:
 
 
 def make_optimiser(network: Network, settings: OptimiserSettings) -> torch.optim.Optimizer:
-    """The optimiser that the settings name; `learning_rate` sets its rate at every step."""
+    """Makes the optimiser in the settings. `learning_rate` sets its rate at every step."""
     weights, rate, decay = network.parameters(), settings.learning_rate, settings.weight_decay
     if settings.name == "adam":
         betas = (settings.momentum, 0.999)

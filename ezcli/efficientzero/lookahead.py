@@ -1,4 +1,4 @@
-"""One step ahead: what the model says of every action in a state, in A + 1 network calls.
+"""One-step lookahead: the model's predictions for every action in a state, with A + 1 evaluations.
 
 The value prefix starts at the root, so the prefix of a child is the reward of its action. The
 calls for all actions of all states are one batch. Shapes: B states, A actions.
@@ -17,22 +17,22 @@ from ezcli.efficientzero.simulation import roles
 
 
 class Lookahead(NamedTuple):
-    """What lies one step ahead of B states."""
+    """Predictions one step ahead of B states."""
 
-    reward: np.ndarray  # [B, A] float32, predicted, of each action
-    value: np.ndarray  # [B, A] float32, of the state that it leads to
+    reward: np.ndarray  # [B, A] float32, predicted reward of each action
+    value: np.ndarray  # [B, A] float32, value of the state after each action
     network_value: np.ndarray  # [B] float32, the network's own estimate of the state
     policy: np.ndarray  # [B, A] float32, the network's own probabilities
 
 
 @torch.inference_mode()
 def look_ahead(network: Network, observations: Tensor, precision: str) -> Lookahead:
-    """Takes every action of states [B, C, H, W] in the model.
+    """Applies every action to states [B, C, H, W] in the model.
 
     Args:
       network: in evaluation mode.
       observations: on the network's device.
-      precision: `bfloat16` casts on the way; `float32` leaves the network as it is.
+      precision: `bfloat16` uses autocast; `float32` runs the network unchanged.
     """
     with autocast(observations.device, precision):
         output = initial_output(network, observations)

@@ -32,28 +32,28 @@ from ezcli.efficientzero.norms import ROOT, UNROLLED
 from ezcli.efficientzero.support import to_categorical, to_scalar
 from ezcli.efficientzero.value_prefix import restarts_after
 
-LATENT_GRADIENT = 0.5  # of the gradient at each unrolled latent (MuZero appendix G)
+LATENT_GRADIENT = 0.5  # factor of the gradient at each unrolled latent (MuZero appendix G)
 
-# From an unrolled latent to the one that the next step takes.
+# From an unrolled latent to the input of the next step.
 Halve = Callable[[Tensor], Tensor]
 
 
 class Objective(NamedTuple):
-    """What a batch says of a network."""
+    """The losses of a network on a batch."""
 
     outputs: list[NetworkOutput]  # K + 1, of the unroll
     losses: dict[str, Tensor]  # by name, as `LOSSES`: [B], before coefficients and weights
-    total: Tensor  # scalar, what is minimised
+    total: Tensor  # scalar, to be minimised
 
 
 class Unrolled(NamedTuple):
-    """All that a term of the loss may look at."""
+    """The inputs of the loss terms."""
 
     network: Network
     batch: Batch
     outputs: list[NetworkOutput]  # K + 1
     auxiliary: AuxiliaryLoss
-    target: Target | None  # of the auxiliary loss; None: the network's own
+    target: Target | None  # targets of the auxiliary loss; None: from the network itself
 
 
 def objective(
@@ -67,8 +67,8 @@ def objective(
 ) -> Objective:
     """Unrolls the model, computes its losses, and sums them up.
 
-    A thread of the executor may encode the targets of the auxiliary loss beside the unroll; this
-    changes no bit.
+    A thread of the executor may encode the targets of the auxiliary loss during the unroll. This
+    does not change the result.
     """
     root = network.initial_inference(batch.observations[:, 0])
     if executor is not None:
@@ -82,7 +82,7 @@ def objective(
 def unroll(
     network: Network, observations: Tensor, actions: Tensor, prefix_horizon: int
 ) -> list[NetworkOutput]:
-    """The model's K + 1 outputs: of observations [B, C, H, W], then of each of actions [B, K]."""
+    """The model's K + 1 outputs: for observations [B, C, H, W], and after each action [B, K]."""
     root = network.initial_inference(observations)
     return unroll_from(network, root, actions, prefix_horizon, halved_between_steps)
 
@@ -90,7 +90,7 @@ def unroll(
 def unroll_from(
     network: Network, root: NetworkOutput, actions: Tensor, prefix_horizon: int, halve: Halve
 ) -> list[NetworkOutput]:
-    """The output at the root, and those of each of actions [B, K] from there on."""
+    """The output at the root, and the outputs after each of actions [B, K]."""
     outputs, latent, prefix_state = [root], root.latent, root.prefix_state
     for k in range(actions.shape[1]):
         role = UNROLLED if k else ROOT
@@ -103,12 +103,12 @@ def unroll_from(
 
 
 def halved_between_steps(latent: Tensor) -> Tensor:
-    """The latent; the next step sends half its gradient, heads and losses send all of theirs."""
+    """Halves the gradient from the next step. Gradients from heads and losses are not changed."""
     return scale_gradient(latent, LATENT_GRADIENT)
 
 
 def halved_as_a_whole(latent: Tensor) -> Tensor:
-    """The latent; all that reaches it is halved, from heads, losses and the next step."""
+    """Halves the whole gradient at a latent: from heads, losses and the next step."""
     if latent.requires_grad:
         latent.register_hook(lambda gradient: gradient * LATENT_GRADIENT)
     return latent
@@ -133,26 +133,26 @@ def losses(
 
 
 def value_prefix_loss(seen: Unrolled) -> Tensor:
-    """[B]: of each prefix, against two atoms of its target."""
+    """Loss [B] of each value prefix, against the two-hot distribution of its target."""
     prefixes = [o.value_prefix for o in seen.outputs if o.value_prefix is not None]
     loss = categorical_loss(torch.stack(prefixes, 1), seen.batch.value_prefix)
     return (loss * seen.batch.is_state[:, 1:]).sum(1)
 
 
 def policy_loss(seen: Unrolled) -> Tensor:
-    """[B]: of each policy that has a target."""
+    """Loss [B] of each policy that has a target."""
     policies = torch.stack([output.policy for output in seen.outputs], 1)
     return (cross_entropy(policies, seen.batch.policy) * seen.batch.has_policy).sum(1)
 
 
 def value_loss(seen: Unrolled) -> Tensor:
-    """[B]: of each value, against two atoms of its target."""
+    """Loss [B] of each value, against the two-hot distribution of its target."""
     values = torch.stack([output.value for output in seen.outputs], 1)
     return (categorical_loss(values, seen.batch.value) * seen.batch.is_state).sum(1)
 
 
 def consistency_loss(seen: Unrolled) -> Tensor:
-    """[B]: the auxiliary loss of each unrolled latent."""
+    """Auxiliary loss [B] of each unrolled latent."""
     latents = [output.latent for output in seen.outputs[1:]]
     loss = seen.auxiliary(seen.network, latents, seen.batch, seen.target)
     return (loss * seen.batch.is_state[:, 1:]).sum(1)
@@ -172,7 +172,10 @@ def coefficients(settings: LossSettings) -> dict[str, float]:
 
 
 def total_loss(found: dict[str, Tensor], weights: Tensor, settings: LossSettings) -> Tensor:
-    """Scalar: coefficients, importance weights [B], mean over the batch, share of one step."""
+    """Total loss L, a scalar.
+
+    Losses by name are [B], summed over unroll steps. `weights` [B] are importance weights.
+    """
     coefficient = coefficients(settings)
     weighted = [coefficient[name] * loss for name, loss in found.items()]
     return (torch.stack(weighted).sum(0) * weights).mean() / settings.unroll_steps
@@ -194,5 +197,5 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def scale_gradient(x: Tensor, scale: float) -> Tensor:
-    """`x` itself, with its gradient multiplied by `scale`."""
+    """Returns `x`, with its gradient multiplied by `scale`."""
     return x * scale + x.detach() * (1 - scale)

@@ -1,7 +1,7 @@
-"""The terms of the total loss by name: what each is, and the setting that weighs it.
+"""The terms of the total loss by name, with descriptions and coefficients.
 
 A new term is an entry here and its function in `loss.TERMS`. Its coefficient, its columns in
-metrics and what documents say of them follow from the entry. Loads no PyTorch.
+metrics and their descriptions follow from the entry. Does not import PyTorch.
 """
 
 from typing import Any, NamedTuple, TypeVar
@@ -12,13 +12,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Term(NamedTuple):
-    """What is said of a term."""
+    """Description of a term."""
 
     about: str
-    neutral: float | None = None  # coefficient in runs from before the term; None: they have one
+    # coefficient in runs from before the term; None if all runs have one
+    neutral: float | None = None
 
 
-# In the order of their sum.
+# In the order in which they are summed.
 LOSSES = {
     "value_prefix": Term("value-prefix cross-entropy"),
     "policy": Term("policy cross-entropy"),
@@ -26,7 +27,8 @@ LOSSES = {
     "consistency": Term("auxiliary loss of latents (4.1)"),
 }
 AUXILIARY_TERM = "consistency"
-MEASURED_STEPS, MEASURED_EVERY = 500, 10  # train_steps, of this term's gradient into the encoder
+# train_steps in which this term's gradient at the encoder is measured
+MEASURED_STEPS, MEASURED_EVERY = 500, 10
 
 
 def with_coefficients(model: type[Model]) -> type[Model]:

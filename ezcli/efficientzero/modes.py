@@ -1,7 +1,7 @@
-"""How far the network that searches is from the network that learns.
+"""The difference between the network in evaluation mode (searches) and training mode (learning).
 
-Searches and bootstrapped values read the network in evaluation mode, learning in training mode. A
-norm with running statistics makes two functions of one set of weights (`norms`). Both are applied
+Searches and bootstrapped values use the network in evaluation mode, learning in training mode. With
+running statistics these are two different functions of the same weights (`norms`). Both are applied
 to the same windows, and compared at the root and at the last position of the unroll:
 
     rmse         sqrt(mean (e - t)^2) / std(t)     e in evaluation mode, t in training mode
@@ -23,7 +23,7 @@ from ezcli.efficientzero.loss import unroll
 from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.support import to_scalar
 
-WINDOWS = 256  # of the replay, that a comparison looks at
+WINDOWS = 256  # windows of the replay in a comparison
 COMPARED = ("rmse", "bias", "correlation")
 ABOUT = {
     "rmse": "root mean square error, in standard deviations",
@@ -32,7 +32,7 @@ ABOUT = {
 }
 PLACES = {"root": "root", "last": "last position of the unroll"}
 
-# Names of the numbers, with what metrics and documents say of them.
+# Names of the columns, with their descriptions.
 MODES = {
     f"modes_{what}_{name}_{place}": f"{what} in evaluation against training mode at the {where}: "
     + ABOUT[name]
@@ -55,16 +55,16 @@ def compare_modes(
     is_state: Tensor,
     prefix_horizon: int,
 ) -> dict[str, float]:
-    """The numbers of MODES; not finite where nothing varies.
+    """The values of MODES; not finite if nothing varies.
 
     Args:
-      network: not changed.
+      network: not modified.
       observations: [B, C, H, W] in [0, 1], the first of each window.
       actions: [B, K] int64.
       is_state: [B, K + 1] bool; positions past the end of an episode are left out.
       prefix_horizon: env_steps after which the value prefix restarts.
     """
-    copied = copy.deepcopy(network)  # training mode moves the running statistics
+    copied = copy.deepcopy(network)  # training mode updates the running statistics
     evaluated = unroll(copied.eval(), observations, actions, prefix_horizon)
     trained = unroll(copied.train(), observations, actions, prefix_horizon)
     found: dict[str, float] = {}
@@ -82,7 +82,7 @@ def compare_modes(
 def compared_scalars(
     one: NetworkOutput, other: NetworkOutput, rows: Tensor
 ) -> dict[str, tuple[float, float, float]]:
-    """rmse, bias and correlation of value and, but at the root, value prefix in those rows."""
+    """rmse, bias and correlation of value and, except at the root, value prefix in these rows."""
     found = {"value": compared(to_scalar(one.value)[rows], to_scalar(other.value)[rows])}
     if one.value_prefix is not None and other.value_prefix is not None:
         prefixes = (to_scalar(output)[rows] for output in (one.value_prefix, other.value_prefix))
@@ -91,7 +91,7 @@ def compared_scalars(
 
 
 def compared(evaluated: Tensor, trained: Tensor) -> tuple[float, float, float]:
-    """rmse, bias and correlation of [n] numbers in two modes; NaN where there are none."""
+    """rmse, bias and correlation of [n] numbers in two modes; NaN if n is 0."""
     if not len(trained):
         return nan, nan, nan
     error, std = evaluated - trained, trained.std(correction=0)

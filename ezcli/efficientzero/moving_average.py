@@ -1,4 +1,4 @@
-"""The moving average of an encoder and its projector that gives SPR's targets."""
+"""The moving average of an encoder and its projector, for the targets of SPR."""
 
 import copy
 
@@ -9,15 +9,15 @@ from ezcli.efficientzero.network import Network, SavedModule
 
 
 class MovingAverage(SavedModule):
-    """h and the projector, with weights that follow those of a network.
+    """h and the projector, with moving averages of a network's weights.
 
-    After each train_step a weight becomes momentum * itself + (1 - momentum) * the network's. The
-    average stays in training mode, so that its norms read the statistics of each batch, as those of
-    the network do.
+    After each train_step, weight = momentum * weight + (1 - momentum) * weight of the network. The
+    average stays in training mode, so that its norms use the statistics of each batch, like the
+    network.
 
     Args:
-      network: whose weights it starts from.
-      momentum: share of the old weights that stays, in (0, 1).
+      network: the source of its initial weights.
+      momentum: weight of the old value, in (0, 1).
     """
 
     def __init__(self, network: Network, momentum: float) -> None:

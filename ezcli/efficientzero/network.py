@@ -30,14 +30,14 @@ from ezcli.state import Layout, State, read_arrays
 
 
 class SavedModule(nn.Module):
-    """A module whose weights and running statistics are a part of a run's state."""
+    """A module whose weights and running statistics belong to a run's state."""
 
     def state(self) -> State:
         """Weights and running statistics."""
         return {name: array_of(tensor) for name, tensor in self.state_dict().items()}
 
     def restore(self, state: State) -> None:
-        """Raises CheckpointError: tensors of another module, or that are not finite."""
+        """Raises CheckpointError: tensors of another module, or not finite."""
         layouts = {
             name: Layout.of(array, 0 if name.endswith("running_var") else -math.inf)
             for name, array in self.state().items()
@@ -50,12 +50,12 @@ class Network(SavedModule):
     """h, g, f and the projection in one module.
 
     Args:
-      settings: widths.
+      settings: widths and norms.
       observation_shape: (C, H, W) of the stacked observation.
       num_actions: A.
-      support: atoms each side of 0, so that S = 2 * support + 1.
-      seed: of the first weights. h, g and f are built before the projection, so they start equal
-        whatever the projection is.
+      support: atoms on each side of 0, so that S = 2 * support + 1.
+      seed: seed of the initial weights. h, g and f are built before the projection, so their
+        initial weights do not depend on it.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Network(SavedModule):
             self.prediction = Prediction(settings, self.latent_shape, num_actions, atoms)
             self.projector = projector(settings, self.latent_shape)
             self.predictor = predictor(settings)
-        # Of latents to frames, where a loss needs one.
+        # From latents to frames, if a loss needs it.
         self.decoder: Decoder | VectorDecoder | None = None
         self.num_actions = num_actions
         self.prefix_units = settings.prefix_lstm
@@ -98,16 +98,16 @@ class Network(SavedModule):
         return NetworkOutput(latent, prefix_state, value_prefix, value, policy)
 
     def project(self, latent: Tensor) -> Tensor:
-        """Projector of the target branch, [B, projection] (SimSiam, Chen and He 2021)."""
+        """Projection of the target branch, [B, projection] (SimSiam, Chen and He 2021)."""
         return self.projector(latent.flatten(1))
 
     def predict_projection(self, latent: Tensor) -> Tensor:
-        """Predictor on top of the projector: the online branch, [B, projection]."""
+        """Projector and predictor, the online branch, [B, projection]."""
         return self.predictor(self.project(latent))
 
 
 class Dynamics(nn.Module):
-    """g: latent and action to next latent and value prefix."""
+    """g: from latent and action to next latent and value prefix."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Dynamics(nn.Module):
         return following, PrefixState(hidden, cell), self.value_prefix(x, role)
 
     def action_planes(self, action: Tensor, dtype: torch.dtype) -> Tensor:
-        """The planes [B, p, h, w] that say which action [B] was taken."""
+        """The planes [B, p, h, w] that encode actions [B]."""
         if self.one_hot:
             code = F.one_hot(action, self.num_actions).to(dtype)
         else:
@@ -155,7 +155,7 @@ class Dynamics(nn.Module):
 
 
 class Prediction(nn.Module):
-    """f: latent to value and policy."""
+    """f: from latent to value and policy."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class Prediction(nn.Module):
         self.policy = head(settings, inputs, num_actions)
 
     def forward(self, latent: Tensor, role: int) -> tuple[Tensor, Tensor]:
-        """Value logits [B, S] and policy logits [B, A] of latents in that role."""
+        """Value logits [B, S] and policy logits [B, A] of latents with this role."""
         x = self.block(latent, role)
         value = self.value(self.reduce_value(x, role).flatten(1), role)
         return value, self.policy(self.reduce_policy(x, role).flatten(1), role)

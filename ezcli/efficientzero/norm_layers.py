@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 EPSILON = 1e-5  # added to every variance
 RENORM_SCALE, RENORM_SHIFT = 3.0, 5.0  # largest corrections r and d (Ioffe 2017, section 4)
-RENORM_PASSES = 1000  # passes until they are reached; ours
+RENORM_PASSES = 1000  # passes until the limits are reached; our choice
 
-Role = int | Tensor  # of a latent: one for all, or one for each, [B] int64
+Role = int | Tensor  # role of a latent: one for all, or one for each, [B] int64
 
 
 class Running(nn.Module):
-    """A batch-norm with R rows of running statistics, which share their weights.
+    """A batch-norm with shared weights and R rows of running statistics.
 
     Args:
-      plain: a new batch-norm of PyTorch, which this is for one row in evaluation mode.
+      plain: a new batch-norm of PyTorch, equal to this one for one row in evaluation mode.
       rows: R.
     """
 
@@ -34,7 +34,7 @@ class Running(nn.Module):
         self.register_buffer("running_var", torch.ones(rows, channels))
 
     def plain_norm(self, x: Tensor, row: int) -> Tensor:
-        """The batch-norm of x [B, C, ...] with one row, which training mode updates."""
+        """Applies the batch-norm to x [B, C, ...] with one row, updated in training mode."""
         return F.batch_norm(
             x,
             self.running_mean[row],
@@ -47,7 +47,7 @@ class Running(nn.Module):
         )
 
     def settled(self, row: int) -> nn.BatchNorm2d | nn.BatchNorm1d:
-        """The batch-norm that it is for one row in evaluation mode."""
+        """The equivalent batch-norm for one row in evaluation mode."""
         made = self.plain(len(self.weight), EPSILON).eval()
         made.weight, made.bias = self.weight, self.bias
         made.running_mean, made.running_var = self.running_mean[row], self.running_var[row]
@@ -61,7 +61,7 @@ class ByRole(Running):
         super().__init__(plain, rows=2)
 
     def forward(self, x: Tensor, role: Role) -> Tensor:
-        """[B, C, ...] to the same; a role for each latent is for evaluation only."""
+        """Normalises [B, C, ...]. A role for each latent is allowed in evaluation only."""
         if isinstance(role, int):
             return self.plain_norm(x, role)
         scale = self.weight * (self.running_var + EPSILON).rsqrt()
@@ -69,7 +69,7 @@ class ByRole(Running):
 
 
 class Affine(nn.Module):
-    """A `ByRole` that is frozen in evaluation mode: a scale and a shift for each role."""
+    """A frozen `ByRole` in evaluation mode: a scale and a shift for each role."""
 
     def __init__(self, norm: ByRole) -> None:
         super().__init__()
@@ -79,12 +79,12 @@ class Affine(nn.Module):
         self.shift = nn.Parameter(shift, requires_grad=False)  # [2, C]
 
     def forward(self, x: Tensor, role: Role) -> Tensor:
-        """[B, C, ...] to the same."""
+        """Normalises [B, C, ...]."""
         return affine(x, self.scale, self.shift, role)
 
 
 def affine(x: Tensor, scale: Tensor, shift: Tensor, role: Role) -> Tensor:
-    """X [B, C, ...] times the role's row of scale [2, C], plus that of shift [2, C]."""
+    """Returns x [B, C, ...] times the role's row of scale [2, C] plus its row of shift [2, C]."""
     shape = (-1, x.shape[1], *[1] * (x.ndim - 2))
     return torch.addcmul(shift[role].view(shape), x, scale[role].view(shape))
 
@@ -92,14 +92,14 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor, role: Role) -> Tensor:
 class Renorm(Running):
     """Batch renormalisation: a batch-norm corrected towards its running statistics (Ioffe 2017)."""
 
-    passes: Tensor  # in training mode so far
+    passes: Tensor  # passes in training mode so far
 
     def __init__(self, plain: nn.BatchNorm2d | nn.BatchNorm1d) -> None:
         super().__init__(plain, rows=1)
         self.register_buffer("passes", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, ...] to the same."""
+        """Normalises [B, C, ...]."""
         running_mean, running_var = self.running_mean[0], self.running_var[0]
         if not self.training:
             return self.plain_norm(x, 0)
@@ -123,7 +123,7 @@ class Renorm(Running):
 class RMSNorm(nn.Module):
     """Divides each latent by its root mean square (Zhang and Sennrich 2019), with a shift.
 
-    The shift stands in for the bias that the convolutions do not have.
+    The shift replaces the bias, which the convolutions do not have.
     """
 
     def __init__(self, channels: int) -> None:
@@ -132,7 +132,7 @@ class RMSNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, ...] to the same."""
+        """Normalises [B, C, ...]."""
         square = x.float().square().mean(tuple(range(1, x.ndim)), keepdim=True)
         shape = (1, -1, *[1] * (x.ndim - 2))
         whole = x * (square + EPSILON).rsqrt().to(x.dtype)
@@ -140,14 +140,14 @@ class RMSNorm(nn.Module):
 
 
 class StandardisedConv2d(nn.Conv2d):
-    """A convolution whose filters have mean 0 and the variance of their start."""
+    """A convolution whose filters have mean 0 and their initial variance."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As of `nn.Conv2d`."""
+        """Like `nn.Conv2d`."""
         return self._conv_forward(x, self.standardised(), self.bias)
 
     def plain(self) -> nn.Conv2d:
-        """A convolution of the filters as they are used."""
+        """An ordinary convolution with the standardised filters."""
         size, stride = self.kernel_size[0], self.stride[0]
         made = nn.Conv2d(
             self.in_channels, self.out_channels, size, stride=stride, padding=size // 2, bias=False
@@ -156,7 +156,7 @@ class StandardisedConv2d(nn.Conv2d):
         return made
 
     def standardised(self) -> Tensor:
-        """The filters as they are used, in the shape of `weight`."""
+        """The standardised filters, in the shape of `weight`."""
         weight = self.weight
         centred = weight - weight.mean((1, 2, 3), keepdim=True)
         fan_in = weight[0].numel()

@@ -4,8 +4,8 @@
     v_t = max_a Q_t(a)
     a_t = argmax_a Q_t(a),  or uniform with probability epsilon
 
-It gives no policies. An agent whose every plan is one step ahead therefore differs from
-EfficientZero in planning alone (a control as in Anand et al., ICLR 2022). Shapes as in `planner`.
+It gives no policies. An agent that plans only one step ahead differs from EfficientZero in planning
+alone (a control as in Anand et al., ICLR 2022). Shapes as in `planner`.
 """
 
 import numpy as np
@@ -33,15 +33,15 @@ class OneStep:
         self.settings, self.num_actions = settings, num_actions
 
     def draws(self, rng: np.random.Generator, batch: int, explores: bool) -> Draws:
-        """Seeds for ties; in evaluation also numbers [B, 1] that decide who plays at random.
+        """Draws seeds for ties and, in evaluation, numbers [B, 1] that select random actions.
 
-        While collecting, `act` decides that.
+        During collection, `act` draws the latter.
         """
         noise = None if explores else rng.random((batch, 1)).astype(np.float32)
         return Draws(noise, tie_seeds(rng, batch))
 
     def plan(self, network: Searcher, observations: Tensor, draws: Draws) -> Plan:
-        """Takes every action of each state in the model.
+        """Applies every action to each state in the model.
 
         Raises:
           NotFinite: a value is not finite.
@@ -66,7 +66,7 @@ class OneStep:
         return np.where(is_random, rng.integers(self.num_actions, size=len(is_random)), plan.best)
 
     def think(self, network: Searcher, observations: Tensor, draws: Draws) -> Thought:
-        """The same of one state; the path is the one step."""
+        """Plans from one state, with a path of one step."""
         found = network.look_ahead(observations)
         q = self._q(found.reward, found.value)
         action = int(self._best(q, draws)[0])
@@ -83,13 +83,13 @@ class OneStep:
         )
 
     def _q(self, reward: np.ndarray, value: np.ndarray) -> np.ndarray:
-        """[B, A] float32."""
+        """Q values [B, A] float32."""
         return reward + np.float32(self.settings.value.discount) * value
 
     def _best(self, q: np.ndarray, draws: Draws) -> np.ndarray:
-        """Actions [B] of the largest Q, one of equals at random; in evaluation epsilon-greedy."""
+        """Actions [B] with the largest Q, ties broken at random; epsilon-greedy in evaluation."""
         is_best = q == q.max(1, keepdims=True)
-        chosen = draws.ties % is_best.sum(1)  # which of the equals
+        chosen = draws.ties % is_best.sum(1)  # index among equal actions
         best: np.ndarray = (is_best.cumsum(1) > chosen[:, None]).argmax(1)
         if draws.noise is None:
             return best

@@ -1,4 +1,4 @@
-"""From visit counts to actions, and what explores (MuZero appendix D)."""
+"""Actions from visit counts, and exploration (MuZero appendix D)."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from ezcli.efficientzero.search_settings import OneStepSettings
 
 
 def root_noise(rng: np.random.Generator, batch: int, num_actions: int, alpha: float) -> np.ndarray:
-    """Dirichlet noise [B, A] float32 for the priors at the root."""
+    """Draws Dirichlet noise [B, A] float32 for the priors at the root."""
     return rng.dirichlet(np.full(num_actions, alpha), size=batch).astype(np.float32)
 
 
 def tie_seeds(rng: np.random.Generator, batch: int) -> np.ndarray:
-    """[B] int64 below 2**32, what a search breaks its ties with."""
+    """Draws seeds [B] int64 below 2**32 that break ties of a search."""
     return rng.integers(2**32, size=batch, dtype=np.int64)
 
 
@@ -24,33 +24,33 @@ def visit_policy(visits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 def sample_actions(policy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One action [B] int64 for each row of probabilities [B, A]."""
+    """Samples an action [B] int64 for each row of probabilities [B, A]."""
     cumulative = policy.astype(np.float64).cumsum(1)
     total = cumulative[:, -1:]
     points = rng.random((len(policy), 1)) * total
-    last = (cumulative < total).sum(1)  # a point may round up to the total
+    last = (cumulative < total).sum(1)  # rounding may reach the total
     actions: np.ndarray = np.minimum((cumulative <= points).sum(1), last)
     return actions
 
 
 def greedy_actions(visits: np.ndarray) -> np.ndarray:
-    """The most visited action [B] of visit counts [B, A]; the lowest index among equals."""
+    """The most visited action [B] in visit counts [B, A]; ties go to the lowest index."""
     actions: np.ndarray = visits.argmax(1)
     return actions
 
 
 def temperature_at(train_step: int, while_collecting: int, settings: ActingSettings) -> float:
-    """Temperature of the phase that `train_step` of those `while_collecting` falls into."""
+    """Temperature at `train_step`, out of `while_collecting` train_steps."""
     phase = sum(train_step >= until * while_collecting for until in settings.temperature_until)
     return settings.temperatures[phase]
 
 
 def epsilon_at(env_steps: int, total: int, settings: OneStepSettings) -> float:
-    """Probability of a random action after `env_steps` of a run of `total`; linear, then constant.
+    """Probability of a random action after `env_steps` of `total`: linear, then constant.
 
         epsilon_t = first + (last - first) min(1, t / (decay_fraction total))
 
-    Without a decay it is the last value from the start.
+    Without a decay it has the last value from the start.
     """
     first, last = settings.first_epsilon, settings.last_epsilon
     length = settings.decay_fraction * total
@@ -58,7 +58,7 @@ def epsilon_at(env_steps: int, total: int, settings: OneStepSettings) -> float:
 
 
 def mean_entropy(policy: np.ndarray) -> float:
-    """Mean entropy in nats of policies [n, A], those of zeros apart; NaN without any."""
+    """Mean entropy in nats of policies [n, A] without rows of zeros; NaN if none is left."""
     policy = policy[policy.any(1)]
     if not len(policy):
         return float("nan")

@@ -1,4 +1,4 @@
-"""The planner of MuZero and EfficientZero: a pUCT search, whose visits are policy and decision.
+"""The planner of MuZero and EfficientZero: a pUCT search, whose visits give policy and action.
 
 For state s_t, with N_t(a) visits of action a at the root and G_i the return that simulation i of S
 backed up to it (MuZero appendices B and D; EfficientZero appendix A.1):
@@ -8,7 +8,7 @@ backed up to it (MuZero appendices B and D; EfficientZero appendix A.1):
     acting        a_t ~ N_t(a)^(1/T) / sum_b N_t(b)^(1/T);  argmax_a N_t(a) in evaluation
     value         v_t = (v(s_t) + sum_i G_i) / (1 + S)
 
-`puct_kernels` has the rule that walks the tree. Shapes as in `planner`.
+`puct_kernels` has the selection rule in the tree. Shapes as in `planner`.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ class Puct:
         self.constants = puct_constants(settings, prefix_horizon)
 
     def draws(self, rng: np.random.Generator, batch: int, explores: bool) -> Draws:
-        """Dirichlet noise for the roots if it explores, and seeds for ties."""
+        """Draws Dirichlet noise for the roots if `explores`, and seeds for ties."""
         noise, alpha = None, self.settings.search.root_dirichlet_alpha
         if explores:
             noise = root_noise(rng, batch, self.num_actions, alpha)
@@ -77,7 +77,7 @@ class Puct:
         return sample_actions(visit_policy(plan.visits, temperature), rng)
 
     def think(self, network: Searcher, observations: Tensor, draws: Draws) -> Thought:
-        """Searches from one state, and keeps the path of the most visited nodes."""
+        """Searches from one state, and returns the path of the most visited nodes."""
         tree, root = network.tree(self.constants, observations, self._mixed(draws), draws.ties)
         action = int(greedy_actions(tree.root_visits)[0])
         return Thought(

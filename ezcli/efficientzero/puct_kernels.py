@@ -1,6 +1,6 @@
-"""Which node each tree wants next, by pUCT (MuZero appendix B, equation 2).
+"""Kernels of pUCT: the next node of each tree (MuZero appendix B, equation 2).
 
-From the root on, at each node s, until the action has no child:
+From the root, at each node s, until the selected action has no child:
 
     a = argmax_a  Q'(s, a) + P(s, a) sqrt(N(s)) / (1 + N(s, a)) (c1 + log((N(s) + c2 + 1) / c2))
     Q(s, a) = r(s, a) + discount V(child),  N(s) = sum_a N(s, a)
@@ -9,8 +9,8 @@ From the root on, at each node s, until the action has no child:
 The smallest and largest Q are those of the tree. An action without visits has the mean Q of
 `mean_q`. c1 is `pb_c_init` and c2 is `pb_c_base`.
 
-`tree` is a `Tree`, `constants` are `PuctConstants`; B trees, A actions. How kernels are written,
-and why, stands in `kernels`.
+`tree` is a `Tree`, `constants` are `PuctConstants`; B trees, A actions. `kernels` explains how
+kernels are written.
 """
 
 import math
@@ -26,7 +26,7 @@ from ezcli.jit import kernel
 
 @kernel
 def select(tree: Tree, constants: PuctConstants, parents: Any, actions: Any) -> None:
-    """Writes where each tree wants its next node into `parents` [B] and `actions` [B]."""
+    """Writes the position of each tree's next node into `parents` [B] and `actions` [B]."""
     select_between(
         0,
         parents.shape[0],
@@ -64,7 +64,7 @@ def select_between(
     parents: Any,
     actions: Any,
 ) -> None:
-    """Selects in the trees from `first` to before `last`; `scores` [A] is written on the way."""
+    """Selects in the trees from `first` to before `last`; `scores` [A] is working memory."""
     for b in range(first, last):
         low = q_range[b, 0]
         span = max(q_range[b, 1] - low, min_q_range)
@@ -122,15 +122,15 @@ def write_scores(
 
     Args:
       b: the tree.
-      node: where in it.
+      node: index of the node.
       edge_q: of the tree.
       edge_visits: of the tree.
       prior: of the tree.
       unvisited_q: Q of actions that were not visited.
       low: smallest Q in the tree.
-      span: from there to the largest.
-      exploration: the part of the exploration term that is the same for every action.
-      scores: written.
+      span: difference between the largest and the smallest Q.
+      exploration: the factor of the exploration term that is equal for all actions.
+      scores: output.
     """
     for action in range(scores.shape[0]):
         times = edge_visits[b, node, action]

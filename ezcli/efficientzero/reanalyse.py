@@ -1,9 +1,9 @@
-"""Targets for sampled windows: values and policies seen anew by the target network.
+"""Targets for sampled windows: values and policies recomputed by the target network.
 
-Batches are drawn for several train_steps at once, and the same state turns up again and again while
-one target network is in use. So each state is evaluated and searched once per target network and
-cached (`memoise`); without the cache each window is searched afresh, the definition that the cache
-is measured against. Shapes as in `batch`; n windows, R rows.
+Batches are drawn for several train_steps at once, and the same state is often drawn repeatedly
+while one target network is in use. So each state is evaluated and searched once per target network
+and cached (`memoise`). Without the cache each window is searched anew, which is the reference for
+tests of the cache. Shapes as in `batch`; n windows, R rows.
 """
 
 from concurrent.futures import Executor, Future
@@ -25,7 +25,7 @@ from ezcli.state import Layout, State, read_arrays
 
 
 class TargetCache(NamedTuple):
-    """The target network's last answer for each row, and for which state and network it is.
+    """The target network's last result for each row, tagged with its state and network.
 
     A tag is the number of the state plus 2**40 times that of the target network.
     """
@@ -38,22 +38,22 @@ class TargetCache(NamedTuple):
 
 
 class Work(NamedTuple):
-    """How much a draw had to do."""
+    """Amount of work of a draw."""
 
     asked: int  # positions that needed a search
-    searched: int  # states searched now; the cache holds the others
+    searched: int  # states searched now; others come from the cache
     evaluated: int  # states evaluated without a search
-    depth: float  # mean over the searches of the deepest node, env_steps; NaN without any
-    entropy: float  # mean over the policies used, nats; NaN without any
+    depth: float  # mean depth of the deepest node over searches, env_steps; NaN without searches
+    entropy: float  # mean entropy of the policies used, nats; NaN without policies
 
 
 class Pending(NamedTuple):
-    """Searches under way for one draw of windows."""
+    """Searches in progress for one draw of windows."""
 
     window: Window
-    sources: Sources  # of the values that targets are made from
-    policy_rows: np.ndarray  # rows whose search gives a policy target, in window order
-    value_rows: np.ndarray  # [n, M] rows whose values the value targets are made from
+    sources: Sources  # sources of the values in targets
+    policy_rows: np.ndarray  # rows whose search gives a policy target, in order of windows
+    value_rows: np.ndarray  # [n, M] rows whose values are used in value targets
     search_rows: np.ndarray  # rows searched now
     evaluate_rows: np.ndarray  # rows evaluated now
     searches: list[Future[Plan]]
@@ -63,8 +63,8 @@ class Pending(NamedTuple):
 class Reanalyser:
     """Makes targets with one target network at a time.
 
-    `start` hands the searches to an executor and returns; `finish` waits for them. Between the two
-    the caller may learn: nothing here writes what a train_step reads.
+    `start` hands the searches to an executor and returns; `finish` waits for them. The caller may
+    train between the two: nothing here writes data that a train_step reads.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Reanalyser:
         return self.cache._asdict()
 
     def restore(self, state: State) -> None:
-        """Raises CheckpointError: other arrays, or a number out of range."""
+        """Raises CheckpointError: other arrays, or a value out of range."""
         ranges = {"policy": (0, ROUNDED_ONE), "searched": (-1,), "evaluated": (-1,)}
         own = self.cache._asdict()
         layouts = {name: Layout.of(own[name], *ranges.get(name, ())) for name in own}
@@ -107,13 +107,13 @@ class Reanalyser:
         rng: np.random.Generator,
         executor: Executor,
     ) -> Pending:
-        """Finds out what is missing for the targets of `window` and sets to work on it.
+        """Starts the searches that the targets of `window` need.
 
         Args:
           window: positions of whole batches, one after the other.
-          target: searches with the target network; it must not change before `finish`.
-          version: which target network that is; answers of another are forgotten.
-          train_step: of the first batch, counted from 0; the others follow.
+          target: searcher with the target network; it must not change before `finish`.
+          version: number of the target network; cached results of others are not used.
+          train_step: train_step of the first batch, counted from 0.
           rng: for the plans.
           executor: runs the searches.
         """
@@ -156,7 +156,7 @@ class Reanalyser:
         )
 
     def finish(self, pending: Pending) -> tuple[Targets, Work]:
-        """Waits for the searches and makes the targets."""
+        """Waits for the searches, and computes the targets."""
         window, cache, rule = pending.window, self.cache, self.rules.value_rule
         results = [search.result() for search in pending.searches]
         fresh = np.empty((0, cache.policy.shape[1]), np.float32)
@@ -182,8 +182,8 @@ class Reanalyser:
             policy[is_reanalysed] = cache.policy[pending.policy_rows]
         else:
             policy[is_reanalysed] = fresh[: len(pending.policy_rows)]
-        # A planner that gives no policies leaves none, or those of a search that acted would be
-        # targets. One that acts without policies stores zeros.
+        # With a planner that gives no policies, policies of the acting search must not become
+        # targets. A planner that acts without policies stores zeros.
         has_policy = window.is_state[:, 1 : positions + 1] & policy.any(2)
         targets = Targets(
             value_prefix=prefix_targets(
@@ -203,11 +203,11 @@ class Reanalyser:
         return targets, work
 
     def _is_reanalysed(self, window: Window) -> np.ndarray:
-        """[n, K + L + 1] bool: positions whose policy comes from a search by the target network."""
+        """[n, K + L + 1] bool: positions with a policy from a search with the target network."""
         loss = self.settings.loss
         share = round(self.settings.reanalyse.ratio * loss.batch_size)
         in_batch = np.arange(len(window.rows)) % loss.batch_size
-        has_action = np.zeros_like(window.is_state)  # that is: a state follows
+        has_action = np.zeros_like(window.is_state)  # equivalent to: a state follows
         has_action[:, : loss.unroll_steps + 1] = window.is_state[:, 1 : loss.unroll_steps + 2]
         return has_action & (in_batch < share)[:, None] & self.planner.gives_policies
 

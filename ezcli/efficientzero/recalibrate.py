@@ -1,10 +1,10 @@
-"""Running statistics of batch-norms made afresh for the weights of now.
+"""Recomputes the running statistics of batch-norms for the current weights.
 
-Running statistics are averages over many train_steps, whose weights are older than those of a copy.
-With `network.norm = "batch-recalibrated"` the learner's are replaced whenever a copy is taken: by
-the mean over BATCHES batches of windows, passed through the network in training mode. Learning is
-not affected, because it reads the statistics of its own batch. Shapes: B windows, K unroll steps,
-C, H, W of a stacked observation.
+Running statistics are averages over many train_steps with older weights. With `network.norm =
+"batch-recalibrated"`, they are replaced whenever the learner's network is copied, by the mean over
+BATCHES batches of windows that pass through the network in training mode. Learning is not affected,
+because it uses the statistics of its own batch. Shapes: B windows, K unroll steps, C, H, W of a
+stacked observation.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ezcli.efficientzero.loss import unroll
 from ezcli.efficientzero.network import Network
 
-BATCHES = 8  # ours
+BATCHES = 8  # our choice
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
@@ -27,7 +27,7 @@ def recalibrate(
     """Replaces the running statistics of h, g and f by those of the batches.
 
     Args:
-      network: its weights are not changed, nor whether it is in training mode.
+      network: neither its weights nor its mode change.
       batches: at least one; observations [B, C, H, W] in [0, 1] and actions [B, K] int64.
       prefix_horizon: env_steps after which the value prefix restarts.
     """

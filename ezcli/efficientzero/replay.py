@@ -1,9 +1,9 @@
-"""Prioritised replay of states (Schaul et al. 2016), visible as soon as their targets exist.
+"""Prioritised replay of states (Schaul et al. 2016), which can be drawn once their targets exist.
 
-Each of the E environments writes its own stream of rows, one row for each state, terminal states
-included; streams are rings, so the oldest states make room when the capacity is reached. A row's
-neighbours in time are its neighbours in the stream: windows and frame stacks are index arithmetic.
-Shapes: R rows, n sampled positions, K unroll steps, A actions, L as in `Window`.
+Each of the E environments writes its own stream of rows, one row per state, including terminal
+states. Streams are ring buffers: at capacity, new states overwrite the oldest. Neighbours in time
+are neighbours in the stream, so windows and frame stacks are index arithmetic. Shapes: R rows, n
+sampled positions, K unroll steps, A actions, L as in `Window`.
 """
 
 import numpy as np
@@ -25,17 +25,17 @@ from ezcli.state import (
     split,
 )
 
-ROUNDED_ONE = 1.001  # the largest probability that rounding leaves
+ROUNDED_ONE = 1.001  # upper bound of a probability, with room for rounding
 
 
 class ReplayCounts(Table):
-    """What the state of a `Replay` holds beside its arrays."""
+    """The state of a `Replay` without its arrays."""
 
     env_steps: Count
 
 
 class Replay:
-    """The states of a run. Frames live beside it, in a `FrameStore` of the same rows."""
+    """The states of a run. Their frames are in a `FrameStore` with the same rows."""
 
     def __init__(self, settings: Hyperparameters, num_actions: int, frame_stack: int) -> None:
         envs = settings.acting.num_envs
@@ -47,9 +47,9 @@ class Replay:
         self.lookahead = settings.lookahead
         self.guard_rows = settings.guard_rows(frame_stack)
         self.arrays = empty_arrays(rows, num_actions)
-        # [R] bool, a time limit ended the episode; empty where that counts as any other end
+        # [R] bool, a time limit ended the episode; empty if that is not distinguished
         self.is_truncated = np.zeros(rows * settings.value.bootstrap_truncated, np.bool_)
-        # [R] float32, what the network that acted said of the state; empty where nobody asks
+        # [R] float32, value by the acting network; empty if it is not needed
         self.values = np.zeros(rows * (settings.replay.new_priority != "max"), np.float32)
         self.discount = settings.value.discount
         self.td_steps = min(settings.value.td_steps, settings.value.lookahead)
@@ -63,7 +63,7 @@ class Replay:
         return state | {name: array for name, array in optional.items() if array.size}
 
     def restore(self, state: State) -> None:
-        """Raises CheckpointError: other arrays, or a number that no replay of this run holds."""
+        """Raises CheckpointError: other arrays, or values that this replay cannot contain."""
         counts, arrays = split(state)
         env_steps, envs = read_table(ReplayCounts, counts).env_steps, len(self.length)
         require(env_steps <= self.schedule.env_steps, f"{env_steps} env_steps are too many")
@@ -79,39 +79,39 @@ class Replay:
         own = split(self.state())[1]
         layouts = {name: Layout.of(own[name], *ranges.get(name, ())) for name in own}
         found = read_arrays(layouts, arrays)
-        states = sum(found["length"].tolist())  # integers of Python, which do not overflow
+        states = sum(found["length"].tolist())  # Python integers, which do not overflow
         fits = env_steps + envs <= states <= 2 * env_steps + envs
         require(fits, f"'length' does not fit {env_steps} env_steps")
         require_in_range("state_id", found["state_id"], -1, states)
         has_state = found["state_id"] > 0
-        require(has_state[found["weight"] > 0].all(), "'weight' names states that are not there")
+        require(has_state[found["weight"] > 0].all(), "'weight' refers to missing states")
         for name, array in found.items():
             own[name][...] = array
         self.env_steps = env_steps
 
     @property
     def rows(self) -> int:
-        """R, of all streams together."""
+        """R, summed over all streams."""
         return len(self.arrays.state_id)
 
     @property
     def num_sampleable(self) -> int:
-        """States that sampling may draw."""
+        """Number of states that can be drawn."""
         return int(np.count_nonzero(self.arrays.weight))
 
     @property
     def filled(self) -> int:
-        """What `schedule.random_env_steps` counts (`ReplaySettings.filled`)."""
+        """The quantity that `schedule.random_env_steps` counts (`ReplaySettings.filled`)."""
         newest = [self.newest_row(env) for env in range(len(self.length))]
         ages = self.arrays.age_in_episode[newest].tolist()
         return self.settings.filled(self.env_steps, ages, self.lookahead)
 
     def newest_row(self, env: int) -> int:
-        """Row of the last state written to the stream of `env`."""
+        """Row of the newest state in the stream of `env`."""
         return env * self.stream_rows + int(self.length[env] - 1) % self.stream_rows
 
     def begin_episode(self, env: int) -> int:
-        """Makes room for an episode's first state. Returns the row for its frame."""
+        """Adds the first state of an episode, and returns the row for its frame."""
         return self._append(env, age_in_episode=0, is_terminal=False)
 
     def add(
@@ -126,17 +126,17 @@ class Replay:
     ) -> int:
         """Records the action taken in the newest state of `env`.
 
-        `value` is what the network that acted said of the state; a first network says 0 of all.
-        Returns the row for the frame it led to.
+        `value` is the acting network's value of the state, which is 0 before training. Returns the
+        row for the next frame.
         """
         row, arrays = self.newest_row(env), self.arrays
         arrays.action[row], arrays.reward[row], arrays.policy[row] = action, reward, policy
-        self.values[row : row + 1] = value  # of none where it is empty
+        self.values[row : row + 1] = value  # no effect on an empty array
         self.env_steps += 1
         arrays.collected_at[row] = self.env_steps
         age = int(arrays.age_in_episode[row]) + 1
         reached = self._append(env, age, is_episode_over)
-        self.is_truncated[reached : reached + 1] = is_truncated  # of none where it is empty
+        self.is_truncated[reached : reached + 1] = is_truncated  # no effect on an empty array
         before, now = (self.settings.drawable(a, self.lookahead) for a in (age - 1, age))
         back = age - np.arange(before, age if is_episode_over else now)
         ready = self.shift(np.full(len(back), reached), -back)
@@ -144,7 +144,7 @@ class Replay:
         return reached
 
     def _first_weights(self, rows: np.ndarray) -> np.ndarray | float:
-        """The weights of states that may be drawn from now on."""
+        """Initial weights of states that can be drawn from now on."""
         largest: float = self.arrays.weight.max() or 1.0
         if self.settings.new_priority == "max":
             return largest
@@ -167,7 +167,7 @@ class Replay:
     def sample(
         self, batch_size: int, importance_exponents: np.ndarray, rng: np.random.Generator
     ) -> Window:
-        """Draws one batch for each entry of `importance_exponents`; rows of all in one window.
+        """Draws one batch for each entry of `importance_exponents`, and returns them as one window.
 
         P(i) = p_i^alpha / sum_j p_j^alpha;  w_i = (n P(i))^-beta / max_batch (n P(j))^-beta, where
         p is a priority, n counts the states, and alpha and beta are the exponents.
@@ -175,7 +175,7 @@ class Replay:
         cumulative = self.arrays.weight.cumsum()
         total = cumulative[-1]
         points = rng.random(batch_size * len(importance_exponents)) * total
-        last = np.searchsorted(cumulative, total)  # a point may round up to the total
+        last = np.searchsorted(cumulative, total)  # rounding may reach the total
         rows = np.minimum(np.searchsorted(cumulative, points, side="right"), last)
         scaled = self.num_sampleable * self.arrays.weight[rows] / total
         weights = scaled.reshape(-1, batch_size) ** -importance_exponents[:, None]
@@ -183,7 +183,7 @@ class Replay:
         return self.window(rows, weights.reshape(-1).astype(np.float32), rng)
 
     def window(self, rows: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> Window:
-        """What follows each of `rows` [n], up to the end of its episode."""
+        """The window after each of `rows` [n], up to the end of its episode."""
         arrays, steps = self.arrays, np.arange(self.lookahead + 1)
         is_terminal = arrays.is_terminal[self.shift(rows[:, None], steps)]
         ended_before = np.cumsum(is_terminal, 1) - is_terminal
@@ -205,9 +205,9 @@ class Replay:
         )
 
     def update_priorities(self, rows: np.ndarray, errors: np.ndarray) -> None:
-        """Sets priorities from |value - target| [n] of `rows` [n]; a row's last entry wins."""
+        """Sets priorities of `rows` [n] to |value - target| [n]; a repeated row gets its last."""
         priority = errors + self.settings.min_priority
-        may_be_drawn = self.arrays.weight[rows] > 0  # else about to be overwritten
+        may_be_drawn = self.arrays.weight[rows] > 0  # otherwise about to be overwritten
         scaled = priority**self.settings.priority_exponent
         self.arrays.weight[rows[may_be_drawn]] = scaled[may_be_drawn]
 

@@ -1,4 +1,4 @@
-"""What a replay holds of each of its R rows, but for the frames; A actions."""
+"""The arrays of a replay with R rows, without frames; A actions."""
 
 from typing import NamedTuple
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 class ReplayArrays(NamedTuple):
-    """Everything but the frames, one entry for each row."""
+    """Everything except frames, one entry for each row."""
 
     action: np.ndarray  # [R] int64, taken in the state
-    reward: np.ndarray  # [R] float32, that the action gave
+    reward: np.ndarray  # [R] float32, reward of the action
     policy: np.ndarray  # [R, A] float32, visit distribution while acting
     is_terminal: np.ndarray  # [R] bool, no action was taken: the episode had ended
     age_in_episode: np.ndarray  # [R] int64, env_steps since the episode's first state
     collected_at: np.ndarray  # [R] int64, env_steps of the run when the action was taken
-    state_id: np.ndarray  # [R] int64, a number no other state of the run has; -1 in unused rows
+    state_id: np.ndarray  # [R] int64, unique number of the state in the run; -1 in unused rows
     weight: np.ndarray  # [R] float64, priority ** exponent; 0 where sampling is not allowed
 
 
 def empty_arrays(rows: int, num_actions: int) -> ReplayArrays:
-    """Those of a replay that nothing was written to."""
+    """The arrays of an empty replay."""
     return ReplayArrays(
         action=np.zeros(rows, np.int64),
         reward=np.zeros(rows, np.float32),

@@ -1,7 +1,7 @@
-"""Representation h: stacked frames to a latent (EfficientZero appendix A.1), or a vector to one.
+"""Representation h: from stacked frames (EfficientZero appendix A.1) or a vector to a latent.
 
-A latent is [B, c, h, w]. One of a vector has a single pixel, [B, c, 1, 1], so that g and f are
-perceptrons, built from the same layers.
+A latent is [B, c, h, w]. For vectors it has one pixel, [B, c, 1, 1], so that g and f are
+perceptrons built from the same layers.
 """
 
 import math
@@ -16,7 +16,10 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 
 class Representation(Layers):
-    """h: stacked frames to latent. Four halvings take 96 px to 6; fewer omit the later ones."""
+    """h: from stacked frames to latent.
+
+    Four halvings reduce 96 px to 6 px. Fewer omit the later ones.
+    """
 
     def __init__(self, settings: NetworkSettings, observation_shape: Shape) -> None:
         inputs, channels, halvings = observation_shape[0], settings.channels, settings.downsamplings
@@ -49,7 +52,7 @@ class Representation(Layers):
 
 
 class VectorRepresentation(Layers):
-    """h for observations that are vectors: a perceptron of five layers with two skips."""
+    """h for vector observations: a perceptron of five layers with two skips."""
 
     def __init__(self, settings: NetworkSettings, observation_shape: Shape) -> None:
         channels = settings.channels

@@ -1,4 +1,4 @@
-"""How long a run is, and how collecting and learning interleave (`hyperparameters`)."""
+"""Settings of the length of a run and of how collecting and learning interleave."""
 
 import math
 from typing import Self
@@ -9,19 +9,25 @@ from ezcli.settings import DoesNotFit, Near, Ratio, Settings, divisors, multiple
 
 
 class ScheduleSettings(Settings):
-    """How much is collected and learnt, and how the two interleave (appendix A.1)."""
+    """Amounts of data and training, and how they interleave (appendix A.1)."""
 
     env_steps: int = Field(ge=1, description="env_steps collected in the whole run")
     random_env_steps: int = Field(
         ge=1,
-        description="env_steps before learning, of uniform play with acting.random_phase; with "
+        description="env_steps before learning, played uniformly with acting.random_phase; with "
         "replay.block_env_steps, states that may be drawn",
     )
-    train_steps_per_env_step: Ratio = Field(description="while experience is collected")
+    train_steps_per_env_step: Ratio = Field(
+        description="train_steps per env_step during collection"
+    )
     final_train_steps: int = Field(ge=0, description="train_steps after the last env_step")
-    acting_update_interval: int = Field(ge=1, description="train_steps the acting weights are kept")
-    target_update_interval: int = Field(ge=1, description="train_steps a target network is used")
-    sample_ahead: int = Field(ge=1, description="train_steps whose batches are drawn at once")
+    acting_update_interval: int = Field(
+        ge=1, description="train_steps between updates of the acting weights"
+    )
+    target_update_interval: int = Field(
+        ge=1, description="train_steps that a target network is used"
+    )
+    sample_ahead: int = Field(ge=1, description="train_steps whose batches are drawn together")
 
     @property
     def env_steps_per_cycle(self) -> int:
@@ -30,12 +36,12 @@ class ScheduleSettings(Settings):
 
     @property
     def rates(self) -> list[float]:
-        """Values of `train_steps_per_env_step` that give whole cycles, a whole number of them."""
+        """Values of `train_steps_per_env_step` for which a run is a whole number of cycles."""
         return [self.sample_ahead / cycle for cycle in divisors(self.env_steps)]
 
     @property
     def near_lengths(self) -> Near:
-        """Values with which the run consists of whole cycles, at least one of them with batches."""
+        """Values for which a run consists of whole cycles, at least one with train_steps."""
         cycle = max(1, self.env_steps_per_cycle)
         least = self.random_env_steps + cycle
         return {
@@ -53,7 +59,7 @@ class ScheduleSettings(Settings):
 
     @property
     def train_steps(self) -> int:
-        """train_steps of the whole run: those while collecting, then the final ones."""
+        """train_steps of the whole run: those while collecting plus the final ones."""
         return self.collecting_train_steps + self.final_train_steps
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from ezcli.efficientzero.value_prefix import rewards_between
 
 
 class Evaluation(NamedTuple):
-    """The network's opinion of B new nodes, as arrays."""
+    """Outputs of the network for B new nodes, as arrays."""
 
     value_prefix: np.ndarray  # [B] float32; not read at the root, where the sum is 0
     policy: np.ndarray  # [B, A] float32, probabilities
@@ -33,7 +33,7 @@ Evaluate = Callable[[int, np.ndarray, np.ndarray], Evaluation]
 
 
 def puct_constants(settings: Hyperparameters, prefix_horizon: int) -> PuctConstants:
-    """The settings as the kernels take them; the horizon comes from the rules."""
+    """Constants of the pUCT kernels. The horizon comes from the rules."""
     search = settings.search
     return PuctConstants(
         num_simulations=search.num_simulations,
@@ -48,7 +48,10 @@ def puct_constants(settings: Hyperparameters, prefix_horizon: int) -> PuctConsta
 def gumbel_constants(
     settings: Hyperparameters, prefix_horizon: int, num_actions: int
 ) -> GumbelConstants:
-    """The same of a Gumbel search, whose candidates may depend on the number of actions."""
+    """Constants of the Gumbel kernels.
+
+    The number of candidates may depend on the number of actions.
+    """
     gumbel, search = settings.gumbel, settings.search
     by_actions = 2 if num_actions < 4 else 4 if num_actions < 16 else 8
     candidates = {"fixed": gumbel.candidates, "by-actions": by_actions}[gumbel.candidates_rule]
@@ -74,13 +77,13 @@ def search(
     """Runs `num_simulations` of select, evaluate, expand, backup.
 
     Args:
-      root: the network's output at the roots; noise that explores by priors is in `policy`.
-      evaluate: `(node, parents [B], actions [B]) -> Evaluation` of the nodes that `actions` reach
-        from `parents`. It keeps their latents under `node` for later simulations.
+      root: the network's output at the roots; noise on priors is already in `policy`.
+      evaluate: `(node, parents [B], actions [B]) -> Evaluation` for the nodes that `actions` reach
+        from `parents`. It stores their latents at `node` for later simulations.
       constants: of the search.
-      tie_seed: [B] int64 below 2**32. It fixes every choice between equal scores, such as all
-        those of the first simulation, where the exploration term is 0 by design.
-      noise: [B, A] float32 at the roots, for a rule that reads it; None: zeros.
+      tie_seed: [B] int64 below 2**32. It determines every choice between equal scores. In the first
+        simulation all scores are equal, because the exploration term is 0 by design.
+      noise: [B, A] float32 at the roots, for rules that read it; None: zeros.
     """
     tree = new_tree(root.policy, root.value, constants.num_simulations, tie_seed)
     if noise is not None:

@@ -1,4 +1,4 @@
-"""Which planner serves which purpose, and the numbers of the searches (`hyperparameters`)."""
+"""Settings of planners and searches (`hyperparameters`)."""
 
 from typing import Literal
 
@@ -12,16 +12,18 @@ PUCT: JsonDict = {"neutral": "puct"}
 
 
 class PlanningSettings(Settings):
-    """Which planner serves which purpose (`components.PLANNERS`)."""
+    """The planner for each purpose (`components.PLANNERS`)."""
 
     acting: PlannerName = Field(
-        default="puct", json_schema_extra=PUCT, description="planner that collects"
+        default="puct", json_schema_extra=PUCT, description="planner that collects experience"
     )
     targets: PlannerName = Field(
-        default="puct", json_schema_extra=PUCT, description="planner that gives targets"
+        default="puct",
+        json_schema_extra=PUCT,
+        description="planner that makes policy and value targets",
     )
     evaluation: PlannerName = Field(
-        default="puct", json_schema_extra=PUCT, description="planner that plays for a score"
+        default="puct", json_schema_extra=PUCT, description="planner that plays evaluations"
     )
 
 
@@ -30,28 +32,34 @@ class SearchSettings(Settings):
 
     num_simulations: int = Field(ge=1, description="network calls per root")
     pb_c_init: float = Field(ge=0, le=LARGEST, description="weight of the policy, c1 (MuZero B)")
-    pb_c_base: float = Field(ge=1 / LARGEST, description="visits at which c1 has grown, c2")
+    pb_c_base: float = Field(
+        ge=1 / LARGEST,
+        description="c2, scale of visits at which the weight of the policy grows (MuZero B)",
+    )
     min_q_range: float = Field(gt=0, description="smallest divisor of the min-max normalisation")
-    prefix_horizon: int = Field(ge=1, description="env_steps; the value prefix restarts after them")
-    root_dirichlet_alpha: Ratio = Field(description="of the noise; smaller: on fewer actions")
+    prefix_horizon: int = Field(ge=1, description="env_steps after which the value prefix restarts")
+    root_dirichlet_alpha: Ratio = Field(
+        description="concentration of the Dirichlet noise; smaller values favour fewer actions"
+    )
     root_exploration_fraction: float = Field(ge=0, le=1, description="weight of the root noise")
 
 
 class GumbelSettings(Settings):
-    """What the planner `gumbel` has of its own (Danihelka et al., ICLR 2022).
+    """Settings of the planner `gumbel` (Danihelka et al., ICLR 2022).
 
-    The neutral values are those of EfficientZeroV2 (Wang et al., ICML 2024, table 3, equation 19).
+    The neutral values are those of EfficientZero V2 (Wang et al., ICML 2024, table 3, equation 19).
     """
 
     candidates: int = Field(
         default=8,
         ge=1,
-        description="actions that sequential halving begins with, at most",
+        description="largest number of actions at the start of sequential halving",
         json_schema_extra={"neutral": 8},
     )
     candidates_rule: Literal["fixed", "by-actions"] = Field(
         default="fixed",
-        description="as set; or 2, from 4 actions on 4, from 16 on 8 (V2's code)",
+        description="fixed: as set; by-actions: 2, or 4 from 4 actions, or 8 from 16 actions "
+        "(V2's code)",
         json_schema_extra={"neutral": "fixed"},
     )
     c_visit: float = Field(
@@ -70,27 +78,27 @@ class GumbelSettings(Settings):
     )
     scaling: Literal["tree", "node"] = Field(
         default="tree",
-        description="whose range scales Q to [0, 1] (V2's code: tree; Gumbel MuZero: node)",
+        description="range that scales Q to [0, 1]: tree (V2's code) or node (Gumbel MuZero)",
         json_schema_extra={"neutral": "tree"},
     )
 
 
 class OneStepSettings(Settings):
-    """What the planner `one-step` has of its own: how often it plays at random."""
+    """Settings of the planner `one-step`: probabilities of random actions."""
 
     first_epsilon: Share = Field(
         default=1.0,
-        description="probability of a random action at the start of collecting",
+        description="probability of a random action at the start of collection",
         json_schema_extra={"neutral": 1.0},
     )
     last_epsilon: Share = Field(
         default=0.05,
-        description="the same after the decay, which is linear",
+        description="probability of a random action after the linear decay",
         json_schema_extra={"neutral": 0.05},
     )
     decay_fraction: Share = Field(
         default=0.1,
-        description="share of schedule.env_steps that the decay takes",
+        description="length of the decay, as a share of schedule.env_steps",
         json_schema_extra={"neutral": 0.1},
     )
     evaluation_epsilon: Share = Field(

@@ -1,4 +1,4 @@
-"""A frozen network that searches run on: with trees on the CPU, or wholly on the GPU."""
+"""Searches with a frozen network: with trees on the CPU, or entirely on the GPU."""
 
 import threading
 from typing import TYPE_CHECKING
@@ -26,29 +26,29 @@ from ezcli.errors import NotFinite
 if TYPE_CHECKING:
     from ezcli.efficientzero.device_search import DeviceSearch
 
-SMALLEST = 4  # roots that there is room for on the GPU
+SMALLEST = 4  # largest number of roots on the GPU
 
 
 class Searcher:
-    """Searches and evaluates states with a network as it was when it was last taken.
+    """Searches and evaluates states with a copy of a network.
 
-    It knows how to run a search, not what the search is for: that is a planner's part.
+    It runs searches. What they are used for is decided by the planner.
 
     Args:
       network: copied, and folded.
-      precision: `float32` or `bfloat16`, of the folded weights: nothing is cast on the way.
-      where: the trees lie: `cpu`, or `cuda` together with the network.
+      precision: `float32` or `bfloat16`, precision of the folded weights.
+      where: device of the trees: `cpu`, or `cuda` together with the network.
     """
 
     def __init__(self, network: Network, precision: str, where: str) -> None:
         self.network = fold(network, precision)
         self.precision, self.where = precision, where
         self.on_device: dict[tuple[Constants, int], DeviceSearch] = {}  # by size too
-        self.lock = threading.Lock()  # a search on the GPU uses the same memory each time
+        self.lock = threading.Lock()  # searches on the GPU share memory
         self.simulations: dict[int, Simulate] = {}  # by prefix horizon
 
     def take(self, network: Network) -> None:
-        """Searches with these weights from now on."""
+        """Replaces the weights used by searches."""
         self.network.load_state_dict(fold(network, self.precision).state_dict())
 
     def search(
@@ -58,7 +58,7 @@ class Searcher:
         noise: RootNoise | None,
         tie_seed: np.ndarray,
     ) -> SearchResult:
-        """As `search_states`.
+        """Like `search_states`.
 
         Raises:
           NotFinite: a value is not finite.
@@ -82,11 +82,11 @@ class Searcher:
         noise: RootNoise | None,
         tie_seed: np.ndarray,
     ) -> tuple[Tree, Evaluation]:
-        """As `search_tree`: on the CPU, wherever searches run."""
+        """Like `search_tree`, always on the CPU."""
         return search_tree(self.network, observations, constants, noise, tie_seed, "float32")
 
     def look_ahead(self, observations: Tensor) -> Lookahead:
-        """As in `lookahead`, on the network's device.
+        """Like `lookahead.look_ahead`, on the network's device.
 
         Raises:
           NotFinite: a value or a reward is not finite.
@@ -96,7 +96,7 @@ class Searcher:
         return found
 
     def evaluate(self, observations: Tensor) -> np.ndarray:
-        """As `evaluate_states`.
+        """Like `evaluate_states`.
 
         Raises:
           NotFinite: a value is not finite.
@@ -106,11 +106,11 @@ class Searcher:
         return values
 
     def latents(self, observations: Tensor) -> np.ndarray:
-        """As `latents_of`."""
+        """Like `latents_of`."""
         return latents_of(self.network, observations, "float32")
 
     def _simulation(self, constants: Constants, observations: Tensor) -> Simulate | None:
-        """What simulates on a CPU with this network; None elsewhere, for the plain way."""
+        """The traced simulation of this network on a CPU; None on other devices."""
         if observations.device.type != "cpu":
             return None
         with self.lock:
@@ -120,7 +120,7 @@ class Searcher:
             return self.simulations[horizon]
 
     def _device_search(self, constants: Constants, roots: int) -> "DeviceSearch":
-        """The search of that kind with room for so many roots: sizes are powers of two."""
+        """The device search of this kind for `roots` roots. Sizes are powers of two."""
         from ezcli.efficientzero.device_search import DeviceSearch  # lazy: loads Numba's CUDA
 
         size = max(SMALLEST, 1 << (roots - 1).bit_length())
@@ -131,11 +131,11 @@ class Searcher:
 
 
 def require_finite(*values: np.ndarray) -> None:
-    """Refuses values that are not finite: a search would continue with them silently."""
+    """Refuses values that are not finite, which a search would not notice."""
     for array in values:
         if not np.isfinite(array).all():
             wrong = np.count_nonzero(~np.isfinite(array))
             raise NotFinite(
                 "EZ-RUN-NOT-FINITE",
-                f"The network gave {wrong} of {len(array)} states no finite value.",
+                f"The network's values of {wrong} of {len(array)} states are not finite.",
             )

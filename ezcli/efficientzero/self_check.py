@@ -1,7 +1,7 @@
-"""How far a device is from the host: the trees of a search, and outputs in bfloat16.
+"""Differences between a device and the CPU: trees of a search, and outputs in bfloat16.
 
-Both are compared with random last layers: a new network predicts the same for every state, which
-would hide a fault.
+Both are compared with random last layers, because a new network predicts the same for every state,
+which would hide faults.
 """
 
 import copy
@@ -16,7 +16,7 @@ from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.tree import Constants
 
 ROOTS, SEED = 16, 0
-HEAD_WEIGHTS = 1.0  # standard deviation; policies then differ between states
+HEAD_WEIGHTS = 1.0  # standard deviation with which policies differ between states
 
 
 def opinionated(network: Network) -> Network:
@@ -39,9 +39,9 @@ def observations_for(network: Network, shape: tuple[int, int, int]) -> Tensor:
 
 
 def misplaced_visits(network: Network, constants: Constants, observations: Tensor) -> float:
-    """Share of the root's visits that trees on the device put elsewhere than trees on the host.
+    """Share of the root's visits that differ between trees on the device and on the CPU.
 
-    The network computes on its own device for both, so that exact agreement is 0.
+    The network runs on its own device in both cases, so that exact agreement gives 0.
 
     Args:
       network: folded, on the device.
@@ -60,11 +60,11 @@ def misplaced_visits(network: Network, constants: Constants, observations: Tenso
 
 @torch.inference_mode()
 def error_of(network: Network, precision: str, observations: Tensor) -> float:
-    """How far logits of value and policy are from those in float32, relative to their size.
+    """Error of value and policy logits relative to float32.
 
     Args:
       network: not folded, in evaluation mode.
-      precision: of the folded copy that is compared; 0 for `float32`.
+      precision: precision of the compared copy; the error is 0 for `float32`.
       observations: [B, C, H, W] on the network's device.
     """
     compared, exact = (

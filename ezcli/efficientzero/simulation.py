@@ -1,4 +1,4 @@
-"""One simulation of a search as the network sees it: from the latents of all nodes to numbers.
+"""The network's part in one simulation of a search, from latents of all nodes to scalars.
 
 Shapes: B roots, N = num_simulations + 1 nodes, A actions.
 """
@@ -22,20 +22,23 @@ class Latents(NamedTuple):
 
     row: Tensor  # [B], 0 to B - 1
     depth: Tensor  # [N, B]
-    # Channels last, as the network computes: a gather yields what a convolution wants.
+    # Channels last, so that a gather yields the memory format of the convolutions.
     latent: Tensor  # [N, B, h, w, c]
     hidden: Tensor  # [N, B, units]
     cell: Tensor  # [N, B, units]
 
     def gather(self, nodes: Tensor, horizon: int) -> tuple[Tensor, PrefixState]:
-        """Latent and prefix state of one node [B] of each tree, zero where the sum restarts."""
+        """Latent and prefix state of one node [B] of each tree.
+
+        The state is zero if the sum restarts.
+        """
         latent = self.latent[nodes, self.row].permute(0, 3, 1, 2)
         goes_on = ~restarts_after(self.depth[nodes, self.row], horizon).unsqueeze(1)
         hidden, cell = self.hidden[nodes, self.row], self.cell[nodes, self.row]
         return latent, PrefixState(hidden * goes_on, cell * goes_on)
 
     def store(self, node: Tensor, parents: Tensor, output: NetworkOutput) -> None:
-        """Keeps what the network said of `node` [1], the child of `parents` [B]."""
+        """Stores the network's output for `node` [1], the child of `parents` [B]."""
         self.depth.index_copy_(0, node, (self.depth[parents, self.row] + 1).unsqueeze(0))
         latent = output.latent.permute(0, 2, 3, 1)
         for memory, found in zip(self[2:], (latent, *output.prefix_state), strict=True):
@@ -43,7 +46,7 @@ class Latents(NamedTuple):
 
 
 def new_latents(root: NetworkOutput, constants: Constants) -> Latents:
-    """Room for all nodes of B trees, with their roots."""
+    """Memory for the latents of all nodes of B trees, with their roots."""
     nodes, batch = constants.num_simulations + 1, len(root.latent)
     channels, height, width = root.latent.shape[1:]
     row = torch.arange(batch, device=root.latent.device)
@@ -58,7 +61,7 @@ Simulate = Callable[..., Tensor]
 
 
 class Simulation(nn.Module):
-    """What a simulation asks of the network: from tensors to tensors, so that it can be compiled.
+    """The network's part in a simulation, from tensors to tensors, so that it can be compiled.
 
     Args:
       network: in evaluation mode.
@@ -70,7 +73,7 @@ class Simulation(nn.Module):
         self.network, self.horizon = network, horizon
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """Numbers [B, 2 + A] of new nodes, whose latents it stores; arguments as of `Simulate`."""
+        """Returns numbers [B, 2 + A] of new nodes, and stores their latents. See `Simulate`."""
         *of_latents, node, parents, actions = tensors
         latents = Latents(*of_latents)
         found = self.network.recurrent_inference(
@@ -81,12 +84,12 @@ class Simulation(nn.Module):
 
 
 def roles(nodes: Tensor) -> Tensor:
-    """Of the latents of nodes [B]: that of node 0, the root, is from h."""
+    """Roles of the latents of nodes [B]. The latent of node 0, the root, comes from h."""
     return (nodes != 0).long() * UNROLLED
 
 
 def numbers_of(output: NetworkOutput) -> Tensor:
-    """[B, 2 + A]: value prefix, value and policy."""
+    """Value prefix, value and policy as one tensor [B, 2 + A]."""
     policy, value = policy_and_value(output)
     prefix = torch.zeros_like(value)
     if output.value_prefix is not None:
@@ -95,9 +98,9 @@ def numbers_of(output: NetworkOutput) -> Tensor:
 
 
 def policy_and_value(output: NetworkOutput) -> tuple[Tensor, Tensor]:
-    """Probabilities [B, A] and scalars [B]; where a policy is not finite, its value is not either.
+    """Probabilities [B, A] and scalars [B]. If a policy is not finite, its value is made so too.
 
-    Values flow to the root, policies do not. So a check of the root's value covers both.
+    Values are backed up to the root, policies are not. So a check of the root's value covers both.
     """
     policy = output.policy.float().softmax(-1)
     return policy, to_scalar(output.value) + 0 * policy.sum(-1)

@@ -1,4 +1,4 @@
-"""The scale of values without PyTorch, so that a config knows what its support holds."""
+"""The scale of values without PyTorch, so that a config can compute the range of its support."""
 
 import math
 from collections.abc import Callable
@@ -19,5 +19,8 @@ def unsquashed(z: Any, sqrt: Callable[[Any], Any]) -> Any:
 
 
 def largest_value(support: int) -> float:
-    """The largest value that `support` atoms each side of 0 represent; beyond, values are equal."""
+    """The largest value that `support` atoms on each side of 0 represent.
+
+    Larger values are clipped.
+    """
     return float(unsquashed(support, math.sqrt))

@@ -28,9 +28,10 @@ def unsquash(y: Tensor) -> Tensor:
 
 
 def to_categorical(x: Tensor, support: int) -> Tensor:
-    """Two-hot distribution [..., S] whose mean is the squashed `x` [...], clipped to the ends.
+    """Two-hot distribution [..., S] whose mean is the squashed `x` [...], clipped to the support.
 
-    Of what is not finite it is NaN; not an error, which would come late on a GPU.
+    It is NaN for values that are not finite, without an error, which would be reported late on a
+    GPU.
     """
     squashed = squash(x).clamp(-support, support) + 0 * x
     low = squashed.floor()

@@ -4,8 +4,8 @@ The target at position k of a window that begins at time t is z_(t+k), from rewa
 of the target network. Action a_t leads from state s_t to s_(t+1) and gives r_t.
 
 Rewards beyond the end of an episode are 0, and so is the value of its terminal state. A bootstrap
-reaches no further than that state. An episode that ends therefore needs no special case, and
-neither does one that a time limit cut off: its last state is not terminal and has a value.
+never reaches beyond that state. So the end of an episode needs no special case. The last state of
+an episode that a time limit ended is not terminal and has a value.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,16 @@ from ezcli.efficientzero.batch import Window
 
 
 class Sources(NamedTuple):
-    """Where the values of n windows come from; M values for each."""
+    """Sources of the values in targets of n windows; M values for each window."""
 
-    positions: np.ndarray  # [n, M] where in the window a value is taken
-    by_search: np.ndarray  # [n] bool, values are those of searches, not the network's own
+    positions: np.ndarray  # [n, M] positions of the values in the window
+    by_search: np.ndarray  # [n] bool, values come from searches, not directly from the network
 
 
 class ValueRule(NamedTuple):
-    """How value targets are made: from values that the target network gives, and from rewards."""
+    """A rule that computes value targets from rewards and values of the target network."""
 
-    # of n windows, and the train_step [n] that each is for, counted from 0
+    # from n windows and their train_steps [n], counted from 0
     sources: Callable[[Window, np.ndarray], Sources]
     # from values [n, M], 0 past the end, to targets [n, K + 1]
     targets: Callable[[Window, Sources, np.ndarray], np.ndarray]
@@ -44,9 +44,9 @@ def returns_rule(
 
     Args:
       unroll_steps: K.
-      steps: n of each window [n]. At 0 its targets are values of searches at the positions.
+      steps: n of each window [n]. With n = 0, targets are values of searches at the positions.
       discount: g, per env_step.
-      by_search: bootstraps are values of searches too, not the network's own.
+      by_search: bootstraps are values of searches too, not of the network alone.
     """
     offsets = np.arange(unroll_steps + 1)
 
@@ -73,9 +73,9 @@ def mixed_steps(
     i counts train_steps. T1 is `first_train_step` and T2 is `newest`.
 
     Args:
-      td_steps: from ages [n] to the steps of returns.
-      first_train_step: before it, all targets are returns.
-      newest: states collected within so many env_steps keep their returns.
+      td_steps: function from ages [n] to the steps of returns.
+      first_train_step: T1; all targets before it are returns.
+      newest: T2 in env_steps; targets of newer states are returns.
     """
 
     def steps(window: Window, train_steps: np.ndarray) -> np.ndarray:
@@ -96,10 +96,10 @@ def gae_rule(
 
     Args:
       unroll_steps: K.
-      steps: env_steps that are looked ahead.
+      steps: number of terms in the sum.
       discount: g, per env_step.
       decay: d, often called lambda.
-      by_search: values are those of searches, not the network's own.
+      by_search: values come from searches, not from the network alone.
     """
     positions = np.arange(unroll_steps + 1 + steps)
 
@@ -120,7 +120,7 @@ def gae_rule(
 
 
 def last_states(window: Window) -> np.ndarray:
-    """[n, 1] position of the last state of the episode in each window."""
+    """Position [n, 1] of the last state of the episode in each window."""
     last: np.ndarray = window.is_state.sum(1, keepdims=True) - 1
     return last
 
@@ -128,15 +128,15 @@ def last_states(window: Window) -> np.ndarray:
 def value_targets(
     rewards: np.ndarray, bootstraps: np.ndarray, td_steps: np.ndarray, discount: float
 ) -> np.ndarray:
-    """n-step returns, each with a number of steps of its own.
+    """n-step returns with a separate n for each position.
 
         z_(t+k) = sum_(i=0..n_k-1) g^i r_(t+k+i) + g^(n_k) v_(t+k+n_k),  k = 0..K
 
     Args:
       rewards: [B, K + L] from the sampled position on, where L is the largest of `td_steps`.
       bootstraps: [B, K + 1] value of the state `td_steps` after each position.
-      td_steps: [B, K + 1] or [B, 1] steps before the bootstrap, 0 to L.
-      discount: per env_step.
+      td_steps: [B, K + 1] or [B, 1] steps n_k before the bootstrap, 0 to L.
+      discount: g, per env_step.
 
     Returns:
       [B, K + 1] float32, return at each position of the window.
@@ -152,15 +152,15 @@ def value_targets(
 def return_errors(
     values: np.ndarray, rewards: np.ndarray, is_terminal: np.ndarray, discount: float
 ) -> np.ndarray:
-    """|value - n-step return| [B] of states, from what was known while acting.
+    """|value - n-step return| [B] of states, from data recorded while acting.
 
         e_t = |v_t - sum_(i=0..n-1) g^i r_(t+i) - g^n v_(t+n)|
 
     Args:
-      values: [B, n + 1] of each state and the n that follow it in their stream.
-      rewards: [B, n + 1] that the actions taken in these states gave; the last is not looked at.
-      is_terminal: [B, n + 1], nothing counts from the first of them on.
-      discount: per env_step.
+      values: [B, n + 1] values of each state and the n states that follow in the stream.
+      rewards: [B, n + 1] rewards of the actions taken in these states; the last is not used.
+      is_terminal: [B, n + 1]; from the first terminal state on, values and rewards count as 0.
+      discount: g, per env_step.
     """
     goes_on = np.cumsum(is_terminal, 1) == 0
     steps = values.shape[1] - 1
@@ -177,7 +177,7 @@ def aged_td_steps(age: np.ndarray, td_steps: int, age_per_step: int) -> np.ndarr
 
     Args:
       age: [B] env_steps collected since the position.
-      td_steps: for fresh data; never fewer than 1 remain.
+      td_steps: steps for new data; at least 1 remains.
       age_per_step: env_steps of age that cost one step.
     """
     return np.clip(td_steps - age // age_per_step, 1, td_steps)

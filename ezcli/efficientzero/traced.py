@@ -1,7 +1,7 @@
-"""The simulations of a search without Python between the operations of the network.
+"""Traced simulations of a search, without Python between the network's operations.
 
-With few roots a search is hundreds of small operations, and Python between them takes as long as
-they do. PyTorch records a simulation once and replays the same operations, so that no bit changes.
+With few roots a search consists of hundreds of small operations, and Python takes as long as they
+do. PyTorch records a simulation once and replays the same operations, so results do not change.
 """
 
 import threading
@@ -15,12 +15,12 @@ from ezcli.efficientzero.network import Network
 from ezcli.efficientzero.simulation import Simulate, Simulation, new_latents
 from ezcli.efficientzero.tree import Constants
 
-TRACING = threading.Lock()  # filters of warnings are the process's
+TRACING = threading.Lock()  # warning filters belong to the process
 
 
 @torch.inference_mode()
 def traced(network: Network, observations: torch.Tensor, constants: Constants) -> Simulate:
-    """A `Simulation` for batches of any size; the network's weights may change in place.
+    """A traced `Simulation` for batches of any size. The network's weights may change in place.
 
     Args:
       network: in evaluation mode, on a CPU.
@@ -31,9 +31,9 @@ def traced(network: Network, observations: torch.Tensor, constants: Constants) -
     node = torch.ones(1, dtype=torch.int64)
     zeros = torch.zeros(len(observations), dtype=torch.int64)
     with TRACING, warnings.catch_warnings():
-        # Its successors compile for half a minute, and do not give the same bits.
+        # Its successors take half a minute to compile, and change results in the last bits.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # PyTorch's own checks of shapes; no operation follows from them.
+        # PyTorch's own checks of shapes, which cause no operation.
         warnings.filterwarnings("ignore", category=TracerWarning, module="torch")
         simulation = Simulation(network, constants.prefix_horizon)
         example = (*latents, node, zeros, zeros)

@@ -1,10 +1,10 @@
-"""The search trees, as plain arrays; `kernels` walks them.
+"""The search trees, as plain arrays. `kernels` has the functions on them.
 
 Shapes: B trees, N = num_simulations + 1 nodes, A actions. Node 0 is the root and simulation `i`
-creates node `i`, so nodes and simulations share one index.
+creates node `i`, so nodes and simulations have the same index.
 
-The reward of an edge is stored on the edge, made from predicted value prefixes in one line when the
-node is expanded; selecting and backing up know nothing of prefixes.
+The reward of an edge is computed from predicted value prefixes when the node is expanded, and
+stored on the edge. Selection and backup do not depend on prefixes.
 """
 
 from collections.abc import Callable
@@ -16,30 +16,30 @@ UNVISITED, ROOT = -1, 0
 
 
 class PuctConstants(NamedTuple):
-    """What the kernels read: numbers only, so that no ablation compiles them anew."""
+    """Constants of the kernels: numbers only, so that no ablation recompiles them."""
 
     num_simulations: int
     discount: float  # per env_step
     pb_c_init: float
     pb_c_base: float
     min_q_range: float
-    prefix_horizon: int  # env_steps; 1 where the value prefix is dropped
+    prefix_horizon: int  # env_steps; 1 without the value prefix
 
 
 class GumbelConstants(NamedTuple):
-    """The same for a Gumbel search."""
+    """Constants of the kernels of a Gumbel search."""
 
     num_simulations: int
     discount: float  # per env_step
-    candidates: int  # actions that sequential halving begins with, at most
+    candidates: int  # largest number of actions at the start of sequential halving
     c_visit: float
     c_scale: float
-    scales_by_node: bool  # Q to [0, 1] by the range of a node, not of the tree
+    scales_by_node: bool  # scale Q to [0, 1] by the range in a node, not in the tree
     min_q_range: float
-    prefix_horizon: int  # env_steps; 1 where the value prefix is dropped
+    prefix_horizon: int  # env_steps; 1 without the value prefix
 
 
-Constants = PuctConstants | GumbelConstants  # of a search; their type chooses its rule
+Constants = PuctConstants | GumbelConstants  # constants of a search; their type selects its rule
 
 
 class Tree(NamedTuple):
@@ -50,16 +50,18 @@ class Tree(NamedTuple):
     prior: np.ndarray  # [B, N, A] float32, policy probabilities
     children: np.ndarray  # [B, N, A] int32, node or UNVISITED
     parent: np.ndarray  # [B, N] int32, UNVISITED at the root
-    action: np.ndarray  # [B, N] int32, taken at the parent; not read at the root
+    action: np.ndarray  # [B, N] int32, action taken at the parent; not used at the root
     depth: np.ndarray  # [B, N] int32, 0 at the root
-    reward: np.ndarray  # [B, N] float64, on the edge into the node
-    value_prefix: np.ndarray  # [B, N] float32, as predicted for the node
+    reward: np.ndarray  # [B, N] float64, reward of the edge into the node
+    value_prefix: np.ndarray  # [B, N] float32, value prefix predicted for the node
     q: np.ndarray  # [B, N] float64, return expected from the edge into the node
     edge_q: np.ndarray  # [B, N, A] float64, `q` and
-    edge_visits: np.ndarray  # [B, N, A] int32, `visits` of the child, where selection reads them
+    # [B, N, A] int32, `visits` of the child, in the layout that selection reads
+    edge_visits: np.ndarray
     q_range: np.ndarray  # [B, 2] float64, smallest and largest Q in the tree
     tie_seed: np.ndarray  # [B] int64 below 2**32, decides between equal scores
-    noise: np.ndarray  # [B, A] float32, of the root, for rules that read it; else in `prior`
+    # [B, A] float32, noise at the root, for rules that read it; otherwise it is in `prior`
+    noise: np.ndarray
 
     @property
     def root_visits(self) -> np.ndarray:
@@ -78,7 +80,7 @@ def empty_tree(
     num_simulations: int,
     zeros: Callable[[tuple[int, ...], str], Any],
 ) -> Tree:
-    """A `Tree` of zeros, made by `zeros(shape, dtype)`: arrays here, tensors on a GPU."""
+    """A `Tree` of zeros made by `zeros(shape, dtype)`: arrays on a CPU, tensors on a GPU."""
     per_node = batch, num_simulations + 1
     per_edge = *per_node, num_actions
     return Tree(
@@ -103,7 +105,10 @@ def empty_tree(
 def new_tree(
     policy: np.ndarray, value: np.ndarray, num_simulations: int, tie_seed: np.ndarray
 ) -> Tree:
-    """Trees of a root each, from its policy [B, A] and value [B]; a root starts with one visit."""
+    """B trees with only a root, from its policy [B, A] and value [B].
+
+    A root starts with one visit.
+    """
     batch, num_actions = policy.shape
     tree = empty_tree(batch, num_actions, num_simulations, np.zeros)
     tree.children.fill(UNVISITED)

@@ -1,13 +1,13 @@
 """Value prefix: the network predicts the running sum of rewards, not each reward.
 
-EfficientZero section 4.2. The sum restarts every H = `horizon` steps of an unroll or of a search
-path, and with it the LSTM state that carries it. For step k = 1, 2, ... of an unroll from time t:
+EfficientZero section 4.2. The sum restarts every H = `horizon` steps of an unroll or a search path,
+together with its LSTM state. For step k = 1, 2, ... of an unroll from time t:
 
     y_k = sum_(j=s..k-1) r_(t+j),  s = H floor((k - 1) / H)
     r_(t+k-1) = y_k - y_(k-1),  or y_k if k - 1 = s
 
-`horizon=1` restarts at every step, so that the prefix is the reward. That is the whole ablation.
-Nothing outside this file depends on how a prefix and a reward are related.
+`horizon=1` restarts at every step, so that the prefix is the reward. This is the ablation. No other
+module depends on the relation between prefix and reward.
 """
 
 from typing import Any
@@ -16,9 +16,9 @@ import numpy as np
 
 
 def restarts_after(depth: Any, horizon: int) -> Any:
-    """Whether the sum starts again below a node at `depth`, in steps from the root at 0.
+    """Whether the sum restarts below a node at `depth`, in steps from the root at 0.
 
-    `depth` is a number, an array or a tensor, and so is the answer.
+    `depth` is a number, an array or a tensor. The result has the same type.
     """
     return depth % horizon == 0
 
@@ -26,13 +26,13 @@ def restarts_after(depth: Any, horizon: int) -> Any:
 def rewards_between(parent_prefix: Any, prefix: Any, parent_depth: Any, horizon: int) -> Any:
     """Rewards [B] on the edges from parents to children, from their predicted prefixes [B].
 
-    All are arrays, or all are tensors, and so is the answer.
+    All arguments are arrays, or all are tensors. The result has the same type.
     """
     return prefix - parent_prefix * ~restarts_after(parent_depth, horizon)
 
 
 def prefix_targets(rewards: np.ndarray, horizon: int) -> np.ndarray:
-    """Undiscounted sums of `rewards` [B, K] along K, starting again every `horizon` steps."""
+    """Undiscounted sums [B, K] of `rewards` [B, K] along K, restarting every `horizon` steps."""
     targets = np.empty_like(rewards)
     running = np.zeros_like(rewards[:, 0])
     for k in range(rewards.shape[1]):

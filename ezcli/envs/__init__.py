@@ -1,20 +1,20 @@
-"""Environments: families of games, two small games for a CPU, and a user's own class.
+"""Environments: suites of games, two small games for a CPU, and users' own classes.
 
 Reading order:
 
-    protocol   what the trainer asks of an environment
-    settings   the rules of episodes that every environment has
-    suite      a family of environments, as one value
-    suites     the suites that there are
+    protocol   the interface of an environment
+    settings   settings that all environments share
+    suite      the interface of a suite, a family of environments
+    suites     the list of suites
     make       settings -> environment
-    checked    the guard that looks at every answer of an environment
-    restored   settings of the process that an environment must leave as they were
-    vector     many environments in lock step, restarted, saved and restored
+    checked    checks of everything that an environment returns
+    restored   restores settings of the process that an environment may change
+    vector     several environments in lock step, restarted, saved and restored
 
     atari_suite, atari           the 26 games, random and human scores; ALE under their protocol
     small_suites, catch, keydoor two games of a few pixels
     gym_suite, gym, gym_spaces   any environment of Gymnasium, by its id
-    custom_suite, custom, code   a user's own class, and the checksums of its files
+    custom_suite, custom, code   a user's class, and the checksums of its files
 
-Nothing here knows networks, search or runs.
+Nothing here depends on networks, search or runs.
 """

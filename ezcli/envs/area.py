@@ -1,8 +1,8 @@
-"""Frames made smaller by averaging areas, equal in every bit to OpenCV's INTER_AREA.
+"""Downscaling of frames by area averaging, bit for bit equal to OpenCV's INTER_AREA.
 
-Each pixel of the result is the mean of the pixels beneath it, each weighted by the area that it
-shares with it. That of 96 x 96 is the published preprocessing (Kaiser et al. 2019). Numbers are
-added in OpenCV's order, in float32, so that rounding agrees: first along each row, then over rows.
+Each pixel of the result is the mean of the pixels that it covers, weighted by area. The size 96 x
+96 is the published preprocessing (Kaiser et al. 2019). Sums are in OpenCV's order, in float32, so
+that rounding agrees: first along each row, then over rows.
 """
 
 from functools import cache
@@ -12,14 +12,14 @@ import numpy as np
 
 from ezcli.jit import kernel, one_at_a_time
 
-SMALLEST = 1e-3  # of a pixel, in OpenCV: less of one does not count
+SMALLEST = 1e-3  # share of a pixel below which OpenCV ignores it
 
 
 class Areas(NamedTuple):
-    """What makes frames of one shape smaller: T pixels, or fewer, beneath each of the result's.
+    """Tables for downscaling frames of one shape, with up to T source pixels per pixel.
 
-    `columns` [T, N * C] are places in a row of W * C numbers, `rows` [T, N] are rows. The weights
-    have the same shapes, and are 0 where a pixel has fewer beneath it.
+    `columns` [T, N * C] are indices in a row of W * C numbers, `rows` [T, N] are indices of rows.
+    The weights have the same shapes, and are 0 for unused entries.
     """
 
     columns: np.ndarray
@@ -29,8 +29,8 @@ class Areas(NamedTuple):
 
 
 def areas(height: int, width: int, channels: int, size: int) -> Areas:
-    """For frames [height, width, channels] that become [channels, size, size]; no larger."""
-    assert size <= min(height, width), f"{height} x {width} to {size}: this makes frames smaller"
+    """Makes the tables for frames [height, width, channels] that become [channels, size, size]."""
+    assert size <= min(height, width), f"{height} x {width} to {size}: frames cannot be enlarged"
     rows, row_weights = beneath(height, size)
     columns, column_weights = beneath(width, size)
     places = columns[:, :, None] * channels + np.arange(channels, dtype=np.int32)
@@ -39,7 +39,7 @@ def areas(height: int, width: int, channels: int, size: int) -> Areas:
 
 
 def beneath(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels [T, after] int32 that share a length with each new one, and their weights, float32."""
+    """Source pixels [T, after] int32 that overlap each new one, and their weights, float32."""
     scale = before / after
     found = []
     for pixel in range(after):
@@ -57,7 +57,7 @@ def beneath(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
 
 @kernel
 def shrink(frame: Any, areas: Areas, shrunk: Any) -> None:
-    """Writes a frame [height, width * channels] uint8, made smaller, to [channels, size, size]."""
+    """Downscales a frame [height, width * channels] uint8 into [channels, size, size]."""
     columns, column_weights = areas.columns, areas.column_weights
     channels, size = shrunk.shape[0], shrunk.shape[1]
     count = columns.shape[1]
@@ -82,6 +82,6 @@ def shrink(frame: Any, areas: Areas, shrunk: Any) -> None:
 
 @cache
 def warm_up() -> None:
-    """Compiles `shrink`, or loads what a process compiled before; see `ezcli.jit`."""
+    """Compiles `shrink`, or loads it from the cache; see `ezcli.jit`."""
     with one_at_a_time():
         shrink(np.zeros((2, 2), np.uint8), areas(2, 2, 1, 1), np.zeros((1, 1, 1), np.uint8))

@@ -1,9 +1,9 @@
 """One ALE game under the Atari 100k protocol (Kaiser et al., 2019; EfficientZero, appendix A.1).
 
-The loop over raw frames is our own, so that every rule of the protocol stands on this page. ALE is
-asked for one raw frame at a time and adds nothing: no sticky actions, no frame skip, no colour
-averaging. What it says about this after loading is checked, and written into the contract. Sticky
-actions (`env.sticky`) follow ALE's rule, with random numbers that the seed of the game decides.
+The loop over raw frames is our own, so that this file has every rule of the protocol. ALE plays one
+raw frame at a time without sticky actions, frame skip or colour averaging. Its settings are checked
+after loading, and recorded in the contract. Sticky actions (`env.sticky`) follow ALE's rule, with
+random numbers from the seed of the game.
 
 Units: a frame is one raw frame of the console (60 per second), an env_step is `frame_skip` of them.
 """
@@ -21,7 +21,7 @@ from ezcli.envs.suites import check_game
 
 
 class AtariEnv:
-    """One game of one console. Its randomness: the number of no-ops, and which actions stick."""
+    """One game. Random are the number of no-ops and which actions stick."""
 
     def __init__(self, settings: AtariSettings, evaluation: bool) -> None:
         check_game(settings)
@@ -38,8 +38,8 @@ class AtariEnv:
         )
         self._action_codes = [action.value for action in actions]
         self._lives = 0
-        self._held = ale_py.Action.NOOP.value  # the action of the frame before
-        self._rng = np.random.default_rng(0)  # of sticky actions
+        self._held = ale_py.Action.NOOP.value  # the action of the previous frame
+        self._rng = np.random.default_rng(0)  # random numbers of sticky actions
 
         height, width = self._ale.getScreenDims()
         channels = 1 if settings.grayscale else 3
@@ -55,9 +55,9 @@ class AtariEnv:
         )
 
     def reset(self, seed: int) -> np.ndarray:
-        """Starts a new game and lets 1 to `noop_max` raw frames pass, as `seed` decides."""
-        # Loaded anew, because `reset_game` alone lets the past through: after it, Assault
-        # and Kung-Fu Master start differently from a console that has just been switched on.
+        """Starts a new game, and plays 1 to `noop_max` no-ops, depending on `seed`."""
+        # Load the game again, because `reset_game` does not reset everything: after it, Assault and
+        # Kung-Fu Master start differently from a new console.
         if self._has_played:
             self._ale.loadROM(self._rom)
         self._has_played = True
@@ -73,9 +73,9 @@ class AtariEnv:
         return self._resized(self._screen)
 
     def step(self, action: int) -> Step:
-        """Holds one action for `frame_skip` raw frames, fewer if the game ends among them."""
+        """Plays one action for `frame_skip` raw frames, or fewer if the game ends."""
         ale, code = self._ale, self._action_codes[action]
-        # Past a game's end ALE stands still: no frame, no reward, and the last screen stays.
+        # After a game's end ALE returns no new frame and no reward.
         reward = sum(self._play_frame(code) for _ in range(self._settings.frame_skip - 1))
         self._read(self._previous_screen)
         reward += self._play_frame(code)
@@ -86,13 +86,13 @@ class AtariEnv:
         lives, lives_before = ale.lives(), self._lives
         self._lives = lives
         is_game_over = ale.game_over()
-        # Without lives left a game may run on for some frames (Q*bert): its own end is then near.
+        # Without lives a game may continue for some frames (Q*bert) until its end.
         has_lost_life = 0 < lives < lives_before
         is_episode_over = is_game_over or (self._life_loss_ends_episode and has_lost_life)
         return Step(self._resized(self._screen), float(reward), is_episode_over, is_game_over)
 
     def _play_frame(self, code: int) -> int:
-        """One raw frame under an action of ALE, or under that of the frame before; its reward."""
+        """Plays one raw frame with an action of ALE or the previous one, and returns the reward."""
         if not self._settings.sticky or self._rng.random() >= self._settings.sticky:
             self._held = code
         return int(self._ale.act(self._held))
@@ -113,7 +113,7 @@ class AtariEnv:
         return frame
 
     def _contract(self, cap: int, actions: list[ale_py.Action]) -> dict[str, object]:
-        """What the task is, as far as possible in the emulator's own words."""
+        """The contract of the task, read back from the emulator where possible."""
         ale, settings = self._ale, self._settings
         sticky_of_ale = ale.getFloat("repeat_action_probability")
         skip_of_ale = ale.getInt("frame_skip")
@@ -141,8 +141,9 @@ class AtariEnv:
 
 
 def _quiet_console() -> ale_py.ALEInterface:
-    """An emulator without a game, set to play what it is told and nothing else."""
-    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # first: it greets when it is built
+    """An emulator without a game, with all of ALE's own preprocessing switched off."""
+    # first, because it prints a message when it is created
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     ale = ale_py.ALEInterface()
     ale.setFloat("repeat_action_probability", 0.0)
     ale.setInt("frame_skip", 1)

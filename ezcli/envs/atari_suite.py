@@ -1,11 +1,11 @@
-"""Atari as a suite: settings, the 26 games of Atari 100k, and the scores that normalise a game's.
+"""Atari as a suite: settings, the 26 games of Atari 100k, and reference scores.
 
 `human57.csv` holds the raw scores of a uniformly random policy and of a human tester in 57 games,
-as google-deepmind/dqn_zoo (`atari_data.py`) and DreamerV3 (`baselines.yaml`) list them; the two
-agree on every number. One number is disputed elsewhere: the random score of `video_pinball` is
-16256.9 here and 0.0 in rliable and Dopamine. The 26 games of the benchmark agree in every source.
+as in google-deepmind/dqn_zoo (`atari_data.py`) and DreamerV3 (`baselines.yaml`), which agree on
+every number. Other sources differ in one: the random score of `video_pinball` is 16256.9 here but
+0.0 in rliable and Dopamine. All sources agree on the 26 games of the benchmark.
 
-Games go by their ALE rom names. Only functions import the emulator.
+Games have their ALE rom names. Only functions import the emulator.
 """
 
 import contextlib
@@ -36,13 +36,13 @@ from ezcli.errors import letters
 from ezcli.settings import Share
 
 CONSOLE_FPS = 60  # frames a second
-# Gymnasium's ids of a game, such as ALE/Pong-v5 and Pong-ramNoFrameskip-v4, and Dreamer's.
+# Ids of a game in Gymnasium, such as ALE/Pong-v5 and Pong-ramNoFrameskip-v4, and in Dreamer.
 DECORATED = re.compile(
     r"(?:.*/)?(?:(?:ale|atari)[-_ ]?(?=..))?(?P<game>.+?)"
     r"(?:[-_]ram)?(?:-?NoFrameskip|-?Deterministic)?(?:[-_]v\d+)?",
     re.IGNORECASE,
 )
-BENCHMARK_FRAMES = 108_000  # of a game at most: half an hour at 60 Hz (EfficientZero appendix A.1)
+BENCHMARK_FRAMES = 108_000  # limit of a game: half an hour at 60 Hz (EfficientZero appendix A.1)
 
 # Kaiser et al., "Model-Based Reinforcement Learning for Atari", 2019: the benchmark's choice.
 ATARI_100K: tuple[str, ...] = (
@@ -78,32 +78,37 @@ ATARI_100K: tuple[str, ...] = (
 class AtariSettings(EnvSettings):
     """An ALE game under the Atari 100k protocol (EfficientZero appendix A.1).
 
-    Machado et al. (2018, arXiv:1709.06009) recommend another one: sticky actions with probability
-    0.25 instead of no-ops, the full action set, and no signal of a lost life.
+    Machado et al. (2018, arXiv:1709.06009) recommend another protocol: sticky actions with
+    probability 0.25 instead of no-ops, the full action set, and episodes that do not end with a
+    life.
     """
 
     name: Literal["atari"]
     game: str = Field(description="rom name, such as 'ms_pacman'")
-    frame_size: int = Field(ge=16, le=160, description="pixels; frames are reduced to a square")
+    frame_size: int = Field(ge=16, le=160, description="width and height of frames, pixels")
     grayscale: bool = Field(description="one luminance channel instead of RGB")
     frame_skip: int = Field(ge=2, description="frames per env_step; the last two are max-pooled")
-    noop_max: int = Field(ge=0, description="frames; a game starts with 1 to this many no-ops")
-    life_loss_ends_episode: bool = Field(description="while training; never in evaluation")
+    noop_max: int = Field(
+        ge=0, description="largest number of no-ops at the start, frames; at least 1"
+    )
+    life_loss_ends_episode: bool = Field(
+        description="end episodes with a life in training; never in evaluation"
+    )
     sticky: Share = Field(
         default=0.0,
         json_schema_extra={"neutral": 0.0},
-        description="probability that a frame repeats the action of the frame before",
+        description="probability that a frame repeats the action of the previous frame",
     )
     full_action_set: bool = Field(
         default=False,
         json_schema_extra={"neutral": False},
-        description="all 18 actions of the joystick, not only those that the game reacts to",
+        description="use all 18 actions instead of the actions of the game",
     )
 
 
 @cache
 def reference_scores() -> dict[str, Reference]:
-    """The random and human scores of 57 games, by rom name."""
+    """The random and human scores of 57 games by rom name."""
     with (Path(__file__).parent / "human57.csv").open(newline="", encoding="utf-8") as file:
         return {
             row["game"]: Reference(float(row["random"]), float(row["human"]))
@@ -113,24 +118,25 @@ def reference_scores() -> dict[str, Reference]:
 
 HUMAN_NORMALISED = Normalisation("human-normalised", zero="random play", one="human")
 ATARI_57 = tuple(reference_scores())
-# The best of many choices of five games, by how well their scores give the IQM of all 26.
+# The best of many subsets of five games for predicting the IQM over all 26.
 FIVE = frozenset({"assault", "boxing", "breakout", "hero", "ms_pacman"})
 FIVE_TELL = (
-    "a linear model of these games predicts the IQM over all 26 of 42 published agents with a "
-    "leave-one-out R2 of 0.95, which is optimistic, since they are the best of many choices"
+    "a linear model of these games predicts the IQM over all 26 games of 42 published agents "
+    "with a leave-one-out R2 of 0.95, which is optimistic, because they are the best of many "
+    "subsets"
 )
 
 
 def ends_as_in_the_benchmark(env: AtariSettings, lengths: Iterable[int], cap: int) -> bool:
-    """Whether games ended by themselves or at the benchmark's cap, which counts frames.
+    """Whether games ended by themselves or at the benchmark's limit in frames.
 
-    Where `frame_skip` does not divide that cap, a game that was cut off within the last env_step
-    counts as whole.
+    If `frame_skip` does not divide the limit, a game that was cut off within the last env_step
+    counts as complete.
 
     Args:
-      env: the settings.
+      env: settings of the environment.
       lengths: env_steps of each game.
-      cap: env_steps at which a game was cut off.
+      cap: limit of a game in env_steps.
     """
     is_cut_early = (cap + 1) * env.frame_skip <= BENCHMARK_FRAMES
     return all(
@@ -140,10 +146,10 @@ def ends_as_in_the_benchmark(env: AtariSettings, lengths: Iterable[int], cap: in
 
 
 def all_games() -> tuple[str, ...]:
-    """The rom names of every game that ALE can play."""
+    """The rom names of all games that ALE can play."""
     from ale_py import ALEInterface, roms  # lazy: reports need the scores, not an emulator
 
-    # Of its own list, ALE cannot play four games for two; loading one would end the process.
+    # ALE's list has four games for two players that it cannot play; loading one ends the process.
     return tuple(
         sorted(
             name
@@ -154,13 +160,13 @@ def all_games() -> tuple[str, ...]:
 
 
 def undecorated(name: str, games: tuple[str, ...]) -> str:
-    """The part of a name that names a game: of `ALE/Pong-v5` it is `Pong`."""
+    """The name of a game without decoration: `Pong` for `ALE/Pong-v5`."""
     found = DECORATED.fullmatch(name)
     return name if found is None or letters(name) in map(letters, games) else found["game"]
 
 
 def roms() -> Check:
-    """The emulator loads, and the roms of the benchmark's games are whole."""
+    """Checks that the emulator loads and the roms of the benchmark's games are intact."""
     name = "Atari roms"
     try:
         from ale_py.roms import get_rom_path
@@ -169,9 +175,9 @@ def roms() -> Check:
     missing = []
     for game in ATARI_100K:
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints where it looks
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints its search path
                 get_rom_path(game)
-        except OSError:  # absent, or its checksum differs
+        except OSError:  # missing, or its checksum differs
             missing.append(game)
     if not missing:
         return Check(name, True, f"all {len(ATARI_100K)} games of the benchmark", "")

@@ -1,7 +1,7 @@
 """Catch: a ball falls, a paddle moves under it (bsuite's `catch`; Osband et al., 2020).
 
-The best return is 1; a random paddle gets about -0.6 on the default board. It tells within
-minutes whether anything is learned at all.
+The best return is 1. A random paddle gets about -0.6 on the default board. It shows within minutes
+whether training works.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ class Catch:
         self.ball_row = self.ball_column = self.paddle = 0
 
     def reset(self, seed: int) -> np.ndarray:
-        """Starts with the ball in a random column at the top, the paddle in the middle below."""
+        """Starts with the ball in a random column of the top row, and the paddle in the middle."""
         self.ball_row = 0
         self.ball_column = int(np.random.default_rng(seed).integers(self.columns))
         self.paddle = self.columns // 2

@@ -1,7 +1,7 @@
-"""The guard at an environment's door: what passes has been checked against the contract.
+"""Checks everything that an environment returns against its contract.
 
-Whatever an environment does, its own code or a user's, becomes a sentence that names what broke
-`ezcli.envs.protocol` and in which game, so that it can be played again.
+A violation of `ezcli.envs.protocol` becomes a sentence that names it and its game, so that it can
+be reproduced.
 """
 
 import json
@@ -19,27 +19,27 @@ from ezcli.errors import EnvError, EzError
 from ezcli.settings import LARGEST_SCORE
 
 LONGEST_MESSAGE = 200  # characters
-LONGEST_NAME = 100  # characters of an action's name, which tables and films show
+LONGEST_NAME = 100  # characters of an action's name, shown in tables and films
 LARGEST_CONTRACT = 100_000  # characters, as JSON
 FRAME_TYPES = ("uint8", "float32")
-DEEPEST_CONTRACT = 10  # tables and lists in each other
+DEEPEST_CONTRACT = 10  # levels of nested tables and lists
 SHOWS = "`ez --debug` shows where."
 Value = TypeVar("Value")
 
 
 @contextmanager
 def guarded(blame: Callable[[str], EnvError]) -> Iterator[None]:
-    """Turns whatever a user's code raises into the error that `blame` makes of it."""
+    """Turns exceptions of a user's code into the error made by `blame`."""
     try:
         yield
-    except (EzError, MemoryError, KeyboardInterrupt):  # Ctrl-C is a stop
+    except (EzError, MemoryError, KeyboardInterrupt):  # Ctrl-C stops
         raise
     except BaseException as error:  # a user's code may raise anything
         raise blame(told(error)) from error
 
 
 def told(error: BaseException) -> str:
-    """Type and message of what a user's code raised, whose message may raise in turn."""
+    """Type and message of an exception of a user's code. Its message may raise too."""
     name = type(error).__name__
     try:
         message = str(error)
@@ -51,12 +51,12 @@ def told(error: BaseException) -> str:
 
 
 class Checked:
-    """An environment whose every answer is checked; frames are copied.
+    """An environment with checked results and copied frames.
 
     Args:
       make: builds the environment.
-      name: what to call it in an error.
-      max_env_steps: of one game; one that has not ended by then is truncated.
+      name: its name in errors.
+      max_env_steps: limit of one game, which is truncated there.
     """
 
     def __init__(self, make: Callable[[], Env], name: str, max_env_steps: int) -> None:
@@ -69,7 +69,7 @@ class Checked:
         )
 
     def reset(self, seed: int) -> np.ndarray:
-        """As `Env.reset`.
+        """Like `Env.reset`.
 
         Raises:
           EnvError: the environment broke its contract.
@@ -78,7 +78,7 @@ class Checked:
         return self._checked_frame(self._asked("`reset`", lambda: self.env.reset(seed)))
 
     def step(self, action: int) -> Step:
-        """As `Env.step`.
+        """Like `Env.step`.
 
         Raises:
           EnvError: the environment broke its contract.
@@ -103,11 +103,11 @@ class Checked:
         step = step._replace(frame=self._checked_frame(step.frame))
         if step.is_game_over or self.env_steps < self.max_env_steps:
             return step
-        has_ended = step.is_episode_over  # as with a lost life: its value is that of an end
+        has_ended = step.is_episode_over  # as with a lost life: it has the value of an end
         return step._replace(is_episode_over=True, is_game_over=True, is_truncated=not has_ended)
 
     def _plain(self, step: Step) -> Step:
-        """The answer in types of our own, read once: a user's types may compute what they show."""
+        """The step in our own types, read once, because a user's types may compute their values."""
         if not isinstance(step, Step):
             raise self.violation(
                 f"returned a {type(step).__name__} from `step`; it must be a `Step`"
@@ -135,25 +135,25 @@ class Checked:
             here, there = getattr(self.spec, name), getattr(spec, name)
             if here != there:
                 raise self.violation(
-                    f"has {name} {here} here and {there} elsewhere; it must be one"
+                    f"has {name} {here} here but {there} elsewhere; it must not change"
                 )
 
     def violation(self, what: str, hint: str = "See ezcli/envs/protocol.py.") -> EnvError:
-        """The error that says what the environment did, and in which game."""
+        """The error about a violation, with its game."""
         return EnvError("EZ-ENV-CONTRACT", self._located(what), hint)
 
     def not_repeatable(self, what: str) -> EnvError:
-        """The error that says how a replayed game differs from the recorded one."""
+        """The error about a replayed game that differs from the recorded one."""
         rule = "the same seed and actions must give the same game"
         return EnvError("EZ-ENV-NOT-REPEATABLE", self._located(f"{what}; {rule}"))
 
     def _located(self, what: str) -> str:
-        """A sentence about the environment and the game in which it happened."""
+        """A sentence with the environment and the game."""
         where = f"seed {self.seed}, env_step {self.env_steps} of the game"
         return f"Environment {self.name!r} {what} ({where})."
 
     def _blamed(self, what: str) -> AbstractContextManager[None]:
-        """Anything that the environment raises is its own defect."""
+        """Attributes all exceptions within the context to the environment."""
         return guarded(
             lambda told: EnvError(
                 "EZ-ENV-FAILED", self._located(f"failed in {what}: {told}"), SHOWS
@@ -161,7 +161,7 @@ class Checked:
         )
 
     def _asked(self, what: str, ask: Callable[[], Value]) -> Value:
-        """What the environment answers."""
+        """Calls the environment."""
         with self._blamed(what), restored():
             return ask()
 
@@ -189,7 +189,7 @@ class Checked:
         return EnvSpec(shape, tuple(map(str, names)), contract, spec.frame_type)
 
     def _checked_contract(self, contract: object) -> dict[str, object]:
-        """The contract as a run's files will hold it, so that what is compared was written."""
+        """The contract as it will be in a run's files, so that comparisons use written values."""
         if not isinstance(contract, dict):
             raise self.violation("has a `contract` that is not a table; it must be a dict")
         try:
@@ -215,14 +215,14 @@ class Checked:
             frame = np.array(frame, subok=False)  # the next may be drawn into the same array
         if frame.shape != self.spec.frame_shape:
             raise self.violation(
-                f"returned a frame of shape {frame.shape}; its spec says {self.spec.frame_shape}"
+                f"returned a frame of shape {frame.shape}, but its spec has {self.spec.frame_shape}"
             )
         if frame.dtype != self.spec.frame_type:
             raise self.violation(
                 f"returned a frame of {frame.dtype}; it must be {self.spec.frame_type}"
             )
         if frame.dtype.kind == "f" and not np.isfinite(frame).all():
-            raise self.violation("returned a frame with a number that is not finite")
+            raise self.violation("returned a frame with a value that is not finite")
         return frame
 
 
@@ -241,7 +241,7 @@ def distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def is_nested(value: object, levels: int) -> bool:
-    """Whether tables and lists lie in each other on more levels than these."""
+    """Whether tables and lists are nested on more levels than `levels`."""
     if isinstance(value, dict):
         value = list(value.values())
     return isinstance(value, list) and (

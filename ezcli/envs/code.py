@@ -1,8 +1,8 @@
-"""The code of an environment of one's own: its file, and what that imports of the user's files.
+"""The code of a user's environment: its file, and the user's files that it imports.
 
 Nothing is executed: imports are read from the source. Modules of Python, of installed packages and
-of ezcli do not count, nor do files that the code reads as data. Whatever changes the bytes of a
-file counts as a change, a comment too. Of `module:Class` the installed version counts as well.
+of ezcli do not count, nor do files that the code reads as data. Any change to the bytes of a file
+counts, including comments. For `module:Class`, the installed version counts too.
 """
 
 import ast
@@ -18,15 +18,15 @@ from typing import NamedTuple
 
 from ezcli.errors import ConfigError
 
-DIGITS = 16  # hexadecimal, of a SHA-256
-INSTALLED = {"site-packages", "dist-packages"}  # folders of packages that were installed
+DIGITS = 16  # hexadecimal digits of a SHA-256
+INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
 NOT_OWN = sys.stdlib_module_names | {"ezcli"}
 
-Code = Mapping[str, str]  # by name of a file, relative to where imports are looked up
+Code = Mapping[str, str]  # by name of a file, relative to the folder of imports
 
 
 class OtherCode(ConfigError):
-    """Code that is there, and not what was recorded."""
+    """Code that differs from the recorded code."""
 
 
 class Source(NamedTuple):
@@ -38,34 +38,34 @@ class Source(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Such as `game.py`, `lib/__init__.py`."""
+        """The name, such as `game.py`, `lib/__init__.py`."""
         parts = self.module.split(".") if self.is_package else self.module.split(".")[:-1]
         return "/".join((*filter(None, parts), self.path.name))
 
 
 def module_name(name: str) -> str:
-    """The dotted name of the module that a file of code is, by the file's name."""
+    """The dotted name of a module, from the name of its file."""
     return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def is_file_target(target: str) -> bool:
-    """Whether it is `file.py:Class`, not `module:Class`."""
+    """Whether the target is `file.py:Class`, not `module:Class`."""
     return target.rpartition(":")[0].endswith(".py")
 
 
 def folder_of(target: str) -> Path:
-    """Where modules beside the environment are looked up, after all other places."""
+    """The folder in which modules beside the environment are looked up, after all others."""
     return Path(target.rpartition(":")[0]).parent if is_file_target(target) else Path()
 
 
 def absolute(target: str) -> str:
-    """The target as it can be found from every folder; a module's is as it was."""
+    """The target with an absolute path. A module's target is unchanged."""
     whole = os.path.abspath(target) if is_file_target(target) else target
     return target if ":" in whole.rpartition(":")[0] else whole
 
 
 def code_of(target: str) -> dict[str, str]:
-    """The start of the SHA-256 of every file of an environment's code, by the file's name.
+    """The start of the SHA-256 of every file of an environment's code, by name of the file.
 
     Args:
       target: `file.py:Class` or `module:Class`.
@@ -111,12 +111,12 @@ def versions(package: str) -> dict[str, str]:
 
 
 def imports(content: bytes, source: Source) -> Iterator[str]:
-    """Dotted names of what a file imports, and of what may be a module within that."""
+    """Dotted names of a file's imports, including names that may be submodules."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are said when the file is executed
+            warnings.simplefilter("ignore")  # shown when the file is executed
             tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # loading it will say why
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # loading it will show the error
         return
     package = source.module.split(".")[: None if source.is_package else -1]
     for node in ast.walk(tree):
@@ -136,12 +136,12 @@ def imports(content: bytes, source: Source) -> Iterator[str]:
 
 
 def own_sources(name: str, folder: Path, package: str) -> Iterator[Source]:
-    """The user's files that `import name` executes: a package's before those within it.
+    """The user's files that `import name` executes, a package before its modules.
 
     Args:
-      name: dotted; what is no module ends the search.
-      folder: searched after all other places.
-      package: counts as the user's wherever it lies; may be empty.
+      name: dotted name; the search ends at a part that is not a module.
+      folder: searched after all other folders.
+      package: counts as the user's anywhere; may be empty.
     """
     top = name.partition(".")[0]
     if top in NOT_OWN and top != package:
@@ -167,7 +167,7 @@ def own_sources(name: str, folder: Path, package: str) -> Iterator[Source]:
 
 
 def top_spec(name: str, folder: Path) -> ModuleSpec | None:
-    """Where `import name` finds a module, if it does."""
+    """The spec of a module found by `import name`, if any."""
     for finder in sys.meta_path:
         spec = finder.find_spec(name, None)
         if spec is not None:
@@ -184,15 +184,15 @@ def is_own(spec: ModuleSpec, folder: Path) -> bool:
 
 
 def locate(target: str, code: Code) -> str:
-    """The target as it can be loaded now: where it was recorded, or of that name in this folder.
+    """The target to load: at its recorded path, or with the same name in the current folder.
 
     Args:
       target: as recorded.
-      code: as recorded; empty if it is not known.
+      code: as recorded; empty if not known.
 
     Raises:
-      OtherCode: the sentence names the files that changed.
-      ConfigError: it is not there, or cannot be read.
+      OtherCode: names the changed files.
+      ConfigError: it does not exist, or cannot be read.
     """
     candidates = [target]
     if is_file_target(target):
@@ -209,7 +209,7 @@ def locate(target: str, code: Code) -> str:
     first = candidates[0]
     raise OtherCode(
         "EZ-ENV-OTHER-CODE",
-        f"The code of {first!r} is not what was recorded: {changes(code, found[first])}.",
+        f"The code of {first!r} differs from the recorded code: {changes(code, found[first])}.",
         "Restore it, or train the new code under another name.",
     )
 
@@ -228,16 +228,16 @@ def changes(before: Code, now: Code) -> str:
 
 
 def no_file(place: str) -> ConfigError:
-    """The error about a file that is not there."""
+    """The error about a missing file."""
     return ConfigError(
         "EZ-ENV-NO-FILE",
         f"There is no file {place!r}.",
-        f"Name your environment as `file.py:Class`, from the folder {str(Path.cwd())!r}.",
+        f"Give your environment as `file.py:Class`, relative to the folder {str(Path.cwd())!r}.",
     )
 
 
 def no_module(place: str) -> ConfigError:
-    """The error about a module that is not there."""
+    """The error about a missing module."""
     return ConfigError(
         "EZ-ENV-NO-MODULE",
         f"There is no module {place!r}.",

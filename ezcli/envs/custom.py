@@ -1,4 +1,4 @@
-"""A user's own class, loaded from its file or module."""
+"""Loads a user's class from its file or module."""
 
 import importlib
 import importlib.util
@@ -25,14 +25,14 @@ BESIDE: list[str] = []  # the folder of the user's environment, at the end of `s
 
 
 def load_class(target: str, code: Code) -> type:
-    """The class that `module:Class` or `path/file.py:Class` names.
+    """Loads the class `module:Class` or `path/file.py:Class`.
 
     Args:
-      target: as recorded, or as the user gave it.
-      code: as recorded; empty if it is not known.
+      target: as recorded, or as given by the user.
+      code: as recorded; empty if not known.
 
     Raises:
-      EzError: it is not there, is other code than was recorded, or cannot be loaded.
+      EzError: it does not exist, differs from the recorded code, or cannot be loaded.
     """
     place, name = target.rsplit(":", 1)
     module = load_module(target, code)
@@ -49,32 +49,32 @@ def load_class(target: str, code: Code) -> type:
 
 
 def load_module(target: str, code: Code) -> ModuleType:
-    """The module of `module:Class` or `path/file.py:Class`; arguments and errors as above."""
+    """Loads the module of `module:Class` or `path/file.py:Class`; arguments and errors as above."""
     return _load(target, tuple(code.items()), os.getcwd())
 
 
 @cache
 def _load(target: str, code: tuple[tuple[str, str], ...], _folder: str) -> ModuleType:
-    """Executes a user's code, once in a process, however many environments are made of it.
+    """Executes a user's code once per process, for any number of environments.
 
     Args:
-      target: as recorded, or as the user gave it.
+      target: as recorded, or as given by the user.
       code: as recorded.
-      _folder: to which the target is relative.
+      _folder: folder to which the target is relative.
     """
     found = locate(target, dict(code))
     place = found.rpartition(":")[0]
     _look_beside(found)
-    # Bytecode counts as current where the source has its size and second, so none is left behind.
+    # Bytecode is considered current if size and second of the source match, so none is written.
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     return _load_file(Path(place)) if is_file_target(found) else _load_module(place)
 
 
 def _look_beside(target: str) -> None:
-    """Lets imports find the modules beside a user's environment, after all others.
+    """Adds the folder of a user's environment to the end of the import path.
 
-    Modules of the user's that were imported before, for another environment, are forgotten.
+    The user's modules that were imported for another environment are unloaded.
     """
     sys.path[:] = [folder for folder in sys.path if folder not in BESIDE]
     BESIDE[:] = {str(folder_of(target).absolute())} - {*sys.path}
@@ -115,5 +115,5 @@ def _load_module(name: str) -> ModuleType:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise  # it is what the user's module itself imports
+                raise  # the missing module is imported by the user's module
     raise no_module(name)

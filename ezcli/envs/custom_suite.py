@@ -1,4 +1,4 @@
-"""A user's own class as a suite: its settings, and how a command line names it."""
+"""Users' own classes as a suite: settings and names."""
 
 from typing import Any, Literal
 
@@ -16,14 +16,14 @@ from ezcli.errors import ConfigError
 
 
 class CustomSettings(EnvSettings):
-    """A user's own class: `module:Class` or `file.py:Class`."""
+    """A user's class: `module:Class` or `file.py:Class`."""
 
     name: Literal["custom"]
     target: str = Field(description="`file.py:Class`")
     code: dict[str, str] = Field(
         default={},
         json_schema_extra={"neutral": {}},
-        description="start of the SHA-256 of each file of its code; none: not known",
+        description="start of the SHA-256 of each file of its code; empty: not known",
     )
     frame_stack: FrameStack = 1
     clip_rewards: ClipRewards = False
@@ -35,7 +35,7 @@ class CustomSettings(EnvSettings):
     def _names_a_class(cls, target: str) -> str:
         place, _, name = target.rpartition(":")
         if not place or ":" in place or not name.isidentifier():
-            raise ValueError("it must be a file or a module, one colon and a class: file.py:Class")
+            raise ValueError("it must be a file or module, a colon and a class: file.py:Class")
         return target
 
 
@@ -46,14 +46,14 @@ def _builder(settings: CustomSettings) -> type:
 
 
 def _tables(text: str) -> dict[str, Any] | None:
-    """Of `file.py:Class`.
+    """The table `env` for `file.py:Class`.
 
     Raises:
       ConfigError: it is a file without a class.
     """
     if text.endswith(".py"):
         raise ConfigError(
-            "EZ-ENV-NO-CLASS-NAMED", f"{text!r} names no class.", f"Add it: --env {text}:MyEnv"
+            "EZ-ENV-NO-CLASS-NAMED", f"{text!r} contains no class.", f"Add it: --env {text}:MyEnv"
         )
     return {"name": CUSTOM.name, "target": text} if ":" in text else None
 
@@ -66,10 +66,10 @@ CUSTOM = Suite(
     preset=DefaultPreset(
         "catch",
         "catch",
-        "the default for environments of your own, made for frames of few pixels",
+        "the default for environments of your own, for frames of few pixels",
     ),
     label=lambda env: env.target.rpartition(":")[2].lower(),
-    mark=" (custom)",  # a class can have the name of a game
+    mark=" (custom)",  # a class can have the same name as a game
     takes="file.py:Class",
     tables=_tables,
     played=("target", "code"),

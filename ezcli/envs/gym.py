@@ -1,8 +1,8 @@
-"""An environment of Gymnasium, found by its id, as the trainer takes it.
+"""Environments of Gymnasium, by id.
 
-Each game is played in an environment of its own, made for it, so that nothing of the games before
-reaches it: some keep the last action, or a generator, from one game to the next. The wrapper stacks
-nothing, skips nothing and resizes nothing.
+Each game is played in a new environment, so that it does not depend on earlier games: some
+environments keep the last action or a random generator. The wrapper does not stack, skip or resize
+frames.
 """
 
 import difflib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 GROUP = "gymnasium.envs"  # entry points of packages that register environments
 ROOTS = ("__root__", "__internal__")  # names of entry points without a namespace
-# How ids of a package start, its module, what pip installs.
+# Start of the ids of a package, its module, its distribution.
 PACKAGES = (
     ("MiniGrid-", "minigrid", "minigrid"),
     ("BabyAI-", "minigrid", "minigrid"),
@@ -42,10 +42,10 @@ PACKAGES = (
 
 
 class GymEnv:
-    """A Gymnasium environment. Frames and actions are as `gym_spaces` has them."""
+    """A Gymnasium environment. `gym_spaces` converts frames and actions."""
 
     def __init__(self, settings: GymSettings, evaluation: bool) -> None:
-        spec = spec_of(settings)  # first: it says that Gymnasium is not installed
+        spec = spec_of(settings)  # first, because it raises the error if Gymnasium is not installed
         from ezcli.envs import gym_spaces
 
         self.make: Callable[[], gymnasium.Env[Any, Any]] = lambda: made(spec)
@@ -70,7 +70,7 @@ class GymEnv:
         )
 
     def reset(self, seed: int) -> np.ndarray:
-        """A new game in a new environment."""
+        """Starts a new game in a new environment."""
         if self.is_used:
             self.env.close()
             self.env = self.make()
@@ -80,14 +80,14 @@ class GymEnv:
         return self.view.frame(observation)
 
     def step(self, action: int) -> Step:
-        """One step; only what is not terminated can be truncated."""
+        """Plays one step. A terminated game is not truncated."""
         observation, reward, terminated, truncated, _ = self.env.step(action + self.first_action)
         is_over, frame = bool(terminated or truncated), self.view.frame(observation)
         return Step(frame, float(reward), is_over, is_over, bool(truncated and not terminated))
 
 
 def spec_of(settings: GymSettings) -> "gymnasium.envs.registration.EnvSpec":
-    """What Gymnasium knows of the id, once its package has registered it.
+    """The spec of an id in Gymnasium, after its package has registered it.
 
     Raises:
       EzError: Gymnasium or the package is not installed, or there is no such id.
@@ -113,7 +113,7 @@ def spec_of(settings: GymSettings) -> "gymnasium.envs.registration.EnvSpec":
 
 
 def unknown_id(env_id: str) -> ConfigError:
-    """The error for an id that nothing registers, with those that are most like it."""
+    """The error about an unknown id, with the most similar ids."""
     import gymnasium
 
     near = difflib.get_close_matches(env_id, gymnasium.registry, n=5)
@@ -121,15 +121,15 @@ def unknown_id(env_id: str) -> ConfigError:
     return ConfigError(
         "EZ-UNKNOWN-ID-OF-GYMNASIUM",
         f"Unknown id of Gymnasium {env_id!r}.",
-        f"{guess}If a module of yours registers it: --env gym:MODULE:ID",
+        f"{guess}If your own module registers it: --env gym:MODULE:ID",
     )
 
 
 def register_family(env_id: str) -> None:
-    """Lets the package that an id belongs to, by how it starts, register its ids.
+    """Registers the ids of the package that an id belongs to, by its prefix.
 
     Raises:
-      EzError: it is not installed, or fails.
+      EzError: the package is not installed, or fails.
     """
     for start, module, distribution in PACKAGES:
         if env_id.startswith(start):
@@ -142,7 +142,7 @@ def register_family(env_id: str) -> None:
 
 
 def register_all(env_id: str) -> None:
-    """Lets every package that is installed register its ids."""
+    """Registers the ids of all installed packages."""
     for module in {module for _, module, _ in PACKAGES}:
         if find_spec(module) is not None:
             register_package(module)
@@ -157,7 +157,7 @@ def register_package(module: str) -> None:
 
 
 def register_point(point: importlib.metadata.EntryPoint) -> None:
-    """Calls the function of an entry point, whose name is a namespace of ids."""
+    """Calls the function of an entry point, which is named after a namespace of ids."""
     from gymnasium.envs.registration import namespace
 
     with blamed(point.value), quiet():
@@ -167,7 +167,7 @@ def register_point(point: importlib.metadata.EntryPoint) -> None:
 
 
 def made(spec: "gymnasium.envs.registration.EnvSpec") -> "gymnasium.Env[Any, Any]":
-    """A new environment, without Gymnasium's own checker; ours looks at every answer.
+    """Makes a new environment without Gymnasium's checker, because we check every step ourselves.
 
     Raises:
       EnvError: something that it needs is not installed.
@@ -184,7 +184,7 @@ def made(spec: "gymnasium.envs.registration.EnvSpec") -> "gymnasium.Env[Any, Any
 
 
 def no_package(what: str, package: str, distribution: str) -> ConfigError:
-    """The error for a package that is not installed."""
+    """The error about a package that is not installed."""
     return ConfigError(
         "EZ-ENV-DEPENDENCY",
         f"{what} needs {package}, which is not installed.",
@@ -194,7 +194,7 @@ def no_package(what: str, package: str, distribution: str) -> ConfigError:
 
 @contextmanager
 def blamed(module: str) -> Iterator[None]:
-    """What goes wrong while a package registers its ids is the package's defect."""
+    """Attributes exceptions during registration to the package."""
     with (
         guarded(
             lambda told: EnvError(
@@ -208,7 +208,7 @@ def blamed(module: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hides warnings of packages about what is deprecated, or missing for drawing."""
+    """Hides packages' warnings about deprecation and missing rendering."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -226,7 +226,7 @@ def versions_of(package: str) -> dict[str, str]:
 
 
 def action_names(env: Any, count: int) -> tuple[str, ...]:
-    """What the environment calls its actions, or their numbers."""
+    """The environment's names of actions, or else their numbers."""
     names: Any = getattr(env, "action_names", None) or getattr(env, "actions", None)
     if callable(getattr(env, "get_action_meanings", None)):
         names = env.get_action_meanings()
@@ -238,7 +238,7 @@ def action_names(env: Any, count: int) -> tuple[str, ...]:
 
 
 def advice(settings: GymSettings) -> list[str]:
-    """What the user of an id should know before a run."""
+    """Advice before a run on an id."""
     spec = spec_of(settings)
     if not str(spec.entry_point).startswith("ale_py"):
         return []
@@ -247,7 +247,8 @@ def advice(settings: GymSettings) -> list[str]:
     if isinstance(skipped, int):
         played = f"{skipped} frame{'s' * (skipped != 1)}"
     return [
-        f"{spec.id} is not the benchmark's protocol, which is --game {spec.kwargs['game']}: "
-        f"the id plays {played} for an action, repeats the action before with probability "
-        f"{sticky:g}, and shows the screen in full size and colour. Scores are not comparable."
+        f"{spec.id} does not follow the benchmark's protocol, unlike --game "
+        f"{spec.kwargs['game']}: it plays {played} per action, repeats the last action with "
+        f"probability {sticky:g}, and has frames of full size and colour. Scores are not "
+        "comparable."
     ]

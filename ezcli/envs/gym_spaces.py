@@ -1,8 +1,8 @@
-"""From an observation of Gymnasium to a frame, and which spaces there is a way for.
+"""Converts observations of Gymnasium to frames, and defines the supported spaces.
 
-Images are uint8; bool and bounded numbers are scaled to 0 to 255. A vector becomes float32 numbers
-of the order of 1: scaled to -1 to 1 by its bounds, or where it has none by the symmetric logarithm,
-sign(x) log(1 + |x|) (Hafner et al. 2023, arXiv:2301.04104).
+Images are uint8; booleans and bounded numbers are scaled to 0 to 255. A vector becomes float32
+numbers of the order of 1: scaled to -1 to 1 by its bounds, or without bounds by the symmetric
+logarithm, sign(x) log(1 + |x|) (Hafner et al. 2023, arXiv:2301.04104).
 """
 
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from ezcli.errors import EnvError, UnknownName
 
-UNBOUNDED = 1e6  # a bound beyond this says nothing of the numbers that come
+UNBOUNDED = 1e6  # a bound beyond this is considered missing
 WRAPPERS = "gymnasium.wrappers"
 
 
@@ -21,10 +21,10 @@ class View(NamedTuple):
 
     key: str  # of the entry in a Dict; empty: the observation itself
     kind: str  # image or vector
-    channel_axis: int | None  # of an image; None: it has none
+    channel_axis: int | None  # axis of channels of an image; None if it has none
     low: np.ndarray  # of the space's shape
     high: np.ndarray
-    is_exact: bool  # an image of uint8, which is left as it is
+    is_exact: bool  # a uint8 image, which is not scaled
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
@@ -34,11 +34,11 @@ class View(NamedTuple):
 
     @property
     def frame_type(self) -> str:
-        """Of the frames' numbers."""
+        """The type of frames."""
         return "float32" if self.kind == "vector" else "uint8"
 
     def shaped(self, array: np.ndarray) -> np.ndarray:
-        """An array of the space's shape as [C, H, W]."""
+        """Rearranges an array of the space's shape to [C, H, W]."""
         if self.kind == "vector":
             return array[None, None]
         return (
@@ -46,14 +46,14 @@ class View(NamedTuple):
         )
 
     def frame(self, observation: Any) -> np.ndarray:
-        """The frame of an observation."""
+        """Converts an observation to a frame."""
         array = np.asarray(observation[self.key] if self.key else observation)
         if not self.is_exact:
             array = self.scaled(array.astype(np.float64))
         return np.ascontiguousarray(self.shaped(array))
 
     def scaled(self, numbers: np.ndarray) -> np.ndarray:
-        """Numbers of the space on the scale of frames."""
+        """Scales numbers of the space to the scale of frames."""
         is_bounded = np.maximum(np.abs(self.low), np.abs(self.high)) <= UNBOUNDED
         low, high = np.where(is_bounded, self.low, 0), np.where(is_bounded, self.high, 1)
         share = (numbers - low) / np.where(high > low, high - low, 1)
@@ -63,7 +63,7 @@ class View(NamedTuple):
         return np.where(is_bounded, 2 * share - 1, symlog).astype(np.float32)
 
     def contract(self) -> dict[str, object]:
-        """What a run records of it."""
+        """The entries for the contract of a run."""
         found: dict[str, object] = {"observation": self.kind}
         if self.key:
             found["observation_key"] = self.key
@@ -75,7 +75,7 @@ class View(NamedTuple):
 
 
 def told(bounds: np.ndarray) -> object:
-    """Bounds as JSON: one if all are equal, those of each number of a vector, or the extremes."""
+    """Bounds as JSON: one if all are equal, one for each number of a vector, or the extremes."""
     if bounds.min() == bounds.max():
         return bound(bounds.flat[0])
     shown = bounds if bounds.ndim == 1 else (bounds.min(), bounds.max())
@@ -88,16 +88,16 @@ def bound(number: float) -> float | str:
 
 
 def view_of(space: spaces.Space[Any], env_id: str, key: str, axis: str) -> View:
-    """How the observations become frames.
+    """Chooses the conversion of observations to frames.
 
     Args:
-      space: of the observations.
-      env_id: to name in an error.
+      space: space of the observations.
+      env_id: id for errors.
       key: `env.observation_key`.
       axis: `env.channel_axis`.
 
     Raises:
-      EzError: there is no way, or the Dict has no such entry.
+      EzError: the space is not supported, or the Dict has no such entry.
     """
     if isinstance(space, spaces.Dict):
         key = key or only_image(space, env_id)
@@ -109,7 +109,7 @@ def view_of(space: spaces.Space[Any], env_id: str, key: str, axis: str) -> View:
         raise EnvError(
             "EZ-ENV-NO-DICT",
             f"Observations of {env_id!r} are a {type(space).__name__} without entries, so "
-            f"env.observation_key = {key!r} names nothing.",
+            f"env.observation_key = {key!r} has no effect.",
             "Leave env.observation_key out.",
         )
     if not isinstance(space, spaces.Box):
@@ -139,7 +139,7 @@ def view_of(space: spaces.Space[Any], env_id: str, key: str, axis: str) -> View:
 
 
 def channel_axis(shape: tuple[int, ...], axis: str) -> int | None:
-    """Which axis of an image holds the channels; None without such an axis."""
+    """The axis of an image's channels; None if there is none."""
     if len(shape) < 3:
         return None
     if axis == "auto":
@@ -148,10 +148,10 @@ def channel_axis(shape: tuple[int, ...], axis: str) -> int | None:
 
 
 def only_image(space: spaces.Dict, env_id: str) -> str:
-    """The key of the one entry that is an image.
+    """The key of the only image entry.
 
     Raises:
-      EnvError: there is none, or there are several.
+      EnvError: no entry or several entries are images.
     """
     boxes = [key for key, one in space.spaces.items() if isinstance(one, spaces.Box)]
     images = [key for key in boxes if len(space.spaces[key].shape or ()) in (2, 3)] or boxes
@@ -171,7 +171,7 @@ def only_image(space: spaces.Dict, env_id: str) -> str:
 
 
 def num_actions(space: spaces.Space[Any], env_id: str) -> tuple[int, int]:
-    """How many actions there are, and the number of the first.
+    """The number of actions, and the index of the first.
 
     Raises:
       EnvError: they are not discrete.
@@ -183,10 +183,10 @@ def num_actions(space: spaces.Space[Any], env_id: str) -> tuple[int, int]:
 
 
 def unsupported(what: str, wrapper: str) -> EnvError:
-    """The error for a space that there is no way for."""
+    """The error about an unsupported space."""
     return EnvError(
         "EZ-ENV-SPACE",
-        f"The {what}; ezcli takes discrete actions, and images, vectors or a Dict that has one.",
-        f"Register an id that wraps it in {WRAPPERS}.{wrapper}, and name its module: "
-        "--env gym:MODULE:ID",
+        f"The {what}. ezcli supports discrete actions, and images, vectors or a Dict with one of "
+        "them.",
+        f"Register an id that wraps it in {WRAPPERS}.{wrapper}, and use --env gym:MODULE:ID.",
     )

@@ -25,20 +25,21 @@ SMALL_IMAGE = 32  # pixels along the longer side
 
 
 class GymSettings(EnvSettings):
-    """An environment of Gymnasium: its id, perhaps behind the module that registers it."""
+    """An environment of Gymnasium: its id, optionally after the module that registers it."""
 
     name: Literal["gym"]
     target: str = Field(description="Gymnasium's id, or `module:id`")
     code: dict[str, str] = Field(
         default={},
         json_schema_extra={"neutral": {}},
-        description="start of the SHA-256 of each file of its code; none: not known",
+        description="start of the SHA-256 of each file of its code; empty: not known",
     )
     observation_key: str = Field(
         default="", description="entry of a Dict observation; empty: its only image"
     )
     channel_axis: Literal["auto", "first", "last"] = Field(
-        default="auto", description="of an image; auto: the shorter one, the last of equal ones"
+        default="auto",
+        description="axis of channels of an image; auto: the shortest, the last of equal ones",
     )
     frame_stack: FrameStack = 1
     clip_rewards: ClipRewards = False
@@ -50,9 +51,7 @@ class GymSettings(EnvSettings):
     def _names_an_id(cls, target: str) -> str:
         module, colon, env_id = target.rpartition(":")
         if not env_id or (colon and not module) or ":" in module:
-            raise ValueError(
-                "it must be an id, or a module, one colon and an id: module:CartPole-v1"
-            )
+            raise ValueError("it must be an id, or a module, a colon and an id: module:CartPole-v1")
         return target
 
     @property
@@ -62,22 +61,22 @@ class GymSettings(EnvSettings):
 
     @property
     def module(self) -> str:
-        """The module or file that registers the id; empty: an installed package does."""
+        """The module or file that registers the id; empty for an installed package."""
         return self.target.rpartition(":")[0]
 
 
 def _builder(settings: GymSettings) -> type:
     from ezcli.envs.gym import GymEnv
 
-    # Errors name an environment by its class.
+    # The name of the environment in errors.
     return type(settings.env_id, (GymEnv,), {})
 
 
 def _tables(text: str) -> dict[str, Any] | None:
-    """Of `gym:ID`.
+    """The table `env` for `gym:ID`.
 
     Raises:
-      ConfigError: it is an id without `gym:`.
+      ConfigError: it is an id without the prefix `gym:`.
     """
     if text.startswith(PREFIX):
         return {"name": GYM.name, "target": text.removeprefix(PREFIX)}
@@ -96,7 +95,7 @@ def _label(settings: GymSettings) -> str:
 
 
 def _preset(table: Mapping[str, Any]) -> DefaultPreset:
-    """By what the environment shows."""
+    """The preset that suits the observations."""
     spec = _shown(GymSettings.model_validate(dict(table)))
     if spec.frame_type == "float32":
         return DefaultPreset("gym-vector", "gym-vector", "its observations are vectors")
@@ -106,7 +105,7 @@ def _preset(table: Mapping[str, Any]) -> DefaultPreset:
 
 
 def _shown(settings: GymSettings) -> "EnvSpec":
-    """What the environment shows and takes."""
+    """The spaces of the environment."""
     from ezcli.envs.checked import Checked
 
     build = _builder(settings)
@@ -114,7 +113,7 @@ def _shown(settings: GymSettings) -> "EnvSpec":
 
 
 def _require(settings: GymSettings) -> None:
-    """Refuses an id that cannot be played; a user's module is not imported."""
+    """Refuses an id that cannot be played, without importing a user's module."""
     if not settings.module:
         _shown(settings)
 

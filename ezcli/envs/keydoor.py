@@ -1,8 +1,8 @@
-"""Keydoor: bring the key to the door, again and again; the door pays some steps later.
+"""Keydoor: carry the key to the door, repeatedly. The reward comes some steps later.
 
-The frame shows that the door is open, but not how long ago it opened. So the step that pays is hard
-to name, while the sum of the rewards of the next steps is not: the case that the value prefix of
-EfficientZero (section 4.2) is for.
+The frame shows that the door is open, but not since when. So the step of the reward is hard to
+predict, but the sum of the next rewards is not. This is the case for which EfficientZero has its
+value prefix (section 4.2).
 """
 
 import numpy as np
@@ -11,15 +11,15 @@ from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.envs.small_suites import KeydoorSettings
 
 MOVES = {"stay": (0, 0), "up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
-MOST_WORK = 100_000_000  # sums of rewards in `expected_returns`, about a second
+MOST_WORK = 100_000_000  # most sums of rewards in `expected_returns`, about one second
 
 
 class Keydoor:
-    """A square room with one agent, one key and one door; a move into a wall changes nothing.
+    """A square room with an agent, a key and a door. A move into a wall has no effect.
 
-    The door takes the key, which lies in its old place again at once, and stays open until it
-    pays. A game never ends by itself. The three planes of a frame are agent, key and door. A
-    carried key is drawn on the agent's cell, an open door at half brightness.
+    The door consumes the key, which reappears at its first cell, and stays open until the reward. A
+    game never ends by itself. The three planes of a frame are agent, key and door. A carried key is
+    drawn on the agent's cell, an open door at half brightness.
     """
 
     def __init__(self, settings: KeydoorSettings, evaluation: bool) -> None:
@@ -43,12 +43,12 @@ class Keydoor:
         self.agent = self.key = self.door = (0, 0)  # row, column
         self.has_key = False
         self.num_steps = 0
-        self.opened_at: int | None = None  # env_step at which it opened; None while it is shut
+        self.opened_at: int | None = None  # env_step at which it opened; None while closed
 
     def reset(self, seed: int) -> np.ndarray:
         """Places agent and key on two different cells; the door is always in the middle.
 
-        The seed chooses among the levels that training or evaluation draws from.
+        The seed selects a level of training or evaluation.
         """
         middle = self.size // 2
         self.door = (middle, middle)
@@ -61,7 +61,7 @@ class Keydoor:
         return self._frame()
 
     def step(self, action: int) -> Step:
-        """Moves the agent; it picks the key up and opens the shut door by stepping on them."""
+        """Moves the agent, which picks up the key and opens a closed door by stepping on them."""
         self.num_steps += 1
         (row, column), (down, right) = self.agent, tuple(MOVES.values())[action]
         last = self.size - 1
@@ -75,7 +75,7 @@ class Keydoor:
         return Step(self._frame(), float(is_paid), is_episode_over=False, is_game_over=False)
 
     def _starts(self, rng: np.random.Generator) -> tuple[int, int]:
-        """The cells of agent and key, counted without the door's."""
+        """The cells of agent and key, numbered without the door's cell."""
         cells = self.size**2 - 1
         if self.level_set == "all":
             agent, key = rng.permutation(cells)[:2]
@@ -98,10 +98,10 @@ class Keydoor:
 
 
 def expected_returns(settings: KeydoorSettings) -> tuple[float, float] | None:
-    """Mean return of an evaluated game under random actions, and under the best; exact.
+    """Exact mean return of an evaluated game with random actions and with the best actions.
 
-    The best actions know how long ago the door opened, which the frame does not show. None for
-    rooms so large that this would take seconds.
+    The best actions depend on when the door opened, which the frame does not show. None for rooms
+    so large that this would take seconds.
     """
     size, delay, cells = settings.size, settings.delay, settings.size**2
     steps, states = settings.cap(evaluation=True), cells * 2 * (delay + 1)
@@ -139,13 +139,13 @@ def expected_returns(settings: KeydoorSettings) -> tuple[float, float] | None:
 
 
 def cells_of(level: int, cells: int) -> tuple[int, int]:
-    """The cells of agent and key in a level; `cells` and both are counted without the door's."""
+    """The cells of agent and key in a level, out of `cells` cells without the door's."""
     agent, key = divmod(level, cells - 1)
     return agent, key + (key >= agent)
 
 
 def training_levels(count: int, among: int) -> list[int]:
-    """The levels that training meets: the same in every run, and among those of a larger count."""
+    """The levels of training: the same in every run, and a subset of those for a larger count."""
     rng, found = np.random.default_rng(0), dict[int, None]()
     while len(found) < count:
         found[int(rng.integers(among))] = None

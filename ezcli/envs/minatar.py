@@ -1,4 +1,4 @@
-"""MinAtar's games behind our protocol (the package `minatar`, version 1.0.15)."""
+"""MinAtar's games with our protocol (the package `minatar`, version 1.0.15)."""
 
 import importlib.metadata
 
@@ -12,7 +12,7 @@ ACTIONS = ("noop", "left", "up", "right", "down", "fire")
 
 
 class MinAtar:
-    """One game; a new one is built at every reset, since the package keeps its last action."""
+    """One game. Every reset builds a new one, because the package keeps its last action."""
 
     def __init__(self, settings: MinatarSettings, evaluation: bool) -> None:
         try:
@@ -37,7 +37,7 @@ class MinAtar:
         )
 
     def build(self, seed: int):  # type: ignore[no-untyped-def]
-        """A game that is a function of the seed and the actions."""
+        """Builds a game that is a function of the seed and the actions."""
         settings = self.settings
         game = self.make(settings.game, settings.sticky, settings.ramping)
         game.seed(seed)
@@ -50,12 +50,12 @@ class MinAtar:
         return self._frame()
 
     def step(self, action: int) -> Step:
-        """Plays one action, or the last one again."""
+        """Plays one action, or repeats the last one."""
         reward, is_over = self.game.act(action)
         return Step(self._frame(), float(reward), bool(is_over), bool(is_over))
 
     def _frame(self) -> np.ndarray:
-        """Each channel of cells, 0 or 255."""
+        """The frame: channels of cells, 0 or 255."""
         planes = self.game.state().transpose(2, 0, 1).astype(np.uint8)
         frame: np.ndarray = planes * np.uint8(255)
         return frame

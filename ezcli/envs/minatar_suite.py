@@ -1,8 +1,8 @@
 """MinAtar as a suite: five Atari games on 10 x 10 cells (Young and Tian 2019, arXiv:1903.03176).
 
 The protocol is that of the published curves: version 1.0.15, all six actions, sticky actions with
-probability 0.1, difficulty that rises, no frame stack. Games go by the package's names. Only
-functions import the package, which is an extra.
+probability 0.1, rising difficulty, no frame stack. Games have the package's names. Only functions
+import the package, which is an extra.
 """
 
 from collections.abc import Iterable
@@ -23,13 +23,12 @@ from ezcli.envs.suite import (
 from ezcli.settings import Share
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
-PREFIX = "minatar/"  # of a game, for `--game` and `--env`
+PREFIX = "minatar/"  # prefix of a game in `--game` and `--env`
 INSTALL = "pip install 'ezcli[minatar]'"
 
 
-# Zero: random play of all six actions, measured under this protocol over 1,000 games (of Freeway
-# 200).
-# One: the best published training return after 5,000,000 frames, of agents on the package itself
+# Zero: random play of all six actions, measured under this protocol over 1,000 games (Freeway 200).
+# One: the best published training return after 5,000,000 frames, of agents that use the package
 # (`ezcli/reports/published_minatar.csv`).
 REFERENCES = {
     "minatar-asterix": Reference(zero=0.513, one=28.05),  # UCB exploration
@@ -45,12 +44,12 @@ class MinatarSettings(EnvSettings):
 
     name: Literal["minatar"]
     game: str = Field(description="name in MinAtar, such as 'space_invaders'")
-    sticky: Share = Field(description="probability that the last action is repeated instead")
-    ramping: bool = Field(description="whether the difficulty rises during a game")
+    sticky: Share = Field(description="probability that the last action is repeated")
+    ramping: bool = Field(description="raise the difficulty during a game")
 
 
 def tables(text: str) -> dict[str, Any] | None:
-    """The table that `--env minatar` or `--env minatar/breakout` means."""
+    """The table `env` for `--env minatar` or `--env minatar/breakout`."""
     if text == "minatar":
         return {"name": "minatar"}
     game = text.removeprefix(PREFIX)
@@ -58,23 +57,23 @@ def tables(text: str) -> dict[str, Any] | None:
 
 
 def undecorated(name: str, games: tuple[str, ...]) -> str:
-    """The part of a name that names a game: of `MinAtar/Breakout-v1` it is `Breakout`."""
+    """The name of a game without decoration: `Breakout` for `MinAtar/Breakout-v1`."""
     return name.rpartition("/")[2].partition("-v")[0]
 
 
 def follows_rules(env: MinatarSettings, lengths: Iterable[int], cap: int) -> bool:
-    """Whether games were played as those behind the published scores.
+    """Whether games followed the protocol of the published scores.
 
     Args:
-      env: the settings.
+      env: settings of the environment.
       lengths: env_steps of each game.
-      cap: env_steps at which a game was cut off.
+      cap: limit of a game in env_steps.
     """
     return env.sticky == 0.1 and env.ramping and all(length < cap for length in lengths)
 
 
 def installed() -> Check:
-    """The package can be imported."""
+    """Checks that the package can be imported."""
     import importlib.util
 
     is_there = importlib.util.find_spec("minatar") is not None
@@ -94,7 +93,7 @@ MINATAR = Suite(
     settings=MinatarSettings,
     builder=_builder,
     title="MinAtar",
-    preset=DefaultPreset("minatar", "minatar", "it is made for MinAtar"),
+    preset=DefaultPreset("minatar", "minatar", "it is the preset for MinAtar"),
     presets=("minatar",),
     label=lambda env: f"minatar-{env.game}",
     takes="minatar/breakout",
@@ -108,7 +107,7 @@ MINATAR = Suite(
             "best-published-normalised", zero="random play", one="best published at 5M frames"
         ),
         lambda: REFERENCES,
-        "sticky actions with probability 0.1, difficulty that rises, and no game cut off",
+        "sticky actions with probability 0.1, rising difficulty, and no game cut off",
         follows_rules,
         published="published_minatar",
         against=(

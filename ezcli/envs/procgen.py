@@ -1,4 +1,4 @@
-"""Procgen's games behind our protocol (the package `envpool`)."""
+"""Procgen's games with our protocol (the package `envpool`)."""
 
 import importlib.metadata
 from typing import Any
@@ -9,7 +9,7 @@ from ezcli.envs.procgen_suite import LEVELS, ProcgenSettings, missing
 from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.errors import EnvError
 
-# The buttons that an action holds down, in Procgen's order. The letters are a game's own actions.
+# The buttons of each action, in Procgen's order. Letters are actions of single games.
 ACTIONS = (
     "left+down",
     "left",
@@ -32,9 +32,9 @@ ACTIONS = (
 class Procgen:
     """One game.
 
-    Every reset builds a new game that has one level. A game of envpool that goes on to another
-    level is not always the game that starts there (in dodgeball, for one), so it could not be
-    played again for a checkpoint.
+    Every reset builds a new game with a single level. When a game of envpool continues to another
+    level, it may differ from a game started there (for example in dodgeball), so it could not be
+    replayed for a checkpoint.
     """
 
     def __init__(self, settings: ProcgenSettings, evaluation: bool) -> None:
@@ -62,9 +62,9 @@ class Procgen:
         )
 
     def reset(self, seed: int) -> np.ndarray:
-        """Starts a new game on the level that the seed chooses."""
-        # With one level, what happens depends on the level alone: the seed of envpool chooses
-        # among several.
+        """Starts a new game on the level selected by the seed."""
+        # With one level, the game depends only on the level: the seed of envpool selects among
+        # several.
         self.game = self.make(
             self.id,
             env_type="gymnasium",
@@ -86,7 +86,7 @@ class Procgen:
         return Step(frames[0], float(rewards[0]), is_over, is_over, is_truncated)
 
     def level_of(self, seed: int) -> int:
-        """The level that a seed chooses, among those that training or evaluation draws from."""
+        """The level that a seed selects, among those of training or evaluation."""
         rng, start, levels = (
             np.random.default_rng(seed),
             self.settings.start_level,

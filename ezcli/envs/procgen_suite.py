@@ -1,7 +1,7 @@
 """Procgen as a suite: 16 games of generated levels (Cobbe et al. 2020, arXiv:1912.01588).
 
 The games are those of `envpool`, an extra that runs on Linux and needs the libraries of Qt 5. Only
-functions import it. A level is a number: it decides the map and all that happens in a game.
+functions import it. A level is a number that determines the map and all events in a game.
 """
 
 import sys
@@ -21,8 +21,8 @@ from ezcli.envs.suite import Benchmark, Check, DefaultPreset, Games, Normalisati
 from ezcli.errors import letters
 from ezcli.settings import DoesNotFit
 
-# The constants of the normalised return in Cobbe et al. (2020), appendix C: zero is what an agent
-# gets that sees nothing, one is about the most that can be reached.
+# The constants of the normalised return in Cobbe et al. (2020), appendix C: zero is the return of
+# an agent without observations, one is about the largest possible return.
 HARD = {
     "bigfish": Reference(zero=0.0, one=40.0),
     "bossfight": Reference(zero=0.5, one=13.0),
@@ -60,11 +60,11 @@ EASY = {
     "starpilot": Reference(zero=2.5, one=64.0),
 }
 GAMES = tuple(HARD)
-LEVELS = 2**31 - 1  # of each game: 0 to this, exclusive
+LEVELS = 2**31 - 1  # number of levels of each game
 LIMITS = {"bigfish": 6000, "bossfight": 4000, "leaper": 500, "maze": 500, "plunder": 4000}
-USUAL_LIMIT = 1000  # env_steps, of the other games
+USUAL_LIMIT = 1000  # limit of other games, env_steps
 LONGEST_GAME = max(LIMITS.values())
-PREFIX = "procgen/"  # of a game, for `--game` and `--env`
+PREFIX = "procgen/"  # prefix of a game in `--game` and `--env`
 INSTALL = "pip install 'ezcli[procgen]'"
 INSTALL_QT = (
     "On Debian and Ubuntu: apt-get install libqt5gui5; on Fedora: dnf install qt5-qtbase-gui"
@@ -73,7 +73,7 @@ QT = "libQt5Gui.so.5"
 
 
 class ProcgenSettings(LevelSettings):
-    """A Procgen game as published: RGB frames of 64 x 64 pixels, 15 actions, one frame each.
+    """A Procgen game as published: RGB frames of 64 x 64 pixels, 15 actions, one frame per action.
 
     A game ends after 1,000 env_steps; leaper and maze after 500, bossfight and plunder after 4,000,
     bigfish after 6,000. Training levels are `start_level` to `start_level + levels`, exclusive.
@@ -81,11 +81,9 @@ class ProcgenSettings(LevelSettings):
 
     name: Literal["procgen"]
     game: str = Field(description="name in Procgen, such as 'coinrun'")
-    difficulty: Literal["easy", "hard"] = Field(
-        default="hard", description="Procgen's distribution of levels"
-    )
+    difficulty: Literal["easy", "hard"] = Field(default="hard", description="Procgen's difficulty")
     start_level: int = Field(
-        default=0, ge=0, lt=LEVELS, description="the first of env.levels training levels"
+        default=0, ge=0, lt=LEVELS, description="number of the first of env.levels training levels"
     )
     frame_stack: FrameStack = 1
     clip_rewards: ClipRewards = False
@@ -96,7 +94,7 @@ class ProcgenSettings(LevelSettings):
     def _levels_are_procgens(self) -> Self:
         if self.start_level and not self.levels:
             raise DoesNotFit(
-                "env.start_level must be 0 where env.levels is 0, which means all levels",
+                "env.start_level must be 0 with env.levels = 0, which means all levels",
                 "start_level",
                 "levels",
                 near={"start_level": [0]},
@@ -105,7 +103,7 @@ class ProcgenSettings(LevelSettings):
         if self.levels > most:
             raise DoesNotFit(
                 f"env.levels must be at most {most} with env.start_level = {self.start_level}, "
-                "so that one of the levels stays unseen",
+                "so that evaluation has unseen levels",
                 "levels",
                 "start_level",
                 near={"levels": [most], "start_level": [LEVELS - 1 - self.levels]},
@@ -114,20 +112,20 @@ class ProcgenSettings(LevelSettings):
 
 
 class Missing(NamedTuple):
-    """What keeps this machine from playing Procgen."""
+    """A reason why this machine cannot play Procgen."""
 
     what: str
     remedy: str
 
 
 def missing() -> Missing | None:
-    """What Procgen needs and this machine lacks; loads Qt, but not envpool."""
+    """What this machine lacks for Procgen. Loads Qt, but not envpool."""
     import ctypes
     import importlib.util
 
     if sys.platform != "linux":
         remedy = "Use Linux, or a container or virtual machine with it."
-        return Missing("Procgen runs on Linux alone: envpool has no other build of it", remedy)
+        return Missing("Procgen runs only on Linux, because envpool has no other build", remedy)
     if importlib.util.find_spec("envpool") is None:
         return Missing("envpool is not installed", INSTALL)
     try:
@@ -138,7 +136,7 @@ def missing() -> Missing | None:
 
 
 def installed() -> Check:
-    """What Procgen needs is there."""
+    """Checks that everything that Procgen needs is installed."""
     lacks = missing()
     if lacks is None:
         return Check("Procgen", True, f"all {len(GAMES)} games", "")
@@ -146,7 +144,7 @@ def installed() -> Check:
 
 
 def tables(text: str) -> dict[str, Any] | None:
-    """The table that `--env procgen` or `--env procgen/coinrun` means."""
+    """The table `env` for `--env procgen` or `--env procgen/coinrun`."""
     if text == "procgen":
         return {"name": "procgen"}
     game = text.removeprefix(PREFIX)
@@ -154,24 +152,24 @@ def tables(text: str) -> dict[str, Any] | None:
 
 
 def undecorated(name: str, games: tuple[str, ...]) -> str:
-    """The part of a name that names a game: of `CoinrunHard-v0` it is `coinrun`."""
+    """The name of a game without decoration: `coinrun` for `CoinrunHard-v0`."""
     plain = letters(name.partition("-v")[0])
     inside = [game for game in games if letters(game) in plain]
     return inside[0] if inside else name
 
 
 def label(env: ProcgenSettings) -> str:
-    """The game, and its difficulty where that is not the usual one."""
+    """The game, with its difficulty unless it is the default."""
     return label_of(env.game, env.difficulty)
 
 
 def label_of(game: str, difficulty: str) -> str:
-    """As `label`."""
+    """Like `label`."""
     return f"procgen-{game}" + ("" if difficulty == "hard" else f"-{difficulty}")
 
 
 def references() -> dict[str, Reference]:
-    """The constants of both difficulties, by label."""
+    """The normalisation constants of both difficulties, by label."""
     return {
         label_of(game, difficulty): constants[game]
         for difficulty, constants in (("hard", HARD), ("easy", EASY))
@@ -180,12 +178,12 @@ def references() -> dict[str, Reference]:
 
 
 def ends_as_published(env: ProcgenSettings, lengths: Iterable[int], cap: int) -> bool:
-    """Whether no game was cut off before the limit that Procgen gives it.
+    """Whether no game was cut off before Procgen's own limit.
 
     Args:
-      env: the settings.
+      env: settings of the environment.
       lengths: env_steps of each game.
-      cap: env_steps at which a game was cut off.
+      cap: limit of a game in env_steps.
     """
     return cap >= LIMITS.get(env.game, USUAL_LIMIT) or all(length < cap for length in lengths)
 
@@ -201,7 +199,7 @@ PROCGEN = Suite(
     settings=ProcgenSettings,
     builder=_builder,
     title="Procgen",
-    preset=DefaultPreset("procgen", "procgen", "it is made for Procgen"),
+    preset=DefaultPreset("procgen", "procgen", "it is the preset for Procgen"),
     label=label,
     takes="procgen/coinrun",
     prefix=PREFIX,
@@ -213,8 +211,8 @@ PROCGEN = Suite(
         tuple(label_of(game, "hard") for game in GAMES),
         Normalisation(
             "Procgen-normalised",
-            zero="an agent that sees nothing",
-            one="about the most that can be reached",
+            zero="an agent without observations",
+            one="about the largest possible return",
         ),
         references,
         "no game cut off before Procgen's own time limit",

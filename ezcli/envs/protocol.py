@@ -1,4 +1,4 @@
-"""What the trainer asks of an environment: one small protocol, fit for one file of your own.
+"""The interface of an environment, small enough for a single file of your own.
 
     class MyEnv:
         spec = EnvSpec((1, 12, 12), ("left", "stay", "right"), {"name": "mine"})
@@ -9,16 +9,16 @@
 
     ez train --env my_env.py:MyEnv
 
-The one rule beyond the types: **an environment is a function of its seed and its actions**. The
-same seed followed by the same actions gives the same frames and rewards, in this process and in any
-other. Checkpoints rest on it: they store seed and actions of the running game and play them again,
+There is one rule beyond the types: **an environment is a function of its seed and its actions**.
+The same seed and the same actions give the same frames and rewards, in this process and in any
+other. Checkpoints depend on it: they store seed and actions of the running game and replay them,
 because an emulator's own saved state is not exact.
 
-Every answer is checked (`ezcli.envs.checked`). A game that has not ended by itself is cut off after
-the settings' `max_episode_steps`, so no environment counts its steps for that.
+Everything that it returns is checked (`ezcli.envs.checked`). A game that has not ended is cut off
+after `max_episode_steps` in the settings, so an environment need not count its steps.
 
 Shapes: C channels, H height, W width. Frames are uint8 images; a vector of n numbers is a float32
-frame of shape (1, 1, n), with numbers of the order of 1. Stacking is the trainer's work.
+frame of shape (1, 1, n), with numbers of the order of 1. The trainer stacks frames.
 """
 
 import math
@@ -28,11 +28,11 @@ import numpy as np
 
 
 class EnvSpec(NamedTuple):
-    """The fixed facts of an environment."""
+    """The constants of an environment."""
 
     frame_shape: tuple[int, int, int]  # C, H, W of one frame
-    action_names: tuple[str, ...]  # index = action; action 0 continues after a lost life
-    contract: dict[str, Any]  # everything that defines the task, written into every run
+    action_names: tuple[str, ...]  # by index of the action; action 0 continues after a lost life
+    contract: dict[str, Any]  # everything that defines the task, recorded in every run
     frame_type: Literal["uint8", "float32"] = "uint8"  # float32: vectors, for `mlp`
 
     @property
@@ -42,20 +42,20 @@ class EnvSpec(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one action leads to."""
+    """The result of one action."""
 
     frame: np.ndarray  # [C, H, W] of the spec's type
     reward: float  # raw, never clipped here
-    is_episode_over: bool  # for the agent: the next frame begins another episode
-    is_game_over: bool  # for the environment: the next call must be `reset`
-    is_truncated: bool = False  # a time limit ended the game; its state has not ended it
+    is_episode_over: bool  # the next frame begins another episode
+    is_game_over: bool  # the next call must be `reset`
+    is_truncated: bool = False  # a time limit ended the game
 
 
 class Env(Protocol):
     """A game. `is_truncated` implies `is_game_over`, and that implies `is_episode_over`.
 
-    Where an episode ends before its game does (a lost life in Atari training), the trainer plays
-    action 0 once, drops that reward, and the frame it leads to begins the next episode.
+    If an episode ends before its game (a lost life in Atari training), the trainer plays action 0
+    once and ignores its reward. The next frame begins the next episode.
     """
 
     spec: EnvSpec

@@ -1,8 +1,8 @@
-"""What a user's code must leave as it was: settings of the process that others compute with.
+"""Restores settings of the process that a user's code may change.
 
-A file may set the default dtype of PyTorch, the current folder or the handler of a signal. Its own
-code sees what it set until it returns. After that the values from before apply again, so that a run
-has the same bits whatever the file sets.
+A user's file may set the default dtype of PyTorch, the current folder or the handler of a signal.
+The setting applies to its own code until it returns. Then the previous values are restored, so that
+results of a run do not depend on it.
 """
 
 import os
@@ -19,12 +19,12 @@ import numpy as np
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
-Setting = tuple[Callable[[], Any], Callable[[Any], Any]]  # how it is read, and how it is set
+Setting = tuple[Callable[[], Any], Callable[[Any], Any]]  # getter and setter
 
 
 @contextmanager
 def restored_quickly() -> Iterator[None]:
-    """Restores what decides numbers and paths; a few microseconds, for every env_step."""
+    """Restores settings that affect numbers and paths, in a few microseconds for every env_step."""
     folder, torch = os.getcwd(), sys.modules.get("torch")
     before = quick_settings(torch) if torch else None
     with np.errstate():
@@ -41,7 +41,7 @@ def restored_quickly() -> Iterator[None]:
 
 
 def quick_settings(torch: ModuleType) -> tuple[Any, bool, int]:
-    """Default dtype, whether gradients are kept, threads of an operation."""
+    """Default dtype, whether gradients are recorded, threads of an operation."""
     return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
 
 
@@ -85,13 +85,13 @@ def settings() -> Iterator[Setting]:
 
 
 def put_filters(filters: list[Any]) -> None:
-    """Which warnings are shown."""
+    """Sets the warning filters."""
     warnings.resetwarnings()
     warnings.filters[:] = filters  # type: ignore[index]
 
 
 def handler_of(number: signal.Signals) -> Callable[[Any], None]:
-    """Sets the handler of a signal; one that C installed cannot be set again."""
+    """Sets the handler of a signal. A handler installed by C cannot be restored."""
 
     def put(handler: Any) -> None:
         if handler is not None:
@@ -106,12 +106,12 @@ def flag_of(place: Any) -> Callable[[bool], None]:
 
 
 def put_device(torch: ModuleType, device: Any) -> None:
-    """Where PyTorch makes tensors if it is not told."""
+    """Sets PyTorch's default device."""
     torch.set_default_device(None if device.type == "cpu" else device)
 
 
 def forget(torch: ModuleType) -> None:
-    """Gives PyTorch, which a user's code imported first, the settings of a fresh process."""
+    """Resets PyTorch to the settings of a new process, if a user's code imported it first."""
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
     torch.set_float32_matmul_precision("highest")
@@ -121,7 +121,7 @@ def forget(torch: ModuleType) -> None:
 
 
 def is_same_file(one: int, other: int) -> bool:
-    """Whether two descriptors are open on one file."""
+    """Whether two descriptors refer to the same file."""
     try:
         return os.path.sameopenfile(one, other)
     except OSError:  # it was closed
@@ -129,7 +129,10 @@ def is_same_file(one: int, other: int) -> bool:
 
 
 def reopened(stream: Any, number: int) -> Any:
-    """The stream, or another of its descriptor if it was closed; one in memory stays closed."""
+    """The stream, or a new one with its descriptor if it was closed.
+
+    A stream in memory stays closed.
+    """
     if stream is None or not stream.closed or not hasattr(stream, "name"):
         return stream
     mode = "r" if number == 0 else "w"

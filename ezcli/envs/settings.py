@@ -1,4 +1,4 @@
-"""Settings that all environments share; those of a suite stand in its own file."""
+"""Settings that all environments share. Those of a suite are in its file."""
 
 from typing import Annotated, Literal
 
@@ -6,15 +6,11 @@ from pydantic import Field
 
 from ezcli.settings import Settings
 
-FrameStack = Annotated[
-    int, Field(ge=1, description="frames; the last ones together are an observation")
-]
-ClipRewards = Annotated[
-    bool, Field(description="train on the sign of each reward; scores stay raw")
-]
-MaxEpisodeSteps = Annotated[int, Field(ge=1, description="env_steps of one game while training")]
+FrameStack = Annotated[int, Field(ge=1, description="number of frames in an observation")]
+ClipRewards = Annotated[bool, Field(description="train on the sign of each reward; scores are raw")]
+MaxEpisodeSteps = Annotated[int, Field(ge=1, description="limit of a game in training, env_steps")]
 EvaluationMaxEpisodeSteps = Annotated[
-    int, Field(ge=1, description="env_steps of one evaluated game")
+    int, Field(ge=1, description="limit of a game in evaluation, env_steps")
 ]
 
 
@@ -25,7 +21,7 @@ class EnvSettings(Settings):
     clip_rewards: ClipRewards
     max_episode_steps: MaxEpisodeSteps
     evaluation_max_episode_steps: EvaluationMaxEpisodeSteps
-    name: str  # of the suite
+    name: str  # name of the suite
 
     def cap(self, evaluation: bool) -> int:
         """env_steps after which a game is cut off."""
@@ -33,7 +29,7 @@ class EnvSettings(Settings):
 
     @property
     def has_unseen_levels(self) -> bool:
-        """Whether evaluation can play levels that training never meets."""
+        """Whether evaluation can play levels that are not used in training."""
         return False
 
 
@@ -41,27 +37,28 @@ LevelSet = Literal["all", "training", "unseen"]
 
 
 class LevelSettings(EnvSettings):
-    """Of an environment whose games start from one of many levels, which its seed chooses."""
+    """Settings of an environment with many levels, one of which is selected by the seed."""
 
     levels: int = Field(
         default=0,
         ge=0,
         json_schema_extra={"neutral": 0},
-        description="training meets only this many, evaluation only others; 0: all, in both",
+        description="number of levels in training; evaluation uses only others; 0: all levels in "
+        "both",
     )
     evaluation_levels: Literal["unseen", "training"] = Field(
         default="unseen",
         json_schema_extra={"neutral": "unseen"},
-        description="which of them evaluation plays; no matter where env.levels is 0",
+        description="levels of evaluation; no effect if env.levels is 0",
     )
 
     @property
     def has_unseen_levels(self) -> bool:
-        """Whether evaluation can play levels that training never meets."""
+        """Whether evaluation can play levels that are not used in training."""
         return self.levels > 0
 
     def level_set(self, evaluation: bool) -> LevelSet:
-        """Which levels an environment draws from."""
+        """The levels of an environment."""
         if not self.levels:
             return "all"
         return self.evaluation_levels if evaluation else "training"

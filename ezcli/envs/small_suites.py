@@ -1,4 +1,4 @@
-"""The two games of a few pixels that are learnt in minutes on a CPU: their settings and suites."""
+"""Settings and suites of two games of a few pixels, which are learnt in minutes on a CPU."""
 
 from typing import Literal, Self
 
@@ -17,7 +17,7 @@ from ezcli.settings import DoesNotFit
 
 
 class CatchSettings(EnvSettings):
-    """A ball falls, a paddle catches: +1 or -1 when it lands (bsuite's `catch`)."""
+    """A ball falls, and a paddle catches it: +1 or -1 when it lands (bsuite's `catch`)."""
 
     name: Literal["catch"]
     rows: int = Field(default=10, ge=3, description="pixels; the ball falls one row a step")
@@ -29,9 +29,9 @@ class CatchSettings(EnvSettings):
 
 
 class KeydoorSettings(LevelSettings):
-    """Bring the key to the door, again and again; the door pays after a delay.
+    """Carry the key to the door, repeatedly. The reward comes after a delay.
 
-    A level says on which two cells, other than the door's, agent and key start.
+    A level gives the first cells of agent and key, which differ from the door's.
     """
 
     name: Literal["keydoor"]
@@ -44,7 +44,7 @@ class KeydoorSettings(LevelSettings):
 
     @property
     def num_levels(self) -> int:
-        """All levels that there are."""
+        """The number of all levels."""
         cells = self.size**2 - 1
         return cells * (cells - 1)
 
@@ -53,8 +53,8 @@ class KeydoorSettings(LevelSettings):
         if self.levels >= self.num_levels:
             most = self.num_levels - 1
             raise DoesNotFit(
-                f"env.levels must be at most {most} with env.size = {self.size}, so that one of "
-                "the levels stays unseen",
+                f"env.levels must be at most {most} with env.size = {self.size}, so that "
+                "evaluation has unseen levels",
                 "levels",
                 "size",
                 near={"levels": [most]},
@@ -78,7 +78,7 @@ RANDOM, MAXIMUM = "random play", "maximum"
 
 
 def _catch_landmarks(settings: CatchSettings) -> dict[str, float]:
-    """Exact: wherever a random paddle ends, the ball is there in one of `columns` games."""
+    """Exact: wherever a random paddle ends, the ball lands there in one of `columns` games."""
     moves = settings.rows - 1
     if settings.cap(evaluation=True) < moves:  # no ball lands
         return {}
@@ -105,7 +105,7 @@ def _keydoor_range(settings: KeydoorSettings) -> tuple[float, float]:
 
 
 def _catch_learnt(settings: CatchSettings) -> Learnt | None:
-    """RESULTS.md: a mean return of 0.91, and after 2,000 env_steps a study tells nothing."""
+    """RESULTS.md: a mean return of 0.91; a study of 2,000 env_steps is too short."""
     if (settings.rows, settings.columns) != (10, 5):
         return None
     return Learnt(2800, "the preset catch had a mean return of 0.91")
@@ -123,7 +123,7 @@ CATCH = Suite(
     settings=CatchSettings,
     builder=_catch,
     title="catch",
-    preset=DefaultPreset("catch", "catch", "it is made for that game"),
+    preset=DefaultPreset("catch", "catch", "it is the preset for this game"),
     landmarks=_catch_landmarks,
     score_range=_catch_range,
     learnt=_catch_learnt,
@@ -133,7 +133,7 @@ KEYDOOR = Suite(
     settings=KeydoorSettings,
     builder=_keydoor,
     title="keydoor",
-    preset=DefaultPreset("keydoor", "keydoor", "it is made for that game"),
+    preset=DefaultPreset("keydoor", "keydoor", "it is the preset for this game"),
     landmarks=_keydoor_landmarks,
     score_range=_keydoor_range,
     learnt=_keydoor_learnt,

@@ -1,4 +1,4 @@
-"""The suites that there are, and what is asked about the environment of a config."""
+"""The list of suites, and functions on the environment of a config."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any
@@ -20,11 +20,11 @@ SUITES: dict[str, Suite] = {
     suite.name: suite for suite in (ATARI, CATCH, KEYDOOR, MINATAR, PROCGEN, GYM, CUSTOM)
 }
 DEFAULT = ATARI
-WITHOUT_GPU = CATCH  # for a study of who names nothing: it learns in minutes on a CPU
+WITHOUT_GPU = CATCH  # default of studies, learnt in minutes on a CPU
 
 
 def validated(env: Any) -> EnvSettings:
-    """The settings that a table `env` holds, of the suite that it names."""
+    """Validates a table `env` as settings of the suite that it names."""
     if isinstance(env, EnvSettings):
         return env
     if not isinstance(env, dict):
@@ -47,36 +47,36 @@ def suite_of(env: EnvSettings) -> Suite:
 
 
 def game_of(env: EnvSettings) -> str | None:
-    """The game that is chosen, of a suite that has several."""
+    """The selected game, in a suite with several."""
     return getattr(env, "game") if suite_of(env).games else None  # noqa: B009
 
 
 def own_code(env: EnvSettings) -> OwnCode | None:
-    """The user's code that the environment consists of, if it is one of the user's own."""
+    """The code of the environment, if it is a user's own."""
     return suite_of(env).own_code(env)
 
 
 def reference_of(env: EnvSettings) -> Reference | None:
-    """The scores that normalise those of the game, where they are known."""
+    """The reference scores of the game, if known."""
     benchmark = suite_of(env).benchmark
     return benchmark.references().get(suite_of(env).label(env)) if benchmark else None
 
 
 def landmarks_of(env: EnvSettings) -> Mapping[str, float]:
-    """Raw scores that tell how good others of the game are, by whose they are, the lowest first."""
+    """Raw scores of the game for comparison, by source, the lowest first."""
     own, reference, scale = suite_of(env).landmarks(env), reference_of(env), normalisation_of(env)
     return own or ({scale.zero: reference.zero} if reference and scale else {})
 
 
 def score_range_of(env: EnvSettings) -> tuple[float, float]:
-    """The lowest and the highest raw score, infinite where they are not known."""
+    """The lowest and the highest raw score, infinite if not known."""
     return suite_of(env).score_range(env)
 
 
 def benchmark_of(env: EnvSettings, games: Iterable[str]) -> Benchmark | None:
     """The benchmark of the suite that these settings and games belong to.
 
-    More games than it has, or other rules than its own, are another benchmark.
+    Other games or rules give another benchmark.
     """
     found, count = suite_of(env).benchmark, len(set(games))
     while found and found.otherwise and (count > len(found.games) or not found.has_rules(env)):
@@ -91,29 +91,31 @@ def normalisation_of(env: EnvSettings) -> Normalisation | None:
 
 
 def follows_rules(env: EnvSettings, lengths: Iterable[int], cap: int) -> bool:
-    """Whether games were played as in the suite's benchmark; true without a benchmark.
+    """Whether games followed the rules of the suite's benchmark; True without a benchmark.
 
     Args:
-      env: the settings.
+      env: settings of the environment.
       lengths: env_steps of each game.
-      cap: env_steps at which a game was cut off.
+      cap: limit of a game in env_steps.
     """
     benchmark = suite_of(env).benchmark
     return benchmark is None or benchmark.follows_rules(env, lengths, cap)
 
 
 def game_sets() -> dict[str, tuple[str, ...]]:
-    """The sets of games that have a name."""
+    """The named sets of games."""
     with_games = [suite.games for suite in SUITES.values() if suite.games]
     return {name: games for one in with_games for name, games in one.sets.items()}
 
 
 def placed_game(env: str | None, game: str) -> tuple[str | None, str]:
-    """What `--env` and `--game` mean, where the game is `suite/game`, or `suite-game` as in tables.
+    """The environment and game in `--env` and `--game`.
+
+    A game can be `suite/game`, or `suite-game` as in tables.
 
     Args:
-      env: as for `--env`.
-      game: as for `--game`.
+      env: as in `--env`.
+      game: as in `--game`.
     """
     for separator in "/-":
         name, _, rest = game.partition(separator)
@@ -123,10 +125,10 @@ def placed_game(env: str | None, game: str) -> tuple[str | None, str]:
 
 
 def labels_of(text: str, known: Collection[str]) -> list[str]:
-    """The labels that a game's name means: its own, or those of `suite/game` at any difficulty.
+    """The labels of a game's name: its own, or those of `suite/game` at any difficulty.
 
     Args:
-      text: as for `--game`, or a label; one that means nothing is given back.
+      text: as in `--game`, or a label; an unknown one is returned.
       known: labels to choose from.
     """
     env, game = placed_game(None, text)
@@ -142,16 +144,16 @@ def suite_of_set(name: str) -> Suite:
 
 
 def suite_with_games(name: str) -> Suite:
-    """The suite that a game belongs to: that of the name, if it has games, or else the default."""
+    """The suite with this name, if it has games, or else the default suite."""
     suite = SUITES.get(name, DEFAULT)
     return suite if suite.games else DEFAULT
 
 
 def env_tables(text: str) -> dict[str, Any]:
-    """The table `env` that an `--env` means, without games and defaults.
+    """The table `env` for a value of `--env`, without games and defaults.
 
     Raises:
-      ConfigError: no suite takes it.
+      ConfigError: no suite accepts it.
     """
     if text in SUITES and not SUITES[text].takes:
         return {"name": text}
@@ -163,10 +165,10 @@ def env_tables(text: str) -> dict[str, Any]:
 
 
 def check_env(text: str) -> None:
-    """Refuses an `--env` that no suite takes; the file or module of a class is not looked for.
+    """Refuses a value of `--env` that no suite accepts, without looking for files or modules.
 
     Raises:
-      ConfigError: with the nearest name, or the option that takes it.
+      ConfigError: suggests the nearest name, or the right option.
     """
     names = [suite.name for suite in SUITES.values() if not suite.takes]
     if text in names:
@@ -182,17 +184,17 @@ def check_env(text: str) -> None:
             if near in games:
                 raise ConfigError(
                     "EZ-ENV-IS-A-GAME",
-                    f"{text!r} is not an environment.",
+                    f"{text!r} is a game, not an environment.",
                     f"For the game: --game {suite.prefix}{near}",
                 )
     env_tables(text)
 
 
 def check_game(env: EnvSettings) -> None:
-    """Refuses a game that the suite does not have, and what is not installed.
+    """Refuses an unknown game, and an environment that is not installed.
 
     Raises:
-      ConfigError: with the nearest name, or the option that takes it.
+      ConfigError: suggests the nearest name, or the right option.
     """
     suite_of(env).require(env)
     game = game_of(env)

@@ -1,7 +1,7 @@
-"""Several environments in lock step, restarted by themselves: the trainer's only door to a game.
+"""Several environments in lock step with automatic restarts. The trainer plays only through these.
 
-Everything here follows from the generator of seeds and the actions; the state of a running game is
-therefore its log (its seed and the actions since), and a game is restored by playing its log again.
+Everything is determined by the generator of seeds and the actions. So the state of a running game
+is its log (seed and actions), and a game is restored by replaying the log.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,32 +15,32 @@ from ezcli.envs.protocol import EnvSpec, Step
 from ezcli.settings import LARGEST
 from ezcli.state import Count, State, Table, read_table, require
 
-CONTINUE = 0  # the action that leads from a lost life to the next one
+CONTINUE = 0  # the action that continues after a lost life
 
 
 class FinishedGame(NamedTuple):
     """The outcome of one whole game, over all of its lives."""
 
     score: float  # sum of raw rewards
-    env_steps: int  # all of them, those between two lives included
+    env_steps: int  # including those between two lives
 
 
 class Arrival(NamedTuple):
-    """What one environment's action led to."""
+    """The result of one environment's action."""
 
     frame: np.ndarray  # [C, H, W]: the frame reached, even if it is the episode's last
     reward: float  # raw
     is_episode_over: bool
     is_truncated: bool  # a time limit ended the episode
     first_frame: np.ndarray | None  # [C, H, W] of the next episode, if this one is over
-    finished: FinishedGame | None  # set when the game is over
+    finished: FinishedGame | None  # if the game is over
 
 
 class GameLog(Table):
-    """A running game: what it takes to play it again."""
+    """A running game: seed and actions to replay it."""
 
     seed: Count
-    actions: Annotated[list[int], FailFast()]  # since its start
+    actions: Annotated[list[int], FailFast()]  # since the start of the game
 
 
 class GameLogs(Table):
@@ -50,14 +50,14 @@ class GameLogs(Table):
 
 
 class VectorEnv:
-    """E environments that take one action each at a time.
+    """E environments that step together.
 
     Args:
       make: builds one environment; all of them have the same frames and actions.
-      num_envs: how many.
+      num_envs: E.
       rng: draws the seed of every new game, in the order of the environments. It belongs to the
-        caller, who stores its state too.
-      longest: the most actions that the log of a running game can have.
+        caller, which also saves its state.
+      longest: largest number of actions in the log of a running game.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class VectorEnv:
             game.env.require_like(self.spec)
 
     def start(self) -> list[np.ndarray]:
-        """Starts a new game everywhere. Returns the first frames."""
+        """Starts a new game in each environment, and returns the first frames."""
         return [self._new_game(game) for game in self._games]
 
     def step(self, actions: Sequence[int]) -> list[Arrival]:
-        """Plays one action in each environment; an episode that ends is followed by the next."""
+        """Plays one action in each environment. An episode that ends is followed by the next."""
         assert len(actions) == len(self._games), "one action for each environment"
         return [
             self._advance(game, int(action))
@@ -93,10 +93,10 @@ class VectorEnv:
         return {"games": games}
 
     def restore(self, state: State) -> None:
-        """Plays each log again, in place of whatever was running.
+        """Replaces the running games by replaying each log.
 
         Raises:
-          CheckpointError: the logs are of other environments.
+          CheckpointError: the logs belong to other environments.
           EnvError: the same seed and actions gave another game.
         """
         logs, known = read_table(GameLogs, state).games, range(len(self.spec.action_names))
@@ -105,15 +105,15 @@ class VectorEnv:
         for number, log in enumerate(logs):
             what = f"games.{number} has"
             require(len(log.actions) <= self._longest, f"{what} more actions than the run takes")
-            require(set(log.actions) <= set(known), f"{what} an action that the game does not know")
+            require(set(log.actions) <= set(known), f"{what} an action that the game does not have")
         for game, log in zip(self._games, logs, strict=True):
             game.replay(log.seed, log.actions)
 
     def require_frames(self, frames: Sequence[np.ndarray]) -> None:
-        """Refuses games that were played again and do not show what they showed.
+        """Refuses replayed games whose last frames differ.
 
         Args:
-          frames: [C, H, W], the last one of each environment when the state was given.
+          frames: [C, H, W], the last frame of each environment at the time of the state.
 
         Raises:
           EnvError: the same seed and actions gave another game.
@@ -128,7 +128,7 @@ class VectorEnv:
         step = game.step(action)
         if not step.is_episode_over:
             return Arrival(step.frame, step.reward, False, False, None, None)
-        # A lost life: one action leads on. Its reward is nobody's, but the score's.
+        # After a lost life one action continues. Its reward counts only for the score.
         next_life = None if step.is_game_over else game.step(CONTINUE)
         if next_life is not None and not next_life.is_game_over:
             return Arrival(step.frame, step.reward, True, False, next_life.frame, None)
@@ -138,7 +138,7 @@ class VectorEnv:
 
 
 class _Game:
-    """One environment, its running game's log, score and newest frame."""
+    """One environment with log, score and newest frame of its running game."""
 
     def __init__(self, env: Checked) -> None:
         self.env = env

@@ -1,6 +1,6 @@
-"""Many runs: what is ablated, which runs a study needs, what they cost, and running them.
+"""Studies of many runs: ablations, planning, cost estimates and execution.
 
-Reading order: `ablations` (deltas to a preset), `design` (options to arms), `study` (the record on
-disk and the runs that it needs), `catalogue` (the runs there are), `estimate`, `schedule`
-(what is started when), `launchers` (where).
+Reading order: `ablations` (changes to a preset), `design` (options to arms), `study` (the record on
+disk and its runs), `catalogue` (existing runs), `estimate` (cost), `schedule` (order of execution),
+`launchers` (processes and clusters).
 """

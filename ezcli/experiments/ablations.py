@@ -1,15 +1,10 @@
-"""Ablations: TOML files that say what is dropped, why, and which settings that changes.
+"""Ablations: TOML files with a title, a reason, and the settings that change.
 
-title = "No value prefix"
-why = "..."                 # one sentence
-section = "4.2"             # of EfficientZero, arXiv:2111.00210, or of another of PAPERS
-paper = "efficientzero"     # which; may be left out
-[published]                 # where the paper measured it: human-normalised, 26 games
-mean = 1.482
-median = 0.552
-[scores]                    # where the paper measured single games: mean raw scores
-[components]                # the settings that differ, as in a preset
-value_prefix = false
+title = "No value prefix" why = "..."                 # one sentence section = "4.2"             #
+of EfficientZero, arXiv:2111.00210, or another paper in PAPERS paper = "efficientzero"     #
+optional [published]                 # optional: published scores, human-normalised, 26 games mean =
+1.482 median = 0.552 [scores]                    # optional: published mean raw scores of single
+games [components]                # the settings that change, as in a preset value_prefix = false
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +23,7 @@ from ezcli.settings import Settings, why
 
 
 class Published(Settings):
-    """Human-normalised scores over the 26 games of Atari 100k, as printed."""
+    """Human-normalised scores over the 26 games of Atari 100k, as published."""
 
     mean: float
     median: float
@@ -40,11 +35,11 @@ PUBLISHED_SCALE = "human-normalised"
 PAPERS = {
     "efficientzero": "EfficientZero, arXiv:2111.00210",
     "efficientzero-v2": "EfficientZero V2, arXiv:2403.00564",
-}  # by the name of the agent among those whose scores are published
+}  # by name of the published agent
 
 
 class Header(Settings):
-    """What an ablation file says beside the settings."""
+    """The entries of an ablation file besides settings."""
 
     title: str
     why: str
@@ -61,7 +56,7 @@ FIRST_MEDIAN = 1.16  # of the full agent, in the first version of the paper
 
 
 class Ablation(NamedTuple):
-    """One file, read."""
+    """The content of an ablation file."""
 
     name: str
     title: str
@@ -69,12 +64,12 @@ class Ablation(NamedTuple):
     section: str
     paper: str  # one of PAPERS
     published: Published | None
-    scores: dict[str, float]  # mean raw scores of games without this part, as the paper prints them
+    scores: dict[str, float]  # published mean raw scores of games without this part
     changes: dict[str, Any]  # by dotted key
 
 
 def ablation_names() -> list[str]:
-    """Names of the ablations that came with the package."""
+    """Names of the ablations in the package."""
     return shipped_names("ablation")
 
 
@@ -82,7 +77,7 @@ def load_ablation(name: str) -> Ablation:
     """Reads an ablation by name or path.
 
     Raises:
-      ConfigError: the file says nothing that an ablation can say.
+      ConfigError: the file is not a valid ablation.
     """
     path = shipped_path("ablation", name)
     tables = read_toml(path)
@@ -114,19 +109,19 @@ def load_ablation(name: str) -> Ablation:
 
 
 def load_sum(text: str) -> list[Ablation]:
-    """Reads what one `--drop` names: an ablation, or several joined by `+`."""
+    """Reads the value of `--drop`: an ablation, or several joined by `+`."""
     return [load_ablation(name) for name in parts(text)]
 
 
 def parts(text: str) -> tuple[str, ...]:
-    """The ablations of a sum, by name or path; a file that is there may have a `+` in its path."""
+    """The ablations of a sum, by name or path. The path of an existing file can contain `+`."""
     if text.endswith(".toml") and Path(text).is_file():
         return (text,)
     return tuple(text.split("+"))
 
 
 def unknown(key: str, source: str, header: tuple[str, ...]) -> ConfigError:
-    """The error about a key that does not exist, with the one that looks most like it."""
+    """The error about an unknown key, with the most similar known key."""
     return ConfigError(
         "EZ-CONFIG-UNKNOWN-KEY",
         f"Unknown setting {key!r} in {source}.",
@@ -135,22 +130,22 @@ def unknown(key: str, source: str, header: tuple[str, ...]) -> ConfigError:
 
 
 def require_ablatable(key: str, source: str, header: tuple[str, ...] = ()) -> None:
-    """Refuses a key that no arm may differ in.
+    """Refuses a key that must be equal in all arms.
 
     Args:
       key: of a setting.
       source: file or option to name in the error.
-      header: keys beside settings that may stand there, for a guess at what was meant.
+      header: other allowed keys, for suggestions.
 
     Raises:
-      ConfigError: it is unknown, or changes no result, or is what the arms are paired by.
+      ConfigError: it is unknown, does not affect results, or is used to pair arms.
     """
     if key not in all_keys():
         raise unknown(key, source, header)
     if key.partition(".")[0] in UNIDENTIFIED:
         raise ConfigError(
             "EZ-ABLATION-NO-RESULT",
-            f"{key} in {source} changes no result, so it is nothing to ablate.",
+            f"{key} in {source} does not affect results, so it cannot be ablated.",
         )
     played = {f"env.{name}" for suite in SUITES.values() for name in suite.played}
     if key in {"seed", "env.name", *played}:
@@ -162,17 +157,17 @@ def require_ablatable(key: str, source: str, header: tuple[str, ...] = ()) -> No
     if key == "env.evaluation_max_episode_steps":
         raise ConfigError(
             "EZ-ABLATION-TASK",
-            f"{key} in {source} cannot differ between arms: their scores would be of games of "
-            "different lengths.",
+            f"{key} in {source} cannot differ between arms: their games would have different "
+            "lengths.",
             f"Set it for all arms with --set {key}=N.",
         )
 
 
 def combine(ablations: Iterable[Ablation]) -> dict[str, Any]:
-    """The changes of several ablations together.
+    """Joins the changes of several ablations.
 
     Raises:
-      ConfigError: two of them want different values for one setting.
+      ConfigError: two of them set one setting to different values.
     """
     changes: dict[str, Any] = {}
     owner: dict[str, str] = {}
@@ -181,7 +176,7 @@ def combine(ablations: Iterable[Ablation]) -> dict[str, Any]:
             if key in changes and changes[key] != value:
                 raise ConfigError(
                     "EZ-ABLATION-CONFLICT",
-                    f"{owner[key]!r} and {ablation.name!r} want different values for {key}: "
+                    f"{owner[key]!r} and {ablation.name!r} set {key} to different values: "
                     f"{changes[key]!r} and {value!r}.",
                 )
             changes[key] = value
@@ -190,10 +185,10 @@ def combine(ablations: Iterable[Ablation]) -> dict[str, Any]:
 
 
 def require_effect(what: str, base: RunConfig, arm: RunConfig, changes: Mapping[str, Any]) -> None:
-    """Refuses an arm that is the full agent under another name.
+    """Refuses an arm that is equal to the full agent.
 
     Raises:
-      ConfigError: every changed setting has that value in `base` already, or decides nothing there.
+      ConfigError: every changed setting already has its value in `base`, or has no effect there.
     """
     if base.identity == arm.identity:
         already = ", ".join(f"{key} is {value!r}" for key, value in changes.items())
@@ -201,6 +196,6 @@ def require_effect(what: str, base: RunConfig, arm: RunConfig, changes: Mapping[
             already = "the agent has no auxiliary loss"  # see `config.run.one_form`
         raise ConfigError(
             "EZ-ABLATION-CHANGES-NOTHING",
-            f"{what} changes nothing here: {already} already.",
+            f"{what} changes nothing: {already} already.",
             "Leave it out, or change --preset.",
         )

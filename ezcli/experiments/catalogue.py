@@ -1,4 +1,4 @@
-"""The runs in a runs folder: what each is, how far it got, and whether a process works on it."""
+"""The runs in a runs folder, with their progress and state."""
 
 import json
 import os
@@ -18,17 +18,17 @@ from ezcli.runs.folder import CONFIG, EVALUATIONS, METRICS, STALLED, TIMING, Run
 State = Literal[
     "new", "running", "stalled", "interrupted", "killed", "failed", "finished", "damaged"
 ]
-SEVERAL = 5  # names that a sentence lists
+SEVERAL = 5  # most names listed in a sentence
 TAIL_BYTES = 65536  # enough for several lines of any of the files
 
 
 class Progress(NamedTuple):
-    """How far a run got; None where it has not said."""
+    """The progress of a run; None if not recorded."""
 
     env_steps: int | None
     train_steps: int | None
     train_steps_per_second: float | None
-    score: float | None  # of the newest evaluation or, before the first, of the newest games
+    score: float | None  # score of the newest evaluation or, before the first, of the newest games
     score_kind: str | None  # final, interim, manual, or training
 
 
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
     name: str
     path: Path
     state: State
-    identity: str | None  # None if it cannot be told
+    identity: str | None  # None if not known
     updated: datetime | None  # when its files last changed, local time
 
 
@@ -49,29 +49,30 @@ def scan(runs_dir: Path) -> Iterator[Entry]:
 
 
 def entry(path: Path) -> Entry:
-    """What one run folder holds."""
+    """Reads one run folder."""
     folder = RunFolder(path)
     return Entry(path.name, path, state(folder), identity(folder), updated(path))
 
 
 def state(folder: RunFolder) -> State:
-    """How the run stands.
+    """The state of a run.
 
-    `stalled`: a process works on it, and nothing has moved for minutes. `killed`: it said that it
-    runs, and no process works on it. `damaged`: a file is not what the run wrote.
+    `stalled`: a process works on it, without progress for minutes. `killed`: its status is running,
+    but no process works on it. `damaged`: a file was changed or is missing.
     """
     if not folder.is_locked:
         try:
             said = folder.require_sound()
-        except (EzError, OSError):  # or a file that may not be read
+        except (EzError, OSError):  # or a file without permission to read
             said = "damaged"
-        if said != "damaged" or not folder.is_locked:  # else one has begun to change the files
+        # otherwise a process has begun to change the files
+        if said != "damaged" or not folder.is_locked:
             return cast("State", "killed" if said == "running" else said)
     return "stalled" if (folder.path / STALLED).is_file() and is_running(folder) else "running"
 
 
 def is_running(folder: RunFolder) -> bool:
-    """Whether `run.json` says that the run is being trained."""
+    """Whether the status in `run.json` is running."""
     try:
         return folder.read_info().get("status") == "running"
     except EzError:
@@ -79,7 +80,7 @@ def is_running(folder: RunFolder) -> bool:
 
 
 def identity(folder: RunFolder) -> str | None:
-    """Hash of the run's config; the config itself is read only where `run.json` does not say."""
+    """Hash of the run's config, from `run.json` or else from the config itself."""
     try:
         said = folder.read_info().get("identity")
         return said if isinstance(said, str) else folder.config().identity
@@ -88,7 +89,7 @@ def identity(folder: RunFolder) -> str | None:
 
 
 def by_identity(runs_dir: Path) -> dict[str, str]:
-    """Names of the runs by identity; of two with the same, the finished one."""
+    """Names of runs by identity. Of two with the same identity, the finished one is listed."""
     found: dict[str, str] = {}
     for run in sorted(scan(runs_dir), key=lambda run: run.state != "finished"):
         if run.identity is not None and run.state != "damaged":
@@ -97,10 +98,12 @@ def by_identity(runs_dir: Path) -> dict[str, str]:
 
 
 def by_start(runs_dir: Path, text: str) -> Path | None:
-    """The run whose name or identity begins so, if there is one; of an identity 4 digits do.
+    """The run whose name or identity starts with `text`, if there is one.
+
+    An identity needs 4 digits.
 
     Raises:
-      ConfigError: several runs do.
+      ConfigError: several runs match.
     """
     found = runs_by_start(runs_dir, text)
     require_one(text, "runs", [run.name for run in found])
@@ -108,7 +111,7 @@ def by_start(runs_dir: Path, text: str) -> Path | None:
 
 
 def runs_by_start(runs_dir: Path, text: str) -> list[Entry]:
-    """The runs whose name or identity begins so; of an identity 4 digits do."""
+    """The runs whose name or identity starts with `text`. An identity needs 4 digits."""
     is_id = re.fullmatch(r"[0-9a-f]{4,12}", text) is not None
     return [
         run
@@ -118,10 +121,10 @@ def runs_by_start(runs_dir: Path, text: str) -> list[Entry]:
 
 
 def find_study(runs_dir: Path, text: str) -> str:
-    """The name of the study that has this name, or whose name begins so.
+    """The name of the study whose name is, or starts with, `text`.
 
     Raises:
-      ConfigError: there is none, or several begin so.
+      ConfigError: no study or several studies match.
     """
     names = study_names(runs_dir)
     found = [text] if text in names else [name for name in names if text and name.startswith(text)]
@@ -132,15 +135,15 @@ def find_study(runs_dir: Path, text: str) -> str:
 
 
 def require_one(text: str, what: str, found: list[str]) -> None:
-    """Refuses the start of several names.
+    """Refuses a text that several names start with.
 
     Args:
-      text: that they start with.
-      what: they are names of, in the plural.
+      text: the start of the names.
+      what: kind of thing they name, in the plural.
       found: the names.
 
     Raises:
-      ConfigError: it lists them.
+      ConfigError: lists the names.
     """
     if len(found) > 1:
         shown = ", ".join(found[:SEVERAL])
@@ -148,12 +151,12 @@ def require_one(text: str, what: str, found: list[str]) -> None:
         raise ConfigError(
             "EZ-RUN-AMBIGUOUS",
             f"Several {what} start with {text!r}: {shown}{more}.",
-            "Give a name.",
+            "Give the whole name.",
         )
 
 
 def progress(entry: Entry) -> Progress:
-    """How far a run got, from the ends of its files; nothing of a damaged one."""
+    """The progress of a run, from the ends of its files; empty for a damaged run."""
     if entry.state == "damaged":
         return Progress(None, None, None, None, None)
     path = entry.path
@@ -173,7 +176,7 @@ def progress(entry: Entry) -> Progress:
 
 
 def number(line: dict[str, Any], key: str) -> float | None:
-    """An entry of a line; None where it is not a finite number."""
+    """A number in a line; None if it is not finite."""
     value = line.get(key)
     return value if is_number(value) else None
 
@@ -181,7 +184,7 @@ def number(line: dict[str, Any], key: str) -> float | None:
 def last_line(
     path: Path, counts: Callable[[dict[str, Any]], bool] = lambda _: True
 ) -> dict[str, Any]:
-    """The last whole line of a JSON-lines file that counts; empty if none can be read."""
+    """The last complete line of a JSON-lines file that `counts`; empty if there is none."""
     try:
         with opened(path, LINES) as handle:
             handle.seek(0, 2)
@@ -194,7 +197,7 @@ def last_line(
     for text in reversed(lines):
         try:
             line = json.loads(text)
-        except (ValueError, RecursionError):  # no JSON, or beyond what Python reads
+        except (ValueError, RecursionError):  # not JSON, or beyond Python's limits
             return {}
         if not isinstance(line, dict):
             return {}
@@ -211,7 +214,7 @@ def updated(path: Path) -> datetime | None:
 
 
 def studies_of(runs_dir: Path) -> dict[str, list[tuple[str, str]]]:
-    """(study, arm) of every run that a study names, by the run's name; damaged studies are left."""
+    """(study, arm) by run, for all readable studies."""
     found: dict[str, list[tuple[str, str]]] = {}
     for name in study_names(runs_dir):
         try:

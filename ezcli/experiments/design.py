@@ -1,4 +1,4 @@
-"""From the options of `ez ablate` to arms: every subset, sum and sweep of what is dropped."""
+"""Arms from the options of `ez ablate`: drops, sums, subsets and sweeps."""
 
 import itertools
 import json
@@ -20,35 +20,36 @@ from ezcli.experiments.ablations import (
 )
 
 FULL = "full"
-MOST_DROPS = 6  # of a factorial design: 64 arms
+MOST_DROPS = 6  # most drops of a factorial design: 64 arms
 LABELS = {"muzero": "MuZero", "consistency-authors": "\N{MINUS SIGN} consistency and augmentation"}
-"""Of ablations that are not named after one part that they drop."""
+"""Labels of ablations whose names are not a single dropped part."""
 
 
 class Arm(NamedTuple):
-    """One side of a comparison: what differs from the full agent."""
+    """An arm of a study: its changes to the full agent."""
 
     name: str
-    drops: tuple[str, ...]  # ablations, as given to --drop; empty for the full agent
-    changes: dict[str, Any]  # by dotted key; only what differs from the full agent
+    drops: tuple[str, ...]  # ablations as in --drop; empty for the full agent
+    changes: dict[str, Any]  # by dotted key; only values that differ from the full agent
 
 
 def arms_of(
     base: RunConfig, drops: list[str], vary: list[str], factorial: bool
 ) -> tuple[list[Arm], list[str]]:
-    """The arms, the full agent first, and sentences about arms that are the same as another.
+    """The arms, beginning with the full agent, and sentences about duplicate arms.
 
-    Every combination in `drops` is crossed with every combination of the values in `vary`; the full
-    agent is added where that does not give it.
+    Every combination of `drops` is crossed with every combination of values in `vary`. The full
+    agent is added if it is not among them.
 
     Args:
-      base: the full agent, of any seed and game.
-      drops: each an ablation's name or path, or several joined by `+`.
+      base: config of the full agent, with any seed and game.
+      drops: names or paths of ablations, or several joined by `+`.
       vary: each `key=value,value,...`.
-      factorial: take every subset of the drops instead.
+      factorial: use every subset of the drops instead.
 
     Raises:
-      ConfigError: a name, key or value is wrong, a drop changes nothing, or two clash.
+      ConfigError: a name, key or value is wrong, a drop changes nothing, or two contradict each
+        other.
     """
     combinations = subsets(drops) if factorial else [(), *map(parts, drops)]
     tables = base.model_dump(mode="json")
@@ -65,7 +66,7 @@ def arms_of(
             for key in asked.keys() & values.keys():
                 raise ConfigError(
                     "EZ-STUDY-VARY-TWICE",
-                    f"--vary {key} is a setting that {source} changes already.",
+                    f"--vary {key} is a setting that {source} already changes.",
                 )
             given = dict.fromkeys(values, "--vary")
             arm = resolve(tables, source=source, changes=asked | values, given=given)
@@ -79,21 +80,22 @@ def arms_of(
 
 
 def add(arms: dict[str, Arm], same: list[str], key: str, arm: Arm) -> None:
-    """Adds an arm by the identity `key` of its config; one that is the same agent is only noted.
+    """Adds an arm by the identity `key` of its config. A duplicate is only recorded.
 
     Raises:
-      ConfigError: another arm has the name, such as that of a user's file of the same name.
+      ConfigError: another arm has this name, for example because of a user's file with the same
+        name.
     """
     if key not in arms and any(other.name == arm.name for other in arms.values()):
         raise ConfigError(
             "EZ-STUDY-ARM-NAMES",
-            f"Two arms would be called {arm.name!r}.",
-            "Rename a file of --drop.",
+            f"Two arms would have the name {arm.name!r}.",
+            "Rename a file given to --drop.",
         )
     if arms.setdefault(key, arm).name != arm.name:
         same.append(
-            f"The arm {arm_label(arm.name)!r} is the same as {arm_label(arms[key].name)!r}: "
-            "trained once."
+            f"The arm {arm_label(arm.name)!r} is the same as {arm_label(arms[key].name)!r}, so "
+            "it is trained once."
         )
 
 
@@ -101,12 +103,12 @@ def subsets(drops: list[str]) -> list[tuple[str, ...]]:
     """Every subset of the drops, the empty one first.
 
     Raises:
-      ConfigError: they are no set of single ablations.
+      ConfigError: they are not distinct single ablations.
     """
     for drop in drops:
         if len(parts(drop)) > 1:
             raise ConfigError(
-                "EZ-STUDY-FACTORIAL", f"--factorial takes single ablations, not {drop!r}."
+                "EZ-STUDY-FACTORIAL", f"--factorial needs single ablations, not {drop!r}."
             )
     if not drops:
         raise ConfigError(
@@ -116,7 +118,10 @@ def subsets(drops: list[str]) -> list[tuple[str, ...]]:
         )
     twice = next((drop for drop in drops if drops.count(drop) > 1), None)
     if twice is not None:
-        raise ConfigError("EZ-STUDY-FACTORIAL", f"--factorial got --drop {twice} twice.")
+        raise ConfigError(
+            "EZ-STUDY-FACTORIAL",
+            f"--factorial needs different drops, but --drop {twice} is given twice.",
+        )
     if len(drops) > MOST_DROPS:
         raise ConfigError(
             "EZ-STUDY-FACTORIAL",
@@ -126,14 +131,16 @@ def subsets(drops: list[str]) -> list[tuple[str, ...]]:
 
 
 def values_of(vary: list[str]) -> list[dict[str, Any]]:
-    """Every combination of the values to sweep, each by dotted key; one empty one without any."""
+    """Every combination of the values to sweep, by dotted key; one empty one without sweeps."""
     sweeps: dict[str, list[Any]] = {}
     for text in vary:
         key, _, values = (part.strip() for part in text.partition("="))
         require_ablatable(key, f"--vary {text!r}")
         if key in sweeps:
             raise ConfigError(
-                "EZ-STUDY-VARY-TWICE", f"--vary got {key} twice.", "Join its values with commas."
+                "EZ-STUDY-VARY-TWICE",
+                f"--vary {key} is given twice.",
+                "Join its values with commas.",
             )
         sweeps[key] = parse_values(text, values)
     return [
@@ -142,14 +149,14 @@ def values_of(vary: list[str]) -> list[dict[str, Any]]:
 
 
 def parse_values(text: str, values: str) -> list[Any]:
-    """The values of one sweep, written as in TOML; bare words are strings.
+    """The values of one sweep, in TOML syntax; bare words are strings.
 
     Raises:
-      ConfigError: there are none.
+      ConfigError: there are no values.
     """
     try:
         parsed = tomllib.loads(f"values = [{values}]")["values"]
-    except (ValueError, RecursionError):  # not TOML, or beyond what Python reads
+    except (ValueError, RecursionError):  # not TOML, or beyond Python's limits
         words = [word.strip() for word in values.split(",")]
         parsed = [parse_override(f"value={word}")[1] if word else "" for word in words]
     if not parsed or "" in parsed:
@@ -160,16 +167,16 @@ def parse_values(text: str, values: str) -> list[Any]:
 
 
 def arm_name(drops: tuple[str, ...], varied: dict[str, Any]) -> str:
-    """Such as `full`, `consistency+value-prefix`, `search.num_simulations=8`."""
+    """Name of an arm, such as `full`, `consistency+value-prefix`, `search.num_simulations=8`."""
     parts = ["+".join(drops)] if drops else []
     parts += [f"{key}={json.dumps(value)}" for key, value in sorted(varied.items())]
     return ",".join(parts).replace('"', "") or FULL
 
 
 def arm_label(name: str) -> str:
-    """An arm's name as readers see it, which says what is dropped: `− consistency − value prefix`.
+    """An arm's name for readers, with dropped parts marked: `− consistency − value prefix`.
 
-    The name itself, of the parts without which the arm is, stays what files and options hold.
+    Files and options use the name itself.
     """
     drops, comma, varied = name.partition(",")
     if name == FULL or "=" in drops:
@@ -181,12 +188,12 @@ def arm_label(name: str) -> str:
 
 
 def arms_label(names: Iterable[str]) -> str:
-    """The arms that one run is, as readers see them; equal settings make one run of several."""
+    """The labels of the arms that a run belongs to. Arms with equal settings share a run."""
     return " = ".join(map(arm_label, dict.fromkeys(names)))
 
 
 def close(text: str) -> str:
-    """The text without spaces beside its commas or empty parts, and with a hyphen for a minus."""
+    """Removes spaces around commas and empty parts, and replaces a minus sign with a hyphen."""
     parts = (part.strip() for part in text.split(","))
     return ",".join(filter(None, parts)).replace("\N{MINUS SIGN}", "-")
 

@@ -1,4 +1,4 @@
-"""What the runs that are left of a study will cost together."""
+"""Estimates the cost of the unfinished runs of a study."""
 
 import json
 import re
@@ -12,25 +12,25 @@ from ezcli.experiments.handover import PYTHON
 from ezcli.experiments.study import PlannedRun
 from ezcli.runs.cost import Cost, Finished, agent_key, by_agent, from_finished_runs
 
-MEASURING_SECONDS = 120.0  # after which a measurement is given up
+MEASURING_SECONDS = 120.0  # time limit of a measurement
 
 
 class Total(NamedTuple):
-    """Of what is left of a study; None where nothing was measured."""
+    """The cost of the unfinished runs; None if nothing was measured."""
 
     run_hours: float | None
-    hours: float | None  # with `jobs` side by side
-    memory_bytes: int | None  # of all that run side by side
+    hours: float | None  # with `jobs` runs at the same time
+    memory_bytes: int | None  # of all runs at the same time
     disk_bytes: int | None
-    num_scaled: int  # runs whose cost is that of a run with other settings
-    source: str  # one sentence on where the numbers are from
+    num_scaled: int  # runs whose cost is scaled from a run with other settings
+    source: str  # one sentence on the source of the numbers
 
 
 def measure(config: RunConfig) -> Finished | None:
-    """Times a run's pieces of work in another process; None if that took too long or was killed.
+    """Times the parts of a run in another process; None if that took too long or was killed.
 
     Raises:
-      EzError: the run cannot start at all.
+      EzError: the run cannot start.
     """
     try:
         done = subprocess.run(
@@ -43,24 +43,24 @@ def measure(config: RunConfig) -> Finished | None:
         )
     except subprocess.TimeoutExpired:
         return None
-    if done.returncode < 0:  # such as for want of memory
+    if done.returncode < 0:  # for example because memory ran out
         return None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        said = re.sub(r"^ezcli\.[\w.]+: ", "", last)  # the class of an error of ours
-        raise EzError("EZ-COST-NOT-MEASURED", f"Timing the run's pieces of work failed: {said}")
-    found = json.loads(done.stdout.splitlines()[-1])  # an environment of the user's may print too
+        said = re.sub(r"^ezcli\.[\w.]+: ", "", last)  # the class of one of our errors
+        raise EzError("EZ-COST-NOT-MEASURED", f"Timing the parts of the run failed: {said}")
+    found = json.loads(done.stdout.splitlines()[-1])  # a user's environment may print too
     return Finished(config, Cost(**found))
 
 
 def total(left: Iterable[PlannedRun], evidence: list[Finished], jobs: int, source: str) -> Total:
-    """What the runs that are left will cost together.
+    """The total cost of the unfinished runs.
 
     Args:
-      left: runs that are not finished; one that was begun counts as whole.
+      left: unfinished runs; a partly trained one counts in full.
       evidence: finished runs of any study.
-      jobs: runs side by side.
-      source: sentence on where the evidence is from.
+      jobs: runs at the same time.
+      source: sentence on the source of the evidence.
     """
     known = by_agent(evidence)
     configs = [run.config for run in left]

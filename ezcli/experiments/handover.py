@@ -1,8 +1,8 @@
-"""How a run is handed to a process: its folder holds every setting, `ez resume FOLDER` trains it.
+"""How a run is handed to a process: its folder has all settings, and `ez resume FOLDER` trains it.
 
-Whoever starts a run writes its folder first (`prepare`), so that no setting passes through a
-command line. Device and threads are options of the process: they belong to the machine that trains
-the run, and change no result.
+The caller first writes the folder (`prepare`), so that no setting passes through a command line.
+Device and threads are options of the process: they depend on the machine, and do not affect
+results.
 """
 
 import os
@@ -19,23 +19,23 @@ from ezcli.config.run import RunConfig
 from ezcli.files import LINES, appending, opened
 from ezcli.runs.folder import CONFIG, RunFolder
 
-# -P: a file of the current folder such as `queue.py` replaces no module of the same name.
+# -P: a file in the current folder, such as `queue.py`, must not replace a module.
 PYTHON = (sys.executable, "-P")
 PROGRAM = (*PYTHON, "-m", "ezcli")
-KEPT_LINES = 5  # of a failed run's output, kept and shown
+KEPT_LINES = 5  # last lines of a failed run's output to keep and show
 
 
 def prepare(folder: RunFolder, config: RunConfig, origin: dict[str, Any]) -> None:
-    """Writes the folder of a run that has none, with its config sealed; nothing trains it yet.
+    """Writes the folder of a new run, with a sealed config, without training it.
 
     Args:
       folder: of the run.
       config: of the run.
-      origin: entries for `run.json` that say where the config came from.
+      origin: entries for `run.json` on the source of the config.
 
     Raises:
-      Busy: another process holds the folder.
-      EzError: the folder holds another run, is damaged, or cannot be written.
+      Busy: another process has locked the folder.
+      EzError: the folder contains another run, is damaged, or cannot be written.
     """
     if folder.exists:
         folder.require_same(config)
@@ -48,19 +48,20 @@ def prepare(folder: RunFolder, config: RunConfig, origin: dict[str, Any]) -> Non
 class Task(NamedTuple):
     """One run to execute."""
 
-    run: str  # its name
-    folder: Path  # of the run, as `prepare` left it
-    log: Path  # the file to which its output is added
-    threads: int  # searches side by side
-    device: str | None = None  # None: the one in its config
-    options: tuple[str, ...] = ()  # more of `ez resume`
-    variables: tuple[tuple[str, str], ...] = ()  # of its process, unless the user has set them
+    run: str  # name of the run
+    folder: Path  # folder of the run, made by `prepare`
+    log: Path  # its output is appended to this file
+    threads: int  # searches at the same time
+    device: str | None = None  # None: the device in its config
+    options: tuple[str, ...] = ()  # further options of `ez resume`
+    # environment variables of its process, unless the user has set them
+    variables: tuple[tuple[str, str], ...] = ()
 
     @property
     def command(self) -> tuple[str, ...]:
         """The program and its arguments.
 
-        `--trust`: whoever prepared the folder has asked the user already.
+        It contains `--trust`, because `prepare` has already asked the user.
         """
         own = ("--trust", "resume", str(self.folder), "--quiet", "--threads", str(self.threads))
         device = ("--device", self.device) if self.device is not None else ()
@@ -72,9 +73,9 @@ class Child(NamedTuple):
 
     task: Task
     process: subprocess.Popen[bytes]
-    log_start: int  # bytes that were in the log before
+    log_start: int  # size of the log at its start, bytes
     started: str  # ISO 8601, UTC
-    began: float  # of `time.monotonic`
+    began: float  # time of `time.monotonic`
 
     @property
     def seconds(self) -> float:
@@ -94,7 +95,7 @@ class Child(NamedTuple):
 
 
 def start_process(task: Task, preexec_fn: Callable[[], None] | None = None) -> Child:
-    """Starts a process for a task, in a session of its own: a Ctrl-C reaches its parent alone.
+    """Starts a process for a task in a new session, so that Ctrl-C reaches only its parent.
 
     Raises:
       OSError: the log cannot be written.
@@ -117,20 +118,20 @@ def start_process(task: Task, preexec_fn: Callable[[], None] | None = None) -> C
 def environment(task: Task) -> dict[str, str]:
     """The variables for a run's process, whose output is a file.
 
-    NumPy's and PyTorch's libraries would start a thread for each core of the machine in each of its
-    runs, and `ez` uses one (decision 6).
+    Libraries of NumPy and PyTorch would start one thread per core in each run, but `ez` uses one
+    (decision 6).
     """
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return one_thread | dict(task.variables) | os.environ | {"PYTHONUNBUFFERED": "1"}
 
 
 def last_lines(text: str) -> tuple[str, ...]:
-    """The last lines of what a run printed."""
+    """The last lines of a run's output."""
     return tuple([line for line in text.splitlines() if line.strip()][-KEPT_LINES:])
 
 
 def exit_text(code: int) -> str:
-    """How a process ended, such as `exit code 1`, `killed by SIGKILL`."""
+    """The end of a process in words, such as `exit code 1`, `killed by SIGKILL`."""
     if code >= 0:
         return f"exit code {code}"
     known = -code in set(signal.Signals)

@@ -1,8 +1,8 @@
-"""Running a study: what is started next, what is tried again, until nothing is left.
+"""Executes a study: starts runs, retries failed ones, and continues until none is left.
 
-A run is its folder: what is finished, begun, or being trained by somebody else is read there, so a
-study goes on after anything, a machine that lost power included. A run that fails is tried once
-more, then noted and left; the others go on. A launcher executes the runs.
+The state of a run is in its folder: finished, begun, or being trained by another process. So a
+study can continue after any interruption, such as a power cut. A run that fails is retried once,
+then recorded as failed, and the others continue. A launcher executes the runs.
 """
 
 import signal
@@ -25,19 +25,19 @@ from ezcli.runs.json_files import append_line
 from ezcli.runs.trackers.protocol import Tracking
 from ezcli.words import counted
 
-# Ctrl-C, a polite end, a closed terminal; and what schedulers send before a time limit.
+# Ctrl-C, termination, a closed terminal, and signals of schedulers before a time limit.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-MAX_ATTEMPTS = 2  # of a run, each time the study is started
-MAX_LOSSES = 10  # of a run to the cluster, likewise
+MAX_ATTEMPTS = 2  # attempts of a run per start of the study
+MAX_LOSSES = 10  # submissions of a run to the cluster per start of the study
 
 Result = Literal["finished", "failed", "stopped"]
 
 
 class Progress(NamedTuple):
-    """The state of a study between two looks at it."""
+    """The state of a study at a poll."""
 
     active: list[PlannedRun]
-    queued: list[PlannedRun]  # handed over, not begun
+    queued: list[PlannedRun]  # submitted, not begun
     elsewhere: list[PlannedRun]  # being trained by another process
     waiting: int
     finished: int
@@ -46,44 +46,44 @@ class Progress(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a study stands when its command ends."""
+    """The state of a study when its command ends."""
 
     finished: list[PlannedRun]
     failed: list[PlannedRun]
     left: list[PlannedRun]
-    cancelled: list[PlannedRun]  # by somebody else, while this command waited
+    cancelled: list[PlannedRun]  # by another process, while this command waited
     stopped_by: signal.Signals | None
-    num_waiting: int = 0  # of those that are left: not handed over yet
+    num_waiting: int = 0  # of the unfinished runs: not submitted yet
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 some run failed, 130 Ctrl-C, 75 stopped otherwise."""
+        """0: all done; 1: a run failed; 130: Ctrl-C; 75: stopped otherwise."""
         if self.stopped_by is not None:
             return 130 if self.stopped_by is signal.SIGINT else 75
         return 1 if self.failed else 75 if self.cancelled else 0
 
 
 class Reporter(Protocol):
-    """Where a study says how it is doing."""
+    """Receives messages and progress of a study."""
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Prints a line."""
 
     def progress(self, progress: Progress) -> None:
-        """The state at every look."""
+        """Shows the state at every poll."""
 
 
 class Scheduler:
-    """Hands the runs of one study to a launcher and sees them through.
+    """Submits the runs of one study to a launcher, and follows them to their end.
 
     Args:
-      folder: of the study; saved already, and locked by the caller.
-      runs: in the order in which to start them.
-      launcher: where they execute.
-      threads: searches side by side in each run.
-      reporter: told what happens.
-      waits: whether to stay until nothing is left; else everything is handed over, and that is it.
-      tracking: where the numbers of the runs are copied to.
+      folder: of the study, saved and locked by the caller.
+      runs: runs in the order of execution.
+      launcher: executes the runs.
+      threads: searches at the same time in each run.
+      reporter: receives messages and progress.
+      waits: whether to wait until no run is left, or only to submit all runs.
+      tracking: trackers that receive the metrics of the runs.
     """
 
     def __init__(
@@ -100,23 +100,23 @@ class Scheduler:
         self.threads, self.reporter, self.waits = threads, reporter, waits
         self.tracking = tracking
         self.waiting = deque(runs)
-        self.active: list[PlannedRun] = []  # handed over
+        self.active: list[PlannedRun] = []  # submitted
         self.elsewhere: list[PlannedRun] = []
         self.finished: list[PlannedRun] = []
         self.failed: list[PlannedRun] = []
         self.cancelled: list[PlannedRun] = []
-        self.adopted: set[str] = set()  # runs that an earlier command handed over
-        # Runs whose task has ended. If its node died the lock seems held for a while; the next task
-        # waits for that.
+        self.adopted: set[str] = set()  # runs submitted by an earlier command
+        # Runs whose task has ended. If its node died, the lock seems held for a while, and the next
+        # task waits for it.
         self.collected: set[str] = set()
         self.attempts: Counter[str] = Counter()
         self.losses: Counter[str] = Counter()
-        self.seconds: list[float] = []  # of the runs that finished without a stop
+        self.seconds: list[float] = []  # durations of runs that finished without a stop
         self.stop: signal.Signals | None = None
         self.signals = self.passed_on = 0
 
     def run(self) -> Outcome:
-        """Runs until nothing is left or a signal stops it; the runs then save first."""
+        """Runs until no run is left or a signal stops it, after which the runs save first."""
         with self._listening():
             try:
                 self._adopt()
@@ -132,7 +132,7 @@ class Scheduler:
         return Outcome(self.finished, self.failed, left, self.cancelled, self.stop, waiting)
 
     def _adopt(self) -> None:
-        """Takes up what an earlier process of this study handed over."""
+        """Adopts the runs submitted by an earlier process of this study."""
         known = self.launcher.states()
         for run in [run for run in self.waiting if run.name in known]:
             self.waiting.remove(run)
@@ -140,19 +140,19 @@ class Scheduler:
             self.adopted.add(run.name)
             self.attempts[run.name] = 1
             if known[run.name] != "ended":
-                self.reporter.say(f"{run.name}: {known[run.name]} already.")
+                self.reporter.say(f"{run.name}: already {known[run.name]}.")
 
     def _may_leave(self) -> bool:
         return self.launcher.outlives or not self.active
 
     def _pause(self) -> None:
-        """Waits for the time of the next look, or for a signal."""
+        """Waits for the next poll or a signal."""
         until = time.monotonic() + self.launcher.poll_seconds
         while self.signals == self.passed_on and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
 
     def _look(self) -> None:
-        """Passes on a stop, collects what ended, starts what can start, tells how it goes."""
+        """Passes on a stop, collects ended runs, starts others, and reports progress."""
         self._pass_on_stop()
         states = self.launcher.states()
         for run in [run for run in self.active if states[run.name] == "ended"]:
@@ -167,7 +167,7 @@ class Scheduler:
         self.reporter.progress(self._progress(states))
 
     def _submit(self) -> None:
-        """Hands over what is neither finished nor being trained by another process."""
+        """Submits runs that are neither finished nor being trained by another process."""
         batch: list[tuple[PlannedRun, State | None]] = []
         while self.waiting and self._has_room(len(batch)):
             run = self.waiting.popleft()
@@ -181,7 +181,7 @@ class Scheduler:
         if not batch:
             return
         tasks = [self._task(run) for run, _ in batch]
-        with self.folder.writing():  # else the launcher would be the first to fail
+        with self.folder.writing():  # otherwise the launcher would fail first
             for task in tasks:
                 appending(task.log).close()
         destinations = self.launcher.submit(tasks)
@@ -194,11 +194,11 @@ class Scheduler:
 
     def _leave_to_another(self, run: PlannedRun) -> None:
         self.elsewhere.append(run)
-        then = "waiting for that" if self.waits else "repeat the command when it has ended"
+        then = "waiting for it" if self.waits else "repeat the command when that has ended"
         self.reporter.say(f"{run.name}: another process trains it; {then}.")
 
     def _prepare(self, run: PlannedRun) -> bool:
-        """Writes the run's folder; False if it is not ours to train."""
+        """Writes the run's folder; False if the run cannot be trained."""
         with self.folder.writing():
             try:
                 prepare(self._folder(run), run.config, {"preset": str(self.folder.preset_file)})
@@ -234,7 +234,7 @@ class Scheduler:
         )
 
     def _ended(self, run: PlannedRun, ending: Ending) -> None:
-        """Notes how a task ended and what becomes of its run."""
+        """Records the end of a task, and decides whether to retry its run."""
         result = self._result(run, ending)
         lines = () if result == "finished" else ending.last_lines
         self._note(run, ending, result, lines)
@@ -247,18 +247,17 @@ class Scheduler:
         if not is_busy:
             self.collected.add(run.name)
         if self._is_stopping or is_busy or ending.fault != "run":
-            self.attempts[run.name] -= 1  # it was not the run that failed
+            self.attempts[run.name] -= 1  # the cause was not the run
         self.losses[run.name] += ending.fault == "cluster"
         if self._is_stopping or is_busy:
             self.waiting.appendleft(run)
         elif ending.fault == "user" and run.name not in self.adopted:
-            self.cancelled.append(run)  # whoever did that does not want it back at once
+            # the user who cancelled it does not want it restarted at once
+            self.cancelled.append(run)
             self.reporter.say(f"{run.name}: {ending.cause}.")
         elif self.attempts[run.name] < MAX_ATTEMPTS and self.losses[run.name] < MAX_LOSSES:
             self.waiting.append(run)
-            again = (
-                "continuing." if ending.fault != "run" else f"trying once more. {' '.join(lines)}"
-            )
+            again = "continuing." if ending.fault != "run" else f"trying again. {' '.join(lines)}"
             self.reporter.say(f"{run.name}: {ending.cause}; {again}")
         else:
             self.failed.append(run)
@@ -317,7 +316,7 @@ class Scheduler:
         )
 
     def _pass_on_stop(self) -> None:
-        """Tells the runs to save and end; after a second signal, ends them as they are."""
+        """Tells the runs to save and end. After a second signal, kills them."""
         if self.signals == self.passed_on or self.launcher.outlives:
             return
         is_first, self.passed_on = self.passed_on == 0, self.signals
@@ -328,7 +327,7 @@ class Scheduler:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Notes a signal for the next look."""
+        """Records signals for the next poll."""
 
         def request(number: int, _frame: FrameType | None) -> None:
             self.signals += 1

@@ -1,20 +1,20 @@
-"""A study: arms x games x seeds, written down so that the same command goes on with it.
+"""A study: arms x games x seeds, saved so that the same command continues it.
 
     runs/studies/<name>/
-    ├── study.json       arms, games, seeds, and which run each cell of the three is
+    ├── study.json       arms, games, seeds, and the run of each cell
     ├── preset.toml      the full agent's config, frozen when the study began
-    ├── attempts.jsonl   every process started for it: when, how long, how it ended
-    ├── logs/            what those processes printed, a file for each run
-    ├── launcher.toml    where its runs were sent the last time
-    └── jobs/            only on a cluster: which job each run is
+    ├── attempts.jsonl   every process started for it: start, duration, end
+    ├── logs/            output of these processes, a file for each run
+    ├── launcher.toml    the launcher used last
+    └── jobs/            only on a cluster: the job of each run
 
-A run is what its config says (`RunConfig.identity`), wherever its folder came from: cells with
-equal configs are one run, in one study or in several.
+A run is identified by its config (`RunConfig.identity`), wherever its folder came from. Cells with
+equal configs share a run, within a study and between studies.
 
-`study.json` holds a checksum of itself and seals the preset and the attempts, as `run.json` seals
-the files of a run; attempts may be added. `launcher.toml` is replaced on its own, so its checksum
-is its first line. The preset has such a line too, for commands that read it alone. The identities
-in `study.json` must be those that the preset gives. A study of version 0.1.0 has no checksums.
+`study.json` contains its own checksum and seals the preset and the attempts, as `run.json` seals
+the files of a run. Attempts may be appended. `launcher.toml` is replaced independently, so its
+checksum is its first line. The preset has such a line too, for commands that read only the preset.
+The identities in `study.json` must match the preset. A study of version 0.1.0 has no checksums.
 """
 
 import hashlib
@@ -44,11 +44,11 @@ from ezcli.settings import Settings, why
 from ezcli.words import ez_command
 
 STUDIES = "studies"  # folder within the runs folder
-LONGEST_NAME = 100  # characters of a study's name that nobody gave
+LONGEST_NAME = 100  # most characters of a default name
 
 
 class ArmRecord(Settings):
-    """An arm as `study.json` has it."""
+    """An arm in `study.json`."""
 
     name: str
     drops: tuple[str, ...] = Field(strict=False)
@@ -56,7 +56,7 @@ class ArmRecord(Settings):
 
 
 class CellRecord(Settings):
-    """One arm on one game with one seed, and the run that is."""
+    """One arm on one game with one seed, and its run."""
 
     arm: str
     env: str
@@ -73,29 +73,29 @@ class CellRecord(Settings):
 
 
 class StudyRecord(Settings):
-    """All of `study.json`."""
+    """The content of `study.json`."""
 
     name: str
     ezcli: str
     preset: str
-    games: tuple[str, ...] = Field(strict=False)  # roms; empty unless the environment is atari
+    games: tuple[str, ...] = Field(strict=False)  # games; empty if the suite has none
     seeds: tuple[int, ...] = Field(strict=False)
     arms: tuple[ArmRecord, ...] = Field(strict=False)
     cells: tuple[CellRecord, ...] = Field(strict=False)
-    # What version 0.1.0 did not write.
-    is_launched: bool = False  # whether there must be a launcher.toml
-    seals: dict[str, Seal] = Field(default={})  # of the other files, by name
-    sha256: str | None = None  # of all else here
+    # Missing in version 0.1.0.
+    is_launched: bool = False  # whether launcher.toml must exist
+    seals: dict[str, Seal] = Field(default={})  # checksums of the other files, by name
+    sha256: str | None = None  # checksum of all other entries
 
 
 class Study(NamedTuple):
-    """What is compared, before any run is named."""
+    """The design of a study, without names of runs."""
 
     name: str
-    preset: str  # as the user named it
-    base: RunConfig  # the full agent; its seed and game are those of the first cell
+    preset: str  # name as given by the user
+    base: RunConfig  # config of the full agent, with seed and game of the first cell
     arms: tuple[Arm, ...]
-    games: tuple[str, ...]  # roms; empty unless the environment is atari
+    games: tuple[str, ...]  # games; empty if the suite has none
     seeds: tuple[int, ...]
 
 
@@ -110,7 +110,7 @@ class Cell(NamedTuple):
 
 
 class PlannedRun(NamedTuple):
-    """A run that a study needs, and the cells it stands for."""
+    """A run that a study needs, and its cells."""
 
     name: str
     config: RunConfig
@@ -118,14 +118,14 @@ class PlannedRun(NamedTuple):
 
     @property
     def arms(self) -> str:
-        """The arms it is, for tables."""
+        """Names of its arms, for tables."""
         return arms_label(cell.arm for cell in self.cells)
 
 
 def cells_of(study: Study) -> list[Cell]:
-    """Every cell, interleaved so that a study is balanced whenever it is stopped.
+    """All cells, interleaved so that a study is balanced at any time.
 
-    The order is by seed, then by game, then by arm: each round holds every arm once.
+    The order is by seed, then by game, then by arm: each round contains every arm once.
     """
     tables = study.base.model_dump(mode="json")
     cells = []
@@ -140,11 +140,11 @@ def cells_of(study: Study) -> list[Cell]:
 
 
 def plan(study: Study, existing: Mapping[str, str]) -> list[PlannedRun]:
-    """The runs that the study needs, in the order in which to start them.
+    """The runs that the study needs, in order of execution.
 
     Args:
-      study: what is compared.
-      existing: names of the runs there are, by identity.
+      study: the design.
+      existing: names of existing runs, by identity.
     """
     by_identity: dict[str, list[Cell]] = {}
     for cell in cells_of(study):
@@ -156,13 +156,13 @@ def plan(study: Study, existing: Mapping[str, str]) -> list[PlannedRun]:
 
 
 def run_name(study: Study, cell: Cell) -> str:
-    """Such as `pong-atari-cpu-value-prefix-seed0-1a2b3c`."""
+    """Name of a run, such as `pong-atari-cpu-value-prefix-seed0-1a2b3c`."""
     parts = (slug(name_start(cell.env, study.preset)), slug(cell.arm), f"seed{cell.seed}")
     return "-".join((*parts, cell.config.identity[:6]))
 
 
 def default_name(base: RunConfig, preset: str, games: tuple[str, ...], arms: Iterable[Arm]) -> str:
-    """A study's name for who gives none; seeds are not in it, so that more of them can be added."""
+    """Default name of a study. It does not contain seeds, so that seeds can be added."""
     what = base.env_label if len(games) < 2 else f"{len(games)}-games"
     changed = [slug(arm.name) for arm in arms if arm.changes]
     name = "-".join((slug(name_start(what, preset)), *changed))
@@ -192,10 +192,10 @@ class StudyFolder:
         return os.path.lexists(self.path / "study.json")
 
     def record(self) -> StudyRecord:
-        """What `study.json` says.
+        """Reads `study.json`.
 
         Raises:
-          RunError: it is missing, or a file of the study is not what was written.
+          RunError: it is missing, or a file of the study was changed.
         """
         path = self.path / "study.json"
         if not self.exists:
@@ -221,14 +221,14 @@ class StudyFolder:
         return record
 
     def _require_whole(self, record: StudyRecord) -> None:
-        """Refuses files that are not what the study wrote.
+        """Refuses files that were changed after the study wrote them.
 
         Raises:
-          RunError: it names the file.
+          RunError: names the file.
         """
         for path in (self.preset_file, self.attempts):
             if not holds(path, record.seals.get(path.name, {})):
-                raise damaged_study(path, "it is not what study.json says the study wrote")
+                raise damaged_study(path, "its checksum differs from the one in study.json")
         if not os.path.lexists(self.launcher_file):
             if record.is_launched:
                 raise damaged_study(self.launcher_file, "it is missing")
@@ -239,10 +239,10 @@ class StudyFolder:
         except (ConfigError, OSError):
             is_sealed = False
         if not is_sealed:
-            raise damaged_study(self.launcher_file, "it is not what the study wrote")
+            raise damaged_study(self.launcher_file, "it was changed after the study wrote it")
 
     def study(self) -> Study:
-        """The study as it was saved.
+        """The saved study.
 
         Raises:
           EzError: a file of it is damaged, or two contradict each other.
@@ -255,10 +255,10 @@ class StudyFolder:
         return study
 
     def _require_consistent(self, record: StudyRecord, study: Study) -> None:
-        """Refuses identities in `study.json` that are not those of the preset and the arms.
+        """Refuses identities in `study.json` that do not match the preset and the arms.
 
         Raises:
-          RunError: it names a cell that differs.
+          RunError: names a cell that differs.
         """
         said = {(cell.arm, cell.env, cell.seed): cell.identity for cell in record.cells}
         found = {(c.arm, c.env, c.seed): c.config.identity for c in cells_of(study)}
@@ -269,14 +269,14 @@ class StudyFolder:
                 raise damaged_study(
                     self.path / "study.json",
                     f"it contradicts {self.preset_file.name}: {arm} on {env} with seed {seed} is "
-                    f"{there} there and {here} by the preset and the arms",
+                    f"{there} there, but {here} by the preset and the arms",
                 )
 
     def merge(self, asked: Study) -> tuple[Study, list[str]]:
-        """The saved study with what is asked for added to it, and sentences on what was added.
+        """Adds the requested arms, games and seeds to the saved study, with sentences on them.
 
         Raises:
-          ConfigError: the full agent or an arm of that name was another one.
+          ConfigError: the full agent, or an arm with the same name, is different.
         """
         if not self.exists:
             return asked, []
@@ -321,15 +321,15 @@ class StudyFolder:
             for key, was in flat_items(saved.base.model_dump(mode="json", include=UNIDENTIFIED))
             if was != dict(flat_items(base.model_dump(mode="json")))[key]
         ]:
-            added.append(f"The study keeps what it was started with: {', '.join(ignored)}.")
+            added.append(f"The study keeps its first settings: {', '.join(ignored)}.")
         return merged, added
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other processes from this study as long as it is held; makes its folder.
+        """Locks the study while the context is open, and makes its folder.
 
         Raises:
-          RunError: another process works on it, or the folder cannot be written or leads elsewhere.
+          RunError: another process works on it, or the folder cannot be written or is a link.
         """
         refuse_links(self.path, self.logs)
         if self.path.parent.is_symlink():
@@ -343,8 +343,8 @@ class StudyFolder:
             if asked.us is None:
                 raise Busy(
                     "EZ-STUDY-BUSY",
-                    f"Another process works on the study {self.name!r}{asked.other}.",
-                    "Wait for it or stop it; `ez study status` shows how far it is.",
+                    f"Another process is working on the study {self.name!r}{asked.other}.",
+                    "Wait for it or stop it; `ez study status` shows its progress.",
                 )
             self._lock = asked
             try:
@@ -353,13 +353,13 @@ class StudyFolder:
                 self._lock = None
 
     def save(self, study: Study, runs: Iterable[PlannedRun]) -> None:
-        """Writes the study, and seals its files as they are; the frozen preset is written once.
+        """Writes the study and seals its files. The preset is written only once.
 
-        The preset comes first: as long as there is no `study.json` there is no study, and the next
-        command writes both.
+        The preset is written first: without `study.json` there is no study, and the next command
+        writes both.
 
         Raises:
-          RunError: the folder cannot be written, or a file was changed since it was read.
+          RunError: the folder cannot be written, or a file was changed after it was read.
         """
         if self.exists:
             self.record()
@@ -397,7 +397,7 @@ class StudyFolder:
             write_atomically(self.path / "study.json", text.encode())
 
     def save_launcher(self, settings: str) -> None:
-        """Writes where the runs are sent, as TOML, for the next command that goes on with it.
+        """Saves the launcher and its settings as TOML, for later commands on the study.
 
         Raises:
           RunError: the folder cannot be written.
@@ -407,16 +407,17 @@ class StudyFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """For whatever changes the study's files.
+        """Context for changing the study's files.
 
         Raises:
-          RunError: they cannot be written, or another process took ours for gone.
+          RunError: they cannot be written, or another process considered ours dead and took over.
         """
         if self._lock is not None and self._lock.is_lost:
             raise Busy(
                 "EZ-STUDY-TAKEN-OVER",
-                f"Another process took over the study {self.name!r} while this one slept.",
-                f"If none did, continue with: {self.go_on}",
+                f"Another process took over the study {self.name!r} while this process was "
+                "suspended.",
+                f"If that is not so, continue with: {self.go_on}",
             )
         try:
             yield
@@ -426,12 +427,12 @@ class StudyFolder:
 
     @property
     def go_on(self) -> str:
-        """The command that goes on with the study, to paste into a shell."""
+        """The command that continues the study, to paste into a shell."""
         return ez_command("ablate", study=self.name, runs_dir=self.elsewhere)
 
     @property
     def elsewhere(self) -> Path | None:
-        """The runs folder, if a command has to name it to find the study."""
+        """The runs folder, if a command needs it to find the study."""
         usual = self.runs_dir.absolute() == Path("runs").absolute()
         return None if usual else self.runs_dir
 
@@ -441,7 +442,8 @@ def damaged_study(path: Path, what: str) -> RunError:
     return RunError(
         "EZ-STUDY-DAMAGED",
         f"{str(path)!r} is damaged: {what}.",
-        "Put it back from a copy, or delete the study's folder and repeat its command: runs stay.",
+        "Restore it from a backup, or delete the study's folder and repeat its command. Runs are "
+        "kept.",
     )
 
 
@@ -453,6 +455,6 @@ def cannot_write_study(path: Path, error: OSError, way_out: str = "Choose --runs
 
 
 def study_names(runs_dir: Path) -> list[str]:
-    """Names of the studies in a runs folder; of no folder that could not be one."""
+    """Names of the studies in a runs folder, without folders whose names are not allowed."""
     names = (path.name for path in folders_with(runs_dir / STUDIES, "study.json"))
     return [name for name in names if is_plain_name(name)]

@@ -1,7 +1,7 @@
-"""A search over settings: the space, and what is kept of the trials.
+"""A search over settings: the space, and the records of trials.
 
     runs/studies/<name>/
-    ├── trials.jsonl   the journal of Optuna
+    ├── trials.jsonl   Optuna's journal
     └── best.toml      the preset with the settings of the best trial
 
 A space is a TOML file with a table for each setting, by its dotted key:
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
 JOURNAL, BEST = "trials.jsonl", "best.toml"
-FIRST_SEED = 1000  # of tuning; the seeds below are left to what is to be evidence
+FIRST_SEED = 1000  # first seed of tuning; lower seeds are reserved for reported runs
 BOUNDS = ("low", "high")
 WAY_OUT = "Use {low = 0.001, high = 0.1, log = true} or {choices = [1, 2]}."
 
 
 class Range(Settings):
-    """The values of one setting: choices, or numbers between two bounds, both included."""
+    """The values of one setting: choices, or numbers between two inclusive bounds."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -49,7 +49,7 @@ class Range(Settings):
         if numbers == (self.choices is not None):
             raise ValueError("it needs either low and high, or choices")
         if self.choices is not None and (len(self.choices) < 2 or self.step or self.log):
-            raise ValueError("it needs two choices at least, without step and log")
+            raise ValueError("it needs at least two choices, without step and log")
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError("low must be below high")
         if self.log and (self.step or (self.low is not None and self.low <= 0)):
@@ -59,7 +59,7 @@ class Range(Settings):
         return self
 
     def suggest(self, trial: "Trial", key: str) -> Any:
-        """The value of a trial; a whole number if both bounds are."""
+        """Draws the value of a trial; an integer if both bounds are integers."""
         if self.choices is not None:
             return trial.suggest_categorical(key, self.choices)
         low, high, step = self.low, self.high, self.step
@@ -71,7 +71,7 @@ class Range(Settings):
 
     @property
     def extremes(self) -> list[Any]:
-        """Values of which all must be allowed."""
+        """Values to validate: all choices, or both bounds."""
         return self.choices if self.choices is not None else [self.low, self.high]
 
 
@@ -79,10 +79,10 @@ Space = dict[str, Range]
 
 
 def read_space(path: Path, base: RunConfig) -> Space:
-    """The space in a file; every bound and choice is a value that the base can have.
+    """Reads a space. Every bound and choice must be an allowed value of the setting.
 
     Raises:
-      ConfigError: naming the setting.
+      ConfigError: names the setting.
     """
     space: Space = {}
     for key, table in ranges_in(read_toml(path)).items():
@@ -97,19 +97,19 @@ def read_space(path: Path, base: RunConfig) -> Space:
         for value in space[key].extremes:
             with_changes(base, {key: value}, source=f"{str(path)!r}")
     if not space:
-        raise ConfigError("EZ-TUNE-SPACE", f"{str(path)!r} names no setting.", WAY_OUT)
+        raise ConfigError("EZ-TUNE-SPACE", f"{str(path)!r} contains no setting.", WAY_OUT)
     for key in ("seed", "evaluation.interval"):
         if key in space:
             raise ConfigError(
                 "EZ-TUNE-SPACE",
-                f"{key} in {str(path)!r} is not a setting to tune.",
+                f"{key} in {str(path)!r} cannot be tuned.",
                 "Leave it out.",
             )
     return space
 
 
 def ranges_in(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The tables of ranges by dotted key, whether the file nests them or quotes the keys."""
+    """The ranges by dotted key, from nested tables or quoted keys."""
     found: dict[str, Any] = {}
     for name, value in tables.items():
         if isinstance(value, dict) and not value.keys() & Range.model_fields.keys():
@@ -120,10 +120,10 @@ def ranges_in(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def open_study(folder: Path, base: RunConfig, space: Space) -> "Study":
-    """The study of Optuna in a folder, made if it is not there.
+    """Opens Optuna's study in a folder, or creates it.
 
     Raises:
-      ConfigError: it was begun with another base or space.
+      ConfigError: it was started with another base or space.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -144,20 +144,20 @@ def open_study(folder: Path, base: RunConfig, space: Space) -> "Study":
         what = "base config" if begun["identity"] != base.identity else "space"
         raise ConfigError(
             "EZ-TUNE-OTHER-STUDY",
-            f"{folder.name!r} was begun with another {what}.",
-            "Repeat the command that began it, or choose another --study.",
+            f"{folder.name!r} was started with another {what}.",
+            "Repeat the command that started it, or choose another --study.",
         )
     study.set_user_attr("asked", asked)
     return study
 
 
 def best_preset(base: RunConfig, study: "Study") -> tuple[RunConfig, str]:
-    """The config of the best trial with the seed of a preset, and where it is from."""
+    """The config of the best trial with the seed of the base, and a comment on its source."""
     best = study.best_trial
     config = with_changes(base, {**best.params, "seed": 0})
     changes = ", ".join(f"{key} = {json.dumps(value)}" for key, value in best.params.items())
     return config, (
         f"Trial {best.number} of {len(study.trials)} of {study.study_name}: {changes}.\n"
-        f"Chosen by its score on seed {base.seed}, {best.value:.2f}, which is no evidence: measure "
+        f"Selected by its score on seed {base.seed}, {best.value:.2f}, which is biased: measure "
         "it on other seeds."
     )

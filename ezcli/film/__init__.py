@@ -1,6 +1,6 @@
-"""Films of an agent at play: what it sees, and what it thinks.
+"""Films of an agent's games, with its observations and plans.
 
-Reading order: `drawing` (a moment of `runs.watch` -> a picture), `video` (pictures -> a file). Both
-take arrays and numbers; nothing here knows networks, and nothing needs a display or programs beside
-Python.
+Reading order: `drawing` (from a moment of `runs.watch` to a picture), `video` (from pictures to a
+file). Inputs are arrays and numbers. Nothing here depends on networks, a display, or programs other
+than Python.
 """

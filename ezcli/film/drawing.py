@@ -1,8 +1,8 @@
-"""A moment of a game -> a picture: the game, its value, the visits, the best path.
+"""Draws a moment of a game: the frame, values, visits and the best path.
 
-The layout is fixed, so that nothing moves between pictures but what changes. Colours are those of
-Okabe and Ito, which people with any colour vision can tell apart, and none says anything alone:
-what was chosen also has a mark, and rewards point up or down.
+The layout is fixed, so that only changes move between pictures. Colours are those of Okabe and Ito,
+which people with any colour vision can distinguish. No information is only in a colour: the chosen
+action also has a mark, and rewards point up or down.
 """
 
 import math
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom; pixels
 
-SIZE = (960, 540)  # even, as H.264 wants it
+SIZE = (960, 540)  # even, as required by H.264
 GAME: Box = (16, 52, 400, 436)  # 384 pixels: 4 x 96, 8 x 48, 12 x 32
 VALUE: Box = (416, 52, 944, 188)
 VISITS: Box = (416, 196, 944, 436)
 PATH: Box = (16, 446, 944, 530)
 CURVE: Box = (614, 68, 930, 172)
-COLUMN = GAME[2]  # pixels that the expected frame needs on the left
+COLUMN = GAME[2]  # pixels for the predicted frame on the left
 
 BACKGROUND, PANEL, INSET = "#0e1116", "#181c22", "#262c35"
 TEXT, DIM, FAINT = "#f2f4f7", "#9aa3af", "#4a525e"
@@ -39,30 +39,30 @@ PLANES = np.array(
 ROWS = 9  # actions in a column
 SHOWN_ACTIONS = 2 * ROWS
 SHOWN_EDGES = 8
-LEAST_STEPS = 10  # env_steps that the curve is wide at the start
-LEAST_RANGE = 0.2  # of the curve: what is smaller shall not look like much
+LEAST_STEPS = 10  # initial width of the curve in env_steps
+LEAST_RANGE = 0.2  # least height of the curve, so that small changes look small
 
 
 class Captions(NamedTuple):
-    """What is the same in every picture of a film."""
+    """The constant texts of a film."""
 
-    title: str  # what is played
-    subtitle: str  # by whom
+    title: str  # the game
+    subtitle: str  # the agent
     action_names: Sequence[str]
-    decodes: bool = False  # whether a column on the left shows the frame that the model expected
+    decodes: bool = False  # whether a column on the left shows the frame predicted by the model
 
 
 class Artist:
-    """Draws one moment after the other; remembers the values, for their curve."""
+    """Draws moments one after the other, and stores the values for their curve."""
 
     def __init__(self, captions: Captions) -> None:
         self.captions = captions
         self.values: list[float] = []
         self.network_values: list[float] = []
-        self.rewards: list[tuple[int, float]] = []  # env_step and reward, where it is not 0
+        self.rewards: list[tuple[int, float]] = []  # env_step and reward, if it is not 0
 
     def draw(self, moment: "Moment") -> Image.Image:
-        """The picture of a moment."""
+        """Draws the picture of a moment."""
         thought = moment.thought
         if thought is not None:
             self.values.append(thought.value)
@@ -87,7 +87,7 @@ class Artist:
 
 
 def draw_header(brush: ImageDraw.ImageDraw, captions: Captions, moment: "Moment") -> None:
-    """What is played by whom on the left, how far it is on the right."""
+    """Draws game and agent on the left, and the progress on the right."""
     left, right, line = GAME[0], VALUE[2], 34
     title = fitted(captions.title, 20, 300)
     brush.text((left, line), title, TEXT, font(20), anchor="ls")
@@ -100,7 +100,7 @@ def draw_header(brush: ImageDraw.ImageDraw, captions: Captions, moment: "Moment"
 
 
 def beside_expected(image: Image.Image, moment: "Moment") -> Image.Image:
-    """The picture with the frame that the model expected in a column on its left."""
+    """Adds a column on the left with the frame predicted by the model."""
     whole = Image.new("RGB", (COLUMN + SIZE[0], SIZE[1]), BACKGROUND)
     whole.paste(image, (COLUMN, 0))
     brush = ImageDraw.Draw(whole)
@@ -118,12 +118,12 @@ def beside_expected(image: Image.Image, moment: "Moment") -> Image.Image:
 
 
 def draw_game(image: Image.Image, frame: np.ndarray) -> None:
-    """The frame [C, H, W], as large as the box allows without blurring it."""
+    """Draws the frame [C, H, W], as large as the box allows without blurring."""
     left, top, right, bottom = GAME
     pixels = to_rgb(frame)
     height, width = pixels.shape[:2]
     scale = min((right - left) / width, (bottom - top) / height)
-    enlarged = math.floor(scale) if scale >= 1 else scale  # whole pixels stay square
+    enlarged = math.floor(scale) if scale >= 1 else scale  # whole pixels remain square
     size = max(1, round(width * enlarged)), max(1, round(height * enlarged))
     resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
     at = (left + right - size[0]) // 2, (top + bottom - size[1]) // 2
@@ -132,9 +132,9 @@ def draw_game(image: Image.Image, frame: np.ndarray) -> None:
 
 
 def to_rgb(frame: np.ndarray) -> np.ndarray:
-    """A frame [C, H, W] as [H, W, 3] uint8: grey, RGB, or a colour for each plane.
+    """Converts a frame [C, H, W] to [H, W, 3] uint8: grey, RGB, or a colour for each plane.
 
-    Of a vector each number is a shade: black is -1 or less, white is 1 or more.
+    Each number of a vector is a shade from black (at most -1) to white (at least 1).
     """
     if frame.dtype != np.uint8:
         frame = ((frame.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
@@ -150,7 +150,7 @@ def to_rgb(frame: np.ndarray) -> np.ndarray:
 
 
 def draw_value(brush: ImageDraw.ImageDraw, thought: "Thought | None") -> None:
-    """The numbers beside the curve."""
+    """Draws the numbers beside the curve."""
     left, top = VALUE[0] + 14, VALUE[1]
     brush.text((left, top + 26), "value", DIM, font(13), anchor="ls")
     if thought is None:
@@ -170,7 +170,7 @@ def draw_curve(
     curves: tuple[Sequence[float], Sequence[float]],
     rewards: Sequence[tuple[int, float]],
 ) -> None:
-    """The values since the start, of the plans and of the network; rewards below them."""
+    """Draws the values of plans and network since the start, with rewards below them."""
     of_search, of_network = (np.array(values, np.float64) for values in curves)
     low, high = value_range(np.concatenate([of_search, of_network]))
     span = max(len(of_search) - 1, LEAST_STEPS)
@@ -209,7 +209,7 @@ def draw_curve(
 
 
 def value_range(values: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest of the finite values, not too close together."""
+    """Lowest and highest of the finite values, with a minimum distance."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     missing = max(0.0, LEAST_RANGE - (high - low)) / 2
@@ -217,7 +217,7 @@ def value_range(values: np.ndarray) -> tuple[float, float]:
 
 
 def unbroken(values: np.ndarray, stride: int) -> list[list[tuple[int, float]]]:
-    """Every `stride`-th value with its env_step, in pieces between those that are not finite."""
+    """Every `stride`-th value with its env_step, split at values that are not finite."""
     pieces: list[list[tuple[int, float]]] = [[]]
     for step in range(0, len(values), stride):
         if math.isfinite(values[step]):
@@ -228,9 +228,9 @@ def unbroken(values: np.ndarray, stride: int) -> list[list[tuple[int, float]]]:
 
 
 def draw_visits(brush: ImageDraw.ImageDraw, thought: "Thought", names: Sequence[str]) -> None:
-    """A bar for each action, its share of all visits; the network's policy as a tick on it.
+    """Draws a bar for each action, its share of all visits, with the network's policy as a tick.
 
-    Without a search it is Q, from the smallest of the actions to the largest.
+    Without a search bars show Q, from the smallest to the largest.
     """
     left, top, right, bottom = VISITS[0] + 14, VISITS[1] + 34, VISITS[2] - 14, VISITS[3] - 8
     if thought.q is None:
@@ -250,7 +250,7 @@ def draw_visits(brush: ImageDraw.ImageDraw, thought: "Thought", names: Sequence[
     columns = 1 if len(shown) <= ROWS else 2
     rows = -(-len(shown) // columns)
     height = min(50, (bottom - top) // rows)
-    half = min(12, height // 3)  # of a bar's thickness
+    half = min(12, height // 3)  # relative to a bar's thickness
     width = (right - left - 24 * (columns - 1)) // columns
     name_width = 150 if columns == 1 else 104
     for place, action in enumerate(shown):
@@ -277,7 +277,7 @@ def draw_visits(brush: ImageDraw.ImageDraw, thought: "Thought", names: Sequence[
 
 
 def within(values: np.ndarray) -> np.ndarray:
-    """Values as shares of their range; 1 where they are equal, 0 where one is not finite."""
+    """Values as shares of their range; 1 if all are equal, 0 for values that are not finite."""
     low, high = values.min(), values.max()
     if not (math.isfinite(low) and math.isfinite(high)):
         return np.zeros_like(values)
@@ -286,18 +286,18 @@ def within(values: np.ndarray) -> np.ndarray:
 
 
 def amount(value: np.number) -> str:
-    """A count of visits, or a Q."""
+    """Formats a count of visits or a Q value."""
     return f"{value:,}" if isinstance(value, np.integer) else number(float(value))
 
 
 def shown_actions(amounts: np.ndarray) -> list[int]:
-    """The actions of the largest amounts that there is room for, in their own order."""
+    """The actions with the largest amounts that fit, in their original order."""
     largest = np.argsort(-amounts, kind="stable")[:SHOWN_ACTIONS]
     return sorted(largest.tolist())
 
 
 def draw_path(brush: ImageDraw.ImageDraw, thought: "Thought", names: Sequence[str]) -> None:
-    """The best path as a table; steps whose rewards are summed up together share a box."""
+    """Draws the best path as a table. Steps with a common sum of rewards share a box."""
     left, top, right, bottom = PATH
     path = thought.best_path
     lines = {"value prefix": top + 34, "reward": top + 52}
@@ -328,7 +328,7 @@ def draw_path(brush: ImageDraw.ImageDraw, thought: "Thought", names: Sequence[st
 
 
 def draw_signed(brush: ImageDraw.ImageDraw, box: Box, share: float) -> None:
-    """A bar from the middle of the box to its right end for a share of 1, to its left for -1."""
+    """Draws a bar from the middle of the box: to its right end for 1, to its left end for -1."""
     left, top, right, bottom = box
     middle = (left + right) // 2
     if math.isfinite(share):
@@ -339,7 +339,7 @@ def draw_signed(brush: ImageDraw.ImageDraw, box: Box, share: float) -> None:
 
 
 def ending_text(moment: "Moment") -> str:
-    """How the game ended."""
+    """The end of the game in words."""
     if moment.ending == "over":
         return "The game is over."
     how = "Cut" if moment.ending == "cut" else "Stopped"
@@ -347,7 +347,7 @@ def ending_text(moment: "Moment") -> str:
 
 
 def number(value: float) -> str:
-    """A number in at most 9 characters."""
+    """Formats a number in at most 9 characters."""
     if not math.isfinite(value):
         return str(value)
     if abs(value) >= 1e7:
@@ -358,20 +358,20 @@ def number(value: float) -> str:
 
 
 def points(score: float) -> str:
-    """A score, whole where it is whole."""
+    """Formats a score, without decimals if it is an integer."""
     is_whole = math.isfinite(score) and abs(score) < 1e7 and score == int(score)
     return f"{int(score):,}" if is_whole else number(score)
 
 
 def signed(value: float) -> str:
-    """The same with a plus before what is more than nothing."""
+    """Formats a score with a plus sign if it is positive."""
     text = number(value)
     return f"+{text}" if value > 0 and text != "0.00" else text
 
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that comes with Pillow: ASCII and little more."""
+    """The font in Pillow, which has little more than ASCII."""
     found = ImageFont.load_default(size)
     assert isinstance(found, ImageFont.FreeTypeFont), "Pillow without FreeType"
     return found
@@ -379,7 +379,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def fitted(text: str, size: int, width: int) -> str:
-    """The text, with its middle left out if it is too long."""
+    """The text, shortened in the middle if it is too long."""
     kept, shortened = len(text), text
     while kept > 2 and font(size).getlength(shortened) > width:
         kept -= 1

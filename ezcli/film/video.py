@@ -1,7 +1,7 @@
-"""Pictures -> an MP4 that browsers play, or a GIF; one by one, so that memory stays flat.
+"""Writes pictures to an MP4 for browsers, or a GIF, one by one with constant memory.
 
-PyAV brings its own encoders: no ffmpeg on the machine is needed. Pillow's GIF writer would keep all
-frames until the end.
+PyAV includes its encoders, so ffmpeg need not be installed. Pillow's GIF writer would keep all
+frames in memory until the end.
 """
 
 import itertools
@@ -38,28 +38,28 @@ from ezcli.film.drawing import (
 
 SUFFIXES = (".mp4", ".gif")
 H264 = "libx264"
-# Without its macroblock tree x264 writes the same bytes every time; with it, it did not under load.
+# Without its macroblock tree x264 always writes the same bytes; with it, it did not under load.
 H264_OPTIONS = {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"}
-BT709 = 1  # in FFmpeg's tables of colour matrices, primaries and transfer curves alike
+BT709 = 1  # the number in FFmpeg's tables of colour matrices, primaries and transfer curves
 LIMITED_RANGE = 1
 
 
 def check_target(path: Path) -> None:
-    """Refuses a file that no film can become, before anything is played.
+    """Refuses a path that cannot be a film, before anything is played.
 
     Raises:
-      EzError: its suffix, its folder or its place is wrong, or there is no encoder.
+      EzError: its suffix or folder is wrong, it cannot be written, or there is no encoder.
     """
     if path.suffix.lower() not in SUFFIXES:
         allowed = " or ".join(SUFFIXES)
         raise ConfigError(
             "EZ-FILM-SUFFIX",
-            f"{str(path)!r} does not end in {allowed}.",
-            "Nothing else is written.",
+            f"The name {str(path)!r} does not end in {allowed}.",
+            "Choose one of these suffixes.",
         )
     if not path.parent.is_dir():
         raise ConfigError(
-            "EZ-PATH-NO-FOLDER", f"There is no folder {str(path.parent)!r}.", "Make it first."
+            "EZ-PATH-NO-FOLDER", f"There is no folder {str(path.parent)!r}.", "Create it first."
         )
     if path.is_dir():
         raise ConfigError("EZ-PATH-NOT-A-FILE", f"{str(path)!r} is a folder.", "Name a file.")
@@ -78,16 +78,16 @@ def check_target(path: Path) -> None:
 
 
 def is_gif(path: Path) -> bool:
-    """Whether the file is to be a GIF."""
+    """Whether the file is a GIF."""
     return path.suffix.lower() == ".gif"
 
 
 @contextmanager
 def writing(path: Path, fps: int) -> Iterator[Callable[[Image.Image], None]]:
-    """Gives a function that adds a picture; all must be of one, even size.
+    """Yields a function that adds a picture. All pictures must have the same even size.
 
-    The film is written aside and renamed at the end. Whatever is raised, no half film is left, and
-    a film that was there before stays.
+    The film is written as a draft and renamed at the end. After an exception there is no partial
+    film, and an earlier film is kept.
 
     Raises:
       RunError: the file cannot be written.
@@ -113,7 +113,7 @@ def writing(path: Path, fps: int) -> Iterator[Callable[[Image.Image], None]]:
                 container.mux(stream.encode())
                 container.close()
         except BaseException:
-            with suppress(OSError):  # the first error says more
+            with suppress(OSError):  # the first error is more informative
                 container.close()
             raise
         with named(path):
@@ -122,7 +122,7 @@ def writing(path: Path, fps: int) -> Iterator[Callable[[Image.Image], None]]:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Turns the system's errors, a full disk among them, into a sentence about `path`."""
+    """Turns errors of the system, such as a full disk, into a sentence about `path`."""
     try:
         yield
     except OSError as error:
@@ -135,10 +135,10 @@ def named(path: Path) -> Iterator[None]:
 def open_film(path: Path, fps: int, gif: bool) -> tuple[OutputContainer, VideoStream]:
     """A file with one stream, ready for its first frame."""
     if gif:
-        container = av.open(path, "w", format="gif", options={"loop": "0"})  # for ever
+        container = av.open(path, "w", format="gif", options={"loop": "0"})  # endless loop
         stream: Stream = container.add_stream("gif", rate=fps)
     else:
-        # The index goes to the front, so that a browser can start before it has all of the file.
+        # The index is at the front, so that a browser can start before it has the whole file.
         container = av.open(path, "w", format="mp4", options={"movflags": "+faststart"})
         stream = container.add_stream(H264, rate=fps, options=H264_OPTIONS)
     assert isinstance(stream, VideoStream)
@@ -153,23 +153,23 @@ def open_film(path: Path, fps: int, gif: bool) -> tuple[OutputContainer, VideoSt
 
 
 def h264_frame(image: Image.Image) -> av.VideoFrame:
-    """A picture as H.264 takes it."""
+    """Converts a picture for H.264."""
     frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
     return frame.reformat(format="yuv420p", dst_colorspace="ITU709")
 
 
 def gif_frame(image: Image.Image) -> av.VideoFrame:
-    """A picture in the colours of `palette`: the same for all, so that only changes are stored."""
+    """Converts a picture to the colours of `palette`, so that only changes are stored."""
     reduced = image.quantize(palette=palette(), dither=Image.Dither.NONE)
     colours = np.full((256, 4), 255, np.uint8)  # alpha, red, green, blue
     colours[:, 1:] = np.array(palette().getpalette(), np.uint8).reshape(256, 3)
-    both: Any = (np.asarray(reduced), colours)  # PyAV's stub knows no palettes
+    both: Any = (np.asarray(reduced), colours)  # PyAV's stub has no palettes
     return av.VideoFrame.from_ndarray(both, format="pal8")
 
 
 @cache
 def palette() -> Image.Image:
-    """256 colours: those of the drawing, softened towards its grounds; greys; an even spread."""
+    """256 colours: the drawing's with shades towards its backgrounds, greys, an even spread."""
     drawn = [
         ImageColor.getrgb(colour)
         for colour in (TEXT, DIM, FAINT, SEARCH, CHOSEN, NETWORK, GAIN, LOSS)

@@ -1,6 +1,6 @@
-"""Reports: from run folders to tables, plots and pages, with honest statistics.
+"""Reports: tables, plots and pages from run folders, with statistics for few runs.
 
-Reading order: `statistics` (the arithmetic) → `published` (the scores of others) → `collect` (run
-folders to scores) → `compare` (arms against the full agent) → `report` (tables) → `formats`,
-`page`, `plots` (how they are drawn).
+Reading order: `statistics` (estimates and intervals) → `published` (published scores) → `collect`
+(run folders to scores) → `compare` (arms against the full agent) → `report` (tables) → `formats`,
+`page`, `plots` (output).
 """

@@ -1,4 +1,4 @@
-"""The model card of a run, as the Hugging Face Hub shows it."""
+"""The model card of a run for the Hugging Face Hub."""
 
 import json
 
@@ -12,7 +12,7 @@ TAGS = ("reinforcement-learning", "deep-reinforcement-learning", "efficientzero"
 
 
 def model_card(folder: RunFolder) -> str:
-    """Markdown with a YAML header: what was trained, what it scored, and how to use it.
+    """Markdown with a YAML header: the run, its scores, and how to use it.
 
     Raises:
       EzError: the run is damaged.
@@ -42,7 +42,8 @@ def model_card(folder: RunFolder) -> str:
             "",
             f"# {folder.name}",
             "",
-            f"An EfficientZero agent for {game}, trained with ezcli. The run is {folder.status()}; "
+            f"An EfficientZero agent for {game}, trained with ezcli. The run is "
+            f"{folder.status()}; "
             f"its schedule has {steps}.",
             "",
             "## Scores",
@@ -53,8 +54,8 @@ def model_card(folder: RunFolder) -> str:
             "",
             "## Use",
             "",
-            "The folder that holds this file is a run of ezcli without its replay. With "
-            f"`ezcli {__version__}`, from the folder above it:",
+            "The folder of this file is a run of ezcli without its replay. In the folder above it, "
+            f"with `ezcli {__version__}`:",
             "",
             "```",
             ez_command("watch", f"./{folder.name}"),
@@ -66,7 +67,7 @@ def model_card(folder: RunFolder) -> str:
             "- `config.toml`: every setting. Seed "
             f"{config.seed}, identity `{config.identity}`, preset {info.get('preset', 'unknown')}.",
             "- `run.json`: versions, devices and times.",
-            "- `metrics.jsonl`, `evaluations.jsonl`, `timing.jsonl`: what was learnt and scored.",
+            "- `metrics.jsonl`, `evaluations.jsonl`, `timing.jsonl`: metrics, scores and times.",
             "- `checkpoints`: the network, as safetensors.",
             "- `checksums.json`: SHA-256 of each file.",
             "",

@@ -1,4 +1,4 @@
-"""What the user wants to see of a report: games, and arms under any of their names."""
+"""Selection of games and arms in a report."""
 
 from collections.abc import Iterable, Set
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from ezcli.reports.groups import Group
 
 
 class Choice(NamedTuple):
-    """What the user wants to see."""
+    """The selected games and arms."""
 
     games: tuple[str, ...] = ()  # empty: all
     arms: tuple[str, ...] = ()
@@ -18,7 +18,7 @@ class Choice(NamedTuple):
 
 
 def restrict(group: Group, choice: Choice) -> Group:
-    """The group with the games and arms that were asked for, and what those are compared with."""
+    """The group with the selected games and arms, and the arms they are compared with."""
     wanted = {arm.name for arm in group.arms if not choice.arms or arm.name in choice.arms}
     wanted |= {baseline(group, arm) for arm in group.arms if arm.name in wanted} | {FULL}
     games = tuple(game for game in group.games if not choice.games or game in choice.games)
@@ -32,23 +32,24 @@ def restrict(group: Group, choice: Choice) -> Group:
 
 
 def require_known(what: str, wanted: Iterable[str], known: Iterable[str]) -> None:
-    """Refuses a name that no group has."""
+    """Refuses a name that is in no group."""
     for name in wanted:
         if name not in set(known):
             raise UnknownName(what, name, set(known))
 
 
 def arms_in(text: str, known: Set[str]) -> list[str]:
-    """The arms that a text names as files or as tables do, with commas between them.
+    """The arms named in a text, as in files or tables, separated by commas.
 
-    An arm's own name may hold commas: at each place the longest name counts that leaves names only.
+    An arm's name can contain commas. At each position the longest name is chosen that leaves a
+    valid rest.
 
     Args:
-      text: spaces beside commas do not matter.
+      text: spaces around commas are ignored.
       known: names of all arms.
 
     Raises:
-      UnknownName: a part is no arm.
+      UnknownName: a part is not the name of an arm.
     """
     if text in known:
         return [text]
@@ -56,7 +57,7 @@ def arms_in(text: str, known: Set[str]) -> list[str]:
     names = {close(arm_label(name)): name for name in sorted(known)}
     names |= {close(name): name for name in sorted(known)}
     longest_first = sorted(names, key=len, reverse=True)
-    after: dict[int, tuple[str, int]] = {}  # the name that starts there, and where the next does
+    after: dict[int, tuple[str, int]] = {}  # the name that starts there, and the start of the next
     for start in range(len(text) - 1, -1, -1):
         if start and text[start - 1] != ",":
             continue

@@ -1,8 +1,8 @@
-"""From names of studies, runs and folders to groups of runs, and what is missing or left out.
+"""Finds groups of runs by names of studies, runs and folders, and lists missing and excluded runs.
 
-A run counts with an evaluation of its last weights, the final one unless another is asked for. A
-group is what may be compared: the cells of a study, or runs of one agent that differ in seed and
-game only. A run that does not count is named with the reason.
+A run counts with an evaluation of its last weights, by default the final one. A group contains
+comparable runs: the cells of a study, or runs of one agent that differ only in seed and game. An
+excluded run is listed with the reason.
 """
 
 import itertools
@@ -33,17 +33,17 @@ from ezcli.runs.names import is_plain_name
 def collect(
     names: list[str], runs_dir: Path, evaluation: str = FINAL
 ) -> tuple[list[Group], list[str]]:
-    """The groups that the user asked for, and sentences about runs that are left out.
+    """The requested groups, and sentences about excluded runs.
 
     Args:
-      names: of studies and runs, or paths of run folders and of folders of runs; empty for all that
-        is in `runs_dir`.
-      runs_dir: where names are looked for.
-      evaluation: by which runs count: its name, or `latest`.
+      names: names of studies and runs, or paths of run folders and folders of runs; empty for
+        everything in `runs_dir`.
+      runs_dir: folder in which names are looked up.
+      evaluation: the evaluation to report: its name, or `latest`.
 
     Raises:
       ConfigError: a name is nothing, or no run has an evaluation of this name.
-      ReportError: runs that were named do not belong together.
+      ReportError: named runs are not comparable.
     """
     groups, said = named_or_all(names, runs_dir, evaluation)
     if not any(group.runs for group in groups):
@@ -58,7 +58,7 @@ def collect(
 def named_or_all(
     names: list[str], runs_dir: Path, evaluation: str
 ) -> tuple[list[Group], list[str]]:
-    """`collect`, where it may be that no run has the evaluation."""
+    """`collect` without requiring that a run has the evaluation."""
     if not names:
         return everything_in(runs_dir, evaluation)
     groups: list[Group] = []
@@ -76,14 +76,14 @@ def named_or_all(
                 raise ReportError(
                     "EZ-REPORT-NO-RUN",
                     f"There is no run in {name!r}.",
-                    "Name a run, a study or a folder.",
+                    "Give a run, a study or a folder.",
                 )
             groups += inside
             said += more
         else:
             raise ConfigError(
                 "EZ-REPORT-NO-SUCH-NAME",
-                f"{name!r} is no run, no study and no folder.",
+                f"There is no run, study or folder {name!r}.",
                 "`ez runs` lists runs, `ez study status` lists studies.",
             )
     if single:
@@ -94,7 +94,7 @@ def named_or_all(
             raise ReportError(
                 "EZ-REPORT-NO-SCORE",
                 f"No score: {missing[0]}",
-                "`ez runs show` says more of a run.",
+                "`ez runs show` prints the details of a run.",
             )
         require_one_environment(agents[0])
         require_one_protocol(agents[0])
@@ -104,7 +104,7 @@ def named_or_all(
 
 
 def distinct(groups: Iterable[Group]) -> list[Group]:
-    """Each group once, though a study may be named and lie in a folder that is named too."""
+    """Each group once, even if a study and its folder are both named."""
     first: dict[object, Group] = {}
     for group in groups:
         paths = frozenset(run.path.resolve() for run in group.runs)
@@ -113,10 +113,10 @@ def distinct(groups: Iterable[Group]) -> list[Group]:
 
 
 def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
-    """The study, the run or the folder of them that a name or path stands for, if there is one.
+    """The study, run or folder with this name or path, if there is one.
 
     Raises:
-      ConfigError: it is the start of several names.
+      ConfigError: several names start with it.
     """
     path = Path(name).absolute()
     try:
@@ -129,7 +129,7 @@ def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
             return StudyFolder(path.parents[1], path.name)
         if path.is_dir():
             return path
-    except OSError:  # longer than a path may be
+    except OSError:  # longer than the limit of a path
         return None
     runs = [run.name for run in catalogue.runs_by_start(runs_dir, name)]
     studies = [study for study in study_names(runs_dir) if name and study.startswith(name)]
@@ -140,7 +140,7 @@ def look_up(name: str, runs_dir: Path) -> StudyFolder | RunFolder | Path | None:
 
 
 def everything_in(runs_dir: Path, evaluation: str = FINAL) -> tuple[list[Group], list[str]]:
-    """Every study, and the runs that are in none, one group for each agent."""
+    """Every study, and a group for each agent of the other runs."""
     groups: list[Group] = []
     said: list[str] = []
     for name in study_names(runs_dir):
@@ -165,10 +165,10 @@ def everything_in(runs_dir: Path, evaluation: str = FINAL) -> tuple[list[Group],
 
 
 def of_study(folder: StudyFolder, evaluation: str = FINAL) -> Group:
-    """The cells of a study: those with a score, and those without.
+    """The cells of a study, with and without a score.
 
     Raises:
-      EzError: the study cannot be read, or a run is not what the study says it is.
+      EzError: the study cannot be read, or a run does not match it.
     """
     record, study = folder.record(), folder.study()
     there = catalogue.by_identity(folder.runs_dir)
@@ -204,33 +204,33 @@ def of_study(folder: StudyFolder, evaluation: str = FINAL) -> Group:
 
 
 def read_cell(path: Path, cell: CellRecord, evaluation: str) -> Run | str:
-    """The scores of a study's run, or why it has none; a folder may hold another run since."""
+    """The scores of a study's run, or the reason why it has none."""
     folder = RunFolder(path)
     if not folder.exists or catalogue.identity(folder) not in (cell.identity, None):
-        return "it was not started"
+        return "it has not started"
     return read_run(path, evaluation)
 
 
 def require_place(
     study: str, arms: Mapping[str, ArmScores], cell: CellRecord, found: Run | str
 ) -> None:
-    """Refuses a cell whose arm is none of the study's, or whose run is of another game or seed.
+    """Refuses a cell with an unknown arm, or whose run has another game or seed.
 
     Raises:
       ReportError: `study.json` was changed.
     """
-    hint = "Its study.json was changed: put it back."
+    hint = "Its study.json was changed. Restore it."
     if cell.arm not in arms:
         raise ReportError(
             "EZ-REPORT-NO-SUCH-NAME",
-            f"The study {study!r} has no arm {cell.arm!r} but runs of it.",
+            f"The study {study!r} has runs of the arm {cell.arm!r}, but no such arm.",
             hint,
         )
     if isinstance(found, Run) and (found.game, found.config.seed) != (cell.env, cell.seed):
         raise ReportError(
             "EZ-REPORT-STUDY-RUN",
-            f"The study {study!r} has the run {found.name!r} as {cell.env} with seed {cell.seed}, "
-            f"but it is {found.game} with seed {found.config.seed}.",
+            f"The study {study!r} lists the run {found.name!r} as {cell.env} with seed "
+            f"{cell.seed}, but it is {found.game} with seed {found.config.seed}.",
             hint,
         )
 
@@ -238,12 +238,12 @@ def require_place(
 def of_agents(
     paths: Iterable[Path], evaluation: str, known: Iterable[Run] = ()
 ) -> tuple[list[Group], list[str]]:
-    """Runs grouped by agent, and sentences about those that do not count.
+    """Runs grouped by agent, and sentences about excluded runs.
 
     Args:
       paths: of run folders.
-      evaluation: by which runs count.
-      known: runs that count already, so that no copy of them does.
+      evaluation: the evaluation to report.
+      known: runs that already count, so that their copies are excluded.
     """
     first = {run.config.identity: run for run in known}
     by_agent: dict[str, dict[str, dict[int, Run]]] = {}
@@ -255,7 +255,7 @@ def of_agents(
             continue
         same = first.setdefault(found.config.identity, found)
         if same is not found:
-            said.append(f"{path.name} is left out: {same.name} is the same run.")
+            said.append(f"{path.name} is left out: it is the same run as {same.name}.")
             continue
         agent = without_place(found.config).identity
         by_agent.setdefault(agent, {}).setdefault(found.game, {})[found.config.seed] = found
@@ -269,13 +269,13 @@ def of_agents(
 
 
 def agent_name(run: Run) -> str:
-    """Such as `atari-cpu` or `atari-cpu, search.num_simulations=8`: its preset and what differs."""
+    """The preset of a run and its changes, such as `atari-cpu, search.num_simulations=8`."""
     preset = run.preset
     try:
         tables = read_toml(preset_path(preset))
         config = resolve(use_env(tables, None, game_of(run.config.env)))
     except (EzError, OSError):
-        return run.name.rpartition("-seed")[0] or run.name  # the user's file is not there any more
+        return run.name.rpartition("-seed")[0] or run.name  # the user's file no longer exists
     found = differences(without_place(config), without_place(run.config))
     if type(config.env) is not type(run.config.env):
         found = {key: pair for key, pair in found.items() if not key.startswith("env.")}

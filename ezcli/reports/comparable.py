@@ -1,4 +1,4 @@
-"""Which runs may stand in one table: those of one agent, one environment and one code."""
+"""Checks which runs are comparable: one agent, one environment, one version of its code."""
 
 import json
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from ezcli.reports.groups import FINAL, ArmScores, Group, Run
 
 
 def require_one_agent(group: Group, arm: ArmScores) -> None:
-    """Refuses an arm whose runs differ from the full agent in more than the arm says.
+    """Refuses an arm whose runs differ from the full agent in more than the arm's changes.
 
     Raises:
-      ReportError: with the difference.
+      ReportError: names the difference.
     """
     expected = with_changes(group.base, arm.changes)
     for seeds in arm.runs.values():
@@ -25,14 +25,15 @@ def require_one_agent(group: Group, arm: ArmScores) -> None:
                 found = differences(without_place(expected), without_place(run.config))
                 raise ReportError(
                     "EZ-REPORT-OTHER-ARM",
-                    f"The run {run.name!r} is no {arm.name!r} of {group.name!r}: it differs in "
-                    f"more ({pairs_text(found)}).",
-                    "Its config.toml was changed, or the study's: put it back, or delete the run.",
+                    f"The run {run.name!r} does not belong to the arm {arm.name!r} of "
+                    f"{group.name!r}: it also differs in {pairs_text(found)}.",
+                    "Its config.toml or the study's preset.toml was changed. Restore it, or "
+                    "delete the run.",
                 )
 
 
 def without_place(config: RunConfig) -> RunConfig:
-    """The config under seed 0 and, of a suite with games, one game: equal for runs of one agent."""
+    """The config with seed 0 and a fixed game: equal for runs of one agent."""
     place: dict[str, Any] = {"seed": 0}
     if game_of(config.env):
         place["env.game"] = "any"
@@ -40,13 +41,13 @@ def without_place(config: RunConfig) -> RunConfig:
 
 
 def require_one_environment(group: Group) -> None:
-    """Refuses runs of one game whose environments differ in more than their settings declare.
+    """Refuses runs of one game whose environments differ beyond their settings.
 
-    A contract follows from the settings and from what is installed. Runs with equal settings must
-    have equal contracts; those of arms that change the environment need only the same emulator.
+    A contract follows from the settings and the installed packages. Runs with equal settings must
+    have equal contracts. Arms that change the environment need only the same emulator.
 
     Raises:
-      ReportError: with the difference.
+      ReportError: names the difference.
     """
     require_one_code(group)
     first: dict[tuple[str, str], Run] = {}
@@ -66,17 +67,18 @@ def require_one_environment(group: Group) -> None:
                 continue
             raise ReportError(
                 "EZ-REPORT-OTHER-ENV",
-                f"The runs {other.name!r} and {run.name!r} were not played in the same environment "
+                f"The runs {other.name!r} and {run.name!r} were not played in the same "
+                "environment "
                 f"({pairs_text(differing)}).",
                 "Report them one by one.",
             )
 
 
 def require_one_code(group: Group) -> None:
-    """Refuses runs whose environments are of different code, as far as it is known.
+    """Refuses runs whose environments have different code, as far as it is recorded.
 
     Raises:
-      ReportError: with the files that differ.
+      ReportError: names the files that differ.
     """
     known = [run for run in group.runs if run.code]
     for run in known[1:]:
@@ -92,10 +94,10 @@ def require_one_code(group: Group) -> None:
 
 
 def require_one_protocol(group: Group) -> None:
-    """Refuses scores that were played by different protocols, unless they are the runs' own.
+    """Refuses scores from different protocols, except those of final evaluations.
 
     Raises:
-      ReportError: with the difference.
+      ReportError: names the difference.
     """
     runs = group.runs
     if all(run.protocol.evaluation == FINAL for run in runs):
@@ -112,25 +114,26 @@ def require_one_protocol(group: Group) -> None:
         if differing:
             raise ReportError(
                 "EZ-REPORT-OTHER-PROTOCOL",
-                f"The runs {runs[0].name!r} and {run.name!r} were not evaluated alike "
+                f"The runs {runs[0].name!r} and {run.name!r} were evaluated differently "
                 f"({pairs_text(differing)}).",
-                "Play each with the same options and --name of `ez evaluate`, and report that.",
+                "Evaluate both with the same options and --name of `ez evaluate`, and report "
+                "that evaluation.",
             )
 
 
 def played_under(run: Run, key: str) -> Any:
-    """The value of a setting in the evaluation by which a run counts."""
+    """The value of a setting in the reported evaluation of a run."""
     return run.protocol.changes.get(key, dict(flat_items(decisive(run.config))).get(key))
 
 
 def mixed(agents: list[Group]) -> ReportError:
-    """The error about named runs of several agents."""
+    """The error about named runs of different agents."""
     one, other = (group.runs[0] for group in agents[:2])
     found = differences(without_place(one.config), without_place(other.config))
     return ReportError(
         "EZ-REPORT-OTHER-AGENT",
-        f"The runs {one.name!r} and {other.name!r} are not of one agent ({pairs_text(found)}).",
-        "Report them one by one; what is to be compared belongs into a study (`ez ablate`).",
+        f"The runs {one.name!r} and {other.name!r} are of different agents ({pairs_text(found)}).",
+        "Report them one by one. To compare agents, make a study (`ez ablate`).",
     )
 
 

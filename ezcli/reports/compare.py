@@ -1,4 +1,4 @@
-"""Arms against the full agent: paired differences, main effects of a factorial study, curves."""
+"""Comparison of arms: paired differences, main effects of a factorial study, curves of sweeps."""
 
 import itertools
 import json
@@ -32,26 +32,26 @@ from ezcli.reports.statistics import (
 )
 
 SIGNIFICANCE = 0.05
-BOOTSTRAP_SEED = 0  # every interval is drawn from a generator of its own, so tables never change
+BOOTSTRAP_SEED = 0  # each interval uses a new generator with this seed, so tables are reproducible
 
 
 class Scale(NamedTuple):
-    """What numbers of a group can be averaged over games."""
+    """The scale on which a group's scores can be averaged over games."""
 
     kind: Literal["normalised", "raw"]
-    games: tuple[str, ...]  # those that every arm with scores has
-    benchmark: Benchmark | None = None  # of the suite that was played
+    games: tuple[str, ...]  # games that every arm with scores has
+    benchmark: Benchmark | None = None  # benchmark of the suite
 
     @property
     def name(self) -> str:
-        """Such as `human-normalised`."""
+        """Name of the scale, such as `human-normalised`."""
         if self.kind == "raw" or self.benchmark is None:
             return "raw"
         return self.benchmark.normalisation.name
 
     @property
     def ends(self) -> str:
-        """What is 0 and 1, such as `random play 0, human 1`; empty for raw scores."""
+        """The meaning of 0 and 1, such as `random play 0, human 1`; empty for raw scores."""
         if self.kind == "raw" or self.benchmark is None:
             return ""
         return f"{self.benchmark.normalisation.zero} 0, {self.benchmark.normalisation.one} 1"
@@ -69,23 +69,24 @@ class Effect(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """An arm minus another arm, under the same seeds."""
+    """An arm minus another arm, with the same seeds."""
 
     arm: str
     against: str
-    pairs: int  # of each game; the smallest number where they differ
+    pairs: int  # per game; the smallest number if games differ
     games: tuple[str, ...]
     mean: Difference
-    median: Estimate | None  # of several games only
+    median: Estimate | None  # only with several games
     iqm: Estimate | None
-    improvement: Estimate | None  # that a run of the arm beats one of the other; of several pairs
-    adjusted_p: float | None  # Holm's, over the arms of the study
+    # probability that a run of the arm beats one of the other; with several pairs
+    improvement: Estimate | None
+    adjusted_p: float | None  # after Holm's correction over the arms of the study
     by_game: dict[str, Difference]  # raw scores
     published: Effect | None
 
     @property
     def verdict(self) -> str:
-        """What may be said of it."""
+        """The conclusion in words."""
         return verdict(self.mean, self.adjusted_p, self.pairs)
 
 
@@ -93,14 +94,14 @@ class FactorEffect(NamedTuple):
     """A main effect or an interaction of a factorial study."""
 
     factors: tuple[str, ...]
-    games: tuple[str, ...]  # those with a seed that has every arm
+    games: tuple[str, ...]  # games with a seed that has every arm
     difference: Difference
     adjusted_p: float | None
-    blocks: int  # seeds with every arm, of each game; the smallest number where they differ
+    blocks: int  # seeds with every arm, per game; the smallest number if games differ
 
     @property
     def verdict(self) -> str:
-        """What may be said of it; an interaction alone makes no agent better or worse."""
+        """The conclusion in words. An interaction is positive or negative, not better or worse."""
         said = verdict(self.difference, self.adjusted_p, self.blocks)
         if len(self.factors) > 1:
             return {"better": "positive", "worse": "negative"}.get(said, said)
@@ -111,21 +112,21 @@ class CurvePoint(NamedTuple):
     """An arm of a sweep."""
 
     arm: str
-    value: Any  # of the setting that is swept
+    value: Any  # of the swept setting
     score: Estimate
-    difference: Difference | None  # to the same value without the drop
+    difference: Difference | None  # difference to the arm with the same value and without the drop
 
 
 class Curve(NamedTuple):
-    """Scores over the values of one setting, all else equal."""
+    """Scores over the values of one setting, with all others equal."""
 
     key: str
-    label: str  # what is dropped and what else differs; empty for the full agent
+    label: str  # dropped ablations and other changes; empty for the full agent
     points: tuple[CurvePoint, ...]
 
 
 def verdict(difference: Difference, adjusted_p: float | None, pairs: int) -> str:
-    """Better, worse, or that nothing can be said."""
+    """The conclusion: better, worse, or not distinguishable."""
     estimate = difference.estimate
     if adjusted_p is None:
         return "one pair: no interval" if pairs < 2 else "equal differences: no interval"
@@ -136,9 +137,9 @@ def verdict(difference: Difference, adjusted_p: float | None, pairs: int) -> str
 
 
 def scale_of(group: Group) -> Scale | None:
-    """The scale on which the group's arms can be compared over games; None if there is none.
+    """The scale on which the group's arms can be compared over games, if there is one.
 
-    Normalised where the benchmark has reference scores. Otherwise raw, if there is one game only.
+    Normalised if the benchmark has reference scores; otherwise raw, if there is only one game.
     """
     games = {run.game for run in group.runs}
     scored = [arm for arm in group.arms if arm.runs]
@@ -150,7 +151,7 @@ def scale_of(group: Group) -> Scale | None:
 
 
 def arm_scores(arm: ArmScores, scale: Scale) -> list[np.ndarray]:
-    """An array for each game, an element for each seed."""
+    """Scores of an arm: an array for each game with an element for each seed."""
     return [
         np.array([scale.of(run) for _, run in sorted(arm.runs[game].items())])
         for game in scale.games
@@ -165,7 +166,7 @@ def arm_mean(arm: ArmScores, scale: Scale) -> Estimate:
 
 
 def compare(group: Group, scale: Scale, resamples: int) -> list[Comparison]:
-    """Every arm with the one that it is to be compared with."""
+    """Compares every arm with its baseline."""
     known = {arm.name: arm for arm in group.arms}
     found = []
     for arm in group.arms:
@@ -180,10 +181,10 @@ def compare(group: Group, scale: Scale, resamples: int) -> list[Comparison]:
 
 
 def corrected(differences: Sequence[Difference]) -> list[float | None]:
-    """Holm's adjusted p of each difference that has one.
+    """Holm's adjusted p of each difference with a p.
 
-    A difference of several pairs that do not vary stays in the family with p = 1: which tests are
-    counted must not depend on what they found.
+    A difference of several equal pairs is counted with p = 1, because the number of tests must not
+    depend on their results.
     """
     family = [i for i, found in enumerate(differences) if found.estimate.runs > 1]
     ps = [differences[i].p for i in family]
@@ -192,7 +193,7 @@ def corrected(differences: Sequence[Difference]) -> list[float | None]:
 
 
 def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -> Comparison | None:
-    """One arm minus another; None if no seed of any game is in both."""
+    """One arm minus another; None if they share no seed of any game."""
     pairs = joined(arm, against, scale)
     if not pairs:
         return None
@@ -224,7 +225,7 @@ def pairwise(arm: ArmScores, against: ArmScores, scale: Scale, resamples: int) -
 
 
 def joined(arm: ArmScores, against: ArmScores, scale: Scale) -> dict[str, np.ndarray]:
-    """[seeds, 2] scores of two arms under each seed that both have, by game."""
+    """Scores [seeds, 2] of two arms for each seed that both have, by game."""
     return {
         game: np.array(
             [(scale.of(arm.runs[game][seed]), scale.of(against.runs[game][seed])) for seed in seeds]
@@ -245,12 +246,12 @@ def raw(games: Iterable[str]) -> Scale:
 
 
 def largest(tables: Iterable[np.ndarray]) -> float:
-    """The largest absolute number in several tables."""
+    """The largest absolute value in several tables."""
     return max(float(np.abs(table).max()) for table in tables)
 
 
 def baseline(group: Group, arm: ArmScores) -> str:
-    """The arm without the drops at the same values of what is swept; else the full agent."""
+    """The arm without drops at the same values of swept settings, or else the full agent."""
     if arm.drops:
         swept = swept_settings(group)
         here = point(group, arm, swept)
@@ -261,7 +262,7 @@ def baseline(group: Group, arm: ArmScores) -> str:
 
 
 def published_effect(arm: ArmScores) -> Effect | None:
-    """What the paper measured for an arm that is one of our ablations, or changes what one does."""
+    """The published effect of an arm that makes the changes of one of our ablations."""
     if not arm.drops:
         return None
     for ablation in map(load_ablation, ablation_names()):
@@ -274,26 +275,26 @@ def published_effect(arm: ArmScores) -> Effect | None:
 
 
 def changes_of(drops: Iterable[str]) -> dict[str, Any] | None:
-    """The settings that ablations of these names change; None if one is not of ours."""
+    """The settings that these ablations change; None if one is not in the package."""
     try:
         return {key: value for name in drops for key, value in load_ablation(name).changes.items()}
-    except (EzError, OSError):  # a user's file, or a name longer than a file's may be
+    except (EzError, OSError):  # a user's file, or a name beyond the limit of file names
         return None
 
 
 def factorial(group: Group, scale: Scale) -> list[FactorEffect]:
-    """Main effects and interactions of a study with every subset of its drops; else none.
+    """Main effects and interactions of a study with every subset of its drops; otherwise empty.
 
-    An effect is that of dropping: the mean over the arms that drop minus the mean over those that
-    keep. An interaction of two is half the difference between the effect of one where the other is
-    dropped and where it is kept. Each seed of a game is a block with every arm.
+    The effect of a drop is the mean over arms that drop minus the mean over arms that keep. The
+    interaction of two is half the difference between the effect of one when the other is dropped
+    and when it is kept. Each seed of a game is a block with every arm.
     """
     arms = {arm.drops: arm for arm in group.arms}
     factors = sorted({name for drops in arms for name in drops})
     subsets = [s for n in range(len(factors) + 1) for s in itertools.combinations(factors, n)]
     if len(factors) < 2 or len(arms) < len(group.arms) or set(arms) != set(subsets):
         return []
-    blocks: dict[str, np.ndarray] = {}  # [seeds, arms] of each game
+    blocks: dict[str, np.ndarray] = {}  # [seeds, arms] per game
     for game in scale.games:
         tables = [arms[subset].runs.get(game, {}) for subset in subsets]
         seeds = sorted(set.intersection(*(set(table) for table in tables)))
@@ -314,7 +315,7 @@ def factorial(group: Group, scale: Scale) -> list[FactorEffect]:
 
 
 def curves(group: Group, scale: Scale) -> list[Curve]:
-    """For each setting that is swept, the scores over its values, all else equal."""
+    """For each swept setting, the scores over its values, with all others equal."""
     swept = swept_settings(group)
     known = {arm.name: arm for arm in group.arms}
     found = []
@@ -340,13 +341,13 @@ def curves(group: Group, scale: Scale) -> list[Curve]:
 
 
 def label_beside(arm: ArmScores, values: Mapping[str, Any], shown: Sequence[str]) -> str:
-    """What an arm drops, and its values of the swept settings that are not shown otherwise."""
+    """What an arm drops, and its values of swept settings that are not shown elsewhere."""
     others = [f"{key}={json.dumps(value)}" for key, value in values.items() if key not in shown]
     return ", ".join([arm_label("+".join(arm.drops) or FULL), *others])
 
 
 def in_order(value: Any) -> tuple[int, float, str]:
-    """A key that sorts numbers by size and everything else by its text, after them."""
+    """A sort key: numbers by size, then everything else by its text."""
     if isinstance(value, int | float):
         return 0, value, ""
     return 1, 0.0, json.dumps(value)
@@ -369,5 +370,5 @@ def point(group: Group, arm: ArmScores, swept: Sequence[str]) -> dict[str, Any]:
 
 
 def generator() -> np.random.Generator:
-    """The same random numbers for every interval."""
+    """A new generator with the same seed, for each interval."""
     return np.random.default_rng(BOOTSTRAP_SEED)

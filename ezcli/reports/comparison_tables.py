@@ -1,4 +1,4 @@
-"""Tables of how arms differ: from the full agent, by factor, and over the values of a setting."""
+"""Tables of comparisons: differences to the full agent, factorial effects, sweeps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +24,13 @@ from ezcli.words import counted, ez_command, listed
 
 ONE_PAIR_OF_A_GAME = "A single pair of a game gives no interval."
 DO_NOT_OVERLAP = (
-    "A number without brackets is the same in every resample, because the scores of the two "
-    "arms do not overlap or are all equal. A few runs do not make it certain."
+    "A number without brackets is the same in every resample, because the scores of the two arms "
+    "do not overlap or are all equal. With few runs this is not certainty."
 )
 
 
 def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
-    """What each arm loses or gains, and what may be said of it."""
+    """The difference of each arm, with a conclusion."""
     digits = scale_digits(scale, [c.mean.estimate for c in comparisons])
     tested = sum(c.pairs > 1 for c in comparisons)
     p_note = ""
@@ -40,7 +40,7 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
             "worse: p below 0.05."
         )
     fewer = [
-        f"{versus(c)}: only {', '.join(c.games)} have a seed with both arms."
+        f"{versus(c)}: only {', '.join(c.games)} have a seed in both arms."
         for c in comparisons
         if c.games != scale.games
     ]
@@ -60,14 +60,14 @@ def differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table:
         ("arm", "pairs", "difference", "p", "verdict"),
         rows,
         (f"Paired by seed within each game.{p_note}", *fewer),
-        Intervals("Student's t", "A single pair gives neither an interval nor a p."),
+        Intervals("Student's t", "A single pair has no interval and no p."),
     )
 
 
 def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> Table | None:
     """Probability of improvement, differences of other aggregates, published effects.
 
-    None where there is nothing of these: from a single pair follows no probability.
+    None if there is none of these. A single pair has no probability.
     """
     likely = any(c.improvement for c in comparisons)
     several = any(c.iqm for c in comparisons)
@@ -94,7 +94,7 @@ def more_differences_table(scale: Scale, comparisons: Sequence[Comparison]) -> T
         return None
     notes = []
     if likely:
-        notes.append("P(better): probability that a run of the arm beats one of the other.")
+        notes.append("P(better): probability that a run of the arm beats a run of the other arm.")
     if published:
         notes.append(
             "Published: human-normalised, 26 games of Atari 100k at the published setting "
@@ -136,7 +136,8 @@ def effects_table(scale: Scale, effects: Sequence[FactorEffect]) -> Table:
     p_note = ""
     if any(e.adjusted_p is not None for e in effects):
         p_note = (
-            f" p: after Holm's correction over {len(effects)} effects; better, worse, positive and "
+            f" p: after Holm's correction over {len(effects)} effects; better, worse, positive "
+            "and "
             "negative: p below 0.05."
         )
     rows = tuple(
@@ -155,10 +156,11 @@ def effects_table(scale: Scale, effects: Sequence[FactorEffect]) -> Table:
         ("drop", "seeds", "effect", "p", "verdict"),
         rows,
         (
-            "A main effect is the mean of the arms that drop minus that of those that keep; an "
-            f"interaction is half of how much one drop changes the effect of the other.{p_note}",
+            "A main effect is the mean of arms that drop minus the mean of arms that keep. An "
+            "interaction is half the change that one drop makes to the effect of the "
+            f"other.{p_note}",
         ),
-        Intervals("Student's t", "A single seed gives neither an interval nor a p."),
+        Intervals("Student's t", "A single seed has no interval and no p."),
     )
 
 
@@ -184,7 +186,7 @@ def curve_table(curve: Curve, scale: Scale) -> Table:
 
 
 def ranking_table(group: Group, ranked: Sequence[Ranked], scale: Scale) -> Table:
-    """The arms of a sweep, the best first."""
+    """The arms of a sweep in order of their scores."""
     digits = scale_digits(scale, [one.score for one in ranked])
     rows = tuple(
         (
@@ -201,7 +203,8 @@ def ranking_table(group: Group, ranked: Sequence[Ranked], scale: Scale) -> Table
     if any(one.adjusted_p is not None for one in ranked):
         count = len(ranked) * (len(ranked) - 1) // 2
         p_note = (
-            f" p: paired t-test after Holm's correction over all {counted(count, 'pair')} of arms; "
+            f" p: paired t-test after Holm's correction over all {counted(count, 'pair')} of "
+            "arms; "
             "worse: p below 0.05."
         )
     best = next(arm for arm in group.arms if arm.name == ranked[0].arm)
@@ -215,8 +218,8 @@ def ranking_table(group: Group, ranked: Sequence[Ranked], scale: Scale) -> Table
         rows,
         (
             f"Differences are paired by seed.{p_note}",
-            "The first was picked for its score, which is therefore too high on average: train it "
-            "again under other seeds before you report it.",
+            "The first was selected by its score, which is therefore too high on average. Train "
+            "it with other seeds before you report it.",
             f"Continue with its settings: {go_on}",
         ),
         Intervals("Student's t, uncorrected"),
@@ -229,7 +232,7 @@ def by_place(run: Run) -> tuple[str, int]:
 
 
 def grid_table(grid: Grid, scale: Scale) -> Table:
-    """The scores over two settings, a row for each value of one, a column for each of the other."""
+    """The scores over two settings: rows are values of one, columns values of the other."""
     digits = scale_digits(scale, list(grid.scores.values()))
     rows = []
     for value in grid.rows:
@@ -245,14 +248,14 @@ def grid_table(grid: Grid, scale: Scale) -> Table:
 
 
 def minus(comparisons: Sequence[Comparison]) -> str:
-    """What is subtracted."""
+    """Header of a difference."""
     if all(c.against == FULL for c in comparisons):
         return "Minus the full agent"
     return 'Minus the full agent, or the arm after "vs."'
 
 
 def versus(comparison: Comparison) -> Shown:
-    """The arm; the other too unless it is the full agent."""
+    """The arm, and the other one unless it is the full agent."""
     arm, against = comparison.arm, comparison.against
     if against == FULL:
         return shown_arm(arm)
@@ -260,12 +263,12 @@ def versus(comparison: Comparison) -> Shown:
 
 
 def scale_digits(scale: Scale, values: Sequence[Estimate]) -> int:
-    """Digits after the point."""
+    """Digits after the decimal point."""
     return DIGITS if scale.kind == "normalised" else raw_digits(values)
 
 
 def scale_text(scale: Scale) -> str:
-    """What is averaged."""
+    """Description of the scale."""
     if scale.kind == "normalised":
         return f"{scale.name}, mean over {of_games(scale.games, scale.benchmark)}"
     return f"raw score, {scale.games[0]}"

@@ -1,7 +1,7 @@
-"""Figures of matplotlib, drawn without a display: their style, captions, legends and files.
+"""Style, captions, legends and files of figures, drawn by matplotlib without a display.
 
-Colours are Okabe and Ito's, which colour-blind people tell apart; lines differ in markers too. Each
-figure says below itself how many runs stand behind it and what its intervals are.
+Colours are Okabe and Ito's, which colour-blind people can distinguish. Lines also differ in
+markers. The caption of each figure gives its number of runs and its intervals.
 """
 
 import io
@@ -31,23 +31,23 @@ MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")
 
 
-INK = "#24292f"  # of text and axes; a page replaces it by the colour of its own text
+INK = "#24292f"  # colour of text and axes; a page replaces it with the colour of its text
 
 
 GREY = "#8c959f"
 
 
-# With what is left out of a file of each type, so that equal figures give equal bytes.
+# Metadata that is left out of each file type, so that equal figures give equal bytes.
 FILE_TYPES: dict[str, dict[str, None]] = {
     "png": {},
     "svg": {"Date": None},
     "pdf": {"CreationDate": None},
 }
-CAPTION_LETTERS = 14  # to an inch
+CAPTION_LETTERS = 14  # dots per inch
 LEGEND_SIZE = 8  # points
-KEY_INCHES = 0.55  # of the line beside a text of the legend, and of the gap to the next
+KEY_INCHES = 0.55  # width of a legend's line and of the gap to the next entry
 EDGE_INCHES = 0.1
-LINE_INCHES = 0.17  # of a legend
+LINE_INCHES = 0.17  # font size of a legend
 
 
 STYLE = {
@@ -71,20 +71,20 @@ STYLE = {
     "legend.labelcolor": INK,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
-    "lines.solid_capstyle": "butt",  # an interval ends where it ends
-    "pdf.fonttype": 42,  # text stays text
+    "lines.solid_capstyle": "butt",  # intervals without caps
+    "pdf.fonttype": 42,  # keep text as text
     "savefig.dpi": 180,
     "svg.fonttype": "none",
     "svg.hashsalt": "ezcli",  # equal reports give equal files
     "text.color": INK,
-    "text.parse_math": False,  # names may hold a dollar
+    "text.parse_math": False,  # names may contain a dollar
     "xtick.color": INK,
     "ytick.color": INK,
 }
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the arm at a place; the first 256 differ."""
+    """Colour, marker and dashes of the arm with this index; the first 256 differ."""
     again = index // len(PALETTE)
     return {
         "color": PALETTE[index % len(PALETTE)],
@@ -94,17 +94,17 @@ def look(index: int) -> dict[str, Any]:
 
 
 def thousands(value: float, _position: int) -> str:
-    """A number of steps at a tick of an axis, such as `20k`."""
+    """Formats a number of steps at a tick, such as `20k`."""
     return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"
 
 
 def arm_text(name: str) -> str:
-    """The arm's name in a figure: without control characters, whose glyphs no font has."""
+    """The arm's name in a figure, without control characters, for which fonts have no glyphs."""
     return one_line(arm_label(name))
 
 
 def draw_interval(panel: Axes, estimate: Estimate, y: float, style: dict[str, Any]) -> None:
-    """A number with its interval."""
+    """Draws a number with its interval."""
     if estimate.low is not None and estimate.high is not None:
         panel.plot(
             [estimate.low, estimate.high], [y, y], color=style["color"], linewidth=5, alpha=0.4
@@ -113,16 +113,16 @@ def draw_interval(panel: Axes, estimate: Estimate, y: float, style: dict[str, An
 
 
 def bound(estimate: Estimate) -> tuple[float, float]:
-    """The interval; the number itself where there is none."""
+    """The interval, or the number itself without one."""
     if estimate.low is None or estimate.high is None:
         return estimate.value, estimate.value
     return estimate.low, estimate.high
 
 
 def legend_above(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One legend for all panels, if there is more than one thing to tell apart.
+    """Draws one legend for all panels, if it has more than one entry.
 
-    It has as many columns as the figure has room for, and the figure grows by its rows.
+    It has as many columns as fit the figure, and the figure grows by its rows.
     """
     found: dict[str, Artist] = {}
     for panel in panels:
@@ -142,7 +142,10 @@ def legend_above(figure: Figure, panels: Sequence[Axes]) -> None:
 
 
 def legend_width(widths: Sequence[float], columns: int) -> float:
-    """Inches of a legend; like matplotlib, its first columns hold one more where they differ."""
+    """Width of a legend in inches.
+
+    As in matplotlib, its first columns have the remaining entries.
+    """
     rest, total, ends = iter(widths), 0.0, len(widths)
     for left in range(columns, 0, -1):
         rows = math.ceil(ends / left)
@@ -152,26 +155,26 @@ def legend_width(widths: Sequence[float], columns: int) -> float:
 
 
 def inches(label: str) -> float:
-    """How wide a text of the legend is."""
+    """Width of a text in the legend, in inches."""
     lines = filter(str.strip, label.split("\n"))
     paths = (TextPath((0, 0), line, size=LEGEND_SIZE, usetex=False) for line in lines)
     return max((float(path.get_extents().x1) for path in paths), default=0.0) / 72
 
 
 def folded(text: str, letters: int) -> str:
-    """A name in lines of at most so many letters, broken after what joins its parts."""
+    """A name in lines of at most `letters` characters, broken after separators."""
     return "\n".join(
         piece for line in broken(one_line(text), letters) for piece in textwrap.wrap(line, letters)
     )
 
 
 def intervals_text(found: Iterable[Estimate], what: str) -> str:
-    """What a caption says of intervals, if any is drawn."""
+    """The caption's sentence on intervals, if any is drawn."""
     return f" {what}" if any(estimate.low is not None for estimate in found) else ""
 
 
 def caption(figure: Figure, text: str) -> None:
-    """What stands behind the figure, below it and below the label that all panels share."""
+    """Writes a caption below the figure and its shared axis label."""
     lines = textwrap.wrap(one_line(text), int(figure.get_figwidth() * CAPTION_LETTERS))
     shared = figure.get_supxlabel()
     figure.supxlabel("\n".join([shared, *lines] if shared else lines), fontsize=8)

@@ -1,4 +1,4 @@
-"""A report as markdown, CSV, JSON and LaTeX, and its cells as text."""
+"""A report as Markdown, CSV, JSON and LaTeX, and its cells as text."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ LATEX_SPECIAL = {
     "–": "--",
 }
 LATEX_ACCENTED = frozenset(map(chr, range(0xC0, 0x100))) - set("ÐÞðþ")  # in every encoding
-LINE_WIDTH = 74  # of an article, in characters of `small`
+LINE_WIDTH = 74  # line width of an article, in characters of `small`
 PROSE = r"p{0.3\linewidth}"
 
 
@@ -59,19 +59,19 @@ def cell_text(cell: Cell) -> str:
 
 
 def number_text(value: float, digits: int, signed: bool) -> str:
-    """A number with a fixed number of digits; no minus before a zero."""
+    """A number with a fixed number of digits, and no minus sign before zero."""
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
     return re.sub(r"^-(?=0(\.0*)?$)", "+" if signed else "", text)
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and other control characters, and such as UTF-8 has."""
-    text = re.sub(r"[\ud800-\udfff]", "\ufffd", text)  # of names that are no UTF-8
+    """The text as valid UTF-8 without line breaks and other control characters."""
+    text = re.sub(r"[\ud800-\udfff]", "\ufffd", text)  # in names that are not UTF-8
     return re.sub(f"[{STEERING}]+", " ", text)
 
 
 def is_numeric(table: Table, column: int) -> bool:
-    """Whether a column holds numbers only."""
+    """Whether a column contains only numbers."""
     cells = [row[column] for row in table.rows if row[column] is not None]
     return bool(cells) and all(
         not isinstance(cell, str) or re.fullmatch(r"[\d,.-]*", cell) for cell in cells
@@ -103,15 +103,15 @@ def markdown_table(table: Table) -> list[str]:
 
 
 def markdown_text(text: str) -> str:
-    """Text that neither ends a cell nor starts HTML, a link, emphasis, a formula or a list."""
+    """Escapes text that could end a cell or start HTML, a link, emphasis, a formula or a list."""
     text = re.sub(r"([\\`*|<>\[\]$~]|\b_|_\b|&(?=#?\w+;)|^[#+-])", r"\\\1", one_line(text))
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
 
 
 def as_csv(report: Report) -> str:
-    """One number a line: section, table, row, column, value, low, high, runs, unrounded.
+    """One line per number: section, table, row, column, value, low, high, runs, not rounded.
 
-    At the end, a line for each sentence on what was left out.
+    At the end there is a line for each sentence on excluded runs.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -130,7 +130,7 @@ def as_csv(report: Report) -> str:
 
 
 def csv_values(cell: Cell) -> tuple[object, ...]:
-    """Value, interval and runs of a cell; empty where there is none."""
+    """Value, interval and runs of a cell; empty if missing."""
     if isinstance(cell, Interval):
         return tuple("" if part is None else part for part in cell.estimate)
     if isinstance(cell, Number | Probability):
@@ -139,7 +139,7 @@ def csv_values(cell: Cell) -> tuple[object, ...]:
 
 
 def safe_in_csv(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
+    """Escapes text that a spreadsheet would treat as a formula."""
     text = one_line(text)
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") and not is_number(text) else text
 
@@ -150,9 +150,10 @@ def is_number(text: str) -> bool:
 
 
 def as_json(report: Report) -> str:
-    """Everything, unrounded; missing is null.
+    """The whole report, not rounded; missing values are null.
 
-    `missing` of a section names the runs of a study without a score, `notes` what else is left out.
+    `missing` of a section lists the runs of a study without a score. `notes` lists other
+    exclusions.
     """
     sections = [
         {
@@ -202,7 +203,7 @@ def as_json(report: Report) -> str:
 
 
 def normalised(run: Run) -> dict[str, float | None]:
-    """The run's score on the scale of its suite, if that has one."""
+    """The run's score on the scale of its suite, if there is one."""
     scale = normalisation_of(run.config.env)
     if scale is None:
         return {}
@@ -219,12 +220,12 @@ def json_table(table: Table) -> dict[str, Any]:
 
 
 def key_of(text: str) -> str:
-    """What a program looks for: the key of what is shown, if it has one."""
+    """The key of a displayed text for programs, if it has one."""
     return text.key if isinstance(text, Shown) else text
 
 
 def json_cell(cell: Cell) -> Any:
-    """A cell for programs."""
+    """A cell as a JSON value."""
     if isinstance(cell, str):
         return key_of(cell)
     if isinstance(cell, Interval):
@@ -233,7 +234,7 @@ def json_cell(cell: Cell) -> Any:
 
 
 def latex(report: Report) -> str:
-    r"""Tables to paste or `\input` into a paper; they need the package booktabs."""
+    r"""Tables to paste or `\input` into a paper. They need the package booktabs."""
     lines = [
         r"% \usepackage{booktabs} in the preamble, and \usepackage[T1]{fontenc} for < and >.",
         "% One table environment for each table; delete what you do not need.",
@@ -253,8 +254,8 @@ def latex(report: Report) -> str:
 def latex_table(section: str, table: Table, label: str) -> list[str]:
     r"""A table environment, for `\ref{tab:LABEL}`.
 
-    What would be wider than the line has its intervals below their numbers; if that is not enough,
-    smaller letters, and its columns in several blocks below each other.
+    A table that is too wide has intervals below their numbers. If that is not enough, it has
+    smaller letters, and its columns are split into blocks below each other.
     """
     columns = list(range(len(table.columns)))
     rows = [table.columns, *([cell_text(cell) for cell in row] for row in table.rows)]
@@ -282,7 +283,7 @@ def latex_table(section: str, table: Table, label: str) -> list[str]:
 
 
 def latex_widths(cells: list[list[list[str]]], spec: list[str]) -> list[float]:
-    """About how wide each column is with its gap, in characters of LaTeX's `small`."""
+    """Approximate width of each column with its gap, in characters of LaTeX's `small`."""
     widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(spec))]
     own = (LINE_WIDTH * 0.3 if kind == PROSE else w for kind, w in zip(spec, widths, strict=True))
     return [width + 2.5 for width in own]
@@ -318,7 +319,10 @@ def latex_tabular(cells: list[list[list[str]]], spec: list[str], columns: list[i
 
 
 def latex_row(cells: list[list[str]], spec: list[str]) -> str:
-    """A line of a table; the end of the one before would take a star or a bracket for its own."""
+    """A line of a table.
+
+    A star or bracket at its start is protected from the line end before it.
+    """
     row = " & ".join(latex_cell(lines, kind) for lines, kind in zip(cells, spec, strict=True))
     guard = "{}" if row.lstrip().startswith(("*", "[")) else ""
     gap = r"\addlinespace[2pt]" if any(len(lines) > 1 for lines in cells) else ""
@@ -326,7 +330,7 @@ def latex_row(cells: list[list[str]], spec: list[str]) -> str:
 
 
 def latex_cell(lines: list[str], kind: str) -> str:
-    """Lines below each other; one alone is nothing but itself."""
+    """Stacks lines in a cell. A single line is returned unchanged."""
     if len(lines) == 1:
         return latex_text(lines[0])
     inner = r"\\{}".join(map(latex_text, lines))
@@ -334,21 +338,21 @@ def latex_cell(lines: list[str], kind: str) -> str:
 
 
 def below(text: str) -> list[str]:
-    """An interval below its number."""
+    """Puts an interval below its number."""
     return text.replace(" [", "\n[").split("\n")
 
 
 def is_prose(table: Table, column: int) -> bool:
-    """Whether a column holds sentences."""
+    """Whether a column contains sentences."""
     return any(len(cell_text(row[column])) > 40 for row in table.rows)
 
 
 def latex_text(text: str) -> str:
-    """Text with everything that LaTeX would take for a command, or has no letter for, escaped."""
+    """Escapes characters that LaTeX would interpret as commands or cannot print."""
     known = {c: c for c in LATEX_ACCENTED | set(string.printable)} | LATEX_SPECIAL
     escaped = "".join(known.get(c, f"U+{ord(c):04X}") for c in one_line(text))
     escaped = re.sub(r"(?<=\s)--(?=\w)", "-{}-", escaped)  # an option, not a dash
-    escaped = re.sub(r"(?<!\w)'|'(?!\w)", r"\\textquotesingle{}", escaped)  # of a command
+    escaped = re.sub(r"(?<!\w)'|'(?!\w)", r"\\textquotesingle{}", escaped)  # end of a command
     return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)  # a minus, not a hyphen
 
 

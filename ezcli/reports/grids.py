@@ -1,4 +1,4 @@
-"""Which arm of a sweep is best, and the scores of every combination of two settings."""
+"""The ranking of a sweep's arms, and the scores of all combinations of two settings."""
 
 import itertools
 import json
@@ -20,40 +20,41 @@ from ezcli.reports.compare import (
 from ezcli.reports.groups import ArmScores, Group
 from ezcli.reports.statistics import Difference, Estimate
 
-FEWEST = 3  # arms that are ranked; two are compared in any case
+FEWEST = 3  # least number of arms to rank; two are always compared
 
 
 class Ranked(NamedTuple):
-    """An arm at its place, the best first."""
+    """An arm in a ranking."""
 
     arm: str
     score: Estimate
-    behind: Difference | None  # to the best; None of that one itself, or without a common seed
-    adjusted_p: float | None  # Holm's, over all pairs of arms
+    # difference to the best arm; None for the best itself, or without a common seed
+    behind: Difference | None
+    adjusted_p: float | None  # after Holm's correction over all pairs of arms
 
     @property
     def verdict(self) -> str:
-        """What may be said of the difference; empty without one."""
+        """The conclusion about the difference; empty without one."""
         if self.behind is None:
             return ""
         return verdict(self.behind, self.adjusted_p, self.behind.estimate.runs)
 
 
 class Grid(NamedTuple):
-    """Scores of every combination of two settings, all else equal."""
+    """Scores of all combinations of two settings, with all others equal."""
 
     down: str  # the setting whose values are rows
     across: str
-    label: str  # what is dropped and what else differs; empty for the full agent alone
+    label: str  # dropped ablations and other changes; empty for the full agent alone
     rows: tuple[Any, ...]  # values
     columns: tuple[Any, ...]
-    scores: dict[tuple[str, str], Estimate]  # by both values as JSON; none where no run counts
+    scores: dict[tuple[str, str], Estimate]  # by both values as JSON; missing if no run counts
 
 
 def ranking(group: Group, scale: Scale) -> list[Ranked]:
-    """The arms of a sweep by their scores; empty where there is nothing to choose.
+    """The arms of a sweep in order of their scores; empty if there is nothing to choose.
 
-    Any two arms could have been the best and another one, so the correction is over all pairs.
+    The correction is over all pairs, because any pair could have been the best arm and another one.
     """
     arms = [arm for arm in group.arms if arm.runs]
     if not swept_settings(group) or len(arms) < FEWEST:
@@ -79,13 +80,13 @@ def ranking(group: Group, scale: Scale) -> list[Ranked]:
 
 
 def difference(arm: ArmScores, against: ArmScores, scale: Scale) -> Difference | None:
-    """One arm minus another, paired by seed; None without a seed of both."""
+    """One arm minus another, paired by seed; None without a common seed."""
     tables = list(joined(arm, against, scale).values())
     return paired(tables) if tables else None
 
 
 def grids(group: Group, scale: Scale) -> list[Grid]:
-    """The scores over the two settings with most values, for each combination of all else."""
+    """The scores over the two settings with most values, for each combination of the others."""
     swept = swept_settings(group)
     if len(swept) < 2:
         return []
@@ -113,16 +114,16 @@ def grids(group: Group, scale: Scale) -> list[Grid]:
 
 
 def as_text(value: Any) -> str:
-    """A value of a setting, equal for equal ones."""
+    """A value of a setting as a key: equal for equal values."""
     return json.dumps(value)
 
 
 def value_text(value: Any) -> str:
-    """A value of a setting as readers see it: a word without quotes, else as in JSON."""
+    """A value of a setting for readers: a word without quotes, otherwise as in JSON."""
     return value if isinstance(value, str) else as_text(value)
 
 
 def ordered(values: Sequence[Any]) -> tuple[Any, ...]:
-    """Each value once, numbers by size."""
+    """Each value once, numbers in order."""
     once = {as_text(value): value for value in values}
     return tuple(sorted(once.values(), key=in_order))

@@ -1,4 +1,4 @@
-"""Runs with their scores, and groups of runs that may stand in one table."""
+"""Runs with their scores, and groups of comparable runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,72 +10,76 @@ from ezcli.envs.suite import Benchmark, Normalisation, Reference
 from ezcli.envs.suites import benchmark_of, normalisation_of, reference_of, score_range_of
 from ezcli.words import counted
 
-FINAL = "final"  # the evaluation by which a run counts, unless another is asked for
+FINAL = "final"  # the reported evaluation, unless another is requested
 
 
 class Point(NamedTuple):
-    """A score on the way."""
+    """A score during training."""
 
     env_steps: int
     score: float  # mean over the evaluation's episodes
 
 
 class Protocol(NamedTuple):
-    """By which of its evaluations a run counts, and how that was played."""
+    """The reported evaluation of a run, and its protocol."""
 
     evaluation: str = FINAL  # its name
     seed: int = 0
-    changes: Mapping[str, Any] = MappingProxyType({})  # settings other than the run's, by key
+    changes: Mapping[str, Any] = MappingProxyType({})  # settings that differ from the run's, by key
 
 
 class Run(NamedTuple):
-    """A finished run, as far as tables and plots need it."""
+    """The data of a finished run for tables and plots."""
 
     name: str
     path: Path
     config: RunConfig
-    score: float  # raw, mean over the episodes of the evaluation by which it counts
+    score: float  # raw, mean over the episodes of the reported evaluation
     episodes: int
-    curve: tuple[Point, ...]  # evaluations on the way and at the end
+    curve: tuple[Point, ...]  # interim evaluations and the final one
     preset: str  # name or path, as the user gave it
-    contract: dict[str, Any]  # what the environment said it is
-    sessions: tuple[dict[str, Any], ...]  # versions and device of each process that trained it
-    seconds: float | None  # of training; None if a session did not say
-    code: Mapping[str, str] = MappingProxyType({})  # of an environment of one's own, if it is known
-    follows_rules: bool = True  # whether its games were played as in the benchmark
+    contract: dict[str, Any]  # contract of the environment
+    sessions: tuple[dict[str, Any], ...]  # versions and device of each session
+    seconds: float | None  # of training; None if a session did not record it
+    # code of a user's environment, if it is recorded
+    code: Mapping[str, str] = MappingProxyType({})
+    follows_rules: bool = True  # whether its games followed the rules of the benchmark
     protocol: Protocol = Protocol()
-    distinct: int = 0  # different scores among the episodes
+    distinct: int = 0  # number of distinct scores among the episodes
     otherwise: Mapping[str, float] = MappingProxyType({})
-    """Mean raw scores under other protocols than the run's own, by what they change."""
+    """Mean raw scores under protocols other than the run's, by their changes."""
 
     @property
     def game(self) -> str:
-        """What was played."""
+        """The game or environment."""
         return self.config.env_label
 
     @property
     def final_score(self) -> float:
-        """The raw score of the final evaluation, by whichever the run counts."""
+        """The raw score of the final evaluation, also if another one is reported."""
         return self.curve[-1].score
 
     @property
     def can_be_normalised(self) -> bool:
-        """Whether the run's score has a place on the benchmark's scale."""
+        """Whether the run's score can be normalised on the benchmark's scale."""
         return self.reference is not None and self.follows_rules
 
     @property
     def reference(self) -> Reference | None:
-        """The scores that normalise those of the run's game, where they are known."""
+        """The reference scores of the run's game, if known."""
         return reference_of(self.config.env)
 
     def normalised(self, score: float) -> float:
-        """A raw score of this run's game on the benchmark's scale; it must have a reference."""
+        """A raw score of this run's game on the benchmark's scale.
+
+        The game must have reference scores.
+        """
         assert self.reference is not None, f"{self.game} has no reference scores"
         return self.reference.normalised(score)
 
 
 class Missing(NamedTuple):
-    """A run that was wanted and has no score."""
+    """A run of the group without a score."""
 
     name: str
     arm: str
@@ -90,7 +94,7 @@ class ArmScores(NamedTuple):
     name: str
     drops: tuple[str, ...]
     changes: dict[str, Any]  # settings that differ from the full agent's, by dotted key
-    runs: dict[str, dict[int, Run]]  # by game and seed
+    runs: dict[str, dict[int, Run]]  # in order of game and seed
 
     @property
     def games(self) -> list[str]:
@@ -105,31 +109,31 @@ def score_range(runs: Iterable[Run]) -> tuple[float, float]:
 
 
 class Group(NamedTuple):
-    """Runs that may stand in one table."""
+    """Comparable runs."""
 
-    name: str  # of the study, or what the runs have in common
+    name: str  # name of the study, or of the runs' agent
     kind: Literal["study", "agent"]
-    base: RunConfig  # the full agent; its seed and game are one run's
+    base: RunConfig  # config of the full agent; with seed and game of one run
     arms: tuple[ArmScores, ...]
-    games: tuple[str, ...]  # all that were wanted, by name
+    games: tuple[str, ...]  # all expected games, by name
     missing: tuple[Missing, ...]
-    go_on: str = ""  # the command that trains what is missing
-    preset: str = ""  # of a study: its runs were trained from a copy
+    go_on: str = ""  # the command that trains missing runs
+    preset: str = ""  # preset of a study, from which its runs were trained
 
     @property
     def runs(self) -> list[Run]:
-        """Every run, each once."""
+        """All runs, each once."""
         every = [run for arm in self.arms for seeds in arm.runs.values() for run in seeds.values()]
         return list({run.path: run for run in every}.values())
 
     @property
     def presets(self) -> tuple[str, ...]:
-        """Those of its runs, each once."""
+        """The presets of its runs, each once."""
         return tuple(dict.fromkeys([self.preset] if self.preset else [r.preset for r in self.runs]))
 
     @property
     def benchmark(self) -> Benchmark | None:
-        """The one of the suite that the games belong to, under the rules that were played."""
+        """The benchmark of the suite, under the rules that were played."""
         return benchmark_of(self.base.env, self.games)
 
     @property
@@ -140,12 +144,12 @@ class Group(NamedTuple):
 
     @property
     def normalisation(self) -> Normalisation | None:
-        """The scale on which it averages."""
+        """The benchmark's scale."""
         return normalisation_of(self.base.env)
 
 
 def of_games(games: Sequence[str], benchmark: Benchmark | None, wanted: int = 0) -> str:
-    """Such as `7 of 26 games`: of the benchmark, or of so many that were wanted."""
+    """Such as `7 of 26 games`: out of the benchmark, or out of `wanted` games."""
     if games and benchmark and set(games) <= set(benchmark.games):
         wanted = len(benchmark.games)
     elif wanted in (0, len(games)):

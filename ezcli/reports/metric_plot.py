@@ -1,4 +1,4 @@
-"""Curves of metrics of single runs: a panel for each metric, a line for each run."""
+"""Plots of metrics: a panel for each metric, a line for each run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,20 @@ from ezcli.reports.formats import one_line
 from ezcli.reports.rows import Rows
 
 AXES = {"train_steps": "train_steps", "env_steps": "environment steps"}
-MOST_MARKED = 40  # points of a line that has a marker at each
+MOST_MARKED = 40  # most points of a line with markers
 
 
 def metric_curves(runs: Mapping[str, Rows], metrics: Sequence[str], axis: str) -> Figure:
-    """The figure.
+    """Draws the figure.
 
     Args:
-      runs: rows of metrics and evaluations, by the names of runs. Each holds `axis`.
-      metrics: columns of those, a panel for each.
+      runs: rows of metrics and evaluations, by name of run. Each has the column `axis`.
+      metrics: columns to plot, a panel for each.
       axis: one of `AXES`.
 
     Raises:
-      UnknownName: no row has the column of a metric.
-      ReportError: a metric has no number anywhere.
+      UnknownName: no row has this column.
+      ReportError: a metric has no values.
     """
     known = {
         key
@@ -40,8 +40,8 @@ def metric_curves(runs: Mapping[str, Rows], metrics: Sequence[str], axis: str) -
             if not known:
                 raise ReportError(
                     "EZ-PLOT-NO-METRICS",
-                    f"There is nothing to draw: {', '.join(runs)} has no metrics yet.",
-                    "Let it train first.",
+                    f"There is nothing to draw: there are no metrics yet of {', '.join(runs)}.",
+                    "Train first.",
                 )
             raise UnknownName("metric", metric, known)
     columns = 2 if len(metrics) == 4 else min(3, len(metrics))

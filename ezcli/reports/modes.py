@@ -1,7 +1,8 @@
-"""How far the network that searches was from the one that learnt, in each arm.
+"""The difference between evaluation and training mode of the network, in each arm.
 
-Searches and bootstrapped values read the network in evaluation mode, learning in training mode. A
-run compares both at its evaluation interval (`efficientzero/modes.py`); here are those numbers.
+Searches and bootstrapped values use the network in evaluation mode, learning in training mode. A
+run compares both at its evaluation interval (`efficientzero/modes.py`). This module reports the
+results.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from ezcli.reports.tables import Cell, Intervals, Table, interval, shown_arm
 from ezcli.runs.folder import METRICS
 from ezcli.runs.json_files import read_lines
 
-# Columns of metrics.jsonl, with the head of each in a table.
+# Columns of metrics.jsonl, with their headers in a table.
 SHOWN = {
     "modes_value_rmse_root": "root RMSE / std",
     "modes_value_bias_root": "root bias / std",
@@ -23,21 +24,21 @@ SHOWN = {
 }
 RANGES = {"rmse": SIZE, "correlation": CORRELATION}  # by what a column measures
 ROOT_ERROR = "modes_value_rmse_root"
-NOT_MEASURED = f'"{ROOT_ERROR}": null'  # in most lines, which need not be parsed
+NOT_MEASURED = f'"{ROOT_ERROR}": null'  # most lines, which need not be parsed
 
 
 class Measured(NamedTuple):
     """One comparison of the two modes."""
 
     train_steps: int
-    numbers: dict[str, float | None]  # of SHOWN; None where nothing varied
+    numbers: dict[str, float | None]  # of SHOWN; None if nothing varied
 
 
 def measured(run: Run) -> list[Measured]:
-    """The comparisons of a run, in their order; none where its metrics hold none."""
+    """The comparisons of a run in order; empty if its metrics contain none."""
     try:
         lines = read_lines(run.path / METRICS, NOT_MEASURED)
-    except RunError:  # metrics that cannot be read leave the scores as they are
+    except RunError:  # unreadable metrics do not affect the scores
         return []
     return [
         Measured(line["train_steps"], {name: line[name] for name in SHOWN})
@@ -76,9 +77,9 @@ def modes_table(measurements: dict[str, list[Measured]]) -> Table:
         ("arm", "runs", *SHOWN.values()),
         tuple(rows),
         (
-            "Searches read the network in evaluation mode, learning in training mode. Std: of the "
-            "value over states. Root: the state from which a search starts; last: the end of the "
-            "unroll.",
+            "Searches use the network in evaluation mode, learning in training mode. Std: "
+            "standard deviation of the value over states. Root: the state from which a search "
+            "starts. Last: the end of the unroll.",
         ),
         Intervals("Student's t over runs"),
     )

@@ -1,7 +1,6 @@
-"""A report as one HTML page that needs nothing else: no network, no other file.
+"""A report as one self-contained HTML page.
 
-Everything that comes from outside is escaped by Jinja2; the page's policy lets no script run but
-its own, and loads nothing.
+Jinja2 escapes all external text. The page's policy allows only its own script, and loads nothing.
 """
 
 import base64
@@ -25,7 +24,8 @@ from ezcli.reports.tables import DIGITS, Cell, Interval, Number, Probability, Ta
 from ezcli.words import counted
 
 POINT = 4 / 3  # CSS pixels
-SMALLEST, LARGEST = 0.55, 1.3  # of a figure's own width, between which it follows the page's
+# scale of a figure, which follows the width of the page between these limits
+SMALLEST, LARGEST = 0.55, 1.3
 
 
 class Picture(NamedTuple):
@@ -50,7 +50,7 @@ class RunRow(NamedTuple):
 
 
 def html(report: Report, folder: Path, made_on: date) -> str:
-    """The page; links to run folders are relative to `folder`, where it will lie."""
+    """The page, with links to run folders relative to `folder`, where it will be saved."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"clean": one_line, "attributes": attributes, "content": content}
     environment.filters["counted"] = counted
@@ -71,14 +71,14 @@ def html(report: Report, folder: Path, made_on: date) -> str:
 
 
 def title(report: Report) -> str:
-    """Of the page."""
+    """The title of the page."""
     if len(report.sections) == 1:
         return one_line(report.sections[0].title)
     return f"{len(report.sections)} groups of runs"
 
 
 def attributes(cell: Cell, table: Table, column: int) -> Markup:
-    """Attributes of a table's cell: how it is set, and what it is sorted by."""
+    """Attributes of a table cell: its alignment and its sort key."""
     found = []
     if is_numeric(table, column):
         found.append('class="number"')
@@ -96,7 +96,7 @@ def attributes(cell: Cell, table: Table, column: int) -> Markup:
 
 
 def content(cell: Cell) -> Markup:
-    """A cell's text; an interval stands back behind its number."""
+    """The text of a cell, with a paler interval."""
     value, bracket, rest = one_line(cell_text(cell)).partition(" [")
     if isinstance(cell, Interval) and bracket:
         return Markup('{} <span class="interval">[{}</span>').format(value, rest)
@@ -104,12 +104,12 @@ def content(cell: Cell) -> Markup:
 
 
 def pictures(section: Section, report: Report) -> list[Picture]:
-    """The section's plots as SVG in the colours of the page's text."""
+    """The plots of a section as SVG in the text colour of the page."""
     return [Picture(plot.title, inline(plot)) for plot in plots.plots(section, report.agents)]
 
 
 def inline(plot: plots.Plot) -> Markup:
-    """A figure as an SVG element that shrinks with the page, down to where it can be read."""
+    """A figure as an SVG element that scales with the page within readable limits."""
     text = figures.render(plot.figure, "svg").decode()
     text = text[text.index("<svg") :].replace(figures.INK, "currentColor")
     width = plot.figure.get_figwidth() * 72 * POINT
@@ -142,11 +142,11 @@ def run_rows(section: Section, folder: Path) -> list[RunRow]:
 
 
 def scale_name(section: Section) -> str:
-    """Heading of the runs' normalised scores; empty if there are none."""
+    """Header of the runs' normalised scores; empty if there are none."""
     group = section.group
     return group.normalisation.name if group and group.normalisation else ""
 
 
 def link(path: Path, folder: Path) -> str:
-    """A relative address of a folder, whatever its name holds."""
+    """A relative URL of a folder, with escaped characters."""
     return quote(Path(os.path.relpath(path, folder)).as_posix()) + "/"

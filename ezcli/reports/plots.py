@@ -1,4 +1,4 @@
-"""The figures of a report's sections: scores, and how arms differ."""
+"""The figures of a report: scores and differences between arms."""
 
 import math
 import re
@@ -45,9 +45,9 @@ from ezcli.reports.statistics import SIZE, TAILS, Estimate, profile, resample, s
 from ezcli.reports.tables import Interval, Number
 from ezcli.words import counted_range
 
-MOST_CURVES = 30  # games with a panel of their own
-NAME_LETTERS = 60  # in a line of a name beside a row
-BAND_ROOM = 0.5  # beyond the lines of a panel, in heights of the lines, for bands
+MOST_CURVES = 30  # most games with a separate panel
+NAME_LETTERS = 60  # characters per line of a name beside a row
+BAND_ROOM = 0.5  # space for bands beyond the lines, relative to the height of the lines
 STUDENT_BANDS = "Bands: 95 %, Student's t."
 LANDMARK_DASHES = (":", "--")
 LANDMARK_KINDS = ("Dotted", "Dashed")
@@ -57,7 +57,7 @@ PROFILE_RESAMPLES = 2_000
 
 
 class Plot(NamedTuple):
-    """A figure and how to call it."""
+    """A figure with its names."""
 
     name: str  # for files
     title: str  # for readers
@@ -65,7 +65,7 @@ class Plot(NamedTuple):
 
 
 def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
-    """Every plot that a section has data for."""
+    """All plots that a section has data for."""
     group = section.group
     if group is None or not group.runs:
         return
@@ -82,7 +82,7 @@ def plots(section: Section, agents: Sequence[Agent]) -> Iterator[Plot]:
 
 
 def plots_of_scores(section: Section, group: Group, agents: Sequence[Agent]) -> Iterator[Plot]:
-    """Those that show the scores by which runs count."""
+    """The plots of reported scores."""
     scale = section.scale
     if scale and scale.kind == "normalised":
         if section.table("aggregates"):
@@ -107,7 +107,7 @@ def plots_of_scores(section: Section, group: Group, agents: Sequence[Agent]) -> 
 
 
 def games_with_curves(group: Group) -> list[str]:
-    """Games on which an arm has evaluations at several env_steps that all its runs share."""
+    """Games on which all runs of an arm share several env_steps with evaluations."""
     games = [
         game
         for game in group.games
@@ -123,7 +123,7 @@ def scores_on_the_way(arm: ArmScores, game: str) -> list[dict[int, float]]:
 
 
 def learning_curves(group: Group, games: Sequence[str]) -> Figure:
-    """Scores over env_steps: a panel for each game, a line for each arm and each landmark."""
+    """Draws scores over env_steps: a panel per game, a line per arm and reference score."""
     columns = min(len(games), 2 if len(games) <= 4 else 4)
     rows = math.ceil(len(games) / columns)
     figure = Figure(figsize=(3.3 * columns if columns > 1 else 5.5, 2.2 * rows + 1.1))
@@ -162,7 +162,7 @@ def learning_curves(group: Group, games: Sequence[str]) -> Figure:
 
 
 def shared(runs: Sequence[Mapping[int, float]]) -> list[int]:
-    """The steps at which all runs have a number, rising."""
+    """The steps at which all runs have a value, in order."""
     return sorted(set.intersection(*map(set, runs))) if runs else []
 
 
@@ -173,9 +173,9 @@ def draw_means(
     label: str,
     within: tuple[float, float],
 ) -> list[Estimate]:
-    """The mean of the runs' numbers at each step that all of them have, with its band.
+    """Draws the mean of the runs at each common step, with its band.
 
-    `within` are all values that it can have (`student`). Nothing is drawn of fewer than two such
+    `within` are all values that it can have (`student`). Draws nothing with fewer than two common
     steps.
     """
     steps = shared(runs)
@@ -189,10 +189,10 @@ def draw_means(
 
 
 def show_lines(panel: Axes) -> str:
-    """Keeps wide bands from flattening the lines; a sentence for the caption if bands are cut.
+    """Limits the axis so that wide bands do not flatten the lines. Returns a note if bands are cut.
 
-    The axis ends at most `BAND_ROOM` times the height of the lines beyond them. Three runs or fewer
-    can have bands many times as high as a game's range of scores.
+    The axis extends beyond the lines by at most `BAND_ROOM` times their height. With three runs or
+    fewer, bands can be far wider than a game's range of scores.
     """
     heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in panel.lines])
     lowest, highest = np.nanmin(heights), np.nanmax(heights)
@@ -207,14 +207,14 @@ def show_lines(panel: Axes) -> str:
 def draw_band(
     panel: Axes, x: Sequence[float], found: Sequence[Estimate], style: dict[str, Any]
 ) -> None:
-    """The intervals along a line, where there are any."""
+    """Draws the intervals along a line, if there are any."""
     if any(estimate.low is not None for estimate in found):
         low, high = ([bound(e)[i] for e in found] for i in (0, 1))
         panel.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
 def mode_errors(group: Group) -> Figure | None:
-    """Error of the root's value over train_steps, a line for each arm; None without any line."""
+    """Draws the error of the root's value over train_steps, a line per arm; None without data."""
     figure = Figure(figsize=(5.5, 3.3))
     panel = figure.subplots()
     drawn: list[Estimate] = []
@@ -236,14 +236,14 @@ def mode_errors(group: Group) -> Figure | None:
     caption(
         figure,
         f"{each_has(sizes_of(group))} Value in evaluation against training mode."
-        f"{intervals_text(drawn, STUDENT_BANDS + cut)} Dotted: the error is as large "
-        "as the signal.",
+        f"{intervals_text(drawn, STUDENT_BANDS + cut)} Dotted line: the error is as large as the "
+        "signal.",
     )
     return figure
 
 
 def aggregate_intervals(section: Section) -> Figure:
-    """Mean, median, IQM and optimality gap of every arm; published ones without an interval."""
+    """Draws mean, median, IQM and optimality gap of every arm and of published agents."""
     table = section.table("aggregates")
     scale = section.scale
     assert table, "sections with aggregates only"
@@ -279,8 +279,8 @@ def aggregate_intervals(section: Section) -> Figure:
 
 
 def game_bars(group: Group, scale: Scale, agents: Sequence[Agent]) -> Figure:
-    """Normalised score of each game: bars of the full agent, marks of published ones."""
-    arm = next(arm for arm in group.arms if arm.runs)  # the full agent stands first
+    """Draws normalised scores per game: bars for the full agent, marks for published agents."""
+    arm = next(arm for arm in group.arms if arm.runs)  # the full agent comes first
     games = [
         game
         for game in reversed(group.games)
@@ -328,7 +328,7 @@ def game_bars(group: Group, scale: Scale, agents: Sequence[Agent]) -> Figure:
 
 
 def performance_profile(group: Group, scale: Scale) -> Figure:
-    """Share of runs above each normalised score."""
+    """Draws the share of runs above each normalised score."""
     figure = Figure(figsize=(6, 3.6))
     panel = figure.subplots()
     every = np.concatenate([x for arm in group.arms if arm.runs for x in arm_scores(arm, scale)])
@@ -371,7 +371,7 @@ def profile_band(scores: Sequence[np.ndarray], thresholds: np.ndarray) -> np.nda
 
 
 def differences(section: Section) -> Figure:
-    """Every arm minus the full agent."""
+    """Draws the difference of every arm to the full agent."""
     names = [f"{arm_text(c.arm)} vs. {arm_text(c.against)}" for c in section.comparisons]
     found = [c.mean.estimate for c in section.comparisons]
     figure, _ = forest(names, found, f"difference in {axis_text(section.scale)}", 0)
@@ -382,14 +382,14 @@ def differences(section: Section) -> Figure:
 
 
 def improvement(section: Section) -> Figure:
-    """Probability that a run of an arm beats one of the full agent, where there are several."""
+    """Draws the probability that a run of an arm beats one of the full agent."""
     likely = {
         f"{arm_text(c.arm)} > {arm_text(c.against)}": c.improvement
         for c in section.comparisons
         if c.improvement
     }
     found = list(likely.values())
-    label = "P(a run of the left beats one of the right)"
+    label = "P(a run of the first arm beats a run of the second)"
     figure, panel = forest(list(likely), found, label, 0.5)
     panel.set_xlim(-0.02, 1.02)
     pairs = counted_range({c.pairs for c in section.comparisons if c.improvement}, "pair")
@@ -399,7 +399,7 @@ def improvement(section: Section) -> Figure:
 
 
 def effects(section: Section) -> Figure:
-    """Main effects of dropping, and interactions."""
+    """Draws main effects of dropping, and interactions."""
     names = [" x ".join(map(arm_text, effect.factors)) for effect in section.effects]
     found = [effect.difference.estimate for effect in section.effects]
     figure, _ = forest(names, found, f"effect of dropping on {axis_text(section.scale)}", 0)
@@ -407,8 +407,8 @@ def effects(section: Section) -> Figure:
     bars = intervals_text(found, "Bars: 95 %, Student's t, uncorrected.")
     caption(
         figure,
-        f"{blocks} per game in every arm.{bars} Interactions: half of how much one drop changes "
-        "the effect of the other.",
+        f"{blocks} per game in every arm.{bars} Interactions: half the change that one drop "
+        "makes to the effect of the other.",
     )
     return figure
 
@@ -416,7 +416,7 @@ def effects(section: Section) -> Figure:
 def forest(
     names: Sequence[str], found: Sequence[Estimate], label: str, reference: float
 ) -> tuple[Figure, Axes]:
-    """Intervals one below the other, and a line where nothing changes."""
+    """Draws intervals one below the other, and a line at the reference."""
     names = [folded(name, NAME_LETTERS) for name in names]
     lines = sum(name.count("\n") for name in names)
     room = max(len(line) for name in names for line in name.split("\n")) / CAPTION_LETTERS
@@ -424,7 +424,8 @@ def forest(
     panel = figure.subplots()
     rows = np.arange(len(names))[::-1]
     for index, (y, estimate) in enumerate(zip(rows, found, strict=True)):
-        draw_interval(panel, estimate, y, look(index + 1))  # the first colour is the full agent's
+        # the first colour belongs to the full agent
+        draw_interval(panel, estimate, y, look(index + 1))
     panel.axvline(reference, color=GREY, linestyle="--", linewidth=1)
     panel.set_yticks(rows, names)
     panel.set_ylim(-0.6, len(names) - 0.4)
@@ -434,7 +435,7 @@ def forest(
 
 
 def sweep(section: Section, key: str) -> Figure:
-    """Scores over the values of one setting, a line for each combination of the others."""
+    """Draws scores over the values of one setting, a line for each combination of the others."""
     lines = [curve for curve in section.curves if curve.key == key]
     values = list(dict.fromkeys(p.value for line in lines for p in line.points))
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
@@ -450,7 +451,7 @@ def sweep(section: Section, key: str) -> Figure:
         panel.set_xscale("log")
     ticks = [one_line(str(value)) for value in values]
     panel.set_xticks(values if numeric else range(len(values)), ticks)
-    if sum(len(tick) + 2 for tick in ticks) > 5 * CAPTION_LETTERS:  # side by side they overlap
+    if sum(len(tick) + 2 for tick in ticks) > 5 * CAPTION_LETTERS:  # without an offset they overlap
         panel.tick_params(axis="x", rotation=30)
         for label in panel.get_xticklabels():
             label.set_horizontalalignment("right")
@@ -466,7 +467,7 @@ def sweep(section: Section, key: str) -> Figure:
 
 
 def heat_map(section: Section, grid: Grid) -> Figure:
-    """The scores over two settings, as colours and numbers; the best has a frame."""
+    """Draws the scores over two settings as colours and numbers. The best has a frame."""
     scale = section.scale
     assert scale, "grids have a scale"
     shown = grid_table(grid, scale)
@@ -482,7 +483,7 @@ def heat_map(section: Section, grid: Grid) -> Figure:
     figure = Figure(figsize=(width, 0.55 * len(rows) + 1.6))
     panel = figure.subplots()
     every = [estimate.value for one in section.grids for estimate in one.scores.values()]
-    lowest, highest = min(every), max(every)  # equal colours are equal scores in all heat maps
+    lowest, highest = min(every), max(every)  # equal scores have equal colours in all heat maps
     image = panel.imshow(means, cmap="cividis", aspect="auto", vmin=lowest, vmax=highest)
     middle = (lowest + highest) / 2
     for y, row in enumerate(texts):
@@ -504,26 +505,27 @@ def heat_map(section: Section, grid: Grid) -> Figure:
     brackets = intervals_text(estimates, "Brackets: 95 %, Student's t.")
     caption(
         figure,
-        f"{each_has({estimate.runs for estimate in estimates})}{brackets} Frame: the highest.",
+        f"{each_has({estimate.runs for estimate in estimates})}{brackets} Frame: the highest "
+        "score.",
     )
     return figure
 
 
 def sizes_of(group: Group) -> set[int]:
-    """Every number of runs that a game of an arm has."""
+    """All numbers of runs per game and arm."""
     return {len(seeds) for arm in group.arms for seeds in arm.runs.values()}
 
 
 def each_has(runs: set[int]) -> str:
-    """The number of runs of each point."""
+    """A sentence on the number of runs per game."""
     return f"{counted_range(runs, 'run')} per game."
 
 
 def axis_text(scale: Scale | None) -> str:
-    """What is measured."""
+    """The label of an axis of scores."""
     return "score" if scale is None or scale.kind == "raw" else f"{scale.name} score"
 
 
 def file_name(text: str) -> str:
-    """A text as part of a file's name."""
+    """A text as part of a file name."""
     return re.sub(r"[^A-Za-z0-9.=_-]+", "-", text).strip("-.")[:80] or "section"

@@ -1,4 +1,4 @@
-"""Notes on the protocol, code, machines and time behind the scores of a group."""
+"""Notes on protocol, code, machines and time of the scores of a group."""
 
 import itertools
 import json
@@ -12,11 +12,12 @@ from ezcli.reports.groups import FINAL, Group, Run
 from ezcli.runs.evaluations import changes_text
 from ezcli.words import counted, duration
 
-PACKAGES = {"torch": "PyTorch", "numba": "Numba", "numpy": "NumPy", "ale-py": "ale-py"}  # in a note
+# settings listed in a note
+PACKAGES = {"torch": "PyTorch", "numba": "Numba", "numpy": "NumPy", "ale-py": "ale-py"}
 
 
 def provenance_notes(group: Group) -> list[str]:
-    """Protocol, code, machines and time behind a group's scores."""
+    """Notes on protocol, code, machines and time of a group's scores."""
     runs = group.runs
     if not runs:
         return ["No run has a score yet."]
@@ -28,12 +29,12 @@ def provenance_notes(group: Group) -> list[str]:
     notes = [
         f"{counted(len(runs), 'run')}; each score is the mean over {episodes} episodes of "
         f"at most {caps} env_steps, played with the last weights without exploration.",
-        *([f"Not the final scores, but those of the {protocol}."] if protocol else []),
+        *([f"These are not the final scores but those of the {protocol}."] if protocol else []),
         f"Preset {', '.join(presets)}; {'seed' if len(seeds) == 1 else 'seeds'} {listed(seeds)}.",
     ]
     if any(arm.drops for arm in group.arms):
         notes.append(
-            "An arm with a drop is the agent without that part: see ez ablations show NAME."
+            "An arm with a drop is the agent without that part. See ez ablations show NAME."
         )
     changed = {
         arm.name: {key: value for key, value in arm.changes.items() if key.startswith("env.")}
@@ -47,19 +48,22 @@ def provenance_notes(group: Group) -> list[str]:
         }
         there = "; ".join(f"{arm_label(name)} ({text})" for name, text in texts.items() if text)
         notes.append(
-            f"Each arm was scored in its own environment, and these change it: {there}. So a "
-            "difference between arms can be one of what is played, not of the agent."
+            f"Each arm was evaluated in its own environment, which these arms change: {there}. "
+            "So differences between arms can come from the environment, not the agent."
         )
     others = sorted({run.game for run in runs if not run.follows_rules})
     if others and group.benchmark:
         notes.append(
-            f"{', '.join(others)}: not {group.benchmark.normalisation.name}, since final games "
-            f"were not played by the rules of the benchmark: {group.benchmark.rules}."
+            f"{', '.join(others)}: not {group.benchmark.normalisation.name}, because final games "
+            f"did not follow the rules of the benchmark: {group.benchmark.rules}."
         )
     versions = sessions_by(runs, version_text)
     notes.append(f"Code: {counts_text(versions)}.")
     if len(versions) > 1:
-        notes.append("The runs were trained by several versions of the code: see CHANGELOG.md.")
+        notes.append(
+            "The runs were trained with several versions of ezcli. CHANGELOG.md lists "
+            "their differences."
+        )
     devices = sessions_by(runs, device_text)
     trained = [f"{device} ({counted(number, 'run')})" for device, number in devices.most_common()]
     notes.append(f"Trained on: {', '.join(trained)}.")
@@ -67,16 +71,16 @@ def provenance_notes(group: Group) -> list[str]:
     libraries = sessions_by(runs, library_text)
     if set(libraries) - {""}:
         set_ = counts_text(libraries, "; ")
-        notes.append(f"Variables that decide the bits of libraries: {set_}.")
+        notes.append(f"Environment variables that affect the bits of results: {set_}.")
     seconds = [run.seconds for run in runs if run.seconds is not None]
     if len(seconds) == len(runs):
-        each = f" in all, {duration(median(seconds))} a run (median)" if len(runs) > 1 else ""
+        each = f" in total, {duration(median(seconds))} per run (median)" if len(runs) > 1 else ""
         notes.append(f"Training took {duration(sum(seconds))}{each}.")
     return [*notes, distinct_text(runs), *subset_notes(group)]
 
 
 def distinct_text(runs: Sequence[Run]) -> str:
-    """How often an agent without exploration repeated its score, at least and at most."""
+    """A sentence on how often a deterministic agent repeated its score."""
     fewest, most = (f(runs, key=lambda run: run.distinct) for f in (min, max))
     where = "in every run"
     if fewest.distinct != most.distinct:
@@ -88,19 +92,19 @@ def distinct_text(runs: Sequence[Run]) -> str:
 
 
 def subset_notes(group: Group) -> list[str]:
-    """What the scores of some games of a benchmark say of all of them."""
+    """Notes on how well scores of some games predict the score over all."""
     benchmark, games = group.benchmark, frozenset(run.game for run in group.runs)
     if benchmark is None or not benchmark.subsets or not games < set(benchmark.games):
         return []
     known = benchmark.subsets.get(games)
-    told = f"{known}" if known else "how well these tell the score over all is not computed"
+    told = f"{known}" if known else "how well these predict the score over all games is not known"
     return [f"{len(games)} of the {len(benchmark.games)} games of {benchmark.title}: {told}."]
 
 
 def protocol_text(group: Group) -> str:
     """Such as `evaluation 'one-step' (32 episodes, seed 0, planning.evaluation=one-step)`.
 
-    Empty where every run counts with its final evaluation.
+    Empty if final evaluations are reported.
     """
     runs = [run for run in group.runs if run.protocol.evaluation != FINAL]
     if not runs:
@@ -116,20 +120,20 @@ def protocol_text(group: Group) -> str:
 
 
 def listed(numbers: Sequence[int]) -> str:
-    """Rising numbers, such as `0 to 4`, `0, 3, 7`."""
+    """Formats increasing numbers, such as `0 to 4`, `0, 3, 7`."""
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
         return f"{numbers[0]} to {numbers[-1]}"
     return ", ".join(map(str, numbers))
 
 
 def sessions_by(runs: Iterable[Run], text: Callable[[Mapping[str, Any]], str]) -> Counter[str]:
-    """How many runs have a session that `text` says this of; a run may count for several."""
+    """The number of runs with a session of each `text`. A run can count several times."""
     texts = (dict.fromkeys(text(session) for session in run.sessions or ({},)) for run in runs)
     return Counter(itertools.chain.from_iterable(texts))
 
 
 def counts_text(found: Counter[str], joint: str = ", ") -> str:
-    """The texts, the most frequent first; with numbers of runs where one is not of all."""
+    """The texts by frequency, with numbers of runs if one does not apply to all."""
     if len(found) == 1:
         return next(iter(found)) or "none"
     return joint.join(

@@ -1,7 +1,7 @@
-"""Published scores of other agents on the benchmarks of suites, each with its source.
+"""Published scores of other agents on benchmarks, with sources.
 
-They stand beside what was measured and never enter an average with it. Only means of each game are
-published of most agents, so nothing that needs single runs can be said of them.
+They are shown beside measured scores and never averaged with them. For most agents only means per
+game are published, so statistics over runs cannot be computed.
 """
 
 import csv
@@ -18,24 +18,24 @@ from ezcli.envs.suites import SUITES
 from ezcli.errors import UnknownName
 from ezcli.settings import Settings
 
-NEAR = 0.05  # of a budget: how far the frames of a score may be from it
+NEAR = 0.05  # largest relative distance between a score's frames and a budget
 DEFAULT_AGAINST = tuple(
     name for suite in SUITES.values() if suite.benchmark for name in suite.benchmark.against
 )
 
 
 class About(Settings):
-    """Who published an agent's scores, and how they were measured."""
+    """The source of an agent's scores, and how they were measured."""
 
     title: str
     kind: Literal["published", "re-run by others"]
     source: str
     protocol: str
-    runs: int = Field(ge=0)  # behind each score; 0 where the source does not say
+    runs: int = Field(ge=0)  # runs per score; 0 if the source does not give it
     printed: tuple[float, float] | None = Field(default=None, strict=False)
-    """Mean and median, normalised, as the source prints them."""
+    """Normalised mean and median as printed in the source."""
     recomputed: tuple[float, float] | None = Field(default=None, strict=False)
-    """The same from the table, where it does not give what its source prints."""
+    """The same computed from the table, if it differs from the source."""
 
 
 class Score(NamedTuple):
@@ -45,29 +45,30 @@ class Score(NamedTuple):
     score: float
     standard_error: float | None
     runs: int
-    reading: str  # raw, digitised or by eye
+    reading: str  # raw, digitised or read by eye
 
 
 class Agent(NamedTuple):
-    """An agent whose scores others measured."""
+    """An agent with published scores."""
 
     name: str
     about: About
     benchmark: Benchmark
-    raw: dict[str, float]  # mean score of each game, after the most frames; not of all, perhaps
+    # mean score of each game after the most frames; some games may be missing
+    raw: dict[str, float]
     normalised: dict[str, float]
-    by_budget: dict[int, dict[str, Score]]  # empty where the benchmark has a single budget
+    by_budget: dict[int, dict[str, Score]]  # empty if the benchmark has a single budget
 
     @property
     def title(self) -> str:
-        """What to call it beside its scores in `raw`."""
+        """Its name beside the scores in `raw`."""
         budgets = self.benchmark.budgets
         return f"{self.about.title} at {frames_text(budgets[-1])}" if budgets else self.about.title
 
 
 @cache
 def published_agents() -> dict[str, Agent]:
-    """Every agent in the tables, by name, in the order of the tables."""
+    """All agents in the tables by name, in order."""
     benchmarks = [suite.benchmark for suite in SUITES.values() if suite.benchmark]
     return {agent.name: agent for one in benchmarks if one.published for agent in agents_of(one)}
 
@@ -96,7 +97,7 @@ def agents_of(benchmark: Benchmark) -> list[Agent]:
 
 
 def scores_near(budget: int, rows: Iterable[Mapping[str, str]]) -> dict[str, Score]:
-    """The scores of an agent after about so many frames, by game."""
+    """The scores of an agent at a budget in frames, by game."""
     return {
         row["game"]: Score(
             int(row["frames"]),
@@ -111,7 +112,7 @@ def scores_near(budget: int, rows: Iterable[Mapping[str, str]]) -> dict[str, Sco
 
 
 def is_near(frames: int, budget: int) -> bool:
-    """Whether scores after so many frames stand for the budget."""
+    """Whether a number of frames is near a budget."""
     return abs(frames - budget) <= NEAR * budget
 
 
@@ -124,7 +125,7 @@ def agents_beside(presets: Iterable[str]) -> list[Agent]:
     """The agents that a report shows unless others are named.
 
     Args:
-      presets: of its runs; the agents that they follow come after those of every report.
+      presets: presets of its runs; the agents that they follow are listed last.
     """
     followed = [
         suite.benchmark.likenesses[preset]
@@ -136,10 +137,10 @@ def agents_beside(presets: Iterable[str]) -> list[Agent]:
 
 
 def agents_named(names: Iterable[str]) -> list[Agent]:
-    """The agents of these names, each once, in this order.
+    """The agents with these names, each once, in this order.
 
     Raises:
-      UnknownName: there is none of a name.
+      UnknownName: there is no agent of a name.
     """
     known = published_agents()
     for name in names:

@@ -1,4 +1,4 @@
-"""Tables of published scores, and the signs that tell them from what was measured here."""
+"""Tables of published scores, and the marks that distinguish them from measured scores."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,23 +23,23 @@ MARKS = {"published": "†", "re-run by others": "‡"}
 
 
 def marked(agent: Agent) -> str:
-    """What to call a published agent beside its scores, with the sign of its kind."""
+    """The title of a published agent with the mark of its kind."""
     return f"{agent.title} {MARKS[agent.about.kind]}"
 
 
 def marked_name(agent: Agent) -> str:
-    """A published agent's own name, with the sign of its kind."""
+    """The name of a published agent with the mark of its kind."""
     return f"{agent.about.title} {MARKS[agent.about.kind]}"
 
 
 def mark_notes(agents: Iterable[Agent]) -> list[str]:
-    """What the signs mean."""
+    """Notes that explain the marks."""
     kinds = {agent.about.kind for agent in agents}
     return [f"{mark} {kind}; not measured here." for kind, mark in MARKS.items() if kind in kinds]
 
 
 def beside_table(group: Group, agents: list[Agent]) -> Table:
-    """The full agent's normalised score of each game beside published ones."""
+    """The normalised score of the full agent and of published agents, per game."""
     full = full_agent(group)
     rows = []
     for game in group.games:
@@ -60,17 +60,17 @@ def beside_table(group: Group, agents: list[Agent]) -> Table:
 
 
 def full_agent(group: Group) -> ArmScores:
-    """The full agent, or the first arm where it was not chosen."""
+    """The full agent, or the first arm if it was not selected."""
     return next((arm for arm in group.arms if arm.name == FULL), group.arms[0])
 
 
 def budgets_table(agents: Sequence[Agent], games: Sequence[str], arm: ArmScores | None) -> Table:
-    """Raw scores after each of the benchmark's budgets, game by game.
+    """Raw scores at each budget of the benchmark, per game.
 
     Args:
-      agents: of one benchmark, which has several budgets.
-      games: rows.
-      arm: its evaluations at these budgets stand first; none: published scores only.
+      agents: of one benchmark with several budgets.
+      games: one row each.
+      arm: its evaluations at these budgets come first; None for published scores only.
     """
     budgets = agents[0].benchmark.budgets
     rows: list[tuple[Cell, ...]] = []
@@ -85,7 +85,7 @@ def budgets_table(agents: Sequence[Agent], games: Sequence[str], arm: ArmScores 
                 rows.append((game, marked_name(agent), *cells))
     notes = mark_notes(agents)
     if any(isinstance(cell, Interval) for row in rows for cell in row):
-        notes.append("Measured: the evaluation nearest to the frames, within 5 %.")
+        notes.append("Measured: the evaluation nearest to the budget, within 5 %.")
     return Table(
         "budgets",
         "Score by frames, game by game",
@@ -97,7 +97,7 @@ def budgets_table(agents: Sequence[Agent], games: Sequence[str], arm: ArmScores 
 
 
 def measured(curves: Sequence[Sequence[Point]], budget: int) -> Cell:
-    """The mean of the runs' evaluations at a budget; none where a run has no evaluation near it."""
+    """The mean of the runs' evaluations at a budget; None if a run has no evaluation near it."""
     near = [[point for point in curve if is_near(point.env_steps, budget)] for curve in curves]
     if not near or not all(near):
         return None
@@ -106,11 +106,11 @@ def measured(curves: Sequence[Sequence[Point]], budget: int) -> Cell:
 
 
 def published_tables(agents: list[Agent], games: Sequence[str]) -> list[Table]:
-    """Aggregates and scores of each game, where there is no run to report.
+    """Aggregates and scores per game of published agents, if there is no run to report.
 
     Args:
       agents: of one benchmark, each with a score of one of the games.
-      games: of it; none: all.
+      games: of the benchmark; all if empty.
     """
     benchmark = agents[0].benchmark
     games = [game for game in games if any(game in a.raw for a in agents)] or benchmark.games
@@ -129,8 +129,8 @@ def published_tables(agents: list[Agent], games: Sequence[str]) -> list[Table]:
         tuple(rows),
         (
             *mark_notes(agents),
-            "IQM and optimality gap here are over game means, the only thing published of most. "
-            "An IQM over runs is 0.04 to 0.12 lower.",
+            "IQM and optimality gap here are over game means, because most agents have no "
+            "published runs. An IQM over runs is 0.04 to 0.12 lower.",
         ),
     )
     by_game = Table(
@@ -154,7 +154,7 @@ def published_tables(agents: list[Agent], games: Sequence[str]) -> list[Table]:
 
 
 def sources_table(agents: Sequence[Agent]) -> Table:
-    """Where published scores come from."""
+    """The sources of published scores."""
     return Table(
         "sources",
         "Sources of the published scores",

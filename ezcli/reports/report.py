@@ -1,4 +1,4 @@
-"""What a report holds: a section for each group of runs, with its tables in reading order."""
+"""The content of a report: a section for each group of runs, with tables in reading order."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ from ezcli.words import listed
 
 
 class Section(NamedTuple):
-    """All about one group of runs, or about published scores alone."""
+    """The part of a report on one group of runs, or on published scores alone."""
 
     title: str
     group: Group | None = None
@@ -63,25 +63,25 @@ class Section(NamedTuple):
     grids: tuple[Grid, ...] = ()
 
     def table(self, key: str) -> Table | None:
-        """The first table of a kind, if there is one."""
+        """The first table with this key, if there is one."""
         return next((table for table in self.tables if table.key == key), None)
 
 
 class Report(NamedTuple):
-    """Everything, in the order in which it is read."""
+    """A report, in reading order."""
 
     sections: tuple[Section, ...]
-    agents: tuple[Agent, ...]  # published, beside the measured ones
-    notes: tuple[str, ...]  # what was left out, and why
+    agents: tuple[Agent, ...]  # published agents beside the measured ones
+    notes: tuple[str, ...]  # excluded runs and reasons
 
 
 def build(
     groups: Iterable[Group], said: Iterable[str], agents: list[Agent], choice: Choice
 ) -> Report:
-    """The report on groups of runs beside published agents; on the agents alone without groups.
+    """Builds the report on groups of runs and published agents, or on published agents alone.
 
     Raises:
-      ReportError: what was chosen leaves nothing.
+      ReportError: the selection is empty.
       UnknownName: a game or an arm is in no group.
     """
     groups, said = list(groups), list(said)
@@ -94,16 +94,16 @@ def build(
     require_known("arm", choice.arms, [arm.name for group in groups for arm in group.arms])
     chosen = [restrict(group, choice) for group in groups]
     chosen = [group for group in chosen if group.arms and group.games]
-    unplayed = [f"No run has played {game}." for game in choice.games if game not in played]
+    unplayed = [f"No run played {game}." for game in choice.games if game not in played]
     if groups:
         said += unplayed
     if not chosen and len(unplayed) == len(choice.games) > 0 and groups:
         raise ReportError(
-            "EZ-REPORT-NOT-PLAYED", unplayed[0], f"There are: {', '.join(sorted(played))}."
+            "EZ-REPORT-NOT-PLAYED", unplayed[0], f"Available: {', '.join(sorted(played))}."
         )
     if not chosen and (choice.arms or groups):
         raise ReportError(
-            "EZ-REPORT-NOT-PLAYED", "No study or agent has both these games and these arms."
+            "EZ-REPORT-NOT-PLAYED", "No study or agent has these games with these arms."
         )
     sections = [section(group, agents, choice) for group in chosen]
     if chosen:
@@ -112,7 +112,7 @@ def build(
         told = [a for a in agents if not choice.games or a.normalised.keys() & set(choice.games)]
         if not told:
             raise ReportError(
-                "EZ-REPORT-NOT-PUBLISHED", "No published agent has a score of these games."
+                "EZ-REPORT-NOT-PUBLISHED", "No published agent has a score on these games."
             )
         sections = [
             Section("Published scores", tables=tuple(published_tables(list(own), choice.games)))
@@ -122,9 +122,9 @@ def build(
 
 
 def usual_agents(groups: Sequence[Group]) -> list[Agent]:
-    """The published agents that a report shows unless others are named; all where there is no run.
+    """The published agents that a report shows by default; all if there is no run.
 
-    Those that presets of the runs follow come after those of every report.
+    The agents that the runs' presets follow come last.
     """
     if not groups:
         return agents_named(published_agents())
@@ -132,7 +132,7 @@ def usual_agents(groups: Sequence[Group]) -> list[Agent]:
 
 
 def not_beside(report: Report, agents: Sequence[Agent]) -> list[str]:
-    """Sentences on published agents that were asked for and do not stand beside scores."""
+    """Sentences on requested published agents that cannot be shown beside the scores."""
     said = []
     for found in report.sections:
         group = found.group
@@ -151,15 +151,15 @@ def not_beside(report: Report, agents: Sequence[Agent]) -> list[str]:
             else:
                 why = f"{group.games[0]} is not of {title}"
             names = listed([agent.title for agent in theirs])
-            said.append(f"{found.title} does not stand beside {names}: {why}.")
+            said.append(f"{found.title} is not compared with {names}: {why}.")
     return said
 
 
 def brief(group: Group, choice: Choice) -> Report:
-    """The scores of a group's arms and how they differ, and nothing else.
+    """Only the scores of a group's arms and their differences.
 
     Raises:
-      ReportError: what was chosen leaves nothing.
+      ReportError: the selection is empty.
     """
     whole = build([group], (), [], choice)
     (found,) = whole.sections
@@ -170,7 +170,7 @@ def brief(group: Group, choice: Choice) -> Report:
 
 
 def section(group: Group, agents: list[Agent], choice: Choice) -> Section:
-    """Everything about one group."""
+    """The section about one group."""
     scale = scale_of(group)
     agents = [agent for agent in agents if agent.benchmark is group.benchmark]
     comparisons = compare(group, scale, choice.resamples) if scale else []

@@ -1,6 +1,6 @@
-"""What runs have on disk as rows: a dict for each, all of the same table with the same keys.
+"""The files of runs as rows: dicts with the same keys in each table.
 
-Values are plain: numbers, texts, yes or no, or None where nothing is known.
+Values are numbers, strings, booleans, or None if unknown.
 """
 
 import csv
@@ -69,7 +69,7 @@ def game_rows(folder: RunFolder) -> Rows:
 
 
 def evaluations(folder: RunFolder) -> list[dict[str, Any]]:
-    """The lines of `evaluations.jsonl`.
+    """Reads the lines of `evaluations.jsonl`.
 
     Raises:
       RunError: the file is damaged.
@@ -92,14 +92,14 @@ def plain(value: Any) -> Any:
 
 
 def even(rows: Iterable[Mapping[str, Any]]) -> Rows:
-    """The rows with the same keys, in order of their appearance; None where a row had none."""
+    """Gives all rows the same keys, in order of appearance, with None for missing values."""
     rows = list(rows)
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: plain(row.get(key)) for key in keys} for row in rows]
 
 
 def as_csv(rows: Rows) -> bytes:
-    """The rows as CSV, with a line of names; nothing where None stands."""
+    """The rows as CSV with a header; None becomes an empty field."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(rows[0] if rows else ())
@@ -110,7 +110,7 @@ def as_csv(rows: Rows) -> bytes:
 
 
 def as_parquet(rows: Rows) -> bytes:
-    """The rows as a Parquet file; a column of several types holds JSON.
+    """The rows as a Parquet file. A column with several types contains JSON.
 
     Raises:
       ImportError: pyarrow is not installed.
@@ -125,7 +125,7 @@ def as_parquet(rows: Rows) -> bytes:
 
 
 def one_type(values: list[Any]) -> list[Any]:
-    """Values that one column can hold."""
+    """Values of one type for a column."""
     types = {type(value) for value in values if value is not None}
     if types <= {int, float} and len(types) == 2:
         return [None if value is None else float(value) for value in values]

@@ -1,4 +1,4 @@
-"""From one run folder to its scores, or to the reason why it has none that count."""
+"""Reads the scores of a run folder, or the reason why it has none."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,22 +13,22 @@ from ezcli.reports.groups import FINAL, Point, Protocol, Run
 from ezcli.runs.evaluations import OWN, changes_of, changes_text, is_number, name_of, why_wrong
 from ezcli.runs.folder import EVALUATIONS, RunFolder
 
-LATEST = "latest"  # the last evaluation of a run's last weights, whatever its name
+LATEST = "latest"  # the last evaluation of a run's last weights, of any name
 
 
 def read_run(path: Path, evaluation: str = FINAL) -> Run | str:
-    """A run's scores, or why it has none that count.
+    """The scores of a run, or the reason why it has none.
 
     Args:
       path: of the run's folder.
-      evaluation: by which it counts: the name of one, or `latest`.
+      evaluation: the evaluation to report: its name, or `latest`.
     """
     folder = RunFolder(path)
     state = catalogue.state(folder)
     if state == "damaged":
         return f"it is damaged{why_damaged(folder)}"
     if state != "finished":
-        return {"failed": "it failed", "new": "it was not started"}.get(state, f"it is {state}")
+        return {"failed": "it failed", "new": "it has not started"}.get(state, f"it is {state}")
     try:
         config, info, lines = folder.config(), folder.read_info(), folder.read(EVALUATIONS)
     except (EzError, OSError) as error:
@@ -48,7 +48,7 @@ def read_run(path: Path, evaluation: str = FINAL) -> Run | str:
         return "it has several final evaluations, and they differ"
     differing = protocol_differs(config, final["protocol"])
     if differing:
-        return f"its final evaluation was not played by the protocol of its config ({differing})"
+        return f"its final evaluation differs from the protocol in its config ({differing})"
     chosen = choose(lines, final, evaluation)
     if isinstance(chosen, str):
         return chosen
@@ -89,12 +89,12 @@ def read_run(path: Path, evaluation: str = FINAL) -> Run | str:
 def choose(
     lines: Sequence[Mapping[str, Any]], final: Mapping[str, Any], evaluation: str
 ) -> Mapping[str, Any] | str:
-    """The last evaluation of the final weights that has this name, or why there is none.
+    """The last evaluation of the final weights with this name, or the reason why there is none.
 
     Args:
       lines: all evaluations of a run.
-      final: the one by which it counts unless another is asked for.
-      evaluation: a name, or `latest` for the last final or manual one.
+      final: the default evaluation.
+      evaluation: a name, or `latest` for the last one, final or manual.
     """
     if evaluation == FINAL:
         return final
@@ -122,7 +122,7 @@ def evaluation_names(path: Path) -> list[str]:
 
 
 def why_damaged(folder: RunFolder) -> str:
-    """What is wrong with the files of a run, in brackets; empty if they have just been mended."""
+    """The damage of a run's files in brackets; empty if it has just been repaired."""
     try:
         folder.require_sound()
     except EzError as error:
@@ -133,26 +133,28 @@ def why_damaged(folder: RunFolder) -> str:
 
 
 def noted_code(info: Mapping[str, Any]) -> dict[str, str]:
-    """The code that `run.json` names where the config names none: that of version 0.1.0."""
+    """The code recorded in `run.json` by version 0.1.0, which did not record it in the config."""
     code = info.get("code")
     return code if isinstance(code, dict) else {}
 
 
 def why_info_is_wrong(info: Mapping[str, Any], config: RunConfig) -> str:
-    """What is wrong with the contents of `run.json`; empty if nothing is."""
+    """Errors in the content of `run.json`; empty if it is valid."""
     sessions = info.get("sessions", [])
     if not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
-        return "its run.json is damaged (sessions are no list of tables)"
+        return "its run.json is damaged (sessions are not a list of tables)"
     if not isinstance(info.get("environment", {}), dict):
-        return "its run.json is damaged (environment is no table)"
+        return "its run.json is damaged (environment is not a table)"
     said = info.get("identity", config.identity)
     if said != config.identity:
-        return f"its config.toml was changed (identity {config.identity}, its run.json says {said})"
+        return (
+            f"its config.toml was changed (identity {config.identity}, but {said} in its run.json)"
+        )
     return ""
 
 
 def protocol_differs(config: RunConfig, protocol: Mapping[str, Any]) -> str:
-    """How a final evaluation was played other than its config says; empty if it was not."""
+    """Differences between a final evaluation and the protocol in its config; empty if none."""
     wanted = {
         "episodes": config.evaluation.episodes,
         "max_env_steps": config.env.evaluation_max_episode_steps,
@@ -160,7 +162,7 @@ def protocol_differs(config: RunConfig, protocol: Mapping[str, Any]) -> str:
         "changes": None,
     }
     return "; ".join(
-        f"{key} {protocol.get(key)!r}, its config says {value!r}"
+        f"{key} {protocol.get(key)!r}, but {value!r} in its config"
         for key, value in wanted.items()
         if protocol.get(key) != value
     )

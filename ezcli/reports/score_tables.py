@@ -1,4 +1,4 @@
-"""Tables of scores: of each game, and aggregates over games; and of the runs without one."""
+"""Tables of scores per game, of aggregates over games, and of runs without a score."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ AGGREGATE_TITLES = {
     "iqm": "IQM",
     "optimality_gap": "optimality gap",
 }
-ONE_OF_A_GAME = "A single run of a game gives no interval."
+ONE_OF_A_GAME = "A single run of a game has no interval."
 STUDENT = Intervals("Student's t over runs")
 
 
@@ -38,7 +38,7 @@ def scores_table(group: Group, arm: ArmScores) -> Table:
 
 
 def one_game_table(group: Group) -> Table:
-    """The same of every arm, where there is one game."""
+    """Raw and normalised scores of every arm, if there is only one game."""
     (game,) = group.games
     rows = tuple((shown_arm(arm.name), *score_cells(group, arm, game)) for arm in group.arms)
     columns = ("arm", *score_columns(group))
@@ -46,13 +46,13 @@ def one_game_table(group: Group) -> Table:
 
 
 def score_columns(group: Group) -> tuple[str, ...]:
-    """What is said of the runs of one arm on one game."""
+    """The columns for the runs of one arm on one game."""
     known = group.normalisation if group.normalised_games else None
     return ("runs", "score", *((known.name,) if known else ()))
 
 
 def score_cells(group: Group, arm: ArmScores, game: str) -> list[Cell]:
-    """Number of runs, raw score and, where the group has any, normalised score."""
+    """Number of runs, raw score and, if available, normalised score."""
     runs = [run for _, run in sorted(arm.runs.get(game, {}).items())]
     raw = interval([run.score for run in runs], within=score_range(runs)) if runs else None
     cells: list[Cell] = [str(len(runs)), raw]
@@ -91,7 +91,7 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
         notes.append(f"The runs here were trained for {group.base.schedule.env_steps:,} frames.")
     absent = [game for game in scale.games if any(game not in a.normalised for a in agents)]
     if absent:
-        notes.append(f"Not beside published scores: there is none of {', '.join(absent)}.")
+        notes.append(f"Not compared with published scores: there are none for {', '.join(absent)}.")
     return Table(
         "aggregates",
         f"{scale.name.capitalize()} over {of_games(scale.games, scale.benchmark)}, "
@@ -104,7 +104,7 @@ def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples:
 
 
 def protocols_table(group: Group) -> Table | None:
-    """Scores under other protocols beside the runs' own; None if there are none."""
+    """Scores under other protocols beside final scores; None if there are none."""
     rows: list[tuple[Cell, ...]] = []
     for arm in group.arms:
         for game, runs in arm.runs.items():

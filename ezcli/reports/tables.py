@@ -1,4 +1,4 @@
-"""Cells that know their intervals, and tables of them in no format yet."""
+"""Tables and their cells, independent of output formats."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,17 +13,17 @@ MISSING = "–"  # a cell without a value
 
 
 EQUAL_RUNS = (
-    "A number of several runs without brackets is the same in every run: a few equal values give "
-    "neither an interval nor a p value."
+    "A number of several runs without brackets is equal in all runs. A few equal values give no "
+    "interval and no p."
 )
 
 
 class Intervals(NamedTuple):
-    """What the notes of a table say of its intervals, each where it applies."""
+    """The notes on a table's intervals, each used if it applies."""
 
     method: str  # such as `Student's t over runs`
     single: str = "A single run has no interval."
-    equal: str = EQUAL_RUNS  # several runs give a number without an interval
+    equal: str = EQUAL_RUNS  # several runs, but no interval
 
 
 class Number(NamedTuple):
@@ -35,16 +35,16 @@ class Number(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A number with its 95 % interval, or without one where runs tell of no spread."""
+    """A number with its 95 % interval, or without one if the spread is not known."""
 
     estimate: Estimate
     digits: int
     signed: bool = False
-    within: tuple[float, float] = UNBOUNDED  # all values that the number can have
+    within: tuple[float, float] = UNBOUNDED  # range of possible values
 
     @property
     def is_everything(self) -> bool:
-        """Whether the interval holds all values that the number can have."""
+        """Whether the interval includes all possible values."""
         return (self.estimate.low, self.estimate.high) == self.within
 
 
@@ -55,7 +55,7 @@ class Probability(NamedTuple):
 
 
 class Shown(str):
-    """An arm or a comparison of two as readers see it; programs get its key instead."""
+    """The displayed text of an arm or comparison. Programs receive its key instead."""
 
     key: str
 
@@ -70,7 +70,7 @@ Cell = str | Number | Interval | Probability | None  # None: missing
 
 
 class Table(NamedTuple):
-    """A table in no format yet."""
+    """A table, independent of output formats."""
 
     key: str  # for programs
     title: str
@@ -80,9 +80,9 @@ class Table(NamedTuple):
     intervals: Intervals | None = None
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows as dicts by column, of texts, numbers and None; arms by their keys.
+        """The rows as dicts by column, with strings, numbers and None. Arms are given by key.
 
-        Beside a number with an interval stand `COLUMN low`, `COLUMN high` and `COLUMN runs`.
+        A number with an interval also has `COLUMN low`, `COLUMN high` and `COLUMN runs`.
         """
         records = []
         for row in self.rows:
@@ -102,7 +102,7 @@ class Table(NamedTuple):
 
 
 def with_interval_notes(table: Table) -> Table:
-    """The table; its notes begin with what its brackets are and why numbers have none."""
+    """The table with notes on its intervals, and on numbers without an interval."""
     if table.intervals is None:
         return table
     cells = [cell for row in table.rows for cell in row if isinstance(cell, Interval)]
@@ -116,8 +116,8 @@ def with_interval_notes(table: Table) -> Table:
         notes.append(table.intervals.equal)
     for low, high in dict.fromkeys(cell.within for cell in cells if cell.is_everything):
         notes.append(
-            f"[{MISSING}]: too few runs for an interval narrower than all that is possible, "
-            f"{low:g} to {high:g}."
+            f"[{MISSING}]: too few runs for an interval narrower than the whole range, {low:g} "
+            f"to {high:g}."
         )
     return table._replace(notes=(*([" ".join(notes)] if notes else []), *table.notes))
 
@@ -125,13 +125,13 @@ def with_interval_notes(table: Table) -> Table:
 def interval(
     values: Sequence[float], digits: int | None = None, within: tuple[float, float] = UNBOUNDED
 ) -> Interval:
-    """The mean of runs of one game, with Student's t interval; `within` as of `student`."""
+    """The mean over runs of one game, with Student's t interval; `within` as in `student`."""
     estimate = student([np.array(values)], within=within).estimate
     return Interval(estimate, raw_digits([estimate]) if digits is None else digits, within=within)
 
 
 def raw_digits(values: Sequence[Estimate]) -> int:
-    """Digits after the point that a raw score deserves: 2 below 10, 1 below 1,000."""
+    """Digits after the decimal point of a raw score: 2 below 10, 1 below 1,000."""
     largest = max(
         (abs(x) for e in values for x in (e.value, e.low, e.high) if x is not None), default=0
     )

@@ -1,6 +1,6 @@
 """One training run, from its config to its folder.
 
-Reading order: `seeding` (streams of randomness), `trainer` (the loop: collect, reanalyse, learn),
-`evaluate` (scores), `folder` (what is on disk), `checkpoint` (exact save and restore), `train`
-(all of them together); then `agent` and `watch` (one game, with what the agent thinks).
+Reading order: `seeding` (random streams), `trainer` (the loop: collect, reanalyse, learn),
+`evaluate` (scores), `folder` (files), `checkpoint` (exact save and restore), `train` (a whole run),
+then `agent` and `watch` (one game with the agent's plans).
 """

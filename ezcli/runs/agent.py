@@ -1,4 +1,4 @@
-"""The agent of a run: its network with the weights of the newest whole checkpoint."""
+"""The agent of a run: its network with the weights of the newest intact checkpoint."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,32 +15,32 @@ from ezcli.runs.trainer import make_network
 
 
 class Agent(NamedTuple):
-    """A trained network and all that is needed to play with it."""
+    """A trained network with everything needed to play."""
 
     network: Network  # in evaluation mode, on the device
     compute: Compute
-    spec: EnvSpec  # of the game under the rules of evaluation
-    env_steps: int  # of the checkpoint
+    spec: EnvSpec  # of the environment in evaluation
+    env_steps: int  # number of train_steps of the checkpoint
     train_steps: int
 
 
 def load_agent(folder: RunFolder, config: RunConfig, say: Callable[[str], None] = print) -> Agent:
-    """The agent as it is now, on the config's device.
+    """Loads the newest agent of a run, on the config's device.
 
     Args:
       folder: of the run.
-      config: of the run; the device may be another one.
-      say: told about checkpoints that are damaged, and a cache that cannot be used.
+      config: config of the run; its device may differ.
+      say: receives messages about damaged checkpoints and unusable caches.
 
     Raises:
-      EzError: there is no whole checkpoint, or the device or the game is not there.
+      EzError: there is no intact checkpoint, or the device or the game is not available.
     """
     compute = resolve_compute(config.compute)
     found, complaints = checkpoint.newest(folder, to_train=False)
     if found is None:
         raise checkpoint.no_checkpoint(folder)
     for complaint in complaints:
-        say(f"{complaint} Taking the weights of the checkpoint before.")
+        say(f"{complaint} Using the weights of the checkpoint before.")
     spec = make_env(config.env, evaluation=True).spec
     network = make_network(config, spec.frame_shape, len(spec.action_names))
     checkpoint.restore_part("weights", network, found, folder)

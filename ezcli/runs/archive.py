@@ -1,4 +1,4 @@
-"""Runs to hand to others: the run's folder with the network alone, as a folder or in one file.
+"""Exported runs: the run's folder with only the network, as a folder or in one file.
 
     NAME.zip
     ├── README.md           a model card
@@ -6,8 +6,8 @@
     ├── checkpoints/step-N-N/   manifest.json, state.json, weights.safetensors
     └── checksums.json      SHA-256 of each file above
 
-An archive may come from anybody. Nothing in it is executed; only files of these names are taken,
-each up to its largest size, and they are written by us, so that no name leads elsewhere.
+An archive may come from anybody. Nothing in it is executed. Only files with these names and within
+their size limits are read. We write them ourselves, so that no name can lead to another path.
 """
 
 import json
@@ -39,7 +39,7 @@ from ezcli.runs.seals import sha256
 
 CARD, CHECKSUMS, INFO = "README.md", "checksums.json", "run.json"
 STEP = r"checkpoints/step-\d{9,12}-\d{9,12}/"
-# What an archive may hold, and bytes of each. Large files are read in pieces and never at once.
+# Allowed files in an archive, and their size limits in bytes. Large files are read in pieces.
 MOST = {
     CARD: MIB,
     re.escape(CONFIG): SETTINGS,
@@ -50,24 +50,24 @@ MOST = {
     f"{STEP}weights[.]safetensors": 4 * GIB,
 }
 MOST_FILES = 20
-# What the standard library raises at a damaged ZIP file, at one of a later version, and at a name
-# that is not UTF-8 (ValueError).
+# Exceptions of the standard library for damaged ZIP files, unsupported versions, and names that are
+# not UTF-8 (ValueError).
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 ENCRYPTED = 1
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file: equal runs give equal archives
+EPOCH = (1980, 1, 1, 0, 0, 0)  # date of every file: equal runs give equal archives
 
 
 def lay_out(folder: RunFolder, card: str, into: Path) -> None:
-    """Writes what others need of a run into a new folder, which is a run folder, too.
+    """Writes the shareable files of a run into a new folder, which is also a run folder.
 
     Args:
       folder: of the run.
-      card: in Markdown.
+      card: model card in Markdown.
       into: an empty folder.
 
     Raises:
-      EzError: the run has no whole checkpoint, is damaged, or is being trained.
+      EzError: the run has no intact checkpoint, is damaged, or is being trained.
     """
     with folder.lock():
         folder.require_whole(CONFIG, *RECORDS)
@@ -83,7 +83,7 @@ def lay_out(folder: RunFolder, card: str, into: Path) -> None:
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder but its checksums, by path."""
+    """SHA-256 of every file in a folder except the checksums, by path."""
     return {
         str(path.relative_to(folder)): sha256(path)
         for path in sorted(folder.rglob("*"))
@@ -92,7 +92,7 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Writes all that lies in a folder to one file; equal contents give equal bytes."""
+    """Packs a folder into one file. Equal contents give equal bytes."""
     with draft_of(archive) as (_, handle), zipfile.ZipFile(handle, "w") as file:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             member = zipfile.ZipInfo(str(path.relative_to(folder)), EPOCH)
@@ -104,20 +104,20 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 def unpack(archive: Path, runs_dir: Path) -> tuple[Path, bool]:
-    """Makes a run of an archive, unless it was made already.
+    """Unpacks an archive into a run, unless it exists.
 
     Returns:
       Its folder, and whether it is new.
 
     Raises:
-      RunError: the archive is damaged or none, or another run has the name.
+      RunError: the file is not an archive or is damaged, or another run has the name.
     """
     with opened(archive, 8 * GIB, follow=True) as handle, zip_file(handle, archive) as file:
         members = members_of(file, archive)
         info = parsed(content(file, members[INFO], archive), archive)
         name = info.get("name") if isinstance(info, dict) else None
         if not isinstance(name, str):
-            raise no_archive(archive, f"{INFO} names no run")
+            raise no_archive(archive, f"{INFO} contains no name of a run")
         path = run_path(runs_dir, name)
         checksums = content(file, members[CHECKSUMS], archive)
         if RunFolder(path).exists:
@@ -128,12 +128,12 @@ def unpack(archive: Path, runs_dir: Path) -> tuple[Path, bool]:
             for member in members.values():
                 write(file, member, draft / member.filename, archive)
             if parsed(checksums, archive) != sums(draft):
-                raise no_archive(archive, f"a file is not what {CHECKSUMS} says")
+                raise no_archive(archive, f"a file does not match {CHECKSUMS}")
         return path, True
 
 
 def zip_file(handle: IO[bytes], archive: Path) -> zipfile.ZipFile:
-    """The ZIP file in an open file.
+    """Opens the ZIP file in an open file.
 
     Raises:
       RunError: it is damaged, or not a ZIP file.
@@ -145,7 +145,7 @@ def zip_file(handle: IO[bytes], archive: Path) -> zipfile.ZipFile:
 
 
 def parsed(content: bytes, archive: Path) -> Any:
-    """What a JSON file of an archive holds.
+    """Parses a JSON file of an archive.
 
     Raises:
       RunError: it is not JSON, or nested too deeply.
@@ -160,30 +160,34 @@ def members_of(file: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.ZipInf
     """The files of an archive, by name.
 
     Raises:
-      RunError: there are others than those of a run, or one of those is missing.
+      RunError: there are unknown files, or a required one is missing.
     """
     members: dict[str, zipfile.ZipInfo] = {}
     for member in file.infolist():
         if limit(member.filename) is None or member.filename in members:
-            raise no_archive(archive, f"it holds {member.filename[:200]!r}")
+            raise no_archive(
+                archive, f"it contains {member.filename[:200]!r}, which is not allowed"
+            )
         if member.compress_type not in PLAIN or member.flag_bits & ENCRYPTED:
-            raise no_archive(archive, f"{member.filename!r} is encrypted or of another method")
+            raise no_archive(
+                archive, f"{member.filename!r} is encrypted, or compressed by another method"
+            )
         members[member.filename] = member
         if len(members) > MOST_FILES:
-            raise no_archive(archive, "it holds too many files")
+            raise no_archive(archive, "it contains too many files")
     for needed in (CONFIG, INFO, CHECKSUMS):
         if needed not in members:
-            raise no_archive(archive, f"it holds no {needed}")
+            raise no_archive(archive, f"it contains no {needed}")
     return members
 
 
 def limit(name: str) -> int | None:
-    """The most bytes of a file in an archive; None where a run has no such file."""
+    """Size limit of a file in an archive, in bytes; None if a run has no such file."""
     return next((most for pattern, most in MOST.items() if re.fullmatch(pattern, name)), None)
 
 
 def content(file: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> bytes:
-    """A small file of an archive.
+    """Reads a small file of an archive.
 
     Raises:
       RunError: it is damaged or too large.
@@ -192,7 +196,7 @@ def content(file: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> by
 
 
 def write(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, archive: Path) -> None:
-    """Writes a file of an archive to a new one.
+    """Copies a file of an archive to a new file.
 
     Raises:
       RunError: it is damaged or too large.
@@ -204,10 +208,10 @@ def write(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, archive: P
 
 
 def pieces(file: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> Iterator[bytes]:
-    """The content of a file, whatever size the archive says it has.
+    """The content of a file in pieces, without relying on the size in the archive.
 
     Raises:
-      RunError: it is damaged, or larger than such a file can be.
+      RunError: it is damaged, or above its size limit.
     """
     left = limit(member.filename) or 0
     try:
@@ -222,25 +226,25 @@ def pieces(file: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> Ite
 
 
 def require_equal(path: Path, checksums: bytes, archive: Path) -> None:
-    """Refuses an archive whose name another run has.
+    """Refuses an archive if another run has its name.
 
     Raises:
-      RunError: it is not the run that was made of this archive.
+      RunError: the run was not made from this archive.
     """
     there = path / CHECKSUMS
     if not is_there(there) or read(there, MIB) != checksums:
         raise RunError(
             "EZ-ARCHIVE-NAME-TAKEN",
-            f"The run {path.name!r} is in {str(path.parent)!r} already, and is not that of "
-            f"{str(archive)!r}.",
+            f"{str(path.parent)!r} already has another run {path.name!r}, which was not made "
+            f"from {str(archive)!r}.",
             "Choose another --runs-dir.",
         )
 
 
 def no_archive(archive: Path, why: str) -> RunError:
-    """The error about a file that is no archive of a run."""
+    """The error about a file that is not an archive of a run."""
     return RunError(
         "EZ-ARCHIVE-DAMAGED",
         f"{str(archive)!r} is not an archive of a run: {why}.",
-        "Make it again: ez export RUN",
+        "Export the run again: ez export RUN",
     )

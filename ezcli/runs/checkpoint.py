@@ -1,13 +1,12 @@
 """Exact save and restore of a `Trainer` between two cycles.
 
-A checkpoint is a folder: the state of the trainer's parts in files (`storage`), of which
-`weights.safetensors` is the learner's network, for anyone to use; and `manifest.json` with the
-SHA-256 of each file, of the blobs, of the JSON lines as they were then (`folder.Seal`), and of
+A checkpoint is a folder with the states of the trainer's parts in files (`storage`) and a
+`manifest.json`. `weights.safetensors` is the learner's network, usable on its own. The manifest has
+the SHA-256 of each file, of the blobs, of the JSON lines at that time (`folder.Seal`), and of
 itself.
 
-A checkpoint is written beside its place, synced, and renamed into it. The newest stay, two unless
-`record.keep_checkpoints` says more, and those after every `record.keep_interval` train_steps. No
-pickle anywhere.
+A checkpoint is written as a draft, synced, and renamed. The newest `record.keep_checkpoints` (by
+default two) are kept, and those after every `record.keep_interval` train_steps. Nothing is pickled.
 """
 
 import json
@@ -47,14 +46,14 @@ BlobName = Annotated[str, Field(pattern="^[a-z_]+/[0-9A-Za-z_-]+[.]zst$")]
 
 
 class SealEntry(Table):
-    """How much of a file of JSON lines there was."""
+    """Length and checksum of a JSON-lines file at a checkpoint."""
 
     bytes: int = Field(ge=0, lt=2**63)
     sha256: Digest
 
 
 class Manifest(Table):
-    """What a manifest holds, but for its schema and its checksum."""
+    """The content of a manifest without schema and checksum."""
 
     identity: str
     env_steps: Count
@@ -85,7 +84,7 @@ def save(trainer: Trainer, folder: RunFolder) -> Path:
             "train_steps": trainer.train_steps,
         }
         write_manifest(draft, entries, blobs, folder.seals(RECORDS))
-        folder.require_lock()  # the disk may have kept us waiting
+        folder.require_lock()  # writing may have taken long
     prune(folder, trainer.config.record)
     return final
 
@@ -106,14 +105,14 @@ def write_manifest(
 
 
 def copy_weights(folder: RunFolder, into: Path) -> None:
-    """Writes the newest whole checkpoint once more, of all its parts the network alone.
+    """Copies the newest intact checkpoint with only the network.
 
     Args:
       folder: of the run.
-      into: where the folder of the checkpoint is made; it is made, too.
+      into: parent of the new checkpoint's folder; it is created.
 
     Raises:
-      RunError: there is no checkpoint, or none is whole.
+      RunError: there is no checkpoint, or all are damaged.
     """
     found, _ = newest(folder, to_train=False)
     if found is None:
@@ -128,47 +127,47 @@ def copy_weights(folder: RunFolder, into: Path) -> None:
 
 
 def no_checkpoint(folder: RunFolder) -> RunError:
-    """The error about a run that has none yet."""
+    """The error about a run without a checkpoint."""
     return RunError(
-        "EZ-RUN-NO-CHECKPOINT", f"{folder.name!r} has no checkpoint yet.", "Let it train first."
+        "EZ-RUN-NO-CHECKPOINT", f"{folder.name!r} has no checkpoint yet.", "Train first."
     )
 
 
 def checkpoint_name(trainer: Trainer) -> str:
-    """Name of the folder that holds the trainer's present state; sorts by age."""
+    """Name of the checkpoint of the trainer's current state. Names sort by age."""
     return name_at(trainer.env_steps, trainer.train_steps)
 
 
 def name_at(env_steps: int, train_steps: int) -> str:
-    """Name of the folder that holds the state after so many steps."""
+    """Name of the checkpoint after these steps."""
     return f"step-{env_steps:09d}-{train_steps:09d}"
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None:
-    """Puts a freshly built trainer into the state of a checkpoint.
+    """Restores a newly built trainer from a checkpoint.
 
     Raises:
       CheckpointError: the checkpoint belongs to another config, or does not fit the trainer.
-      EnvError: the games, played again, are others.
+      EnvError: the replayed games differ.
     """
     require_own(checkpoint, trainer.config.identity)
     restore_any(trainer, checkpoint, folder)
 
 
 def restore_any(trainer: Trainer, checkpoint: Checkpoint, folder: RunFolder) -> None:
-    """As `restore`, also where the checkpoint belongs to another config that builds alike."""
+    """Like `restore`, but also for a checkpoint of another config that builds the same parts."""
     states = read_states(*checkpoint, folder.path)
     with naming(checkpoint.path):
         trainer.restore(states)
         at = checkpoint_name(trainer)
-        require(at == checkpoint.path.name, f"{MANIFEST}: its parts are those of {at!r}")
+        require(at == checkpoint.path.name, f"{MANIFEST}: its parts belong to {at!r}")
 
 
 def restore_part(name: str, part: Part, checkpoint: Checkpoint, folder: RunFolder) -> None:
-    """Puts one part into its state, such as a network alone into that of `weights`.
+    """Restores one part, such as a network from the part `weights`.
 
     Raises:
-      CheckpointError: the checkpoint does not have the part, or the part cannot take it.
+      CheckpointError: the checkpoint does not have the part, or its state does not fit.
     """
     states = read_states(*checkpoint, folder.path)
     with naming(checkpoint.path):
@@ -177,7 +176,7 @@ def restore_part(name: str, part: Part, checkpoint: Checkpoint, folder: RunFolde
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Names a checkpoint or a file of it in what is wrong with its content."""
+    """Adds the path of a checkpoint, or of its file, to errors about content."""
     try:
         yield
     except CheckpointError as error:
@@ -187,14 +186,14 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def newest(folder: RunFolder, to_train: bool = True) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint whose checksums hold, and what is wrong with any newer one.
+    """The newest checkpoint with valid checksums, and errors about newer ones.
 
     Args:
       folder: of the run.
-      to_train: the JSON lines must be those that the checkpoint goes on from, too.
+      to_train: whether the JSON lines must also match the checkpoint.
 
     Raises:
-      CheckpointError: there are checkpoints, and none is whole.
+      CheckpointError: there are checkpoints, but all are damaged.
     """
     complaints: list[str] = []
     paths = checkpoint_paths(folder)
@@ -207,17 +206,17 @@ def newest(folder: RunFolder, to_train: bool = True) -> tuple[Checkpoint | None,
     if paths:
         raise CheckpointError(
             "EZ-CHECKPOINT-NONE-WHOLE",
-            f"No checkpoint of {folder.name!r} is whole: {' '.join(complaints)}",
+            f"All checkpoints of {folder.name!r} are damaged: {' '.join(complaints)}",
             "Train again under another --name.",
         )
     return None, complaints
 
 
 def usable(path: Path, folder: RunFolder, identity: str, to_train: bool) -> Checkpoint:
-    """The checkpoint at `path`; arguments as of `newest`.
+    """The checkpoint at `path`; arguments as in `newest`.
 
     Raises:
-      CheckpointError: it is damaged, of another config, or goes on from other JSON lines.
+      CheckpointError: it is damaged, of another config, or does not match the JSON lines.
     """
     found = verified(path, folder)
     require_own(found, identity)
@@ -227,10 +226,10 @@ def usable(path: Path, folder: RunFolder, identity: str, to_train: bool) -> Chec
 
 
 def verified(path: Path, folder: RunFolder) -> Checkpoint:
-    """Reads a manifest and compares every file with it.
+    """Reads a manifest and verifies every file.
 
     Raises:
-      CheckpointError: naming the first file that is missing or changed.
+      CheckpointError: names the first missing or changed file.
     """
     try:
         manifest = read_manifest(path)
@@ -241,21 +240,22 @@ def verified(path: Path, folder: RunFolder) -> Checkpoint:
                 raise damaged_checkpoint(file, "its checksum differs")
     except OSError as error:
         if error.errno not in DAMAGED:
-            raise  # such as no permission: says nothing of the file, which is not to be given up
-        what = f"{type(error).__name__}: {error}"  # its `repr` would not name the file
+            raise  # such as missing permission, which does not mean damage
+        what = f"{type(error).__name__}: {error}"  # its `repr` does not name the file
         raise CheckpointError(
-            "EZ-CHECKPOINT-INCOMPLETE", f"{str(path)!r} is not whole: {what}."
+            "EZ-CHECKPOINT-INCOMPLETE", f"{str(path)!r} is incomplete: {what}."
         ) from error
     name = name_at(manifest["env_steps"], manifest["train_steps"])
     if name != path.name:
         raise CheckpointError(
-            "EZ-CHECKPOINT-RENAMED", f"{str(path)!r} was renamed: its manifest says {name!r}."
+            "EZ-CHECKPOINT-RENAMED",
+            f"{str(path)!r} was renamed: the name in its manifest is {name!r}.",
         )
     return Checkpoint(path, manifest)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the checkpoint at `path`, as `Manifest` has it.
+    """The validated manifest of the checkpoint at `path`.
 
     Raises:
       CheckpointError: it cannot be read, or is damaged.
@@ -263,17 +263,17 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     file = path / MANIFEST
     table = read_json(file)
-    # The first format carried no checksum and sealed no records.
+    # The first format had no checksum and no seals.
     is_sealed = str(table.get("format")) != "1"
     if is_sealed and table.pop("sha256", None) != checksum(table):
         raise damaged_checkpoint(file, "its checksum differs")
     newest_table = current("manifest", table, file)
     with naming(file):
         manifest = read_table(Manifest, newest_table).model_dump()
-        require(STATE in manifest["files"], f"it does not name {STATE!r}")
+        require(STATE in manifest["files"], f"it does not list {STATE!r}")
         sealed = set(RECORDS) if is_sealed else set()
         other = sorted(manifest["records"].keys() ^ sealed)
-        require(not other, f"it seals other files than it should: {', '.join(other)}")
+        require(not other, f"it seals unexpected files: {', '.join(other)}")
     return manifest
 
 
@@ -281,32 +281,32 @@ def require_own(checkpoint: Checkpoint, identity: str) -> None:
     """Refuses a checkpoint that belongs to another config.
 
     Raises:
-      CheckpointError: with the identities.
+      CheckpointError: names both identities.
     """
     found = checkpoint.manifest["identity"]
     if found != identity:
         raise CheckpointError(
             "EZ-CHECKPOINT-OTHER-CONFIG",
-            f"{str(checkpoint.path)!r} belongs to another config: its identity is {found}, that of "
-            f"config.toml {identity}.",
+            f"{str(checkpoint.path)!r} belongs to another config: its identity is {found}, but "
+            f"config.toml has {identity}.",
         )
 
 
 def require_records(checkpoint: Checkpoint, folder: RunFolder) -> None:
-    """Refuses JSON lines that do not begin with what was there when the checkpoint was written.
+    """Refuses JSON lines that do not begin with their content at the time of the checkpoint.
 
     Raises:
-      CheckpointError: naming the file.
+      CheckpointError: names the file.
     """
     for file, sealed in checkpoint.manifest.get("records", {}).items():
         if not holds(folder.path / file, sealed):
             raise damaged_checkpoint(
-                folder.path / file, f"it is not what it was at {checkpoint.path.name!r}"
+                folder.path / file, f"it was changed after {checkpoint.path.name!r}"
             )
 
 
 def drop_after(checkpoint: Checkpoint, folder: RunFolder) -> None:
-    """Removes the damaged checkpoints after `checkpoint`: one of the last two must be whole."""
+    """Removes the damaged checkpoints after `checkpoint`, so that one of the last two is intact."""
     for path in checkpoint_paths(folder):
         if path.name > checkpoint.path.name:
             remove(path)
@@ -316,13 +316,13 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
     """Complete checkpoints, oldest first.
 
     Raises:
-      CheckpointError: there is something else in the place of their folder.
+      CheckpointError: their folder is something else.
     """
     if not folder.checkpoints.is_dir():
         if os.path.lexists(folder.checkpoints):
             raise CheckpointError(
                 "EZ-PATH-NOT-A-FOLDER",
-                f"{str(folder.checkpoints)!r} is no folder.",
+                f"{str(folder.checkpoints)!r} is not a folder.",
                 "Move it away.",
             )
         return []
@@ -331,12 +331,12 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
 
 
 def train_steps_of(path: Path) -> int:
-    """The train_steps of a checkpoint, by the name of its folder."""
+    """The train_steps in the name of a checkpoint."""
     return int(path.name.rpartition("-")[2])
 
 
 def prune(folder: RunFolder, settings: RecordSettings) -> None:
-    """Removes checkpoints that are not to be kept, the blobs that none needs, and drafts."""
+    """Removes old checkpoints, blobs that none needs, and drafts."""
     paths = checkpoint_paths(folder)
     newest_ones = paths[-settings.keep_checkpoints :]
     kept = [p for p in paths if p in newest_ones or settings.keeps(train_steps_of(p))]

@@ -1,4 +1,4 @@
-"""Where a run computes: device, precision, threads."""
+"""The device, precision and threads of a run."""
 
 import ctypes
 import os
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numpy as np  # before PyTorch, which swallows an interrupt of NumPy's import
+import numpy as np  # before PyTorch, which suppresses an interrupt of NumPy's import
 import torch
 
 from ezcli.config.run import ComputeSettings
@@ -22,18 +22,18 @@ class Compute(NamedTuple):
 
     device: torch.device
     precision: str  # float32 or bfloat16
-    search: str  # where the trees lie: cpu or cuda
-    threads: int  # searches side by side
+    search: str  # device of the search trees: cpu or cuda
+    threads: int  # searches at the same time
 
 
 def resolve_compute(settings: ComputeSettings) -> Compute:
-    """Finds the device, and fixes how PyTorch uses the CPU.
+    """Selects the device, and configures PyTorch's use of the CPU.
 
-    Each PyTorch operation runs on one CPU thread: with more, sums are split differently and every
-    result changes with the number of threads. The other cores run searches side by side instead.
+    Each PyTorch operation runs on one CPU thread. With more, sums would be split differently, and
+    results would depend on the number of threads. The other cores run searches in parallel.
 
     Raises:
-      ConfigError: the device asked for is not there.
+      ConfigError: the requested device is not available.
     """
     name = settings.device
     if name == "auto":
@@ -42,7 +42,7 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "EZ-COMPUTE-NO-GPU",
-            f"compute.device = {name!r}, but PyTorch sees no GPU.",
+            f"compute.device = {name!r}, but PyTorch finds no GPU.",
             "Use cpu or auto.",
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -77,9 +77,10 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
 
 
 def make_deterministic() -> None:
-    """Tells PyTorch to sum in a fixed order on a GPU, and to refuse what it cannot do so.
+    """Makes PyTorch deterministic on a GPU; operations without such an implementation fail.
 
-    To be called before the first operation there. Source: PyTorch's notes on reproducibility.
+    Must be called before the first operation on the GPU. Source: PyTorch's notes on
+    reproducibility.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -89,25 +90,25 @@ def make_deterministic() -> None:
 
 def has_cuda_kernels() -> bool:
     """Whether Numba can compile for the GPU."""
-    from numba import cuda  # lazy: it looks for the driver
+    from numba import cuda  # lazy: it searches for the driver
 
     return bool(cuda.is_available())
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep what is freed instead of handing it back to the system.
+    """Makes glibc keep freed memory instead of returning it to the system.
 
-    A train_step frees and asks for the same large tensors again and again; without this, the system
-    clears every page of them anew each time.
+    A train_step repeatedly frees and allocates the same large tensors. Otherwise the system would
+    clear all their pages each time.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 2**30)  # bytes from which memory is mapped by itself
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # free bytes from which the heap shrinks
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)  # least bytes of a separate memory mapping
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # free bytes above which the heap shrinks
 
 
 def num_cores() -> int:
-    """CPU cores that this process may use; all of them where the system does not say."""
+    """CPU cores that this process may use; all cores if the system does not report it."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -115,8 +116,8 @@ def num_cores() -> int:
 def warm_up_search() -> list[str]:
     """Compiles the search's kernels, or loads what a process compiled before.
 
-    Of many that start at once one compiles, and the others wait for it (`ezcli.jit`). Returns
-    sentences about a cache that could not be used.
+    If many processes start at once, one compiles and the others wait (`ezcli.jit`). Returns
+    sentences about an unusable cache.
     """
     from ezcli.efficientzero.gumbel import decision
     from ezcli.efficientzero.search import Evaluation, search
@@ -133,9 +134,9 @@ def warm_up_search() -> list[str]:
 
 
 def make_executor(threads: int) -> Executor:
-    """Runs tasks on `threads` threads; with one, at once and in the caller's.
+    """An executor with `threads` threads. With one, tasks run immediately in the caller's thread.
 
-    PyTorch counts the threads of an operation for each thread that asks for one.
+    PyTorch sets the number of threads of an operation separately for each calling thread.
     """
     if threads == 1:
         return Immediate()
@@ -143,10 +144,10 @@ def make_executor(threads: int) -> Executor:
 
 
 class Immediate(Executor):
-    """An executor without threads: a task is done when `submit` returns."""
+    """An executor without threads: `submit` returns after the task is done."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Calls `fn`; what it raises leaves here rather than from the future."""
+        """Calls `fn`. Its exceptions are raised here, not by the future."""
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
         return future

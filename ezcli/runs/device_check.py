@@ -1,7 +1,8 @@
-"""Before a run computes on a GPU: does the GPU compute what it should on this machine?
+"""Checks, before a run uses a GPU, that the GPU computes correctly on this machine.
 
-A fault of a driver, a toolkit or a kernel would show only as a poor score days later. Where all
-agrees the check changes no result; otherwise the run computes in the slower way that is right.
+A fault of a driver, a toolkit or a kernel would only appear as a poor score days later. If
+everything agrees, the check does not affect results. Otherwise the run uses the slower, correct
+way.
 """
 
 import math
@@ -21,27 +22,27 @@ from ezcli.envs.make import make_env
 from ezcli.runs.compute import Compute
 from ezcli.runs.trainer import make_network
 
-MOST_MISPLACED = 0.05  # of the visits; what rounding may do to a few near ties
-LARGEST_ERROR = 0.1  # of bfloat16, which rounds each number by up to 0.004 of it
+MOST_MISPLACED = 0.05  # share of visits, allowing for rounding at a few near ties
+LARGEST_ERROR = 0.1  # relative error of bfloat16, which rounds each number by up to 0.4 %
 
 
 class Checked(NamedTuple):
-    """What a run computes with after the check."""
+    """The device and precision of a run after the check."""
 
-    compute: Compute  # as asked, or without what failed
-    record: dict[str, Any] | None  # for `run.json`; None: there was nothing to check
+    compute: Compute  # as requested, or without what failed
+    record: dict[str, Any] | None  # for `run.json`; None if there was nothing to check
     said: list[str]  # a sentence for each failure
 
 
 def checked(compute: Compute, config: RunConfig) -> Checked:
-    """Compares searches on the device with searches on the host, and bfloat16 with float32.
+    """Compares searches on the device with searches on the CPU, and bfloat16 with float32.
 
     Args:
-      compute: as the settings ask for it.
-      config: of the run; the network and the searches are its own.
+      compute: as in the settings.
+      config: of the run, for its network and searches.
 
     Raises:
-      EzError: the environment is not there.
+      EzError: the environment is not available.
     """
     record: dict[str, Any] = {}
     said: list[str] = []
@@ -61,7 +62,7 @@ def checked(compute: Compute, config: RunConfig) -> Checked:
             far = f"{error:.0%} away from float32" if is_finite else "not finite"
             said.append(
                 f"On {compute.device}, outputs in {compute.precision} are {far} (allowed: "
-                f"{LARGEST_ERROR:.0%} away), so this run computes in float32."
+                f"{LARGEST_ERROR:.0%}), so this run computes in float32."
             )
             compute = compute._replace(precision="float32")
     if compute.search == "cuda":
@@ -75,9 +76,9 @@ def checked(compute: Compute, config: RunConfig) -> Checked:
             record[f"{name}_misplaced_visits"] = round(misplaced, 5)
             if misplaced > MOST_MISPLACED:
                 said.append(
-                    f"On {compute.device}, {name} searches put {misplaced:.0%} of their visits "
-                    f"elsewhere than the host does (allowed: {MOST_MISPLACED:.0%}), so the search "
-                    "trees of this run stay on the host."
+                    f"On {compute.device}, {misplaced:.0%} of the visits of {name} searches "
+                    f"differ from those on the CPU (allowed: {MOST_MISPLACED:.0%}), so this run "
+                    "has its search trees on the CPU."
                 )
                 compute = compute._replace(search="cpu")
     return Checked(compute, record, said)

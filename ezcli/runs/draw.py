@@ -1,4 +1,4 @@
-"""Batches with their targets, drawn one cycle before they are learnt from."""
+"""Batches with their targets, drawn one cycle before they are used."""
 
 from typing import NamedTuple
 
@@ -12,19 +12,19 @@ from ezcli.state import Layout, State, joined, parted, read_arrays, require
 
 
 class Drawn(NamedTuple):
-    """The batches of a cycle, one after the other, and their targets."""
+    """The batches of a cycle and their targets."""
 
     window: Window
     targets: Targets
 
 
 class DrawAhead:
-    """What is drawn and not learnt yet, between two cycles.
+    """Batches that are drawn but not learnt yet, between two cycles.
 
     Args:
       config: of the run.
-      replay: that is drawn from.
-      learner: that will learn from it.
+      replay: source of the batches.
+      learner: consumer of the batches.
     """
 
     def __init__(self, config: RunConfig, replay: Replay, learner: Learner) -> None:
@@ -32,23 +32,23 @@ class DrawAhead:
         self.drawn: Drawn | None = None
 
     def state(self) -> State:
-        """The arrays of the draw; empty without one."""
+        """The arrays of the draw; empty if there is none."""
         if self.drawn is None:
             return {}
         return joined({name: part._asdict() for name, part in self.drawn._asdict().items()})
 
     def restore(self, state: State) -> None:
-        """Raises CheckpointError: arrays of another draw, or of rows that the replay has not."""
+        """Raises CheckpointError: arrays of another draw, or rows that the replay does not have."""
         self.drawn = None
         if not state:
             return
         found = parted(read_arrays(self._layouts(), state), Drawn._fields)
         ahead = self.learner.train_steps + self.config.schedule.sample_ahead
-        require(ahead <= self.config.schedule.train_steps, "it is for more than all train_steps")
+        require(ahead <= self.config.schedule.train_steps, "it has more train_steps than the run")
         self.drawn = Drawn(Window(**found["window"]), Targets(**found["targets"]))
 
     def _layouts(self) -> dict[str, Layout]:
-        """Of every array; see `Window` and `Targets`."""
+        """Layouts of all arrays; see `Window` and `Targets`."""
         drawn = self.config.loss.batch_size * self.config.schedule.sample_ahead
         unroll, ahead = self.replay.unroll_steps, self.replay.lookahead
         num_actions = self.replay.arrays.policy.shape[1]

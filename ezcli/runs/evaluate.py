@@ -1,4 +1,4 @@
-"""Scores: whole games played greedily, without noise, all of them in one search."""
+"""Evaluation: whole games played greedily, without noise, with batched searches."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -19,19 +19,19 @@ from ezcli.runs.seeding import generator
 
 
 class EvaluationProtocol(NamedTuple):
-    """How an evaluation is played; stands beside its scores.
+    """How an evaluation is played. It is recorded with the scores.
 
-    Scores under different changes are never mixed. A run's own scores have none.
+    Scores under different changes are never mixed. Final and interim scores have no changes.
     """
 
     episodes: int
-    max_env_steps: int  # cap of one game
-    seed: int  # of the starts and of the planner's random numbers
+    max_env_steps: int  # limit of one game
+    seed: int  # for the starts and the planner's random numbers
     num_simulations: int
     changes: Mapping[str, Any] = MappingProxyType({})  # settings other than the run's, by key
 
     def table(self) -> dict[str, Any]:
-        """As a line of `evaluations.jsonl` holds it: without changes if there are none."""
+        """The entry in a line of `evaluations.jsonl`, without changes if there are none."""
         table = self._asdict() | {"changes": dict(self.changes)}
         if not self.changes:
             del table["changes"]
@@ -39,24 +39,24 @@ class EvaluationProtocol(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """Raw scores of the episodes, and how they were played."""
+    """Raw scores of the episodes, and their protocol."""
 
     protocol: EvaluationProtocol
     scores: list[float]
     env_steps: list[int]
 
 
-# Told before every env_step of an evaluation: episodes that are over, all episodes, env_steps of
-# the longest so far.
+# Called before every env_step of an evaluation with the finished episodes, all episodes, and the
+# env_steps of the longest so far.
 Told = Callable[[int, int, int], None]
 
 
 def silent(over: int, episodes: int, env_steps: int) -> None:
-    """A `Told` that says nothing."""
+    """A `Told` that does nothing."""
 
 
 class Stopped(Exception):
-    """The caller asked to stop before the end."""
+    """The caller requested a stop before the end."""
 
 
 def evaluate(
@@ -67,19 +67,19 @@ def evaluate(
     should_stop: Callable[[], bool] = lambda: False,
     tell: Told = silent,
 ) -> Evaluated:
-    """Plays every episode to its end or cap.
+    """Plays every episode to its end or limit.
 
     Args:
-      network: any; it is used in evaluation mode and left in the mode it came in.
-      config: of the run, before the changes of the protocol; its environment is built under the
-        rules of evaluation.
+      network: used in evaluation mode; its mode is restored afterwards.
+      config: of the run, before the changes of the protocol; its environment is built for
+        evaluation.
       compute: device and precision.
-      protocol: how many episodes, how long, which starts.
-      should_stop: asked before every step.
-      tell: told before every step how far it is.
+      protocol: number of episodes, limit of length, and seed.
+      should_stop: called before every step.
+      tell: called before every step with the progress.
 
     Raises:
-      Stopped: `should_stop` said so.
+      Stopped: `should_stop` returned True.
     """
     config = with_changes(config, protocol.changes)
     rng = generator(config.seed, "evaluation", protocol.seed)
@@ -117,13 +117,14 @@ def final_protocol(
     seed: int = 0,
     changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> EvaluationProtocol:
-    """The protocol of the final evaluation, or one that differs from it.
+    """The protocol of the final evaluation, or a variation of it.
 
     Args:
       config: of the run.
       episodes: the config's number if None.
       seed: of the starts and of the planner's random numbers.
-      changes: settings to play under, by dotted key. One that the run has already is no change.
+      changes: settings for playing, by dotted key. A value that the run already has is not a
+        change.
 
     Raises:
       ConfigError: a changed setting does not exist, or its value is not allowed.
@@ -139,7 +140,7 @@ def final_protocol(
 
 
 def interim_protocol(config: RunConfig, train_steps: int) -> EvaluationProtocol:
-    """On the way: fewer episodes under the training cap, other starts each time."""
+    """The protocol of an interim evaluation: fewer episodes, the limit of training, new starts."""
     return EvaluationProtocol(
         episodes=config.evaluation.interval_episodes,
         max_env_steps=config.env.max_episode_steps,
@@ -149,7 +150,10 @@ def interim_protocol(config: RunConfig, train_steps: int) -> EvaluationProtocol:
 
 
 def summary(scores: list[float]) -> dict[str, Any]:
-    """Mean, standard error of the mean, median, min and max; no error from one score."""
+    """Mean, standard error of the mean, median, min and max.
+
+    A single score has no standard error.
+    """
     values = np.array(scores)
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return {
@@ -164,8 +168,8 @@ def summary(scores: list[float]) -> dict[str, Any]:
 def normalised(config: RunConfig, found: Evaluated) -> float | None:
     """The mean score on the scale of the suite's benchmark.
 
-    None where the game has no reference scores, and where games were not played by the benchmark's
-    rules: a game of another length, say, gives a score that says nothing on that scale.
+    None if the game has no reference scores, or if games did not follow the benchmark's rules: for
+    example, scores of games with another length are not comparable on that scale.
     """
     env = with_changes(config, found.protocol.changes).env
     reference = reference_of(env)

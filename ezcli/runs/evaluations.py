@@ -1,7 +1,7 @@
-"""Lines of `evaluations.jsonl`: what is wrong with one, and what it says.
+"""Lines of `evaluations.jsonl`: their validation and description.
 
-A line is of one of four kinds: `final` and `interim` are the run's own, `training-levels` follows
-the final one and is played on the levels that training met, `manual` is one of `ez evaluate`.
+A line has one of four kinds. `final` and `interim` belong to the run. `training-levels` follows the
+final one and is played on the levels of training. `manual` comes from `ez evaluate`.
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from ezcli.envs.suite import Normalisation
 from ezcli.settings import LARGEST_SCORE
 from ezcli.words import counted
 
-OWN = ("interim", "final")  # kinds by which a run counts
+OWN = ("interim", "final")  # kinds that give a run's score
 TRAINING_LEVELS = "training-levels"
 KINDS = (*OWN, TRAINING_LEVELS, "manual")
 
 
 def why_wrong(line: Mapping[str, Any]) -> str:
-    """What is wrong with a line of evaluations; empty if nothing is."""
+    """The error in a line of evaluations; empty if it is valid."""
     scores, mean, protocol = line.get("scores"), line.get("mean"), line.get("protocol")
     if not isinstance(scores, list) or not scores or not all(map(is_number, scores)):
         return f"scores that are not all numbers of at most {LARGEST_SCORE:g}"
     if not is_number(mean) or abs(mean - sum(scores) / len(scores)) > 1e-6 * max(1, abs(mean)):
-        return "a mean that is not that of its scores"
+        return "a mean that does not match its scores"
     if type(line.get("env_steps")) is not int or not isinstance(protocol, dict):
         return "no env_steps or no protocol"
     if protocol.get("episodes") != len(scores):
@@ -31,7 +31,7 @@ def why_wrong(line: Mapping[str, Any]) -> str:
         return f"its seed is {protocol['seed']!r}"
     changes = protocol.get("changes", {})
     if not isinstance(changes, dict) or not all(map(is_plain, changes.values())):
-        return "changes of its protocol that are no table of settings"
+        return "changes of its protocol that are not a table of settings"
     lengths = line.get("game_env_steps")
     if not isinstance(lengths, list) or len(lengths) != len(scores):
         return f"{len(scores)} scores without the length of each game"
@@ -45,19 +45,19 @@ def why_wrong(line: Mapping[str, Any]) -> str:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a file says a number that a run can have: neither infinite, NaN nor absurd."""
+    """Whether a value in a file is a finite number of plausible size."""
     return (
         isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST_SCORE
     )
 
 
 def is_plain(value: object) -> bool:
-    """Whether a value of a file can be that of a setting: a number, a text, or yes or no."""
+    """Whether a value in a file can be a setting: a number, a string or a boolean."""
     return isinstance(value, str | bool) or is_number(value)
 
 
 def name_of(line: Mapping[str, Any]) -> str:
-    """What an evaluation is called: its own name, or its kind."""
+    """The name of an evaluation, or else its kind."""
     return str(line.get("name", line["kind"]))
 
 
@@ -67,12 +67,12 @@ def changes_of(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changes_text(changes: Mapping[str, Any]) -> str:
-    """Such as `planning.evaluation=one-step`; empty without changes."""
+    """Changes in words, such as `planning.evaluation=one-step`; empty without changes."""
     return ", ".join(f"{key}={value}" for key, value in changes.items())
 
 
 def describe_evaluation(line: dict[str, Any], scale: Normalisation | None) -> str:
-    """The line in one sentence; `scale` is that of the suite."""
+    """Describes a line in one sentence; `scale` is the scale of the suite."""
     error = "" if line["standard_error"] is None else f" ± {line['standard_error']:.2f}"
     normalised, protocol = line.get(scale.key) if scale else None, line["protocol"]
     played = [counted(protocol["episodes"], "episode")]

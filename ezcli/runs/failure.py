@@ -1,12 +1,12 @@
-"""What led to a number that is not finite, kept in the run's folder for whoever wants to know.
+"""Records of a value that is not finite: the data that led to it, in the run's folder.
 
     runs/<name>/failure/
-    ├── failure.json           which train_step, which losses, what else was not finite
-    ├── batch.safetensors      the batch, as the network saw it
-    └── weights.safetensors    the network, its weights as they were before that train_step (the
-                               statistics of its batch-norms have gone on)
+    ├── failure.json           train_step, losses, and other values that were not finite
+    ├── batch.safetensors      the batch, as input of the network
+    └── weights.safetensors    the network with its weights before that train_step (statistics of
+                               batch-norms are later ones)
 
-`ez doctor RUN` says it in words.
+`ez doctor RUN` describes it.
 """
 
 import copy
@@ -29,12 +29,12 @@ from ezcli.runs.trainer import Trainer
 from ezcli.words import ez_command
 
 FAILURE = "failure"
-LARGE = 1e6  # value targets beyond which rewards are to blame
-NAMED = 5  # parameters that are named; the rest is counted
+LARGE = 1e6  # size of value targets above which rewards are the likely cause
+NAMED = 5  # most parameters listed; others are counted
 
 
 def write(folder: RunFolder, message: str, trainer: Trainer) -> None:
-    """Keeps what explains the error `message` that ended the trainer's run."""
+    """Saves the data that explain the error `message`."""
     learner, evidence = trainer.learner, trainer.evidence
     record: dict[str, Any] = {"message": message, "env_steps": trainer.replay.env_steps}
     record |= {"train_step": learner.train_steps, "batch": None, "first_layer": None}
@@ -61,7 +61,7 @@ def write(folder: RunFolder, message: str, trainer: Trainer) -> None:
 
 
 def trace(learner: Learner, batch: Batch) -> tuple[str | None, list[str]]:
-    """Makes the train_step once more, on a copy, and looks at every layer.
+    """Repeats the train_step on a copy, and checks every layer.
 
     Returns the first layer whose output is not finite, and the parameters whose gradient is not.
     """
@@ -89,7 +89,7 @@ def trace(learner: Learner, batch: Batch) -> tuple[str | None, list[str]]:
 
 
 def extent(tensor: Tensor) -> dict[str, Any]:
-    """How far the numbers of a tensor reach, and how many are none."""
+    """Range of the values of a tensor, and the number of values that are not finite."""
     finite = tensor[tensor.isfinite()].double()
     return {
         "not_finite": tensor.numel() - finite.numel(),
@@ -99,17 +99,17 @@ def extent(tensor: Tensor) -> dict[str, Any]:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers of a tensor are finite."""
+    """Whether all values of a tensor are finite."""
     return bool(tensor.isfinite().all())
 
 
 def clear(folder: RunFolder) -> None:
-    """Removes what an earlier failure left."""
+    """Removes the record of an earlier failure."""
     remove(folder.path / FAILURE)
 
 
 def read(folder: RunFolder) -> dict[str, Any] | None:
-    """What `write` left, if anything: the contents of `failure.json`.
+    """Reads `failure.json`, if it exists.
 
     Raises:
       RunError: it is damaged.
@@ -128,7 +128,7 @@ def read(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def explain(record: dict[str, Any]) -> list[str]:
-    """What a run's `error` does not say yet, in sentences."""
+    """Sentences that explain a run's `error` further."""
     rate = record.get("learning_rate")
     lines = [
         f"At train_step {record['train_step']:,}, env_step {record['env_steps']:,}"
@@ -137,31 +137,31 @@ def explain(record: dict[str, Any]) -> list[str]:
     lines.append(describe_weights(record["weights"]))
     for name, reach in (record["batch"] or {}).items():
         if reach["not_finite"]:
-            lines.append(f"{reach['not_finite']} numbers of the batch's {name} are not finite.")
+            lines.append(f"{reach['not_finite']} values of the batch's {name} are not finite.")
     if record["first_layer"]:
         lines.append(f"The first layer whose output is not finite: {record['first_layer']}.")
     elif record.get("gradients"):
         wrong = some(record["gradients"])
-        lines.append(f"The output of every layer is finite; gradients are not: {wrong}.")
+        lines.append(f"The outputs of all layers are finite, but these gradients are not: {wrong}.")
     targets = (record["batch"] or {}).get("value", {})
     if targets.get("min") is not None:
-        lines.append(f"Value targets reach from {targets['min']:g} to {targets['max']:g}.")
+        lines.append(f"Value targets range from {targets['min']:g} to {targets['max']:g}.")
     return lines
 
 
 def describe_weights(weights: dict[str, dict[str, Any]]) -> str:
-    """What is wrong with the weights, or how large they are."""
+    """Describes wrong weights, or else the largest weight."""
     wrong = [name for name, reach in weights.items() if reach["not_finite"]]
     if wrong:
-        return f"Weights that were not finite before it: {some(wrong)}."
+        return f"Weights that were not finite before that: {some(wrong)}."
     sizes = {name: max(abs(reach["min"]), abs(reach["max"])) for name, reach in weights.items()}
     largest = max(sizes, key=sizes.__getitem__)
-    return f"The largest weight before it: {sizes[largest]:g}, in {largest}."
+    return f"The largest weight before that: {sizes[largest]:g}, in {largest}."
 
 
 def remedy(record: dict[str, Any], folder: RunFolder) -> str:
-    """What to do about it."""
-    again = f"`{ez_command('resume', folder.path)}` meets it again, to the last bit."
+    """The remedy."""
+    again = f"`{ez_command('resume', folder.path)}` would reproduce it exactly."
     targets = (record["batch"] or {}).get("value", {})
     if max(abs(targets.get("min") or 0), abs(targets.get("max") or 0)) > LARGE:
         return f"{again} Rewards are very large: train on their sign, --set env.clip_rewards=true."
@@ -169,6 +169,6 @@ def remedy(record: dict[str, Any], folder: RunFolder) -> str:
 
 
 def some(names: list[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of others."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

@@ -1,21 +1,21 @@
-"""What a run leaves on disk.
+"""The files of a run.
 
     runs/<name>/
     ├── config.toml         every setting of the run, resolved
     ├── run.json            identity, environment contract, status; versions and device by session
-    ├── metrics.jsonl       what was learnt; a function of config and seed (columns: `metrics`)
-    ├── timing.jsonl        clocks: env_steps, train_steps, seconds, and rates
-    ├── evaluations.jsonl   raw scores, each with the protocol it was played under
-    ├── frames/             those of the states in the replay, without loss, each written once
-    ├── checkpoints/        the newest, two unless more are asked for, complete, with checksums
-    ├── failure/            only after a value that was not finite: what led to it
-    └── stalled.txt         while nothing moves, or if it ended so: where it stood still
+    ├── metrics.jsonl       metrics of training; a function of config and seed (columns: `metrics`)
+    ├── timing.jsonl        times: env_steps, train_steps, seconds, and rates
+    ├── evaluations.jsonl   raw scores with their protocols
+    ├── frames/             the frames in the replay, compressed without loss, each written once
+    ├── checkpoints/        the newest checkpoints (two by default), with checksums
+    ├── failure/            only after a value that was not finite: the data that led to it
+    └── stalled.txt         while a run stalls, or if it ended stalled: the stack of each thread
 
-JSON lines are the truth. A last line torn by a crash is ignored and then overwritten.
+The JSON lines are authoritative. A last line cut short by a crash is ignored and then overwritten.
 
-`run.json` ends with a checksum of itself. While no process trains, it also seals the config and the
-JSON lines: their length and SHA-256, so that no digit of a score changes unseen. What comes after
-the sealed bytes is allowed; a run from before there were seals is taken as it is.
+`run.json` ends with its own checksum. While no process trains, it also seals the config and the
+JSON lines by length and SHA-256, so that any changed digit of a score is detected. Lines after the
+sealed bytes are allowed. A run from before there were seals is accepted without them.
 """
 
 import json
@@ -40,7 +40,7 @@ from ezcli.runs.seals import Seal, checksum, holds, seal
 METRICS, TIMING, EVALUATIONS = "metrics.jsonl", "timing.jsonl", "evaluations.jsonl"
 RECORDS = (METRICS, TIMING, EVALUATIONS)
 CONFIG = "config.toml"
-STATUSES = ("new", "running", "interrupted", "failed", "finished")  # that run.json may say
+STATUSES = ("new", "running", "interrupted", "failed", "finished")  # allowed in run.json
 STALLED = "stalled.txt"
 
 
@@ -53,7 +53,7 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The run's name: that of its folder."""
+        """The run's name, which is the name of its folder."""
         return self.path.name
 
     @property
@@ -68,21 +68,21 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was ever started here."""
+        """Whether there is a run here."""
         config = self.path / CONFIG
         return os.path.lexists(config) and not config.is_dir()
 
     def create(self, config: RunConfig) -> None:
-        """Makes the folder and writes the config, or what is missing of them.
+        """Creates the folder and writes the config, as far as they are missing.
 
         Raises:
-          RunError: something else is there.
+          RunError: the path is something else.
         """
         is_new = not self.exists
         if is_new and os.path.lexists(self.path) and not is_left_over(self.path):
             raise RunError(
                 "EZ-RUN-NOT-A-RUN",
-                f"{str(self.path)!r} exists and is not a run.",
+                f"{str(self.path)!r} exists but is not a run.",
                 "Choose another --name.",
             )
         self.make_folders()
@@ -90,21 +90,21 @@ class RunFolder:
             write_atomically(self.path / CONFIG, to_toml(config).encode())
 
     def make_folders(self) -> None:
-        """Makes the folders for checkpoints and frames, where they are missing.
+        """Creates the folders for checkpoints and frames, if they are missing.
 
         Raises:
-          RunError: something else is in their place.
+          RunError: their paths are something else.
         """
         for folder in (self.checkpoints, self.frames):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except FileExistsError as error:
                 raise RunError(
-                    "EZ-PATH-NOT-A-FOLDER", f"{str(folder)!r} is no folder.", "Move it away."
+                    "EZ-PATH-NOT-A-FOLDER", f"{str(folder)!r} is not a folder.", "Move it away."
                 ) from error
 
     def config(self) -> RunConfig:
-        """The config that the run was started with.
+        """The config of the run.
 
         Raises:
           EzError: there is no run here, or its config is damaged.
@@ -122,17 +122,17 @@ class RunFolder:
         return resolve(read_toml(path, follow=False), source=str(path))
 
     def noted_code(self) -> dict[str, str]:
-        """The code of the environment, where `config.toml` is older than the record of it."""
+        """The recorded code of the environment, if `config.toml` is too old to contain it."""
         found = self.read_info().get("code") or {}
         if not isinstance(found, dict) or not all(isinstance(d, str) for d in found.values()):
-            raise damaged(self.path / "run.json", "its code is no table of checksums")
+            raise damaged(self.path / "run.json", "its code is not a table of checksums")
         return found
 
     def require_same(self, config: RunConfig) -> RunConfig:
-        """The config as the run has it; refuses another one under the same name.
+        """Returns the run's version of the config, and refuses a different config.
 
         Raises:
-          ConfigError: with the settings that differ.
+          ConfigError: names the settings that differ.
         """
         there = self.config()
         config = as_before(config, there)
@@ -141,16 +141,16 @@ class RunFolder:
             raise ConfigError(
                 "EZ-RUN-OTHER-CONFIG",
                 f"The run {self.name!r} exists with another config ({differing}).",
-                "Choose another --name, or repeat its settings.",
+                "Choose another --name, or use the same settings.",
             )
         return config
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other processes from this run as long as it is held.
+        """Locks the run while the context is open.
 
         Raises:
-          RunError: another process holds it, or the folder cannot be written or leads elsewhere.
+          RunError: another process has locked it, or the folder cannot be written or is a link.
         """
         refuse_links(self.path, self.checkpoints, self.frames)
         with ExitStack() as stack:
@@ -171,23 +171,24 @@ class RunFolder:
                 )
             self._lock = asked
             for left in [path for path in self.path.iterdir() if is_draft(path.name)]:
-                remove(left)  # by a process that was killed
+                remove(left)  # left by a process that was killed
             try:
                 yield
             finally:
                 self._lock = None
 
     def require_lock(self) -> None:
-        """Refuses to go on if another process took ours for gone, such as after a long sleep.
+        """Refuses if another process took over the run, for example while this one was suspended.
 
         Raises:
-          Busy: it works on the run now.
+          Busy: another process has the run.
         """
         if self._lock is not None and self._lock.is_lost and self.exists:
             raise Busy(
                 "EZ-RUN-TAKEN-OVER",
-                f"Another process took over the run {self.name!r} while this one slept.",
-                "If none did, and somebody removed .lock-holder, repeat the command.",
+                f"Another process took over the run {self.name!r} while this process was "
+                "suspended.",
+                "If it was only that .lock-holder was removed, repeat the command.",
             )
 
     @property
@@ -196,7 +197,7 @@ class RunFolder:
         return lock.is_held(self.path / ".lock")
 
     def read_info(self) -> dict[str, Any]:
-        """The contents of `run.json`, without its checksum; empty before it is written.
+        """Reads `run.json` without its checksum; empty before it is written.
 
         Raises:
           RunError: it is damaged.
@@ -209,7 +210,7 @@ class RunFolder:
         except RunError:
             if is_there(path):
                 raise
-            return {}  # somebody took the folder away just now
+            return {}  # the folder was removed just now
         said = info.pop("sha256", None)
         if said not in (None, checksum(info)):
             raise damaged(path, "its checksum differs")
@@ -223,7 +224,7 @@ class RunFolder:
         write_atomically(self.path / "run.json", text.encode())
 
     def status(self) -> str:
-        """How the run stands, as `run.json` says; `new` before it says anything.
+        """The status in `run.json`; `new` if there is none.
 
         Raises:
           RunError: it is damaged, or missing although the run was trained.
@@ -233,71 +234,71 @@ class RunFolder:
         if said not in STATUSES:
             raise damaged(path, f"its status is {said!r}")
         if said == "new" and self.has_results:
-            raise damaged(path, "it says nothing of this run, which was trained")
+            raise damaged(path, "it is empty although the run was trained")
         return str(said)
 
     @property
     def has_results(self) -> bool:
-        """Whether the run has a checkpoint, or any line of what it has learnt or scored."""
+        """Whether the run has a checkpoint, or a line of metrics or scores."""
         there = [self.path / file for file in RECORDS if is_there(self.path / file)]
         has_lines = any(path.lstat().st_size for path in there)
         return has_lines or (self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
 
     def require_sound(self) -> str:
-        """The status of a run whose files are those that it wrote; checkpoints are not looked at.
+        """The status of a run, after verifying its files except checkpoints.
 
         Raises:
-          RunError: a file is not; it is named.
+          RunError: names a file that was changed.
         """
         self.require_whole(CONFIG, *RECORDS)
         return self.status()
 
     def sessions(self) -> list[dict[str, Any]]:
-        """What `run.json` says of the processes that trained the run.
+        """The sessions in `run.json`: the processes that trained the run.
 
         Raises:
           RunError: it is damaged.
         """
         found = self.read_info().get("sessions", [])
         if not isinstance(found, list) or not all(isinstance(s, dict) for s in found):
-            raise damaged(self.path / "run.json", "its sessions are no list of tables")
+            raise damaged(self.path / "run.json", "its sessions are not a list of tables")
         return found
 
     def seals(self, files: Iterable[str] = (CONFIG, *RECORDS)) -> dict[str, Seal]:
-        """Length and SHA-256 of files as they are now."""
+        """Length and SHA-256 of files at present."""
         return {file: seal(self.path / file) for file in files}
 
     def broken_seals(self, files: Iterable[str] = (CONFIG, *RECORDS)) -> list[str]:
-        """Those of the files that are not what `run.json` sealed.
+        """The files that do not match their seals in `run.json`.
 
         Raises:
           RunError: `run.json` itself is damaged.
         """
         sealed = self.read_info().get("seals", {})
         if not isinstance(sealed, dict):
-            raise damaged(self.path / "run.json", "its seals are no table")
+            raise damaged(self.path / "run.json", "its seals are not a table")
         there = [file for file in files if file in sealed]
         return [file for file in there if not holds(self.path / file, sealed[file])]
 
     def require_whole(self, *files: str) -> None:
-        """Refuses files that are not what `run.json` sealed.
+        """Refuses files that do not match their seals in `run.json`.
 
         Raises:
-          RunError: naming the first one.
+          RunError: names the first one.
         """
         for file in self.broken_seals(files):
-            raise damaged(self.path / file, "it is not what run.json says the run wrote")
+            raise damaged(self.path / file, "it does not match its checksum in run.json")
 
     def append(self, file: str, line: dict[str, Any]) -> None:
-        """Adds a line to one of the JSON-lines files, in place of a torn last one."""
+        """Appends a line to a JSON-lines file, replacing an incomplete last line."""
         self.require_lock()
         append_line(self.path / file, line)
 
     def read(self, file: str) -> list[dict[str, Any]]:
-        """The lines of one of the JSON-lines files, without a torn last one.
+        """Reads a JSON-lines file, without an incomplete last line.
 
         Raises:
-          RunError: it is not what was sealed, or a line before the last is damaged.
+          RunError: it does not match its seal, or a line before the last is damaged.
         """
         self.require_whole(file)
         return read_lines(self.path / file)
@@ -309,11 +310,11 @@ class RunFolder:
 
         Args:
           file: its name.
-          start: bytes that stay as they are; they end a line.
-          keep: says which of the lines after those stay; None drops them all.
+          start: bytes at the start that are kept; they end with a line.
+          keep: selects later lines to keep; None drops them all.
 
         Raises:
-          RunError: a line is damaged of which `keep` is to say whether it stays.
+          RunError: a line that `keep` must judge is damaged.
         """
         path = self.path / file
         if not is_there(path):
@@ -327,17 +328,17 @@ class RunFolder:
 
 
 def refuse_links(*folders: Path) -> None:
-    """Refuses folders that are links, or hold any: through them files elsewhere would change.
+    """Refuses folders that are or contain links, through which other files would change.
 
     Raises:
-      RunError: naming the link.
+      RunError: names the link.
     """
     for folder in folders:
         inside = folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ()
         for path in (folder, *inside):
             try:
                 mode = path.lstat().st_mode
-            except OSError as error:  # not made yet, or renamed by the run at work
+            except OSError as error:  # not created yet, or renamed by a running process
                 if error.errno in ABSENT:
                     continue
                 raise
@@ -345,13 +346,13 @@ def refuse_links(*folders: Path) -> None:
             if wrong:
                 raise RunError(
                     "EZ-RUN-LINK",
-                    f"{str(path)!r} is not written to: {wrong.strerror}.",
-                    "Put what it leads to in its place, or keep all runs elsewhere: --runs-dir.",
+                    f"{str(path)!r} is not safe to write to: {wrong.strerror}.",
+                    "Replace it with its target, or use another --runs-dir.",
                 )
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether a folder holds no more than a start or a deletion that was cut short leaves."""
+    """Whether a folder contains only the remains of an interrupted start or deletion."""
     own = {"checkpoints", "frames"}
     names = [entry.name for entry in path.iterdir()] if path.is_dir() else ["?"]
     return all(n in own or n.startswith(".lock") or is_draft(n, CONFIG) for n in names)

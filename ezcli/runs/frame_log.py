@@ -1,8 +1,8 @@
 """The frames of a replay as the state of a part: compressed without loss, each stored once.
 
-A segment holds the frames of all streams that came since the segment before it, so a checkpoint
-late in a run does not rewrite the past. Zstandard finds what neighbouring frames share: about a
-hundred to five hundred bytes are left of each of Atari's 27,648.
+A segment contains the frames of all streams since the previous segment, so that a late checkpoint
+does not rewrite earlier frames. Zstandard exploits the similarity of neighbouring frames: 100 to
+500 bytes remain of each Atari frame of 27,648 bytes.
 """
 
 from collections.abc import Iterator
@@ -22,24 +22,24 @@ Piece = Annotated[list[Count], Field(min_length=3, max_length=3)]
 
 
 class Segment(NamedTuple):
-    """Frames in a blob, and which they are."""
+    """Frames in a blob, and their states."""
 
     pieces: list[list[int]]  # [stream, its first state, number of states], in the blob's order
     blob: Blob
 
 
 class Pieces(Table):
-    """What the state of a `FrameLog` holds beside its blobs: the pieces of each segment."""
+    """The state of a `FrameLog` without its blobs: the pieces of each segment."""
 
     pieces: dict[str, Annotated[list[Piece], Field(min_length=1)]]
 
 
 class FrameLog:
-    """Which frames of a run are in which segment.
+    """Records which frames of a run are in which segment.
 
     Args:
-      replay: the rows' states; its state is restored before this one.
-      frames: of the same rows.
+      replay: the states of the rows; it is restored before this part.
+      frames: frames of the same rows.
     """
 
     def __init__(self, replay: Replay, frames: FrameStore) -> None:
@@ -47,7 +47,7 @@ class FrameLog:
         self.segments: dict[str, Segment] = {}  # by name, oldest first
 
     def state(self) -> State:
-        """The segments that hold frames of the replay, the last with all frames that are new."""
+        """The segments with frames of the replay. The last one has all new frames."""
         self._cut()
         oldest = self.replay.length - self.replay.stream_rows
         self.segments = {
@@ -62,7 +62,7 @@ class FrameLog:
         """Fills the frame store, later segments over earlier ones.
 
         Raises:
-          CheckpointError: the segments do not hold each frame of the replay once.
+          CheckpointError: the segments do not contain each frame of the replay exactly once.
         """
         blobs = {name: blob for name, blob in state.items() if isinstance(blob, Blob)}
         rest = {name: value for name, value in state.items() if name not in blobs}
@@ -75,7 +75,7 @@ class FrameLog:
             self._read(name, segment)
 
     def _cut(self) -> None:
-        """Makes a segment of the frames that are in none."""
+        """Makes a segment of the frames that are in no segment yet."""
         done = np.zeros_like(self.replay.length)
         for segment in self.segments.values():
             for env, start, count in segment.pieces:
@@ -105,7 +105,7 @@ class FrameLog:
             size = len(rows) * shape.numel() * dtype.itemsize
             while len(buffer) < size:
                 chunk = next(chunks, b"")
-                require(chunk, f"segment {name!r} holds too few frames")
+                require(chunk, f"segment {name!r} has too few frames")
                 buffer += chunk
             block = np.frombuffer(bytes(buffer[:size]), dtype).reshape(len(rows), *shape)
             del buffer[:size]
@@ -119,10 +119,10 @@ class FrameLog:
                 yield env * self.replay.stream_rows + states % self.replay.stream_rows
 
     def _require_complete(self, pieces: dict[str, list[list[int]]]) -> None:
-        """Refuses segments that do not hold each frame of the replay once.
+        """Refuses segments that do not contain each frame of the replay exactly once.
 
         Raises:
-          CheckpointError: naming the first segment that does not fit.
+          CheckpointError: names the first segment that does not fit.
         """
         stream_rows = self.replay.stream_rows
         oldest = np.maximum(self.replay.length - stream_rows, 0).tolist()

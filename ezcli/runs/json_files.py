@@ -1,6 +1,6 @@
-"""Files of JSON: one table, or a table in each line.
+"""JSON files: one table, or a table in each line.
 
-A last line that a crash has torn is ignored, and then overwritten.
+A last line cut short by a crash is ignored and then overwritten.
 """
 
 import json
@@ -23,12 +23,12 @@ from ezcli.files import (
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:
-    """Adds a line to a JSON-lines file, in place of a torn last one."""
+    """Appends a line to a JSON-lines file, replacing an incomplete last line."""
     append_lines(path, [line])
 
 
 def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    """Adds lines to a JSON-lines file at once, in place of a torn last one."""
+    """Appends lines to a JSON-lines file at once, replacing an incomplete last line."""
     with appending(path) as handle:
         size = handle.seek(0, os.SEEK_END)
         if size and not ends_line(handle):
@@ -36,17 +36,17 @@ def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
             handle.truncate(handle.read().rfind(b"\n") + 1)
         handle.write("".join(json.dumps(line) + "\n" for line in lines).encode())
         handle.flush()
-        os.fsync(handle.fileno())  # before a checkpoint that says the line is there
+        os.fsync(handle.fileno())  # before a checkpoint that refers to the line
     if not size:
-        sync_folder(path.parent)  # likewise the new file's name
+        sync_folder(path.parent)  # and the new file's name
 
 
 def read_lines(path: Path, without: str = "") -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file, without a torn last one; none if there is no file.
+    """Reads a JSON-lines file, without an incomplete last line; empty if there is no file.
 
     Args:
       path: of the file.
-      without: lines with this text are left out, and are not parsed; empty: all are read.
+      without: lines with this text are skipped without parsing; empty to read all.
 
     Raises:
       RunError: a line before the last is damaged, or the file cannot be read.
@@ -65,13 +65,13 @@ def read_lines(path: Path, without: str = "") -> list[dict[str, Any]]:
 def lines_of(
     content: bytes, path: Path, before: int = 0, without: str = ""
 ) -> list[dict[str, Any]]:
-    """The JSON lines in `content`, without a torn last one.
+    """The JSON lines in `content`, without an incomplete last line.
 
     Args:
-      content: of the file `path`, or its end.
-      path: to name in an error.
-      before: lines of the file that come before `content`.
-      without: lines with this text are left out; empty: none.
+      content: content of the file `path`, or its end.
+      path: path to name in an error.
+      before: number of lines in the file before `content`.
+      without: lines with this text are skipped; empty to skip none.
 
     Raises:
       RunError: a line before the last is damaged.
@@ -84,11 +84,11 @@ def lines_of(
         wrong = RunError(
             "EZ-RUN-DAMAGED",
             f"Line {number} of {str(path)!r} is damaged.",
-            "Put the file back from a copy, or delete the line.",
+            "Restore the file from a backup, or delete the line.",
         )
         try:
             parsed.append(json.loads(line))
-        except (ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
+        except (ValueError, RecursionError) as error:  # not JSON, or beyond Python's limits
             raise wrong from error
         if not isinstance(parsed[-1], dict):
             raise wrong
@@ -96,14 +96,14 @@ def lines_of(
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The contents of a file of JSON that holds a table.
+    """Reads a JSON file that contains a table.
 
     Raises:
-      RunError: it cannot be read, or holds something else.
+      RunError: it cannot be read, or contains something else.
     """
     try:
         table: dict[str, Any] = json.loads(read(path, TABLE).decode())
-    except (OSError, ValueError, RecursionError) as error:  # or beyond what Python reads
+    except (OSError, ValueError, RecursionError) as error:  # or beyond Python's limits
         if isinstance(error, OSError) and error.errno not in DAMAGED:
             raise RunError(
                 "EZ-RUN-UNREADABLE", f"{str(path)!r} cannot be read: {error.strerror}."
@@ -111,15 +111,15 @@ def read_table(path: Path) -> dict[str, Any]:
         what = error.strerror if isinstance(error, OSError) else error
         raise damaged(path, str(what)) from error
     if not isinstance(table, dict):
-        raise damaged(path, "it holds no table")
+        raise damaged(path, "it contains no table")
     return table
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is such a file.
+    """Whether the file exists.
 
     Raises:
-      RunError: there is something else, such as a folder or a link.
+      RunError: it is something else, such as a folder or a link.
     """
     try:
         require_plain(path)
@@ -132,16 +132,16 @@ def is_there(path: Path) -> bool:
 
 def damaged(path: Path, why: str) -> RunError:
     """The error about a file of a run that cannot be used."""
-    hint = "Put it back from a copy, or train under another --name."
+    hint = "Restore it from a backup, or train under another --name."
     if path.name == "run.json":
         hint = (
-            "Put it back from a copy, or delete it: the run then continues without its earlier "
+            "Restore it from a backup, or delete it: the run then continues without its earlier "
             "sessions."
         )
     return RunError("EZ-RUN-DAMAGED", f"{str(path)!r} is damaged: {why}.", hint)
 
 
 def ends_line(handle: BinaryIO) -> bool:
-    """Whether the last byte of a file that is not empty ends a line."""
+    """Whether the last byte of a non-empty file ends a line."""
     handle.seek(-1, os.SEEK_END)
     return handle.read(1) == b"\n"

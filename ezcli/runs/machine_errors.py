@@ -1,4 +1,4 @@
-"""What a disk or the memory of a machine refuses, as sentences."""
+"""Turns errors of disk and memory into sentences."""
 
 import errno
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 
 @contextmanager
 def disk_errors(folder: RunFolder, go_on: str) -> Iterator[None]:
-    """Turns what a disk does to a run into sentences.
+    """Turns errors of a run's disk into sentences.
 
     Args:
       folder: of the run.
-      go_on: how to go on once that is mended, as the end of a sentence.
+      go_on: how to continue once it is repaired, as the end of a sentence.
 
     Raises:
       RunError: the folder cannot be written, or something in it is gone.
@@ -41,13 +41,13 @@ def disk_errors(folder: RunFolder, go_on: str) -> Iterator[None]:
             what = Path(error.filename) if folder.exists else folder.path
             raise RunError(
                 "EZ-RUN-GONE",
-                f"{str(what)!r} is gone: it was removed or renamed while the run needed it.",
-                f"Put it back, then {go_on}",
+                f"{str(what)!r} is missing: it was removed or renamed while the run needed it.",
+                f"Restore it, then {go_on}",
             ) from error
         raise
 
 
-# How PyTorch, C++, oneDNN, Python and Zstandard say it in errors of no class of their own.
+# Messages of PyTorch, C++, oneDNN, Python and Zstandard in errors without a separate class.
 OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
@@ -56,7 +56,7 @@ OUT_OF_MEMORY = (
     "could not create a memory",
     "can't start new thread",
     "Allocation error : not enough memory",
-    "error return without exception set",  # of Python itself, where it cannot even say so
+    "error return without exception set",  # raised by Python when it cannot even report the error
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
@@ -64,10 +64,10 @@ OUT_OF_MEMORY = (
 
 @contextmanager
 def memory_errors(go_on: str) -> Iterator[None]:
-    """Turns exhausted memory into a sentence, from whatever library it comes.
+    """Turns exhausted memory into a sentence, in whatever library it occurs.
 
     Args:
-      go_on: how to go on once there is memory, as the end of a sentence.
+      go_on: how to continue once there is memory, as the end of a sentence.
 
     Raises:
       RunError: memory ran out.
@@ -81,13 +81,13 @@ def memory_errors(go_on: str) -> Iterator[None]:
         raise RunError(
             "EZ-RUN-MEMORY",
             f"{which} ran out.",
-            "Lower replay.capacity, loss.batch_size or acting.num_envs in a run of another --name; "
-            f"or free some, then {go_on}",
+            "Train under another --name with a lower replay.capacity, loss.batch_size or "
+            f"acting.num_envs; or free some memory, then {go_on}",
         ) from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether this is memory that ran out."""
+    """Whether an error means that memory ran out."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(

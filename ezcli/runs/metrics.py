@@ -1,6 +1,6 @@
-"""Lines of `metrics.jsonl`: what happened since the last one.
+"""Lines of `metrics.jsonl`, each with statistics since the line before.
 
-A line is a function of config and seed. Clocks have no place here; they go to `timing.jsonl`.
+A line is a function of config and seed. Times are in `timing.jsonl`.
 """
 
 import copy
@@ -24,27 +24,28 @@ COLUMNS = {
     "env_steps": "actions taken in the run so far",
     "train_steps": "gradient steps so far",
     "games": "games finished since the last line",
-    "score": "mean raw score of those games; null if none",
-    "score_min": "lowest of them",
-    "score_max": "highest of them",
-    "game_env_steps": "mean length of those games, env_steps",
+    "score": "mean raw score of these games; null if there are none",
+    "score_min": "lowest raw score of these games",
+    "score_max": "highest raw score of these games",
+    "game_env_steps": "mean length of these games, env_steps",
     "loss": "total loss: mean over the batch, divided by unroll_steps",
     **{
         name: f"{term.about}, summed over positions, mean over batches"
         for name, term in LOSSES.items()
     },
     "gradient_norm": "norm of the gradient before clipping, mean",
-    "auxiliary_gradient": "norm of the gradient of the weighted auxiliary loss into the encoder, "
-    f"mean over every {MEASURED_EVERY}th of the first {MEASURED_STEPS} train_steps; null later",
-    "learning_rate": "of the last train_step",
+    "auxiliary_gradient": "norm of the gradient of the weighted auxiliary loss at the encoder, "
+    f"mean over every {MEASURED_EVERY}th of the first {MEASURED_STEPS} "
+    "train_steps; null later",
+    "learning_rate": "learning rate of the last train_step",
     "td_steps": "mean steps before the bootstrap",
     "search_depth": "mean depth of the deepest node while acting, env_steps",
     "search_entropy": "mean entropy of the visits while acting, nats; null without a search",
     "root_value": "mean value of the root while acting",
-    "target_depth": "as search_depth, in reanalysis",
-    "target_entropy": "as search_entropy, of the policy targets; null if there are none",
-    "reanalyse_asked": "policy targets that a search had to give",
-    "reanalyse_searched": "states searched for them; the rest was remembered",
+    "target_depth": "like search_depth, in reanalysis",
+    "target_entropy": "like search_entropy, of the policy targets; null if there are none",
+    "reanalyse_asked": "policy targets that needed a search",
+    "reanalyse_searched": "states searched for them; the others were cached",
     "reanalyse_evaluated": "states evaluated without a search",
     "replay_sampleable": "states that can be drawn",
     **MODES,
@@ -52,7 +53,7 @@ COLUMNS = {
 
 
 class WindowState(Table):
-    """What a `MetricsWindow` holds."""
+    """The state of a `MetricsWindow`."""
 
     games: rows_of(2)  # type: ignore[valid-type]
     training: dict[Literal[STEP_METRICS], Annotated[list[Number], FailFast()]]  # type: ignore[valid-type]
@@ -64,27 +65,27 @@ class WindowState(Table):
 
 
 class MetricsWindow:
-    """What happened since the last line, as rows of plain numbers."""
+    """Data since the last line, as rows of plain numbers."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Begins anew, after a line."""
+        """Clears the data after a line."""
         self.games: list[list[float]] = []  # score, env_steps
         self.training: dict[str, list[float]] = {name: [] for name in STEP_METRICS}
-        self.auxiliary_gradient: list[float] = []  # of train_steps where it was measured
+        self.auxiliary_gradient: list[float] = []  # of train_steps in which it was measured
         self.td_steps: list[float] = []
-        self.acting: list[list[float]] = []  # depth, entropy (NaN of no policy), root value
-        self.work: list[list[float]] = []  # asked, searched, evaluated, depth, entropy
-        self.modes: list[list[float]] = []  # MODES; NaN where nothing varies
+        self.acting: list[list[float]] = []  # depth, entropy (NaN without a policy), root value
+        self.work: list[list[float]] = []  # requested, searched, evaluated, depth, entropy
+        self.modes: list[list[float]] = []  # MODES; NaN if nothing varies
 
     def state(self) -> State:
-        """The numbers of each kind, for JSON."""
+        """The data of each kind, for JSON."""
         return copy.deepcopy(vars(self))
 
     def restore(self, state: State) -> None:
-        """Takes a state, also from before a loss was added, which then has no numbers yet.
+        """Restores a state, also from before a loss was added, which then has no data.
 
         Raises:
           CheckpointError: other kinds of rows or losses, or rows of another width.
@@ -94,16 +95,16 @@ class MetricsWindow:
         self.training = {name: found["training"].get(name, []) for name in STEP_METRICS}
 
     def add_game(self, game: FinishedGame) -> None:
-        """Notes a finished game."""
+        """Adds a finished game."""
         self.games.append([game.score, float(game.env_steps)])
 
     def add_plan(self, plan: Plan) -> None:
-        """Notes a plan while acting."""
+        """Adds a plan made while acting."""
         entropy = mean_entropy(plan.policy)
         self.acting.append([float(plan.depth.mean()), entropy, float(plan.value.mean())])
 
     def add_work(self, work: Work) -> None:
-        """Notes what the targets of a draw took."""
+        """Adds the amount of work for the targets of a draw."""
         self.work.append([float(number) for number in work])
 
     def add_training(
@@ -113,12 +114,12 @@ class MetricsWindow:
         age: np.ndarray,
         rules: Rules,
     ) -> None:
-        """Notes n train_steps.
+        """Adds n train_steps.
 
         Args:
           numbers: [n, len(STEP_METRICS)].
-          auxiliary_gradients: norms, of the train_steps where they were measured.
-          age: [n * B] env_steps, of what was learnt from.
+          auxiliary_gradients: norms of the train_steps in which they were measured.
+          age: [n * B] env_steps, age of the states in the batches.
           rules: of the run.
         """
         self.auxiliary_gradient += auxiliary_gradients
@@ -127,12 +128,12 @@ class MetricsWindow:
         self.td_steps.append(float(rules.td_steps(age).mean()))
 
     def add_modes(self, compared: dict[str, float]) -> None:
-        """Notes a comparison of the network's modes."""
+        """Adds a comparison of the network's modes."""
         numbers = np.array([compared[name] for name in MODES])
         self.modes.append(np.where(np.isfinite(numbers), numbers, np.nan).tolist())
 
     def line(self, replay: Replay, learner: Learner) -> dict[str, Any]:
-        """A line with every one of COLUMNS; null stands for no data."""
+        """A line with all of COLUMNS; null means no data."""
         scores, lengths = columns(self.games, 2)
         depth, entropy, value = columns(self.acting, 3)
         asked, searched, evaluated, target_depth, target_entropy = columns(self.work, 5)
@@ -165,10 +166,10 @@ class MetricsWindow:
 
 
 def columns(rows: list[list[float]], width: int) -> np.ndarray:
-    """Rows turned into columns [width, n], also where there are none."""
+    """Transposes rows into columns [width, n], even if there are no rows."""
     return np.array(rows, np.float64).reshape(-1, width).T
 
 
 def mean(values: np.ndarray) -> float | None:
-    """The mean, or None of nothing."""
+    """The mean; None without values."""
     return float(values.mean()) if len(values) else None

@@ -1,4 +1,4 @@
-"""What is looked at before a run begins: whether its environment can be trained on at all."""
+"""Checks, before a run begins, that its environment can be trained on."""
 
 import numpy as np
 
@@ -13,10 +13,10 @@ def require_playable(config: RunConfig) -> list[str]:
     """Refuses an environment that cannot be trained on with this config.
 
     Returns:
-      What the user should know of the environment, in sentences.
+      Advice on the environment, in sentences.
 
     Raises:
-      EzError: there is none, it breaks its contract, or its observations do not fit the network.
+      EzError: it does not exist, breaks its contract, or its observations do not fit the network.
     """
     suite = suite_of(config.env)
     env = make_env(config.env, evaluation=False)
@@ -24,7 +24,7 @@ def require_playable(config: RunConfig) -> list[str]:
     if env.spec.frame_type != "uint8" and config.network.representation != "mlp":
         raise ConfigError(
             "EZ-ENV-VECTOR",
-            f"Environment {env.name!r} shows vectors, and network.representation = "
+            f"The observations of {env.name!r} are vectors, but network.representation = "
             f"{config.network.representation!r} is for images.",
             """Use --set 'network.representation="mlp"'.""",
         )
@@ -34,20 +34,20 @@ def require_playable(config: RunConfig) -> list[str]:
 
 
 def require_repeating(one: Checked, other: Checked, env_steps: int) -> None:
-    """Plays the same games in both, at random, for so many env_steps.
+    """Plays the same random games in both for `env_steps` env_steps, and compares them.
 
     Raises:
-      EnvError: they differ.
+      EnvError: the games differ.
     """
     rng, played, seed = np.random.default_rng(0), 0, -1
     while played < env_steps:
         seed += 1
         if not np.array_equal(one.reset(seed), other.reset(seed)):
-            raise one.not_repeatable("showed another first frame when its game was started again")
+            raise one.not_repeatable("returned another first frame when its game was restarted")
         is_over = False
         while not is_over and played < env_steps:
             action, played = int(rng.integers(len(one.spec.action_names))), played + 1
             first, second = one.step(action), other.step(action)
             if not np.array_equal(first.frame, second.frame) or first[1:] != second[1:]:
-                raise one.not_repeatable("went another way when its actions were played again")
+                raise one.not_repeatable("behaved differently when its actions were replayed")
             is_over = first.is_game_over

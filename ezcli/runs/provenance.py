@@ -1,4 +1,4 @@
-"""What a result must carry to be believed: versions, device, code, environment contract."""
+"""Provenance of results: versions, device, code, environment contract."""
 
 import importlib.metadata
 import os
@@ -20,8 +20,8 @@ from ezcli.envs.suites import own_code
 from ezcli.runs.compute import Compute
 from ezcli.runs.folder import RunFolder
 
-# Variables that choose instructions, kernels or precision of the libraries a run computes with. No
-# other variable is recorded: it may be secret.
+# Environment variables that select instructions, kernels or precision of libraries. No other
+# variable is recorded, because it may be secret.
 VARIABLES = (
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
@@ -44,13 +44,13 @@ VARIABLES = (
     "OPENBLAS_CORETYPE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
 )
-LONGEST = 100  # characters of a variable that are recorded
-GIT_SECONDS = 20  # that git may take
+LONGEST = 100  # characters recorded of a variable
+GIT_SECONDS = 20  # time limit of git
 PACKAGES = ("torch", "numba", "numpy", "ale-py", "pydantic")
 
 
 def provenance(compute: Compute) -> dict[str, Any]:
-    """Entries for `run.json`. No host names and, but for VARIABLES, no environment variables."""
+    """Entries for `run.json`, without host names and other environment variables than VARIABLES."""
     return {
         "ezcli": __version__,
         "git": git_state(Path(__file__).parent),
@@ -68,7 +68,7 @@ def provenance(compute: Compute) -> dict[str, Any]:
 
 
 def libraries() -> dict[str, str]:
-    """What decides the bits of the libraries on one model of CPU with one set of versions."""
+    """The settings that affect bits of results, for one CPU model and set of versions."""
     found = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
     for name in VARIABLES:
         if name in os.environ:
@@ -77,10 +77,10 @@ def libraries() -> dict[str, str]:
 
 
 def other_bits(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """How a session of a run differs from one before so that it computes other bits; or nothing.
+    """Differences between two sessions that change bits of results; empty if there are none.
 
-    Sessions from before something was recorded are taken to agree in it. OpenCV, which 0.1.0 used,
-    resized as `envs.area` does.
+    Data that an older session did not record are assumed to be equal. OpenCV, used by 0.1.0,
+    resized frames in the same way as `envs.area`.
     """
     facts = []
     for session in (before, now):
@@ -100,7 +100,7 @@ def other_bits(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def version(package: str) -> str | None:
-    """Installed version of a package, if it is installed under that name."""
+    """Version of a package, if it is installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -120,11 +120,11 @@ def device_name(device: torch.device) -> str:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that `folder` is in, and whether its files differ from it.
+    """Commit of the checkout that contains `folder`, and whether its files differ from it.
 
-    None outside a checkout of ezcli. Where git does not tell, the commit is None and `unknown` says
-    why. Variables such as `GIT_DIR` would lead to another repository, so none is passed on; and git
-    may trust a checkout of somebody else here, since its code is what runs already.
+    None outside a checkout of ezcli. If git fails, the commit is None and `unknown` has the reason.
+    Variables such as `GIT_DIR` could refer to another repository, so none is passed on. Git may
+    trust another user's checkout here, because its code already runs.
     """
     root = folder.parents[1]
     if not (root / ".git").exists():
@@ -149,18 +149,20 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         unknown = f"git took more than {GIT_SECONDS} seconds"
         return {"commit": None, "dirty": None, "unknown": unknown}
     except subprocess.CalledProcessError as error:
-        first = next(iter(error.stderr.splitlines()), f"git ended with {error.returncode}")
+        first = next(
+            iter(error.stderr.splitlines()), f"git failed with exit code {error.returncode}"
+        )
         return {"commit": None, "dirty": None, "unknown": first}
     return {"commit": commit, "dirty": bool(changes)}
 
 
 def note_code(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) -> None:
-    """Keeps the code of an environment of one's own in `run.json`, if the config does not hold it.
+    """Records the code of a user's environment in `run.json`, if the config does not contain it.
 
-    Configs of version 0.1.0 do not.
+    Configs of version 0.1.0 do not contain it.
 
     Raises:
-      ConfigError: the code is not what was kept.
+      ConfigError: the code differs from the recorded code.
     """
     own = own_code(config.env)
     if own is None or own.code:
@@ -170,16 +172,16 @@ def note_code(folder: RunFolder, config: RunConfig, say: Callable[[str], None]) 
     if noted:
         return
     if folder.sessions():
-        say(f"{folder.name} does not say of which code {target!r} was; from now on it does.")
+        say(f"{folder.name} has no record of the code of {target!r}. It is recorded from now on.")
     folder.update_info(code=code_of(target))
 
 
 def peak_memory() -> int:
-    """The most main memory that this process has held, bytes."""
+    """Peak main memory of this process, bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601."""
+    """The current time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

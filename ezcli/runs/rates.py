@@ -1,4 +1,4 @@
-"""How fast a run goes, and how long it will take."""
+"""Rates of a run, and its time left."""
 
 import time
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from ezcli.runs.trainer import Event, Trainer
 
 
 class Rates(NamedTuple):
-    """How fast it goes, over the last half minute or so."""
+    """Rates over about the last half minute."""
 
     env_steps_per_second: float
     train_steps_per_second: float
@@ -16,7 +16,7 @@ class Rates(NamedTuple):
 
 
 class Clock:
-    """Rates of the recent past and the time that is left."""
+    """Computes recent rates and the time left."""
 
     WINDOW = 30.0  # seconds
 
@@ -25,12 +25,12 @@ class Clock:
         self.began = time.monotonic()
         lines = folder.read(TIMING)
         seconds = lines[-1].get("seconds") if lines else None
-        self.before = seconds if isinstance(seconds, float) else 0.0  # of the sessions before
+        self.before = seconds if isinstance(seconds, float) else 0.0  # seconds of earlier sessions
         start = (self.began, trainer.replay.env_steps, trainer.learner.train_steps)
         self.marks = [start]
 
     def rates(self, event: Event) -> Rates:
-        """Takes note of the event."""
+        """Updates the rates with an event."""
         self.marks.append((time.monotonic(), event.env_steps, event.train_steps))
         while len(self.marks) > 2 and self.marks[-1][0] - self.marks[1][0] > self.WINDOW:
             self.marks.pop(0)

@@ -1,7 +1,7 @@
-"""Checkpoints of a session: the one that it goes on from, and those that it saves.
+"""Checkpoints of a session: the one it continues from, and those it saves.
 
-A run that extends another one starts from a checkpoint of that one, and saves it as its own first.
-From then on it is a run like any other.
+A run that extends another run starts from its checkpoint, and saves it as its own first checkpoint.
+After that it is an ordinary run.
 """
 
 import json
@@ -19,35 +19,35 @@ from ezcli.runs.trainer import Trainer
 
 
 def save(trainer: Trainer, folder: RunFolder) -> None:
-    """Writes a checkpoint; from the first one on `run.json` knows that there must be one."""
+    """Writes a checkpoint. `run.json` then records that the run has checkpoints."""
     checkpoint.save(trainer, folder)
     if not folder.read_info().get("has_checkpoint"):
         folder.update_info(has_checkpoint=True)
 
 
 def is_saved(trainer: Trainer, folder: RunFolder) -> bool:
-    """Whether the newest checkpoint holds the trainer's state already."""
+    """Whether the newest checkpoint already has the trainer's state."""
     paths = checkpoint.checkpoint_paths(folder)
     expected = checkpoint.checkpoint_name(trainer)
     return bool(paths) and paths[-1].name == expected
 
 
 def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
-    """Restores the newest whole checkpoint and drops the lines that came after it.
+    """Restores the newest intact checkpoint and drops later lines.
 
     Raises:
-      RunError: there is no checkpoint from which training can go on.
+      RunError: there is no checkpoint from which training can continue.
     """
     if folder.read_info().get("exported"):
         raise RunError(
             "EZ-RUN-EXPORTED",
-            f"{folder.name!r} was exported without the state of training: it can be played, but "
-            "not trained further.",
+            f"{folder.name!r} was exported without its training state: it can be played, but not "
+            "trained further.",
             "Train it from the start with `ez train` under another --runs-dir.",
         )
     found, complaints = checkpoint.newest(folder)
     for complaint in complaints:
-        reporter.say(f"{complaint} Going back to the checkpoint before.")
+        reporter.say(f"{complaint} Using the checkpoint before.")
     if found is not None:
         checkpoint.restore(trainer, found, folder)
         checkpoint.drop_after(found, folder)
@@ -56,26 +56,29 @@ def resume(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
     elif folder.read_info().get("has_checkpoint"):
         raise RunError(
             "EZ-CHECKPOINT-GONE",
-            f"{folder.name!r} has saved checkpoints, and none is in {str(folder.checkpoints)!r}.",
-            "Put them back, or train again under another --name.",
+            f"{folder.name!r} has saved checkpoints, but {str(folder.checkpoints)!r} contains "
+            "none.",
+            "Restore them, or train again under another --name.",
         )
     elif trainer.config.start.agent:
         start_from(trainer, folder, reporter)
         return
     elif folder.sessions():
         folder.make_folders()
-        reporter.say(f"{folder.name!r} has no checkpoint any more: starting anew.")
+        reporter.say(
+            f"{folder.name!r} has no checkpoint any more, so it starts from the beginning."
+        )
     drop_lines(found, folder, reporter)
 
 
 def start_from(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
-    """Restores the checkpoint of the run that this one extends, and saves it as this run's first.
+    """Restores the checkpoint of the extended run, and saves it as this run's first.
 
-    The lines of metrics, clocks and interim scores up to there become lines of this run.
+    Earlier lines of metrics, times and interim scores are copied to this run.
 
     Raises:
-      RunError: the other run is not there, or is another one than `config.toml` says.
-      CheckpointError: the checkpoint is gone or damaged, or does not fit this run.
+      RunError: the other run is missing, or does not match `config.toml`.
+      CheckpointError: the checkpoint is missing or damaged, or does not fit this run.
     """
     source, name = started_from(folder)
     there, start = source.config(), trainer.config.start
@@ -84,12 +87,12 @@ def start_from(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
         raise RunError(
             "EZ-RUN-START",
             f"{folder.name!r} does not start from {name!r} of {source.name!r}: its config.toml "
-            "names another checkpoint.",
+            "refers to another checkpoint.",
             "Start it again: ez train --from RUN.",
         )
     found = checkpoint.usable(source.checkpoints / name, source, there.identity, to_train=True)
     checkpoint.restore_any(trainer, found, source)
-    folder.update_info(seals=folder.seals([CONFIG]))  # before the sealed lines change
+    folder.update_info(seals=folder.seals([CONFIG]))  # before sealed lines change
     for file in RECORDS:
         kept = [line for line in source.read(file) if is_history(found, line)]
         text = "".join(json.dumps(line) + "\n" for line in kept)
@@ -102,10 +105,10 @@ def start_from(trainer: Trainer, folder: RunFolder, reporter: Reporter) -> None:
 
 
 def started_from(folder: RunFolder) -> tuple[RunFolder, str]:
-    """The run that this one extends, where it was or beside this one, and the checkpoint's name.
+    """The extended run, at its recorded path or beside this run, and the checkpoint's name.
 
     Raises:
-      RunError: `run.json` does not say it, or the run is not there.
+      RunError: `run.json` does not name it, or the run is missing.
     """
     said = folder.read_info().get("started_from")
     said = said if isinstance(said, dict) else {}
@@ -113,7 +116,7 @@ def started_from(folder: RunFolder) -> tuple[RunFolder, str]:
     if not (isinstance(path, str) and isinstance(name, str)):
         raise RunError(
             "EZ-RUN-START",
-            f"{folder.name!r} starts from a checkpoint, and its run.json does not say which.",
+            f"{folder.name!r} starts from a checkpoint, but its run.json does not name it.",
             "Start it again: ez train --from RUN.",
         )
     for place in (Path(path), folder.path.parent / Path(path).name):
@@ -122,26 +125,26 @@ def started_from(folder: RunFolder) -> tuple[RunFolder, str]:
     raise RunError(
         "EZ-RUN-START",
         f"{folder.name!r} starts from a checkpoint of a run that is not in {path!r}.",
-        "Put it back, there or beside this run.",
+        "Restore it there, or beside this run.",
     )
 
 
 def is_history(found: Checkpoint, line: dict[str, Any]) -> bool:
-    """Whether a line of the run that a checkpoint is of belongs to a run that starts from it."""
+    """Whether a line of the extended run belongs to the history of a run that starts from it."""
     return line.get("kind") in (None, "interim") and is_before(found, line)
 
 
 def drop_lines(found: Checkpoint | None, folder: RunFolder, reporter: Reporter) -> None:
-    """Drops the lines that the checkpoint does not know, but scores that were asked for by hand.
+    """Drops the lines after the checkpoint, except scores from `ez evaluate`.
 
     Raises:
-      RunError: lines that are to stay are damaged.
+      RunError: lines to keep are damaged.
     """
     broken = folder.broken_seals()
-    is_old = found is not None and not found.manifest["records"]  # knows no lines
+    is_old = found is not None and not found.manifest["records"]  # from before lines were sealed
     if is_old:
         folder.require_whole(*RECORDS)
-    folder.update_info(seals=folder.seals([CONFIG]))  # before the sealed lines change
+    folder.update_info(seals=folder.seals([CONFIG]))  # before sealed lines change
     for file in RECORDS:
         start = 0
         if found is not None and not is_old:
@@ -156,12 +159,12 @@ def drop_lines(found: Checkpoint | None, folder: RunFolder, reporter: Reporter) 
 
 
 def is_manual(line: dict[str, Any]) -> bool:
-    """Whether a line of evaluations is of `ez evaluate`."""
+    """Whether a line of evaluations comes from `ez evaluate`."""
     return line.get("kind") == "manual"
 
 
 def is_before(found: Checkpoint, line: dict[str, Any]) -> bool:
-    """Whether a line stays when a run goes on from a checkpoint that knows no lines."""
+    """Whether a line is kept when a run continues from a checkpoint without seals of lines."""
     steps = [line.get(name) for name in ("env_steps", "train_steps")]
     most = [found.manifest[name] for name in ("env_steps", "train_steps")]
     return is_manual(line) or all(

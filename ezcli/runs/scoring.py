@@ -1,4 +1,4 @@
-"""Scores of a run: those that are due while it trains, and those that `ez evaluate` asks for."""
+"""Evaluations of a run: those due during training, and those of `ez evaluate`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,16 +28,17 @@ from ezcli.runs.session import Session
 from ezcli.runs.trainer import Trainer
 from ezcli.words import counted
 
-RESERVED = (*KINDS, "latest")  # no names of single evaluations
+RESERVED = (*KINDS, "latest")  # not allowed as names of evaluations
 
-WITHOUT_SCALE = "human_normalised"  # null; lines of such suites have had it from the first version
+# null; lines of such suites have had this entry since the first version
+WITHOUT_SCALE = "human_normalised"
 
 
 def finish_evaluations(trainer: Trainer, session: Session) -> tuple[dict[str, Any], ...]:
-    """Plays the evaluations that are due at this train_step, unless they are there already.
+    """Plays the evaluations due at this train_step, unless they exist.
 
     Returns:
-      The lines of those that were played.
+      The lines of the played evaluations.
     """
     config, train_steps = trainer.config, trainer.learner.train_steps
     interval = config.evaluation.interval
@@ -56,7 +57,7 @@ def finish_evaluations(trainer: Trainer, session: Session) -> tuple[dict[str, An
 def finish_evaluation(
     kind: str, protocol: EvaluationProtocol, trainer: Trainer, session: Session
 ) -> dict[str, Any] | None:
-    """Plays one evaluation and returns its line; None if it is there already or the run stops."""
+    """Plays one evaluation and returns its line; None if it exists or the run stops."""
     folder, reporter, stop, watchdog, trackers = session
     config, train_steps = trainer.config, trainer.learner.train_steps
     if any(
@@ -66,7 +67,7 @@ def finish_evaluation(
         return None
 
     def should_stop() -> bool:
-        watchdog.beat()  # asked before every env_step
+        watchdog.beat()  # called before every env_step
         return bool(stop)
 
     episodes = counted(protocol.episodes, "episode")
@@ -112,19 +113,19 @@ def evaluate_run(
     say: Callable[[str], None] = print,
     tell: Told = silent,
 ) -> dict[str, Any]:
-    """Plays with the last weights of a run; adds the line to the run.
+    """Plays with the last weights of a run, and appends the line to the run.
 
     Args:
       folder: of the run.
-      config: of the run; the device may be another one.
+      config: config of the run; its device may differ.
       protocol: how to play; as in the final evaluation if None.
-      name: by which reports find the scores; `manual` if empty.
-      say: told about checkpoints that are damaged.
-      tell: told how far the games are.
+      name: name of the evaluation in reports; `manual` if empty.
+      say: receives messages about damaged checkpoints.
+      tell: called with the progress of the games.
 
     Raises:
-      EzError: there is no whole checkpoint, the run is being trained or is damaged, or the name is
-        that of another evaluation.
+      EzError: there is no intact checkpoint, the run is being trained or is damaged, or another
+        evaluation has the name.
     """
     protocol = protocol or final_protocol(config)
     go_on = "repeat the command."
@@ -136,23 +137,23 @@ def evaluate_run(
 
 
 def require_free(name: str, protocol: EvaluationProtocol, folder: RunFolder) -> None:
-    """Refuses a name that cannot be told from others, or that another protocol of the run has.
+    """Refuses a reserved or invalid name, or one used with another protocol.
 
     Raises:
-      ConfigError: saying what has the name.
+      ConfigError: names the evaluation.
     """
     if name and (name in RESERVED or not is_plain_name(name)):
         raise ConfigError(
             "EZ-EVALUATION-NAME",
-            f"{name!r} cannot name an evaluation.",
+            f"{name!r} is not allowed as the name of an evaluation.",
             f"Use a short name without '/', other than {', '.join(RESERVED)}.",
         )
     for line in folder.read(EVALUATIONS):
         if name and name_of(line) == name and line["protocol"] != protocol.table():
             raise ConfigError(
                 "EZ-EVALUATION-NAME",
-                f"The evaluation {name!r} of {folder.name!r} was played by another protocol.",
-                "Give another --name.",
+                f"The evaluation {name!r} of {folder.name!r} has another protocol.",
+                "Choose another --name.",
             )
 
 

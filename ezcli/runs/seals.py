@@ -15,21 +15,21 @@ from ezcli.files import (
 )
 from ezcli.runs.json_files import is_there
 
-Seal = dict[str, Any]  # bytes: of the file's start that is sealed; sha256: of those
+Seal = dict[str, Any]  # bytes: length of the sealed start of a file; sha256: its hash
 
 
 def checksum(table: dict[str, Any]) -> str:
-    """Hexadecimal SHA-256 of a table as JSON, whatever its layout."""
+    """Hexadecimal SHA-256 of a table as JSON, independent of its layout."""
     text = json.dumps(table, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def seal(path: Path, whole_lines: bool = False) -> Seal:
-    """Length and SHA-256 of a file as it is now; of nothing if it is not there.
+    """Length and SHA-256 of a file at present; of empty content if it does not exist.
 
     Args:
       path: of the file.
-      whole_lines: whether a last line that was torn by a crash is left out.
+      whole_lines: whether to leave out an incomplete last line.
     """
     content = read(path, LINES) if is_there(path) else b""
     if whole_lines:
@@ -38,7 +38,7 @@ def seal(path: Path, whole_lines: bool = False) -> Seal:
 
 
 def holds(path: Path, sealed: Seal) -> bool:
-    """Whether a file still begins with what was sealed."""
+    """Whether a file still begins with its sealed content."""
     try:
         content = read(path, LINES) if is_there(path) else b""
         start = content[: sealed["bytes"]]

@@ -1,4 +1,4 @@
-"""One seed, many independent streams of random numbers, each with a name."""
+"""Independent named streams of random numbers from one seed."""
 
 import zlib
 from typing import Annotated, Any, Literal
@@ -12,14 +12,14 @@ STREAMS = ("environments", "acting", "replay", "reanalysis", "augmentation")
 
 
 def odd(value: int) -> int:
-    """Refuses the even increments, which PCG64 does not have."""
+    """Refuses even increments, which PCG64 does not have."""
     if value % 2 == 0:
         raise ValueError("it is even")
     return value
 
 
 class Pcg64(Table):
-    """The two numbers of NumPy's PCG64."""
+    """The two state variables of NumPy's PCG64."""
 
     state: int = Field(ge=0, lt=2**128)
     inc: Annotated[int, Field(ge=0, lt=2**128), AfterValidator(odd)]
@@ -35,13 +35,13 @@ class StreamState(Table):
 
 
 class Streams(dict[str, np.random.Generator]):
-    """The streams that a run draws from as it goes on, by name."""
+    """The streams that a run draws from, by name."""
 
     def __init__(self, seed: int) -> None:
         super().__init__({name: generator(seed, name) for name in STREAMS})
 
     def state(self) -> State:
-        """Where each stream stands."""
+        """The state of each stream."""
         return {name: stream.bit_generator.state for name, stream in self.items()}
 
     def restore(self, state: State) -> None:
@@ -53,16 +53,16 @@ class Streams(dict[str, np.random.Generator]):
 
 
 def generator(seed: int, name: str, *indices: int) -> np.random.Generator:
-    """The stream `name` of a run; `indices` tell apart streams that are used once each."""
+    """The stream `name` of a run; `indices` distinguish streams that are used once each."""
     entropy = (seed, zlib.crc32(name.encode()), *indices)
     return np.random.default_rng(np.random.SeedSequence(entropy))
 
 
 def network_seed(seed: int, part: str = "network") -> int:
-    """Seed of the first weights: equal in every arm of a study.
+    """Seed of the initial weights: equal in every arm of a study.
 
     Args:
       seed: of the run.
-      part: what an arm builds beside the network has weights of its own.
+      part: an additional module, with a separate seed for its weights.
     """
     return int(generator(seed, part).integers(2**31))

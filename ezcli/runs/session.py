@@ -1,4 +1,4 @@
-"""What one process that trains a run has besides the trainer."""
+"""The context of a process that trains a run: reporter, clock, stop requests."""
 
 import signal
 from collections.abc import Iterator
@@ -16,43 +16,43 @@ from ezcli.runs.trainer import Event
 
 
 class RunEvent(NamedTuple):
-    """What a run has done since the event before."""
+    """The progress of a run since the previous event."""
 
-    env_steps: int  # in all
-    train_steps: int  # in all
-    metrics: dict[str, Any] | None  # a line of `metrics.jsonl`, when one is complete
+    env_steps: int  # in total
+    train_steps: int  # in total
+    metrics: dict[str, Any] | None  # a line of `metrics.jsonl`, if one is complete
     evaluations: tuple[dict[str, Any], ...]  # lines of `evaluations.jsonl`
 
 
 class Reporter(Protocol):
-    """Where a run reports its progress. It raises nothing; `lost_output` tells of failed output."""
+    """Receives the progress of a run. It never raises; `lost_output` reports failed output."""
 
     @property
     def lost_output(self) -> Exception | None:
-        """Why output is lost; the run then saves and ends."""
+        """The error that ended output, after which the run saves and ends."""
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Prints a line."""
 
     def progress(self, event: Event, config: RunConfig, rates: Rates) -> None:
-        """The state after a cycle."""
+        """Shows the state after a cycle."""
 
     def quiet_while(self, what: str, is_announced: bool = True) -> AbstractContextManager[Told]:
-        """Something long without events, such as an evaluation.
+        """Covers a long step without events, such as an evaluation.
 
         Args:
-          what: it is.
-          is_announced: whether a log says that it begins, and how long it took.
+          what: description of the step.
+          is_announced: whether a log gets its start and duration.
 
         Returns:
-          A context that gives a function to tell how far an evaluation is.
+          A context with a function to call with the progress of an evaluation.
         """
 
 
 class StopRequest:
-    """Set by a signal or lost output; the run saves and ends at the next moment that allows it."""
+    """Set by a signal or lost output. The run then saves and ends as soon as possible."""
 
-    # Ctrl-C, a polite end, a closed terminal; and what schedulers send before a time limit.
+    # Ctrl-C, termination, a closed terminal, and signals of schedulers before a time limit.
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
     def __init__(self, reporter: Reporter | None = None) -> None:
@@ -84,7 +84,7 @@ class StopRequest:
 
 
 class Session(NamedTuple):
-    """What the functions that train a run share."""
+    """Data shared by the functions that train a run."""
 
     folder: RunFolder
     reporter: Reporter

@@ -1,7 +1,7 @@
-"""Notices that a run stands still, and says where: an emulator, a search, a disk that hangs.
+"""Detects a stalled run, for example in an emulator, a search or a disk, and records its stacks.
 
-A thread looks at the clock. It can only look while Python runs: C code that hangs and keeps
-Python's lock is not noticed.
+A thread checks the time. It needs Python's global lock: hanging C code that holds the lock is not
+detected.
 """
 
 import _thread
@@ -17,17 +17,17 @@ from ezcli.files import created, remove
 from ezcli.runs.folder import STALLED, RunFolder
 from ezcli.words import duration, ez_command
 
-SECONDS = 600.0  # without progress, at least, before anything is said
-TIMES_LONGER = 10.0  # than the longest pause so far, too: some cycles take minutes
+SECONDS = 600.0  # least time without progress before a message
+TIMES_LONGER = 10.0  # also relative to the longest pause so far, because some cycles take minutes
 
 
 class Watchdog:
-    """Between `with` and its end, waits for `beat`; tells once for each time that it stays out.
+    """Reports once, within its context, whenever `beat` is not called for too long.
 
     Args:
-      folder: what each thread is doing goes to its `stalled.txt`, which is gone when it moves;
-        it stays if an error or a second Ctrl-C ends the run where it stands.
-      say: told that nothing moves, and that it moves again.
+      folder: the stack of each thread is written to its `stalled.txt`. The file is removed once
+        there is progress, and kept if an error or a second Ctrl-C ends the stalled run.
+      say: receives messages about stalls and their end.
     """
 
     def __init__(self, folder: RunFolder, say: Callable[[str], None]) -> None:
@@ -35,11 +35,11 @@ class Watchdog:
         self.longest, self.has_told = 0.0, False
         self.beaten = time.monotonic()
         self.is_over, self.has_ended = threading.Event(), threading.Event()
-        self.lock = threading.Lock()  # between telling and moving on
+        self.lock = threading.Lock()  # between a report and progress
 
     def __enter__(self) -> Self:
         remove(self.path)
-        # Not `threading.Thread`: where memory has run out its `start` waits for ever.
+        # Not `threading.Thread`, whose `start` never returns if memory has run out.
         _thread.start_new_thread(self._watch, ())
         return self
 
@@ -50,15 +50,15 @@ class Watchdog:
         traceback: TracebackType | None,
     ) -> None:
         self.is_over.set()
-        self.has_ended.wait(1.0)  # seconds; a thread that could not begin does not end
-        if self.lock.acquire(timeout=1.0):  # a disk that hangs may keep it
-            was_told, self.has_told = self.has_told, True  # whoever looks still says nothing
+        self.has_ended.wait(1.0)  # seconds; a thread that could not start does not end
+        if self.lock.acquire(timeout=1.0):  # a hanging disk may block it
+            was_told, self.has_told = self.has_told, True  # a running check reports nothing
             self.lock.release()
-            if was_told and kind is None:  # else it is where the run stood when it was ended
+            if was_told and kind is None:  # otherwise it shows where the run was when it ended
                 remove(self.path)
 
     def beat(self) -> None:
-        """Something has moved."""
+        """Records progress."""
         with self.lock:
             now = time.monotonic()
             pause, self.beaten = now - self.beaten, now
@@ -71,7 +71,7 @@ class Watchdog:
 
     @property
     def patience(self) -> float:
-        """Seconds without progress that are no reason to worry."""
+        """Seconds without progress that are not reported."""
         return max(SECONDS, TIMES_LONGER * self.longest)
 
     def _watch(self) -> None:
@@ -89,14 +89,14 @@ class Watchdog:
             self.has_told = True
             said = self._write(pause)
         resume = ez_command("resume", self.path.parent)
-        self.say(f"{said}. To give up: kill -9 {os.getpid()}, then {resume}")
+        self.say(f"{said}. To stop the run: kill -9 {os.getpid()}, then {resume}")
 
     def _write(self, pause: float) -> str:
-        said = f"No progress for {duration(pause)}: where it stands is in {self.path}"
+        said = f"No progress for {duration(pause)}: the stack of each thread is in {self.path}"
         try:
             remove(self.path)
-            with created(self.path) as file:  # not synced: it may be the disk that stands still
-                title = f"No progress for {duration(pause)}. What each thread is doing:\n\n"
+            with created(self.path) as file:  # not synced, because the disk itself may hang
+                title = f"No progress for {duration(pause)}. Stack of each thread:\n\n"
                 file.write(title.encode())
                 file.flush()
                 faulthandler.dump_traceback(file, all_threads=True)

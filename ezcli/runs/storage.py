@@ -1,8 +1,8 @@
-"""States of parts on the disk: arrays as safetensors, blobs as Zstandard, the rest as JSON.
+"""Storage of states: arrays as safetensors, blobs as Zstandard, other values as JSON.
 
-In a checkpoint's folder `<part>.safetensors` holds the arrays of a part and `state.json` the other
-values of all parts. A blob is in the run's folder, in `<part>/<name>.zst`. Nothing here knows what
-a part stores (`ezcli.state`).
+In a checkpoint's folder, `<part>.safetensors` has the arrays of a part and `state.json` the other
+values of all parts. A blob is in the run's folder, in `<part>/<name>.zst`. Nothing here depends on
+the content of a part (`ezcli.state`).
 """
 
 import json
@@ -23,7 +23,7 @@ from ezcli.runs.seals import sha256
 from ezcli.state import LONGEST_NAME, Blob, State, misfit, split
 
 MANIFEST, STATE, ARRAYS, BLOB = "manifest.json", "state.json", ".safetensors", ".zst"
-DTYPES = {  # of NumPy, by the name that safetensors has for them
+DTYPES = {  # NumPy types by their names in safetensors
     "BOOL": np.dtype(np.bool_),
     "I64": np.dtype(np.int64),
     "F32": np.dtype(np.float32),
@@ -32,7 +32,7 @@ DTYPES = {  # of NumPy, by the name that safetensors has for them
 
 
 class StoredArray:
-    """An array in a file of safetensors, which is read when NumPy asks for it."""
+    """An array in a safetensors file, read when NumPy needs it."""
 
     def __init__(self, file: Any, name: str) -> None:
         header = file.get_slice(name)
@@ -41,13 +41,13 @@ class StoredArray:
         self.shape = tuple(header.get_shape())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All of it."""
+        """Reads the array."""
         found: np.ndarray = self.file.get_tensor(self.name)
         return found
 
 
 def write_states(states: Mapping[str, State], folder: Path) -> None:
-    """Writes the arrays and values of all parts to files in a folder; blobs are left out."""
+    """Writes the arrays and values of all parts, but not blobs, to files in a folder."""
     table = {}
     for part, state in states.items():
         values, arrays = split(state)
@@ -58,7 +58,7 @@ def write_states(states: Mapping[str, State], folder: Path) -> None:
 
 
 def write_blobs(states: Mapping[str, State], run: Path) -> dict[str, str]:
-    """Writes the blobs that no file of the run holds yet; returns the checksums of all, by file."""
+    """Writes the blobs that are not stored yet; returns the checksums of all, by file."""
     sums = {}
     for part, state in states.items():
         for name, blob in state.items():
@@ -66,7 +66,7 @@ def write_blobs(states: Mapping[str, State], run: Path) -> dict[str, str]:
                 continue
             file = f"{part}/{name}{BLOB}"
             path = run / file
-            if not (blob.sha256 and path.is_file()):  # it may be of the run that this one extends
+            if not (blob.sha256 and path.is_file()):  # it may belong to the extended run
                 path.parent.mkdir(exist_ok=True)
                 with (
                     draft_of(path) as (_, handle),
@@ -80,15 +80,15 @@ def write_blobs(states: Mapping[str, State], run: Path) -> dict[str, str]:
 
 
 def read_states(path: Path, manifest: Mapping[str, Any], run: Path) -> dict[str, State]:
-    """The state of each part, by its name. Arrays and blobs are not read yet.
+    """The state of each part by name. Arrays and blobs are read later.
 
     Args:
       path: folder of the checkpoint.
-      manifest: of it, as the newest schema has it.
+      manifest: its manifest, in the newest schema.
       run: folder of the run.
 
     Raises:
-      CheckpointError: a file is not what it should be.
+      CheckpointError: a file is damaged.
     """
     written = read_json(path / MANIFEST)
     table = {
@@ -109,12 +109,12 @@ def read_states(path: Path, manifest: Mapping[str, Any], run: Path) -> dict[str,
         others.setdefault(part, {})[name] = stored_blob(run / file, digest)
     for part in [*states, *others]:
         if not isinstance(states.get(part), dict):
-            raise damaged_checkpoint(path / STATE, f"it holds no table {part[:LONGEST_NAME]!r}")
+            raise damaged_checkpoint(path / STATE, f"it contains no table {part[:LONGEST_NAME]!r}")
     return {part: state | others.get(part, {}) for part, state in states.items()}
 
 
 def stored_arrays(file: Path) -> dict[str, StoredArray]:
-    """The arrays in a file of safetensors, of which only the header is read.
+    """The arrays in a safetensors file, of which only the header is read.
 
     Raises:
       CheckpointError: it is in another format.
@@ -123,11 +123,11 @@ def stored_arrays(file: Path) -> dict[str, StoredArray]:
         header: Any = safe_open(file, "np")
         return {name: StoredArray(header, name) for name in header.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise damaged_checkpoint(file, f"it is not in the format safetensors ({error})") from error
+        raise damaged_checkpoint(file, f"it is not a valid safetensors file ({error})") from error
 
 
 def stored_blob(path: Path, digest: str) -> Blob:
-    """A blob that is read, chunk by chunk, when it is asked for."""
+    """A blob that is read in chunks when it is needed."""
 
     def chunks() -> Iterator[bytes]:
         try:
@@ -146,35 +146,37 @@ def stored_blob(path: Path, digest: str) -> Blob:
 
 
 def current(kind: schema.Kind, table: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The table as the newest schema has it.
+    """The table in the newest schema.
 
     Raises:
-      CheckpointError: it is not a table of the schema that it names.
+      CheckpointError: it does not follow the schema that it names.
       ConfigError: a later version of ezcli wrote it.
     """
     try:
         return schema.current(kind, table, repr(str(file)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise damaged_checkpoint(file, f"it is not a {kind} of the schema that it names") from error
+        raise damaged_checkpoint(
+            file, f"it does not follow the schema of a {kind} that it names"
+        ) from error
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The table in a file of JSON.
+    """Reads the table in a JSON file.
 
     Raises:
-      CheckpointError: it cannot be read, or holds something else.
+      CheckpointError: it cannot be read, or contains something else.
     """
     try:
         table: dict[str, Any] = json.loads(read(file, TABLE).decode())
-    except (OSError, ValueError, RecursionError) as error:  # no JSON, or beyond what Python reads
+    except (OSError, ValueError, RecursionError) as error:  # not JSON, or beyond Python's limits
         if isinstance(error, OSError) and error.errno not in DAMAGED:
             raise
         raise damaged_checkpoint(file, str(error)) from error
     if not isinstance(table, dict):
-        raise damaged_checkpoint(file, "it holds no table")
+        raise damaged_checkpoint(file, "it contains no table")
     return table
 
 
 def damaged_checkpoint(file: Path, why: str) -> CheckpointError:
-    """The error about a file that is not what was written."""
+    """The error about a damaged file of a checkpoint."""
     return CheckpointError("EZ-CHECKPOINT-DAMAGED", f"{str(file)!r} is damaged: {why}.")

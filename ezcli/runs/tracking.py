@@ -1,7 +1,7 @@
-"""Copies of a run's numbers, for the tools that were asked for.
+"""Sends a run's metrics to the requested trackers.
 
-The JSON lines of the run stay the truth. What goes wrong with a tool is said once, and the run goes
-on without it.
+The JSON lines of the run remain authoritative. If a tracker fails, this is reported once, and the
+run continues without it.
 """
 
 import json
@@ -19,13 +19,13 @@ from ezcli.runs.trackers.protocol import Tracker, Tracking
 from ezcli.runs.trackers.tensorboard import TensorBoard
 from ezcli.runs.trackers.weights_and_biases import MODES, WeightsAndBiases, entity_and_project
 
-# By the option that asks for it, a field of `Tracking`.
+# By option, a field of `Tracking`.
 TRACKERS: dict[str, type[Tracker]] = {"wandb": WeightsAndBiases, "tensorboard": TensorBoard}
-OPTIONAL = ("tensorboard",)  # whose packages ezcli does not bring
+OPTIONAL = ("tensorboard",)  # whose packages are not dependencies of ezcli
 
 
 def require_trackers(tracking: Tracking) -> None:
-    """Refuses what cannot be had, before anything is made.
+    """Refuses unavailable trackers before anything is created.
 
     Raises:
       ConfigError: a value is not allowed, or a package is not installed.
@@ -40,7 +40,7 @@ def require_trackers(tracking: Tracking) -> None:
     if tracking.wandb_project is not None and tracking.wandb is None:
         raise ConfigError(
             "EZ-OPTION-WANDB",
-            "--wandb-project means nothing without --wandb.",
+            "--wandb-project needs --wandb.",
             "Add --wandb offline or --wandb online.",
         )
     for name in OPTIONAL:
@@ -56,14 +56,14 @@ def require_trackers(tracking: Tracking) -> None:
 class Trackers:
     """The trackers of one session of a run.
 
-    `NAME/logged.json` in the run holds the train_step of the last line of each kind that a tracker
-    took, so that the lines which a run makes again after a kill are not sent twice.
+    `NAME/logged.json` in the run has the train_step of the last line of each kind that a tracker
+    received, so that lines that a run repeats after a kill are not sent twice.
 
     Args:
-      tracking: which ones; none of their packages is imported unless it is asked for.
+      tracking: the requested trackers; packages of others are not imported.
       folder: of the run.
-      config: shown beside the numbers.
-      say: told what goes wrong.
+      config: shown by trackers.
+      say: receives messages about failures.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class Trackers:
             try:
                 opened = tracker(tracking, folder, config)
                 self.open[name] = Logged(opened, folder.path / name / "logged.json")
-            except Exception as error:  # whatever it is, the run goes on
+            except Exception as error:  # after any error, the run continues
                 self._give_up(name, error)
 
     def log(self, kind: str, train_steps: int, line: Mapping[str, Any]) -> None:
-        """Sends one line, numbers only, unless a line of this kind and step was sent before.
+        """Sends the numbers of one line, unless this kind and step were sent before.
 
         Args:
-          kind: such as `metrics`; train_steps only grow within one.
+          kind: such as `metrics`; within a kind train_steps increase.
           train_steps: of the run.
-          line: what to send.
+          line: the line to send.
         """
         numbers = {key: value for key, value in line.items() if isinstance(value, int | float)}
         self._of_each(lambda one: one.log(kind, train_steps, numbers))
@@ -99,16 +99,16 @@ class Trackers:
         for name, one in list(self.open.items()):
             try:
                 do(one)
-            except Exception as error:  # whatever it is, the run goes on
+            except Exception as error:  # after any error, the run continues
                 self._give_up(name, error)
 
     def _give_up(self, name: str, error: Exception) -> None:
         self.open.pop(name, None)
-        self.say(f"{TRACKERS[name].title} is off from here on: {error}")
+        self.say(f"{TRACKERS[name].title} is switched off: {error}")
 
 
 class Logged:
-    """A tracker, and a file that says how far it was told."""
+    """A tracker with a file that records its last lines."""
 
     def __init__(self, tracker: Tracker, file: Path) -> None:
         self.tracker, self.file = tracker, file

@@ -1,8 +1,8 @@
-"""A whole run, as a generator: the trainer's events become files, scores and checkpoints.
+"""A whole run as a generator: turns the trainer's events into files, scores and checkpoints.
 
-The run advances as its events are taken. Closing the generator saves, as an interruption does.
+The run advances as its events are taken. Closing the generator saves the run, like an interruption.
 
-Clocks, signals and the disk are read here, and in what this module calls; the trainer reads none.
+Clocks, signals and the disk are used here and in called modules. The trainer uses none of them.
 """
 
 import signal
@@ -59,23 +59,23 @@ def training(
     origin: dict[str, Any] | None = None,
     listens: bool = True,
 ) -> Generator[RunEvent, None, None]:
-    """Starts or goes on with the run in `folder`, and yields after every cycle.
+    """Starts or continues the run in `folder`, and yields after every cycle.
 
     Args:
-      config: everything that decides the result.
-      folder: made if it is not there.
-      reporter: told how it goes.
-      stop: says when to stop; at the end it holds the signal that did.
-      tracking: where its numbers are copied to.
-      origin: entries for `run.json` that say where the config came from.
-      listens: whether signals are caught throughout; else the caller sees to that.
+      config: config of the run.
+      folder: created if it does not exist.
+      reporter: receives messages and progress.
+      stop: requests a stop; at the end it has the signal that stopped the run.
+      tracking: trackers that receive its metrics.
+      origin: entries for `run.json` on the source of the config.
+      listens: whether to catch signals; otherwise the caller must.
 
     Raises:
       EzError: the folder belongs to another config or process, or the run failed.
     """
     require_trackers(tracking)
     compute = resolve_compute(config.compute)
-    # What cannot be played leaves no run behind.
+    # An environment that cannot be played must not leave a run behind.
     advice = require_playable(config)
     go_on = f"continue with: {ez_command('resume', folder.path)}"
     with folder.lock(), disk_errors(folder, go_on), memory_errors(go_on):
@@ -83,7 +83,7 @@ def training(
             config = folder.require_same(config)
             if folder.read_info().get("status") == "finished":
                 folder.require_whole(*RECORDS)
-                reporter.say(f"{folder.name} is finished already.")
+                reporter.say(f"{folder.name} is already finished.")
                 return
         folder.create(config)
         if origin:
@@ -122,7 +122,7 @@ def _training(
     differing = other_bits(before[-1], entry) if before else ""
     if differing:
         reporter.say(
-            f"This session computes other bits than the one before, so the run is not bit-exact "
+            "This session rounds differently from the one before, so the run is not bit-exact "
             f"({differing})."
         )
     git = entry["git"]
@@ -147,17 +147,17 @@ def _training(
     try:
         yield from events(trainer, session)
         status = "interrupted" if stop else "finished"
-    except GeneratorExit:  # nobody takes the events any more, and the run is saved
+    except GeneratorExit:  # no one takes the events any more, and the run is saved
         status = "interrupted"
         raise
     except KeyboardInterrupt:
         reason = "ended by a second Ctrl-C"
         raise
-    except Exception as error:  # noted, whatever it is, and raised again
+    except Exception as error:  # recorded, whatever it is, and raised again
         reason = error.message if isinstance(error, EzError) else f"{type(error).__name__}: {error}"
         if isinstance(error, NotFinite):
             failure.write(folder, error.message, trainer)
-            kept = f"What led there is kept: {ez_command('doctor', folder.path)}"
+            kept = f"For details: {ez_command('doctor', folder.path)}"
             raise NotFinite("EZ-RUN-NOT-FINITE", error.message, kept) from error
         raise
     finally:
@@ -172,16 +172,16 @@ def _training(
             seals=folder.seals(),
         )
     if status == "finished":
-        stop.signal = None  # one that came later stopped nothing
+        stop.signal = None  # a later signal did not stop it
 
 
 def events(trainer: Trainer, session: Session) -> Iterator[RunEvent]:
-    """Does what each of the trainer's events asks for, and passes it on; ends with a checkpoint."""
+    """Handles each event of the trainer, and yields it. Ends with a checkpoint."""
     folder, reporter, stop, watchdog, trackers = session
     config, clock = trainer.config, Clock(trainer, folder)
     saved_at, limit = time.monotonic(), largest_value(config.value.support)
     try:
-        found = finish_evaluations(trainer, session)  # due when the session before ended
+        found = finish_evaluations(trainer, session)  # due when the previous session ended
         if found:
             yield RunEvent(trainer.env_steps, trainer.train_steps, None, found)
         for event in trainer.events() if not stop else ():
@@ -189,7 +189,7 @@ def events(trainer: Trainer, session: Session) -> Iterator[RunEvent]:
             rates = clock.rates(event)
             if trainer.largest_target > limit:
                 reporter.say(beyond_support(config, trainer.largest_target, limit))
-                limit = inf  # said once
+                limit = inf  # reported once
             if event.metrics is not None:
                 folder.append(METRICS, event.metrics)
                 folder.append(TIMING, clock.line(event, rates))
@@ -210,10 +210,10 @@ def events(trainer: Trainer, session: Session) -> Iterator[RunEvent]:
 
 
 def beyond_support(config: RunConfig, largest: float, limit: float) -> str:
-    """What it means that a target is larger than the support can represent, in sentences."""
-    clip = "" if config.env.clip_rewards else " or set env.clip_rewards = true"
+    """Explains a target that is larger than the support can represent."""
+    clip = "" if config.env.clip_rewards else ", or with env.clip_rewards = true"
     return (
         f"A value target of {largest:,.6g} is larger than value.support = {config.value.support} "
-        f"represents: all targets beyond ±{limit:,.6g} are learnt as that. "
-        f"Raise value.support{clip} in a run of another --name."
+        f"can represent: all targets are clipped to ±{limit:,.6g}. Train under another --name "
+        f"with a larger value.support{clip}."
     )

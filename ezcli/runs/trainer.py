@@ -1,7 +1,7 @@
 """The loop: collect, reanalyse, learn, as a generator of events.
 
-One process, synchronous, a fixed ratio of train_steps to env_steps; the same config gives the same
-result however fast the machine is. A cycle is
+Training is one synchronous process with a fixed ratio of train_steps to env_steps. The same config
+gives the same result at any speed of the machine. A cycle is
 
     learn     from the batches drawn one cycle before, in a thread or two  ┐
     collect   env_steps with the acting network, until the budget is spent │ side by side: learning
@@ -9,8 +9,8 @@ result however fast the machine is. A cycle is
     reanalyse what those need, in threads                                  ┘ others write, nor they
     update    priorities and the copies of the network
 
-Between two cycles the state of a run is that of its parts (`Trainer.parts`): `checkpoint` saves it
-and another `Trainer` goes on from it.
+Between two cycles the state of a run is the state of its parts (`Trainer.parts`). `checkpoint`
+saves it, and another `Trainer` continues from it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -49,25 +49,25 @@ from ezcli.state import Part, State, restore_parts, states_of
 
 
 class Event(NamedTuple):
-    """What the loop reports after a cycle, while it holds still."""
+    """The report of the loop after a cycle. The loop waits until it is handled."""
 
     env_steps: int
     train_steps: int
-    metrics: dict[str, Any] | None  # a line of metrics, when one is complete
+    metrics: dict[str, Any] | None  # a line of metrics, if one is complete
 
 
 class Learnt(NamedTuple):
     """The train_steps of a draw."""
 
     results: list[StepResult]
-    augmentation: Mapping[str, Any]  # state of the stream before them
+    augmentation: Mapping[str, Any]  # state of the random stream before them
 
 
 class Evidence(NamedTuple):
-    """A train_step that could not be made."""
+    """A train_step that failed."""
 
-    train_step: int  # counted from 0: steps that were made before it
-    metrics: dict[str, float]  # STEP_METRICS of it
+    train_step: int  # number of train_steps before it
+    metrics: dict[str, float]  # its STEP_METRICS
     batch: Batch
 
 
@@ -81,7 +81,7 @@ class Trainer:
             lambda: make_env(config.env, evaluation=False),
             config.acting.num_envs,
             self.streams["environments"],
-            # After a lost life an action leads on that is not an env_step.
+            # The action that continues after a lost life is not an env_step.
             longest=2 * config.schedule.env_steps,
         )
         self.num_actions = len(self.envs.spec.action_names)
@@ -101,11 +101,11 @@ class Trainer:
             config, self.rules, self.planners.targets, self.replay, self.frames
         )
         self.ahead = DrawAhead(config, self.replay, self.learner)
-        self.largest_target = 0.0  # |value or value prefix| of this process's draws
+        self.largest_target = 0.0  # largest |value or value prefix| in targets of this process
         self.metrics = MetricsWindow()
-        self.evidence: Evidence | None = None  # of the NotFinite that ended the run
+        self.evidence: Evidence | None = None  # data about the NotFinite that ended the run
         self.is_started = False
-        # What a checkpoint holds. A part may look at those before it when it is restored.
+        # The content of a checkpoint. When it is restored, a part can use those before it.
         self.parts: dict[str, Part] = {
             "weights": network,
             "learner": self.learner,
@@ -126,11 +126,11 @@ class Trainer:
         return states_of(self.parts)
 
     def restore(self, states: Mapping[str, State]) -> None:
-        """Goes on from the state of another trainer with the same config.
+        """Restores the state of another trainer with the same config.
 
         Raises:
-          CheckpointError: naming the part and the entry that does not fit.
-          EnvError: the games, played again, are others.
+          CheckpointError: names the part and the entry that does not fit.
+          EnvError: the replayed games differ.
         """
         restore_parts(self.parts, states)
         rows = [self.replay.newest_row(env) for env in range(self.config.acting.num_envs)]
@@ -153,7 +153,7 @@ class Trainer:
         return self.learner.train_steps >= self.config.schedule.train_steps
 
     def events(self) -> Iterator[Event]:
-        """Runs to the end from wherever the state is; yields after every cycle."""
+        """Runs from the current state to the end, and yields after every cycle."""
         schedule, interval = self.config.schedule, self.config.record.metrics_interval
         if not self.is_started:
             self._start()
@@ -202,7 +202,7 @@ class Trainer:
         self.is_started = True
 
     def _collect(self, train_steps: int) -> None:
-        """Plays one cycle's env_steps, all environments in lock step, after so many train_steps."""
+        """Plays one cycle's env_steps, all environments in lock step, after `train_steps`."""
         num_envs = self.config.acting.num_envs
         for _ in range(self.config.schedule.env_steps_per_cycle // num_envs):
             policy, actions, values = self._act(train_steps)
@@ -235,7 +235,7 @@ class Trainer:
         return plan.policy, actions, plan.network_value
 
     def _draw(self, drawn_steps: int) -> Window:
-        """Positions for the `sample_ahead` batches that follow those of so many train_steps."""
+        """Draws positions for the `sample_ahead` batches after `drawn_steps` train_steps."""
         if self.replay.num_sampleable == 0:
             waiting = self.config.replay.waiting(self.replay.lookahead)
             ways = "Raise schedule.random_env_steps."
@@ -243,8 +243,9 @@ class Trainer:
                 ways = "Use --set replay.block_env_steps=0, or raise schedule.env_steps."
             raise RunError(
                 "EZ-RUN-NOTHING-TO-LEARN",
-                f"There is nothing to learn from after {self.replay.env_steps} env_steps: no state "
-                f"has {waiting} more env_steps of its game, or the game's end, behind it.",
+                f"There is nothing to learn from after {self.replay.env_steps} env_steps: a "
+                f"state can be drawn {waiting} env_steps later or at the end of its game, and no "
+                "state is that old.",
                 ways,
             )
         ahead, total = self.config.schedule.sample_ahead, self.config.schedule.train_steps
@@ -254,9 +255,9 @@ class Trainer:
         return self.replay.sample(self.config.loss.batch_size, exponents, self.streams["replay"])
 
     def _learn(self, drawn: Drawn, executor: Executor) -> Learnt:
-        """Makes one train_step from each batch; writes nothing but the learner's own.
+        """Makes one train_step from each batch. Changes only the learner.
 
-        A free thread of the executor assembles the next batch meanwhile.
+        A free thread of the executor assembles the next batch at the same time.
         """
         before = self.streams["augmentation"].bit_generator.state
         batches, results = self._batches(drawn), []
@@ -268,7 +269,7 @@ class Trainer:
         return Learnt(results, before)
 
     def _batches(self, drawn: Drawn) -> Iterator[Batch]:
-        """The batches of a draw, augmented as the stream has it."""
+        """The batches of a draw, augmented with numbers of the random stream."""
         size = self.config.loss.batch_size
         for number in range(self.config.schedule.sample_ahead):
             yield make_batch(
@@ -301,7 +302,7 @@ class Trainer:
         self.copies.after_learning(self.learner)
 
     def _recalibrate(self) -> None:
-        """Makes the learner's running statistics afresh if they are read next: copied or scored."""
+        """Recomputes the learner's running statistics before they are copied or evaluated."""
         train_steps = self.learner.train_steps
         if not (self.copies.are_due(train_steps) or self._is_measured()):
             return
@@ -311,12 +312,12 @@ class Trainer:
         recalibrate(self.learner.network, samples, horizon)
 
     def _is_measured(self) -> bool:
-        """Whether the run is scored after the train_steps so far."""
+        """Whether an evaluation is due after the train_steps so far."""
         interval = self.config.evaluation.interval
         return self.is_finished or bool(interval and self.learner.train_steps % interval == 0)
 
     def _sample(self, rng: np.random.Generator, windows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows drawn uniformly from the replay, without augmentation.
+        """Draws windows uniformly from the replay, without augmentation.
 
         Returns:
           Observations [B, C, H, W] in [0, 1] and, for K unroll steps, actions [B, K] int64 and
@@ -330,9 +331,9 @@ class Trainer:
         return to_network_input(images), actions.to(device), is_state.to(device)
 
     def _compare_modes(self) -> None:
-        """Measures how far searching is from learning, as often as scores are.
+        """Compares evaluation mode with training mode, as often as evaluations.
 
-        Its random numbers are its own: measuring changes no result.
+        It has a separate random stream, so that measuring does not affect results.
         """
         if not (self._is_measured() and self.replay.num_sampleable):
             return
@@ -344,7 +345,7 @@ class Trainer:
     def _not_finite(
         self, number: int, numbers: np.ndarray, drawn: Drawn, learnt: Learnt
     ) -> NotFinite:
-        """The error for the batch of that number; its batch is made once more, as evidence."""
+        """The error for the batch with this number, which is assembled again as evidence."""
         self.streams["augmentation"].bit_generator.state = learnt.augmentation
         batch = next(islice(self._batches(drawn), number, None))
         found = dict(zip(STEP_METRICS, numbers[number].tolist(), strict=True))
@@ -354,12 +355,12 @@ class Trainer:
         which = ", ".join(wrong) or "the error of a value"
         return NotFinite(
             "EZ-RUN-NOT-FINITE",
-            f"Not finite at train_step {step:,}: {which}; nothing was learnt from there on.",
+            f"Not finite at train_step {step:,}: {which}. No later train_step changed the weights.",
         )
 
 
 def make_network(config: RunConfig, frame_shape: tuple[int, int, int], num_actions: int) -> Network:
-    """The run's network with its first weights, on the CPU."""
+    """The run's network with its initial weights, on the CPU."""
     channels, height, width = frame_shape
     observation_shape = (channels * config.env.frame_stack, height, width)
     seed, of_decoder = network_seed(config.seed), network_seed(config.seed, "decoder")

@@ -1,7 +1,7 @@
-"""One whole game, played as in `evaluate`, with what the agent thought at every env_step.
+"""One whole game, played as in `evaluate`, with the agent's plan at every env_step.
 
-The game that `seed` starts here is the game of an evaluation of one episode under the same seed:
-the same start, the same choices between equal actions, the same score.
+The game with a seed is the same as in an evaluation of one episode with this seed: the same start,
+the same choices between equal actions, the same score.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,8 @@ class Moment(NamedTuple):
     score: float  # raw, so far
     thought: Thought | None  # None at the end
     ending: Ending | None  # None before the end
-    expected: np.ndarray | None = None  # as `frame`, by the model from the state before; see `play`
+    # like `frame`, predicted by the model from the state before; see `play`
+    expected: np.ndarray | None = None
 
 
 def play(
@@ -44,16 +45,16 @@ def play(
     max_env_steps: int,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Moment]:
-    """Plays greedily and without noise, to the game's end or cap; the last moment says which.
+    """Plays greedily and without noise, to the game's end or limit. The last moment records which.
 
-    A network with a decoder also says which frame it expects after each action.
+    A network with a decoder also predicts the frame after each action.
 
     Args:
-      agent: who plays.
-      config: of its run; the environment is built under the rules of evaluation.
-      seed: of the game's start and of the searches' ties.
-      max_env_steps: at most; the rules of evaluation may end the game before.
-      should_stop: asked before every step.
+      agent: the agent that plays.
+      config: config of its run; the environment is built for evaluation.
+      seed: seed of the game's start and of ties in searches.
+      max_env_steps: limit; the rules of evaluation may end the game before.
+      should_stop: called before every step.
     """
     rng = generator(config.seed, "evaluation", seed)
     planner = planners_for(config, agent.network.num_actions).evaluation

@@ -1,4 +1,4 @@
-"""How often a whole run does each piece of its work: arithmetic on its config, without a clock."""
+"""Counts each part of a run's work by arithmetic on its config, without measurements."""
 
 import math
 from typing import NamedTuple
@@ -9,25 +9,25 @@ from ezcli.config.run import RunConfig
 from ezcli.efficientzero.batch import Window
 from ezcli.efficientzero.components import PLANNERS, rules_for
 
-MOST_NETWORKS = 10_000  # target networks that are looked at one by one
-MOST_DRAWS = 1_000_000  # of all these networks together
+MOST_NETWORKS = 10_000  # most target networks computed separately
+MOST_DRAWS = 1_000_000  # memory limit for all these networks
 
 
 class Draws(NamedTuple):
-    """What the draws of a run have to do, [networks, draws]: of each target network, in order.
+    """The work of the draws of a run, [networks, draws], for each target network in order.
 
     A draw makes the targets of `sample_ahead` train_steps.
     """
 
-    train_step: np.ndarray  # [networks] in the middle of each network's
-    asked: np.ndarray  # policy targets that a search must give
+    train_step: np.ndarray  # [networks] train_step in the middle of each network's use
+    asked: np.ndarray  # policy targets that need a search
     searched: np.ndarray  # searches made for them
-    evaluated: np.ndarray  # states whose value the network must say without a search
-    times: float  # draws of the run for each of these
+    evaluated: np.ndarray  # states that the network evaluates without a search
+    times: float  # number of draws represented by each entry
 
 
 class Amounts(NamedTuple):
-    """How often a whole run does each; its evaluations are not counted."""
+    """Counts of a whole run, without evaluations."""
 
     decisions: float  # searches that choose an action
     asked: float  # as in `Draws`
@@ -37,15 +37,15 @@ class Amounts(NamedTuple):
 
 
 def draws(config: RunConfig) -> Draws:
-    """What each draw of a run has to do.
+    """Counts the work of each draw of a run.
 
-    With `reanalyse.memoise` a target network searches each state once. How many states the batches
-    name is taken as if windows were drawn uniformly: w windows of k states leave a share of
-    exp(-w k / N) of N states untouched. Ends of episodes and priorities make it fewer.
+    With `reanalyse.memoise` a target network searches each state once. The number of distinct
+    states in batches is computed as for uniform draws: w windows of k states miss a share exp(-w k
+    / N) of N states. Ends of episodes and priorities make it smaller.
     """
     schedule, loss, ahead = config.schedule, config.loss, config.schedule.sample_ahead
     networks = math.ceil(schedule.train_steps / schedule.target_update_interval)
-    shown = min(networks, MOST_NETWORKS)  # of a very long run some stand for all
+    shown = min(networks, MOST_NETWORKS)  # in a very long run some represent all
     train_step = (np.arange(shown) + 0.5) * schedule.train_steps / max(shown, 1)
     per_network = min(schedule.target_update_interval, schedule.train_steps) // ahead
     draw = np.linspace(0, per_network - 1, min(per_network, MOST_DRAWS // max(shown, 1)))
@@ -57,14 +57,14 @@ def draws(config: RunConfig) -> Draws:
     windows = ahead * loss.batch_size
     beyond, by_search = values_at(config, train_step, states)
     asked = np.full((shown, len(draw)), float(chosen * positions))
-    # How often a draw names each state: for a policy, and for a policy or a bootstrap.
+    # How often a draw uses each state: for a policy, and for a policy or a bootstrap.
     by_policy, by_any = (
         chosen * positions / states,
         (chosen * beyond + windows * positions) / states,
     )
-    unnamed = np.exp(-by_any * draw)  # by the draws before
+    unnamed = np.exp(-by_any * draw)  # searched by earlier draws
     if config.reanalyse.memoise:
-        # Where searches give all values, and where they give policies alone.
+        # If searches give all values, and if they give only policies.
         for_both = -np.expm1(-by_any) * unnamed * states
         for_policies = -np.expm1(-by_policy) * np.exp(-by_policy * draw) * states
     else:
@@ -79,7 +79,7 @@ def draws(config: RunConfig) -> Draws:
 def values_at(
     config: RunConfig, train_step: np.ndarray, states: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What value targets ask for at each train_step [networks] with so many states [networks, 1].
+    """Values needed for targets at each train_step [networks] with `states` [networks, 1].
 
     Returns:
       [networks, 1]: states beyond the unroll whose values a window needs, mean over all ages.
@@ -97,7 +97,7 @@ def values_at(
 
 
 def endless_window(age: np.ndarray, unroll_steps: int, lookahead: int) -> Window:
-    """Windows of these ages [n] in an episode that does not end; of no replay."""
+    """Windows with these ages [n] in an endless episode, without a replay."""
     shape = len(age), lookahead + 1
     return Window(
         rows=np.zeros(shape, np.int64),
@@ -111,7 +111,7 @@ def endless_window(age: np.ndarray, unroll_steps: int, lookahead: int) -> Window
 
 
 def amounts(config: RunConfig) -> Amounts:
-    """How often a whole run decides, searches for targets, and learns."""
+    """Counts the decisions, searches for targets and train_steps of a whole run."""
     found = draws(config)
     return Amounts(
         decisions=config.schedule.env_steps - config.random_play,
@@ -123,15 +123,16 @@ def amounts(config: RunConfig) -> Amounts:
 
 
 class Evaluations(NamedTuple):
-    """Games that the evaluations of a run play."""
+    """Numbers of games in the evaluations of a run."""
 
     interim_games: int
-    final_games: int  # on the levels of evaluation
-    training_level_games: int  # at the end too, where evaluation plays levels of its own
+    final_games: int  # at the end, on the levels of evaluation
+    # at the end, on the levels of training, if evaluation has separate levels
+    training_level_games: int
 
 
 def evaluations(config: RunConfig) -> Evaluations:
-    """How many games evaluations play; how long they are depends on the agent."""
+    """Counts the games of evaluations. Their length depends on the agent."""
     played, train_steps = config.evaluation, config.schedule.train_steps
     on_the_way = (train_steps - 1) // played.interval if played.interval else 0
     again = played.episodes if config.env.has_unseen_levels else 0
@@ -139,7 +140,10 @@ def evaluations(config: RunConfig) -> Evaluations:
 
 
 def states_at(config: RunConfig, train_step: np.ndarray) -> np.ndarray:
-    """About how many states can be drawn by then; those about to be overwritten cannot."""
+    """Approximate number of states that can be drawn at a train_step.
+
+    States about to be overwritten are not counted.
+    """
     schedule, envs = config.schedule, config.acting.num_envs
     collected = schedule.random_env_steps + train_step / schedule.train_steps_per_env_step
     kept = config.replay.capacity - envs * config.guard_rows(config.env.frame_stack)

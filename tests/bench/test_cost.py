@@ -180,7 +180,7 @@ def test_what_is_printed(ez, monkeypatch):
     assert f"{hours / 2:.3g} kWh" in lines["energy"]
     assert {"time", "memory", "disk", "train_step", "total"} <= lines.keys()
     assert "GPU memory" not in lines
-    prose = ("A run makes", "A game of an evaluation")
+    prose = ("A run makes", "Games of evaluations")
     tables = [line for line in out.splitlines() if not line.startswith(prose)]
     assert max(map(len, tables)) <= 80
 

@@ -181,6 +181,6 @@ def test_a_full_disk_for_wandb(room, zygote, undisturbed, tmp_path):
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         if room == 0:
-            assert "Weights & Biases is off from here on" in done.stdout
+            assert "Weights & Biases is switched off" in done.stdout
     shutil.rmtree(folder.path / "wandb")
     assert outcome(folder) == undisturbed

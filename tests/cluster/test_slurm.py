@@ -163,7 +163,7 @@ def test_a_study_comes_out_as_it_does_here(ez, here, monkeypatch, undisturbed):
     code, out, err = ez(*TWO, *WHERE)
     assert code == 0, out + err
     assert len(re.findall(r": started as job \d+_[01]\.", out)) == 2
-    assert "2 of 2 runs are under way. See how they stand: ez study status s" in out
+    assert "2 of 2 runs are in progress. See their state: ez study status s" in out
     wait_for(lambda: states(ez) == ["running"] * 2)
     ask, looks = SlurmLauncher.states, []
 
@@ -245,7 +245,7 @@ def test_no_more_is_handed_over_than_the_cluster_takes(ez, here, at_slurm):
     (here / "mine.toml").write_text("launcher = 'slurm'\n[slurm]\nmax_submitted = 1\n")
     code, out, err = ez(*TWO, *WHERE[2:], "--cluster", "mine.toml")
     assert code == 0, out + err
-    assert "1 of 2 runs are under way, 1 wait for room" in out
+    assert "1 of 2 runs are in progress, 1 wait for free places" in out
     assert len(at_slurm.queue()) == 1
     (here / "release").touch()
     code, out, err = ez(*TWO, *WHERE[2:], "--cluster", "mine.toml", "--wait")
@@ -310,7 +310,7 @@ def test_a_node_that_fails_costs_no_more_than_the_time_since_the_last_save(
 def test_a_run_that_asks_for_too_little_memory_is_told_so(ez, here):
     code, out, _ = ez(*TWO, *WHERE, "--memory", "60M", "--wait")
     assert code == 1, out
-    assert "out of memory; ask for more with --memory" in out
+    assert "out of memory; request more with --memory" in out
     finish(ez, here)
 
 
@@ -384,7 +384,7 @@ def test_one_run_is_sent_away_and_goes_on(ez, here, at_slurm, undisturbed):
     (here / "release").touch()
     assert "Its last job: cancelled. Stopped by SIGTERM and saved." in ez(*train)[1]
     at_slurm.wait_empty()
-    assert ez(*train)[1] == "one is finished already.\n"
+    assert ez(*train)[1] == "one is already finished.\n"
     (full,) = (found for name, found in undisturbed.items() if "-full-" in name)
     assert outcome(RunFolder(here / "runs" / "one")) == full
     assert list((here / "runs" / "one").rglob("events.out.tfevents*"))  # options travel with it

@@ -80,8 +80,8 @@ def test_muzero_is_all_three_and_trained_once():
     arms, same = design("muzero", "+".join(THREE))
     assert list(arms) == ["full", "muzero"]
     assert same == [
-        "The arm '− consistency − off policy correction − value prefix' is the same as 'MuZero': "
-        "trained once."
+        "The arm '− consistency − off policy correction − value prefix' is the same as 'MuZero', "
+        "so it is trained once."
     ]
     arms, same = design("muzero", *THREE, factorial=True)
     assert len(arms) == 8
@@ -98,7 +98,8 @@ def test_ablations_that_come_to_the_same_in_a_preset_are_trained_once():
     arms, same = design("consistency", "consistency-authors", base=CATCH)
     assert list(arms) == ["full", "consistency"]
     assert same == [
-        "The arm '− consistency and augmentation' is the same as '− consistency': trained once."
+        "The arm '− consistency and augmentation' is the same as '− consistency', "
+        "so it is trained once."
     ]
 
 

@@ -63,7 +63,7 @@ def test_times_are_read_as_sbatch_reads_them(text, minutes):
 
 @pytest.mark.parametrize("text", ["", "soon", "1:2:3:4", "-5", "12h", "1-"])
 def test_what_is_no_time_is_refused(text):
-    with pytest.raises(ValidationError, match="is no time of sbatch"):
+    with pytest.raises(ValidationError, match="is not a time for sbatch"):
         SlurmSettings(time=text)
 
 
@@ -161,7 +161,7 @@ FORGOTTEN = (1, "slurm_load_jobs error: Invalid job id specified")
         (["NODE_FAIL|0:0|n1", "TIMEOUT|0:0|n2"], "timed out", "cluster"),  # requeued
         (["NODE_FAIL|1:0|n1"], "its node failed", "cluster"),
         (["PREEMPTED|0:15|n1"], "preempted", "cluster"),
-        (["OUT_OF_MEMORY|0:125|n1"], "out of memory; ask for more with --memory", "run"),
+        (["OUT_OF_MEMORY|0:125|n1"], "out of memory; request more with --memory", "run"),
         (["REQUEUED|0:0|n1", "FAILED|4:0|n1"], "exit code 4", "run"),
         (["REQUEUED|0:0|n1", "COMPLETED|0:0|n2"], "exit code 0", "run"),
         (["nonsense"], UNKNOWN_JOB, "cluster"),
@@ -305,7 +305,7 @@ def test_a_job_whose_time_is_up_begins_anew_with_the_run_that_got_further(body, 
 
 
 def test_a_job_whose_time_is_up_ends_if_no_run_got_further(body, tmp_path):
-    with pytest.raises(RuntimeError, match="ask for more with --time"):
+    with pytest.raises(RuntimeError, match="request more with --time"):
         body.checkpoint()
     assert noted(tmp_path) == {"a": (75, False), "b": (0, True), "c": (1, True)}
 

@@ -147,7 +147,7 @@ def make_group(
     for run, cell in cells:
         place = (cell.arm, cell.env, cell.seed)
         if skip(*place):
-            missing.append(Missing(run.name, *place, "it was not started"))
+            missing.append(Missing(run.name, *place, "it has not started"))
             continue
         final = float(raw(cell.env, score(*place)))
         arms[cell.arm].runs.setdefault(cell.env, {})[cell.seed] = Run(

@@ -79,7 +79,7 @@ def test_a_score_of_half_a_game_is_not_human_normalised(runs_dir, run):
     said = section(cut, [], Choice()).notes
     assert (
         sum(
-            "pong: not human-normalised, since final games were not played by the rules" in x
+            "pong: not human-normalised, because final games did not follow the rules" in x
             for x in said
         )
         == 1
@@ -149,7 +149,7 @@ def test_the_protocol_stands_in_the_caption(runs_dir, run):
     made = section(group, [], Choice())
     protocol = "evaluation 'few' (4 episodes, seed 2, search.num_simulations=5)"
     assert made.title == f"Agent atari100k, {protocol}"
-    assert f"Not the final scores, but those of the {protocol}." in made.notes
+    assert f"These are not the final scores but those of the {protocol}." in made.notes
     (group,), _ = collect(["one"], runs_dir)
     assert section(group, [], Choice()).title == "Agent atari100k"
 
@@ -176,7 +176,7 @@ def test_a_final_score_under_changes_does_not_count(run):
     lines = lines_of(run)
     changed = lines[-1]["protocol"] | {"changes": {"planning.evaluation": "gumbel"}}
     rewrite(run, [*lines[:-1], lines[-1] | {"protocol": changed}])
-    assert "was not played by the protocol of its config (changes" in read_run(run)
+    assert "differs from the protocol in its config (changes" in read_run(run)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_everything_is_studies_first_and_every_run_once(runs_dir):
     assert [(group.kind, len(group.runs)) for group in groups] == [("study", 2), ("agent", 1)]
     assert said == ["unfinished is left out: it is interrupted."]
     (missing, _) = groups[0].missing
-    assert missing[1:] == ("full", "pong", 1, "it was not started")
+    assert missing[1:] == ("full", "pong", 1, "it has not started")
     assert collect([str(runs_dir)], runs_dir / "other") == (groups, said)
 
 
@@ -330,7 +330,7 @@ def test_a_study_in_a_named_folder_is_meant_once(runs_dir, run, monkeypatch):
     (runs_dir.parent / "broken" / "half").mkdir(parents=True)
     (runs_dir.parent / "broken" / "half" / "config.toml").write_text("x = ")
     _, said = collect(["broken", str(runs_dir.parent / "broken"), "mine"], runs_dir)
-    assert said == ["half is left out: it was not started."]
+    assert said == ["half is left out: it has not started."]
 
 
 def test_a_study_says_how_to_go_on_with_it(runs_dir, tmp_path, monkeypatch):
@@ -393,7 +393,7 @@ def test_foreign_files_are_no_runs(runs_dir, run):
     (runs_dir / "project" / "config.toml").write_text('title = "of something else"')
     groups, said = collect([], runs_dir)
     assert [len(group.runs) for group in groups] == [1]
-    assert said == ["project is left out: it was not started."]
+    assert said == ["project is left out: it has not started."]
 
 
 def test_two_agents_named_together_are_refused_with_the_difference(runs_dir, run):
@@ -578,7 +578,7 @@ def test_another_run_under_the_name_of_a_studys_is_not_its(runs_dir):
     shutil.rmtree(runs_dir / cell.run)
     write_run(runs_dir / cell.run, agent(0, value__td_steps=3), [9.0])
     (missing,) = of_study(folder).missing
-    assert missing.why == "it was not started"
+    assert missing.why == "it has not started"
 
 
 # ------------------------------------------------------------------ left out
@@ -587,7 +587,7 @@ def test_another_run_under_the_name_of_a_studys_is_not_its(runs_dir):
 @pytest.mark.parametrize(
     ("status", "why"),
     [
-        ("new", "it says nothing of this run, which was trained"),
+        ("new", "it is empty although the run was trained"),
         ("running", "it is killed"),
         ("interrupted", "it is interrupted"),
         ("failed", "it failed"),
@@ -625,7 +625,7 @@ def test_a_damaged_run_of_a_study_was_started(runs_dir):
     (runs_dir / cell.run / "run.json").write_text("[1, 2]")
     (missing,) = of_study(folder).missing
     assert missing.why.startswith("it is damaged (")
-    assert "run.json' is damaged: it holds no table" in missing.why
+    assert "run.json' is damaged: it contains no table" in missing.why
     assert collect([], runs_dir)[1] == []  # it is said there, once
 
 
@@ -633,8 +633,8 @@ def test_a_copy_is_not_another_run(runs_dir, run):
     shutil.copytree(run, runs_dir / "two")
     (group,), said = collect([], runs_dir)
     assert scores(group) == {"pong": {0: 10.0}}
-    assert said == ["two is left out: one is the same run."]
-    assert collect(["two", "one"], runs_dir)[1] == ["one is left out: two is the same run."]
+    assert said == ["two is left out: it is the same run as one."]
+    assert collect(["two", "one"], runs_dir)[1] == ["one is left out: it is the same run as two."]
 
 
 def test_nor_is_a_copy_of_a_studys_run(runs_dir):
@@ -643,7 +643,7 @@ def test_nor_is_a_copy_of_a_studys_run(runs_dir):
     shutil.copytree(runs_dir / name, runs_dir / "zz")
     groups, said = collect([], runs_dir)
     assert [group.kind for group in groups] == ["study"]
-    assert said == [f"zz is left out: {name} is the same run."]
+    assert said == [f"zz is left out: it is the same run as {name}."]
 
 
 BROKEN_FILES = {
@@ -734,7 +734,7 @@ def test_reasons_name_what_is_wrong(run):
         why_wrong(final | {"scores": [NAN] * 32})
         == "scores that are not all numbers of at most 1e+15"
     )
-    assert why_wrong(final | {"mean": 11}) == "a mean that is not that of its scores"
+    assert why_wrong(final | {"mean": 11}) == "a mean that does not match its scores"
     assert why_wrong(final | {"scores": [10.0] * 4}) == "4 scores of 32 episodes"
     assert why_wrong(final | {"kind": "best"}) == "its kind is 'best'"
 
@@ -758,8 +758,8 @@ def test_another_protocol_than_the_configs_is_left_out(run, key, value, wanted):
         final |= {"scores": [10.0] * 4, "game_env_steps": [100] * 4}
     rewrite(run, [*lines, final])
     assert read_run(run) == (
-        "its final evaluation was not played by the protocol of its config "
-        f"({key} {value!r}, its config says {wanted!r})"
+        "its final evaluation differs from the protocol in its config "
+        f"({key} {value!r}, but {wanted!r} in its config)"
     )
 
 

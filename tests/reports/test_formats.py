@@ -199,7 +199,7 @@ def test_csv_holds_every_number_unrounded(study):
     assert {(line["row"], line["column"], line["value"]) for line in missing} == {
         ("− consistency", "game", "qbert"),
         ("− consistency", "seeds", "1, 2"),
-        ("− consistency", "why", "it was not started"),
+        ("− consistency", "why", "it has not started"),
     }
 
 
@@ -263,7 +263,7 @@ def test_json_says_all(study):
     for missing, seed in zip(section["missing"], (1, 2), strict=True):
         assert missing.pop("name").startswith("qbert-")
         place = {"arm": "consistency", "game": "qbert", "seed": seed}
-        assert missing == place | {"why": "it was not started"}
+        assert missing == place | {"why": "it has not started"}
 
 
 def test_missing_is_null():

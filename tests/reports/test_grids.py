@@ -76,7 +76,7 @@ def test_the_ranking_says_what_to_do_with_the_first():
     table = section(group).table("ranking")
     first = next(a for a in group.arms if a.name == key_of(table.rows[0][0])).runs["catch"][0]
     assert f": ez config save --from {first.path} --output mine.toml" in table.notes[-1]
-    assert "train it again under other seeds" in table.notes[-2]
+    assert "Train it with other seeds" in table.notes[-2]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_a_game_without_published_scores_is_named():
     group = make_group(noisy({}), games=("pong", "zaxxon"))
     (table,) = tables(made(group))["aggregates"]
     assert list(cells(table)) == ["full", "value-prefix"]
-    assert table.notes[-1] == "Not beside published scores: there is none of zaxxon."
+    assert table.notes[-1] == "Not compared with published scores: there are none for zaxxon."
     assert "published scores" not in " ".join(
         tables(made(group, against=()))["aggregates"][0].notes
     )
@@ -186,8 +186,8 @@ def test_missing_cells_are_shown():
     table = found["missing"][0]
     assert table.title == "Missing: 4 runs"
     assert table.rows == (
-        ("full", "qbert", "0, 2", "it was not started"),
-        ("− value prefix", "qbert", "0, 2", "it was not started"),
+        ("full", "qbert", "0, 2", "it has not started"),
+        ("− value prefix", "qbert", "0, 2", "it has not started"),
     )
     assert table.notes == ("Continue with: ez ablate --study mine",)
 
@@ -220,7 +220,7 @@ def test_one_seed_has_no_interval():
             assert "[" not in "".join(cell_text(c) for row in table.rows for c in row)
     assert cells(found["differences"][0])["value-prefix"][2:] == ["–", "one pair: no interval"]
     assert found["differences"][0].notes == (
-        "A single pair gives neither an interval nor a p.",
+        "A single pair has no interval and no p.",
         "Paired by seed within each game.",
     )
 
@@ -272,7 +272,7 @@ def test_runs_that_do_not_overlap_are_no_certainty():
 )
 def test_what_does_not_stand_beside_the_scores_is_said(played, why):
     report = made(make_group(noisy({}), **played))
-    expected = f"Study mine does not stand beside EfficientZero and EfficientZero, re-run: {why}."
+    expected = f"Study mine is not compared with EfficientZero and EfficientZero, re-run: {why}."
     found = not_beside(report, agents_named(("efficientzero", "efficientzero-rerun")))
     assert found == ([] if why is None else [expected])
 
@@ -294,7 +294,7 @@ def test_the_preset_of_a_study_or_of_its_runs_decides_which_agents_are_shown(of_
 def test_absent_agents_of_several_benchmarks_have_a_reason_each():
     report = made(make_group(noisy({}), games=("tetris",)))
     found = not_beside(report, agents_named(("minatar-dqn", "efficientzero")))
-    assert [line.partition("beside ")[2] for line in found] == [
+    assert [line.partition("compared with ")[2] for line in found] == [
         "DQN at 5M frames: tetris is not of MinAtar.",
         "EfficientZero: its scores are raw, not human-normalised.",
     ]
@@ -326,7 +326,7 @@ def test_a_comparison_of_fewer_games_says_which():
     )
     table = tables(made(group))["differences"][0]
     assert table.title.endswith("mean over 2 of 26 games")
-    assert table.notes[2:] == ("− consistency: only pong have a seed with both arms.",)
+    assert table.notes[2:] == ("− consistency: only pong have a seed in both arms.",)
 
 
 def test_published_effects_stand_beside_ours():
@@ -408,13 +408,14 @@ def test_notes_say_protocol_code_and_machines():
         "2 runs; each score is the mean over 32 episodes of at most 27,000 env_steps, played with "
         "the last weights without exploration.",
         "Preset atari100k; seed 0.",
-        "An arm with a drop is the agent without that part: see ez ablations show NAME.",
+        "An arm with a drop is the agent without that part. See ez ablations show NAME.",
         "Code: ezcli 0.1.0 (0123456).",
         "Trained on: a processor (2 runs).",
         "With PyTorch 2.6.0, NumPy 2.0.0.",
-        "Training took 2 min 00 s in all, 1 min 00 s a run (median).",
+        "Training took 2 min 00 s in total, 1 min 00 s per run (median).",
         "Distinct scores among the episodes of a run: 1 of 32 in every run.",
-        "1 of the 26 games of Atari 100k: how well these tell the score over all is not computed.",
+        "1 of the 26 games of Atari 100k: "
+        "how well these predict the score over all games is not known.",
     )
     (section,) = made(make_group(noisy({}), drops=(), seeds=(0,))).sections
     assert not any(note.startswith("An arm with") for note in section.notes)
@@ -445,7 +446,8 @@ def test_several_versions_are_pointed_out():
     ).sections
     assert section.notes[3:7] == (
         "Code: ezcli 0.1.0 (0123456) (1 run), ezcli 0.2.0 (fffffff, changed) (1 run).",
-        "The runs were trained by several versions of the code: see CHANGELOG.md.",
+        "The runs were trained with several versions of ezcli. "
+        "CHANGELOG.md lists their differences.",
         "Trained on: a processor (1 run), unknown (1 run).",
         "With PyTorch 2.6.0, NumPy 2.0.0 (1 run); or unknown packages (1 run).",
     )
@@ -466,10 +468,11 @@ def test_every_session_of_a_run_counts():
     (section,) = made(group._replace(arms=(full._replace(runs={"pong": {0: resumed}}),))).sections
     assert section.notes[2:7] == (
         "Code: ezcli 0.1.0 (0123456) (1 run), ezcli 0.1.0 (fffffff) (1 run).",
-        "The runs were trained by several versions of the code: see CHANGELOG.md.",
+        "The runs were trained with several versions of ezcli. "
+        "CHANGELOG.md lists their differences.",
         "Trained on: a processor (1 run), another in bfloat16 (1 run).",
         "With PyTorch 2.6.0, NumPy 2.0.0.",
-        "Variables that decide the bits of libraries: none (1 run); "
+        "Environment variables that affect the bits of results: none (1 run); "
         "ONEDNN_MAX_CPU_ISA=AVX2 (1 run).",
     )
 
@@ -523,7 +526,7 @@ def test_unknown_games_and_arms_are_refused(choice, code, named):
 def test_a_game_of_the_benchmark_that_nobody_played_is_said():
     group = make_group(noisy({}), games=("pong", "qbert"))
     found = made(group, games=("pong", "alien"))
-    assert found.notes == ("No run has played alien.",)
+    assert found.notes == ("No run played alien.",)
     with fails("EZ-REPORT-NOT-PLAYED", "alien", "pong, qbert"):
         made(group, games=("alien",))
 

@@ -275,7 +275,7 @@ def test_a_run_recovers_from_damage(file, harm, copied, undisturbed):
     watcher = Watcher(stop_after=1)
     run(copied.path, tiny("catch", SAVING), watcher)
     assert name in watcher.said[0]
-    assert watcher.said[0].endswith("Going back to the checkpoint before.")
+    assert watcher.said[0].endswith("Using the checkpoint before.")
     for path in checkpoint.checkpoint_paths(copied):
         checkpoint.verified(path, copied)
     run(copied.path, tiny("catch", SAVING))

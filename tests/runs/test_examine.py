@@ -38,7 +38,7 @@ def test_a_finished_run_needs_nothing(finished):
     assert all(finding.ok for finding in found.values())
     assert [name for name, one in found.items() if one.remedy] == [MODES]  # 14 train_steps are few
     assert found["Status"].detail == "finished"
-    assert found["Checkpoints"].detail == "1, all whole; the newest of env_step 56, train_step 14"
+    assert found["Checkpoints"].detail == "1, all intact; the newest at env_step 56, train_step 14"
     assert found["Numbers"].detail == "nothing was without a finite value"
 
 
@@ -54,7 +54,7 @@ def test_a_run_json_that_is_gone_is_missed(copied, left):
     status = findings(copied)["Status"]
     assert (wrong(copied), status.remedy.partition(",")[0]) == (
         ["Status"],
-        "Put it back from a copy",
+        "Restore it from a backup",
     )
     assert "run.json' is damaged: it says nothing of this run" in status.detail
 
@@ -67,7 +67,7 @@ def test_checkpoints_that_are_gone_are_missed(copied):
 def test_a_run_that_nobody_works_on_was_killed(copied):
     copied.update_info(status="running")
     with copied.lock():
-        assert findings(copied)["Status"].detail == "running; a process works on it now"
+        assert findings(copied)["Status"].detail == "running; a process is working on it"
     status = findings(copied)["Status"]
     assert (status.ok, status.detail.partition(":")[0]) == (False, "killed")
 
@@ -98,12 +98,12 @@ def test_the_older_checkpoint_is_looked_at_too(copied):
     weights.write_bytes(weights.read_bytes()[:-1])
     found = findings(copied)["Checkpoints"]
     assert weights.parent.name in found.detail
-    assert found.remedy.endswith("continues from a whole one.")
+    assert found.remedy.endswith("continues from an intact one.")
 
 
 def test_why_a_run_failed_may_not_be_known(copied):
     copied.update_info(status="failed", error=None)
-    assert findings(copied)["Status"].detail == "failed: it is not known why"
+    assert findings(copied)["Status"].detail == "failed: the reason is not known"
 
 
 def test_a_run_before_its_first_checkpoint_is_well(tmp_path, tiny_config):
@@ -125,7 +125,7 @@ def test_a_failure_that_cannot_be_read_is_said(copied):
     [
         ({"scores": [1e16, 1e16], "mean": 1e16}, "not all numbers of at most 1e+15"),
         ({"scores": [1e15, 1e15], "mean": 1e15}, None),
-        ({"mean": 7.5}, "a mean that is not that of its scores"),
+        ({"mean": 7.5}, "a mean that does not match its scores"),
     ],
 )
 def test_an_evaluation_that_no_report_takes_is_damaged(change, said, finished, tmp_path):
@@ -149,5 +149,5 @@ def test_a_root_that_searches_misjudge_is_told(copied, error, is_large):
     found = findings(copied)
     assert (MODES in found) == (error is not None)
     if error is not None:
-        assert f"{error:.2f} standard deviations off at train_step 7" in found[MODES].detail
+        assert f"{error:.2f} standard deviations at train_step 7" in found[MODES].detail
         assert bool(found[MODES].remedy) == is_large

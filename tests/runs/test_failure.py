@@ -90,7 +90,7 @@ def test_doctor_explains_it(failed):
     said = [f.detail for f in examine(failed[0]) if f.name == "Numbers"]
     assert findings["Status", False].detail.startswith("failed: Not finite at train_step 5")
     assert said[0].startswith("At train_step 5, env_step 48, with learning rate 0.")
-    assert "1 numbers of the batch's value are not finite." in said
+    assert "1 values of the batch's value are not finite." in said
     assert any(line.startswith("The output of every layer is finite; grad") for line in said)
     assert findings["Numbers", False].remedy.startswith(f"`ez resume {failed[0].path}` meets it")
 
@@ -118,7 +118,7 @@ def test_rewards_that_are_too_large_are_named(failed):
 def test_targets_of_which_none_is_finite_are_explained_too(failed):
     record = failure.read(failed[0])
     record["batch"]["value"] = {"not_finite": 12, "min": None, "max": None}
-    assert "12 numbers of the batch's value are not finite." in failure.explain(record)
+    assert "12 values of the batch's value are not finite." in failure.explain(record)
     assert failure.remedy(record, failed[0])
 
 

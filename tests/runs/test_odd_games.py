@@ -145,9 +145,9 @@ def test_values_beyond_the_support_are_said_once_by_each_session(game, tmp_path)
     run(tmp_path / "run", game("Dear"), second)
     for (said,) in (beyond(first), beyond(second)):
         found = re.fullmatch(
-            r"A value target of ([\d,]+) is larger than value.support = 10 represents: all "
-            r"targets beyond ±117\.43 are learnt as that. Raise value.support or set "
-            r"env.clip_rewards = true in a run of another --name.",
+            r"A value target of ([\d,]+) is larger than value.support = 10 can represent: "
+            r"all targets are clipped to ±117\.43. Train under another --name with a larger "
+            r"value.support, or with env.clip_rewards = true.",
             said,
         )
         assert found, said

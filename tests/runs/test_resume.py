@@ -126,7 +126,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(finished, tmp_path):
     shutil.copytree(finished.path, path)
     before, watcher = contents(path), Watcher()
     run(path, tiny(), watcher, origin={"preset": "other"})
-    assert watcher.said == ["run is finished already."]
+    assert watcher.said == ["run is already finished."]
     assert contents(path) == before
 
 

@@ -131,7 +131,7 @@ def test_trouble_is_said_once_and_then_it_is_off(broken, error, wandb, tmp_path)
     for step in range(3):
         tracker.log("metrics", step, {"env_steps": step, "score": None, "loss": 1.0})
     tracker.close()
-    assert said == ["Weights & Biases is off from here on: lost"]
+    assert said == ["Weights & Biases is switched off: lost"]
     assert fake.calls.count(broken) == 1
 
 
@@ -144,7 +144,7 @@ def test_an_installation_that_is_not_one(missing, monkeypatch, tmp_path):
     tracker.log("metrics", 1, {"loss": 1.0})
     tracker.close()
     assert len(said) == 1
-    assert said[0].startswith("Weights & Biases is off")
+    assert said[0].startswith("Weights & Biases is switched off")
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_a_run_survives_it(wandb, undisturbed, tmp_path):
     watcher = Watcher()
     folder = run(tmp_path / "run", tiny(), watcher, tracking=Tracking("online"))
     assert outcome(folder) == undisturbed
-    assert sum("Weights & Biases is off" in text for text in watcher.said) == 1
+    assert sum("Weights & Biases is switched off" in text for text in watcher.said) == 1
 
 
 def test_lines_that_are_made_again_are_sent_once(wandb, tmp_path):
@@ -225,7 +225,7 @@ def test_the_real_one_offline(tmp_path, monkeypatch, undisturbed):
     command = [sys.executable, "-c", PATIENT, "resume", str(folder.path), "--wandb", "offline"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "Weights & Biases is off" not in done.stdout
+    assert "Weights & Biases is switched off" not in done.stdout
     assert list(folder.path.glob("wandb/offline-run-*"))
     assert outcome(folder) == undisturbed
 

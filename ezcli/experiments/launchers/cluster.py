@@ -1,4 +1,4 @@
-"""Which launcher, with which settings: from options, a file, or the study's last time."""
+"""Selects the launcher and its settings: from options, a file, or the saved study."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from ezcli.experiments.launchers.ray.settings import RaySettings
 from ezcli.experiments.launchers.slurm.settings import SlurmSettings
 from ezcli.settings import DoesNotFit, Settings, why
 
-# Every launcher; another one is a module beside these, and a line here.
+# All launchers. A new one is a module beside these and a line here.
 LAUNCHERS: dict[str, type[LauncherSettings]] = {
     "local": LocalSettings,
     "slurm": SlurmSettings,
@@ -26,23 +26,23 @@ NAMES = tuple(LAUNCHERS)
 
 
 class Tables(Settings):
-    """A file for `--cluster`, beside its tables; also `launcher.toml` in a study."""
+    """The entries of a file for `--cluster`, or of `launcher.toml` in a study, besides tables."""
 
     launcher: str = "local"
-    needs_file: bool = False  # in a study: it was sent with settings that only a file may give
+    needs_file: bool = False  # in a study: it was submitted with settings that only a file may give
 
 
 class Cluster(NamedTuple):
-    """A launcher, by its name, and its settings."""
+    """A launcher with its settings."""
 
     name: str = "local"
     settings: LauncherSettings = LocalSettings()
     needs_file: bool = False
 
     def to_toml(self) -> str:
-        """For `launcher.toml`: without lines of shell and options of programs.
+        """The content of `launcher.toml`, without shell lines and options of programs.
 
-        A study may come from somebody else, and what it says must not become code (SECURITY.md).
+        A study may come from somebody else, and its content must not become code (SECURITY.md).
         """
         table = self.settings.model_dump(mode="json", exclude_none=True)
         taken = [table.pop(key, None) for key in self.settings.only_by_file]
@@ -53,13 +53,13 @@ class Cluster(NamedTuple):
 def cluster_of(
     launcher: str | None, file: Path | None, saved: Path | None, asked: Mapping[str, Any]
 ) -> Cluster:
-    """The settings in force: options before the file, the file before the study's last time.
+    """The effective settings: options take precedence over the file, which precedes the study.
 
     Args:
-      launcher: name, if one was given.
-      file: of `--cluster`, if one was given.
-      saved: `launcher.toml` of the study, which need not be there; None for a study without name.
-      asked: settings of the launcher's table that were given as options.
+      launcher: name, if given.
+      file: value of `--cluster`, if given.
+      saved: `launcher.toml` of the study, which may not exist; None for a study without a name.
+      asked: settings of the launcher's table given as options.
 
     Raises:
       ConfigError: something is unknown or not allowed.
@@ -73,7 +73,7 @@ def cluster_of(
         raise ConfigError(
             "EZ-LAUNCHER-UNKNOWN",
             f"Unknown launcher {found!r} in {str(source)!r}.",
-            f"There are: {', '.join(NAMES)}.",
+            f"Available: {', '.join(NAMES)}.",
         )
     name = tables["launcher"] = launcher or found
     if source is not None and file is None:
@@ -104,14 +104,16 @@ def cluster_of(
                 suggestion(keys[-1], sorted(known)),
             ) from error
         raise ConfigError(
-            "EZ-CONFIG-VALUE", f"{where}: {why(first)}.", "docs/reference/clusters.md has them all."
+            "EZ-CONFIG-VALUE",
+            f"{where}: {why(first)}.",
+            "docs/reference/clusters.md lists all settings.",
         ) from error
     settings: LauncherSettings = getattr(whole, name)
     if settings.foreign_address is not None:
         key = trust.key(name, settings.foreign_address)
         if source is not None and file is None:
             what = f"{str(source)!r} names the cluster {settings.foreign_address!r}"
-            trust.require(key, what, "connected to, and run what it sends")
+            trust.require(key, what, "connected to, and would run code that it sends")
         else:
             trust.remember(key)
     return Cluster(name, settings, whole.needs_file)
@@ -121,7 +123,7 @@ def refuse_options(name: str, asked: Mapping[str, Any]) -> None:
     """Refuses options that the launcher does not have.
 
     Raises:
-      ConfigError: it names them.
+      ConfigError: names the options.
     """
     unknown = [key for key in asked if key not in LAUNCHERS[name].model_fields]
     if unknown:
@@ -137,10 +139,10 @@ def refuse_options(name: str, asked: Mapping[str, Any]) -> None:
 
 
 def refuse_code(tables: Mapping[str, Any], name: str, needs_file: bool) -> None:
-    """Refuses what a study may not bring along.
+    """Refuses settings that a study must not contain.
 
     Raises:
-      ConfigError: it says how to give it.
+      ConfigError: names the settings and the option to use instead.
     """
     table, only_by_file = tables.get(name), LAUNCHERS[name].only_by_file
     has_code = isinstance(table, dict) and any(table.get(key) for key in only_by_file)
@@ -148,20 +150,20 @@ def refuse_code(tables: Mapping[str, Any], name: str, needs_file: bool) -> None:
         names = " or ".join(f"`{key}`" for key in only_by_file)
         raise ConfigError(
             "EZ-LAUNCHER-FILE-NEEDED",
-            f"The study was sent to {name} with {names}, which only --cluster may give.",
-            "Add --cluster FILE with them.",
+            f"The study was submitted to {name} with {names}, which only --cluster may set.",
+            "Add --cluster FILE with these settings.",
         )
 
 
 def queue_of(jobs_dir: Path, besides: LauncherSettings | None = None) -> JobQueue | None:
-    """The queue that still has runs of a study to collect; None if there is none.
+    """The queue that still has uncollected runs of a study; None if there is none.
 
     Args:
-      jobs_dir: where launchers keep their ledgers.
-      besides: settings of a launcher whose queue does not count.
+      jobs_dir: folder of the launchers' ledgers.
+      besides: settings of a launcher whose queue is ignored.
 
     Raises:
-      ConfigError: this is no machine of the cluster.
+      ConfigError: this machine is not part of the cluster.
     """
     asked = (kind for kind in LAUNCHERS.values() if not isinstance(besides, kind))
     queues = (kind.queue(jobs_dir) for kind in asked)

@@ -1,4 +1,4 @@
-"""Runs as processes of this machine."""
+"""Runs as processes on this machine."""
 
 import signal
 from collections import Counter
@@ -13,25 +13,25 @@ from ezcli.experiments.launchers.protocol import Ending, JobState, LauncherSetti
 
 
 class LocalSettings(LauncherSettings):
-    """The table `[local]`: how this machine's devices are shared."""
+    """The table `[local]`: how runs share the devices of this machine."""
 
     is_here: ClassVar[bool] = True
 
-    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # runs side by side on each device
+    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # runs at the same time on each device
 
     def launcher(
         self, jobs_dir: Path, slots: int | None = None, devices: Sequence[str] = ()
     ) -> "LocalLauncher":
-        """Processes of this machine, one at a time if nothing is said."""
+        """Processes on this machine, by default one at a time."""
         return LocalLauncher(slots or 1, devices)
 
 
 class LocalLauncher:
-    """Processes on this machine, which end with the command that started them.
+    """Processes on this machine. They end with the command that started them.
 
     Args:
-      slots: runs side by side.
-      devices: handed out to the runs, the least used first; empty leaves it to the config.
+      slots: runs at the same time.
+      devices: assigned to the runs, the least used first; if empty, configs choose.
     """
 
     outlives = False
@@ -51,33 +51,33 @@ class LocalLauncher:
         return devices
 
     def states(self) -> Mapping[str, JobState]:
-        """Running, or ended."""
+        """State of each run: running or ended."""
         return {
             run: "running" if child.process.poll() is None else "ended"
             for run, child in self.children.items()
         }
 
     def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
-        """Sends a signal to each."""
+        """Sends a signal to each run."""
         for run in runs:
             self.children[run].signal(signal.SIGKILL if at_once else signal.SIGTERM)
         return list(runs)
 
     def collect(self, run: str) -> Ending:
-        """How the process of a run ended."""
+        """The end of a run's process."""
         child = self.children.pop(run)
         code, seconds = child.process.wait(), child.seconds
         lines, device = child.last_lines(), child.task.device
         return Ending(code, exit_text(code), "run", lines, child.started, seconds, device)
 
     def close(self) -> None:
-        """Lets every process save, and waits for it."""
+        """Lets every process save and end, and waits."""
         for child in self.children.values():
             child.signal(signal.SIGTERM)
         for child in self.children.values():
             child.process.wait()
 
     def _free_device(self) -> str | None:
-        """The device that the fewest of our runs are on."""
+        """The device with the fewest of our runs."""
         used = Counter(child.task.device for child in self.children.values())
         return min(self.devices, key=lambda device: used[device], default=None)

@@ -1,4 +1,4 @@
-"""What a launcher must do, and what may be asked of it."""
+"""The interface of a launcher."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 from ezcli.experiments.handover import Task
 from ezcli.settings import Settings
 
-JOBS = "jobs"  # folder within a run or a study: which job it is, and what that printed
+JOBS = "jobs"  # folder in a run or study with ledgers and output of jobs
 
-SAVED_EXIT_CODES = {75, 130}  # of a run that was stopped and can go on
+SAVED_EXIT_CODES = {75, 130}  # exit code of a run that was stopped and can continue
 
 JobState = Literal["queued", "running", "ended"]
 Fault = Literal["run", "cluster", "user"]
@@ -19,109 +19,110 @@ Fault = Literal["run", "cluster", "user"]
 class Ending(NamedTuple):
     """How a task ended."""
 
-    exit_code: int | None  # negative: the number of the signal that killed it; None: nobody knows
+    exit_code: int | None  # negative: number of the signal that killed it; None: not known
     cause: str  # in words: `exit code 1`, `killed by SIGKILL`, `timed out`
-    fault: Fault  # what caused it: the run itself; the cluster took it away; a user cancelled it
-    last_lines: tuple[str, ...]  # of its output
+    fault: Fault  # cause: the run itself, the cluster, or a user who cancelled it
+    last_lines: tuple[str, ...]  # last lines of its output
     started: str  # ISO 8601, UTC
     seconds: float
     where: str | None  # device, or job and node
 
 
 class Launcher(Protocol):
-    """Executes runs, each once at a time."""
+    """Executes runs. A run is never executed twice at the same time."""
 
-    outlives: bool  # whether tasks go on when this process has ended
-    poll_seconds: float  # between two questions about states
+    outlives: bool  # whether tasks continue after this process has ended
+    poll_seconds: float  # seconds between two queries of states
 
     @property
     def slots(self) -> int | None:
-        """Tasks under way at once, at most; None: the launcher itself sees to that."""
+        """Largest number of tasks at the same time; None if the launcher itself limits it."""
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
-        """Takes tasks, and says of each where it went: `on cuda:0`, `as job 17_3`; or ``.
+        """Submits tasks, and returns the destination of each: `on cuda:0`, `as job 17_3`, or ``.
 
         Raises:
-          EzError: the cluster refuses; `states` knows those that it took before.
+          EzError: the cluster refuses. `states` contains the tasks submitted before.
         """
 
     def states(self) -> Mapping[str, JobState]:
-        """How each run stands that was submitted and not collected, by name.
+        """The state of each run that was submitted and not collected, by name.
 
-        With `outlives` also those that an earlier process submitted.
+        With `outlives`, this includes runs submitted by earlier processes.
         """
 
     def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
-        """Lets runs save and end, or ends them as they are; returns before they have ended.
+        """Lets runs save and end, or ends them at once. Does not wait for their end.
 
         Returns:
-          Those that were told.
+          The runs that received the signal.
         """
 
     def collect(self, run: str) -> Ending:
-        """How a run ended whose state is `ended`; the launcher forgets it then."""
+        """The end of a run in the state `ended`. The launcher then forgets the run."""
 
     def close(self) -> None:
-        """Ends everything that does not outlive this process."""
+        """Ends all tasks that cannot outlive this process."""
 
 
 class JobQueue(Launcher, Protocol):
-    """A launcher whose tasks go on when the command that submitted them has ended."""
+    """A launcher whose tasks continue after the command that submitted them has ended."""
 
     def overview(self) -> Mapping[str, tuple[str, JobState, Ending | None]]:
-        """Job and state of each run that was not collected, and how it ended if it did."""
+        """Job and state of each uncollected run, and its end if it has ended."""
 
 
 class LauncherSettings(Settings):
-    """The table of one launcher in the file for `--cluster`: what each run asks for there."""
+    """The table of one launcher in the file for `--cluster`: the resources of each run."""
 
-    is_here: ClassVar[bool] = False  # whether runs are processes of this machine
-    only_by_file: ClassVar[tuple[str, ...]] = ()  # settings that are code; no study brings them
+    is_here: ClassVar[bool] = False  # whether runs are processes on this machine
+    # settings that are code, which a study must not contain
+    only_by_file: ClassVar[tuple[str, ...]] = ()
 
     @property
     def has_gpus(self) -> bool | None:
-        """Whether runs get a GPU; None where the machine tells."""
+        """Whether runs get a GPU; None if that depends on the machine."""
         return None
 
     @property
     def threads(self) -> int | None:
-        """Searches side by side in each run, by what it asks for; None where the machine tells."""
+        """Searches at the same time in each run; None if that depends on the machine."""
         return None
 
     @property
     def runs_at_once(self) -> int | None:
-        """Runs side by side, at most; None: as many as there is room for."""
+        """Largest number of runs at the same time; None for as many as fit."""
         return None
 
     def with_jobs(self, jobs: int) -> Self:
-        """The same with what `--jobs` says, where the cluster has to be told."""
+        """The settings with the value of `--jobs`, if the cluster needs it."""
         return self
 
     @property
     def foreign_address(self) -> str | None:
-        """Where it connects to, if the user must trust that; None: nothing of somebody else's."""
+        """The address that it connects to, if the user must trust it; otherwise None."""
         return None
 
     @abstractmethod
     def launcher(
         self, jobs_dir: Path, slots: int | None = None, devices: Sequence[str] = ()
     ) -> Launcher:
-        """The launcher itself.
+        """Makes the launcher.
 
         Args:
-          jobs_dir: for what must be remembered of tasks that outlive this process.
-          slots: runs side by side; None leaves that to the cluster, if it can see to it.
-          devices: of this machine, handed out to the runs.
+          jobs_dir: folder for records of tasks that outlive this process.
+          slots: runs at the same time; None leaves it to the cluster, if it has a limit.
+          devices: devices of this machine for the runs.
 
         Raises:
-          ConfigError: what it needs is not here.
+          ConfigError: something that it needs is not installed.
         """
 
     @classmethod
     def queue(cls, jobs_dir: Path) -> JobQueue | None:
-        """The launcher with the tasks that were not collected yet; None if there are none.
+        """The launcher with the uncollected tasks; None if there are none.
 
         Raises:
-          ConfigError: what it needs is not here.
+          ConfigError: something that it needs is not installed.
         """
         return None

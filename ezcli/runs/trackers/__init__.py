@@ -1,4 +1,4 @@
-"""Where numbers of a run are copied to, a module each.
+"""Trackers that receive the metrics of a run, one module each.
 
 A tracker is a class with the methods of `protocol.Tracker` and an entry in `tracking.TRACKERS`.
 """

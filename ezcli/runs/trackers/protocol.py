@@ -1,4 +1,4 @@
-"""What was asked for of trackers, and what each of them does."""
+"""The options and the interface of trackers."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
@@ -8,7 +8,7 @@ from ezcli.runs.folder import RunFolder
 
 
 class Tracking(NamedTuple):
-    """Where to copy numbers; named like the options of `ez train`, without value: not there."""
+    """The requested trackers, named like the options of `ez train`."""
 
     wandb: str | None = None  # `offline` or `online`
     wandb_project: str | None = None  # PROJECT or ENTITY/PROJECT
@@ -16,7 +16,7 @@ class Tracking(NamedTuple):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The same as options of `ez resume`."""
+        """The same, as options of `ez resume`."""
         options: list[str] = []
         for name, value in self._asdict().items():
             if value:
@@ -26,23 +26,23 @@ class Tracking(NamedTuple):
 
 
 class Tracker(Protocol):
-    """Takes the numbers of a run. Whatever a method raises, the run goes on without the tracker.
+    """Receives the metrics of a run. If a method raises, the run continues without the tracker.
 
-    It writes into the folder of the run that has its name in `tracking.TRACKERS`.
+    It writes into a folder of the run with its name in `tracking.TRACKERS`.
     """
 
-    title: str  # as users know it
-    package: str  # that it imports
-    install: str  # what pip installs to get that
+    title: str  # name for users
+    package: str  # package that it imports
+    install: str  # argument of pip to install it
 
     def __init__(self, tracking: Tracking, folder: RunFolder, config: RunConfig) -> None:
-        """Opens it, for a run and the config that it shows beside the numbers."""
+        """Opens the tracker for a run and its config."""
         ...
 
     def log(self, numbers: Mapping[str, float], train_steps: int) -> None:
-        """Takes numbers at a train_step; train_steps never fall."""
+        """Logs numbers at a train_step. train_steps never decrease."""
         ...
 
     def close(self) -> None:
-        """Hands over all that it was given."""
+        """Flushes all data."""
         ...

@@ -22,10 +22,10 @@ class TensorBoard:
         self.writer.add_text("config", code)
 
     def log(self, numbers: Mapping[str, float], train_steps: int) -> None:
-        """A point of each curve."""
+        """Adds a point to each curve."""
         for name, number in numbers.items():
             self.writer.add_scalar(name, number, train_steps)
 
     def close(self) -> None:
-        """Writes what waits."""
+        """Flushes all data."""
         self.writer.close()

@@ -12,7 +12,7 @@ from ezcli.runs.folder import RunFolder
 from ezcli.runs.trackers.protocol import Tracking
 
 MODES = ("offline", "online")
-START_SECONDS = 30  # that it may take to start
+START_SECONDS = 30  # time limit of its start
 
 
 class WeightsAndBiases:
@@ -24,8 +24,8 @@ class WeightsAndBiases:
     title, package, install = "Weights & Biases", "wandb", "ezcli"
 
     def __init__(self, tracking: Tracking, folder: RunFolder, config: RunConfig) -> None:
-        """Starts a run of wandb, or goes on with that of an earlier session."""
-        logging.raiseExceptions = False  # its log on a full disk: no page each line
+        """Starts a run of wandb, or continues the one of an earlier session."""
+        logging.raiseExceptions = False  # its log on a full disk would print a page for each line
         import wandb
 
         entity, project = entity_and_project(tracking.wandb_project)
@@ -43,19 +43,19 @@ class WeightsAndBiases:
         self.run.define_metric("*", step_metric="env_steps")
 
     def log(self, numbers: Mapping[str, float], train_steps: int) -> None:
-        """One row of its history."""
+        """Adds a row to its history."""
         self.run.log(dict(numbers), step=train_steps)
 
     def close(self) -> None:
-        """Waits for what is on its way to the server."""
+        """Waits until all data is sent."""
         self.run.finish()
 
 
 def entity_and_project(text: str | None) -> tuple[str | None, str | None]:
-    """What `PROJECT` or `ENTITY/PROJECT` names; None for what it does not name.
+    """Splits `PROJECT` or `ENTITY/PROJECT` into entity and project; None if not given.
 
     Raises:
-      ConfigError: it is neither.
+      ConfigError: the text has neither form.
     """
     if text is None:
         return None, None

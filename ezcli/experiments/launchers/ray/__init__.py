@@ -1,8 +1,7 @@
 """Runs as tasks of a Ray cluster.
 
-Each run is a task that holds its share of cores and GPUs and starts the run's process beside it
-(`worker`). Where a node sees the driver's files, it trains in the run's folder. Where it does not,
-a copy of the folder travels (`transport`): an actor beside the driver (`driver`) hands it out and
-takes it back every few minutes, so that a lost node costs no more than what came after the last
-time.
+Each run is a task that reserves cores and GPUs and starts the run's process (`worker`). On a node
+that shares files with the driver, it trains in the run's folder. On other nodes it trains in a copy
+of the folder (`transport`): an actor beside the driver (`driver`) sends it and receives it back
+every few minutes. A lost node costs no more than the training since the last copy.
 """

@@ -1,4 +1,4 @@
-"""The actor on the driver's machine: locks and folders of runs that train elsewhere."""
+"""The actor on the driver's machine, with locks and folders of runs that train elsewhere."""
 
 import os
 import shutil
@@ -12,10 +12,10 @@ from ezcli.runs.folder import RunFolder
 
 
 class DriverActor:
-    """Knows which tasks have begun, and keeps the runs of nodes that do not see our files.
+    """Records which tasks have begun, and stores the runs of nodes without our files.
 
     Args:
-      cwd: the driver's folder, to which paths are relative.
+      cwd: the driver's current folder, to which paths are relative.
     """
 
     def __init__(self, cwd: str) -> None:
@@ -24,7 +24,7 @@ class DriverActor:
         self.locks: dict[str, tuple[str, ExitStack]] = {}  # by run: its folder, its lock
 
     def begin(self, run: str, where: str) -> None:
-        """A task has begun on a host."""
+        """Records that a task has begun on a host."""
         self.hosts[run] = where
 
     def begun(self) -> list[str]:
@@ -32,15 +32,15 @@ class DriverActor:
         return list(self.hosts)
 
     def forget(self, run: str) -> str | None:
-        """The host of a task that has ended; its run is unlocked."""
+        """Returns the host of a task that has ended, and unlocks its run."""
         self.let_go(run)
         return self.hosts.pop(run, None)
 
     def hold(self, run: str, path: str) -> str | None:
-        """Holds the lock of a run that trains where its folder cannot be seen from here.
+        """Locks a run that trains on a node without its folder.
 
         Returns:
-          Who else has it, as a sentence; None if we have it now.
+          A sentence on the process that has the lock; None if it is ours now.
         """
         stack = ExitStack()
         try:
@@ -51,30 +51,30 @@ class DriverActor:
         return None
 
     def let_go(self, run: str) -> None:
-        """Lets go of a run's lock."""
+        """Releases a run's lock."""
         if run in self.locks:
             _, stack = self.locks.pop(run)
             stack.close()
 
     def fetch(self, path: str) -> bytes:
-        """A run's folder, packed."""
+        """Packs a run's folder."""
         return transport.pack(Path(path))
 
     def add(self, content: bytes, log: str) -> None:
-        """Adds to the log of a run."""
+        """Appends to the log of a run."""
         with appending(Path(log)) as handle:
             handle.write(content)
 
     def store(self, packed: bytes, run: str, goes_on: bool) -> str | None:
-        """Replaces a run's folder with the one that comes back; the lock goes with the old one.
+        """Replaces a run's folder with its copy. The lock is lost with the old folder.
 
         Args:
           packed: the folder.
           run: its name.
-          goes_on: whether the run trains on, so that the lock is to be held again.
+          goes_on: whether the run continues, so that it is locked again.
 
         Returns:
-          As `hold`: another process may have taken the run in between.
+          As in `hold`: another process may have locked the run in between.
         """
         path, stack = self.locks[run]
         folder = Path(path)

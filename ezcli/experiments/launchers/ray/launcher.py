@@ -19,23 +19,23 @@ from ezcli.experiments.launchers.ray.worker import train
 
 
 class Submitted(NamedTuple):
-    """A task that Ray has."""
+    """A task submitted to Ray."""
 
-    reference: Any  # ray.ObjectRef of what `train` returns
+    reference: Any  # ray.ObjectRef of the result of `train`
     started: str
     began: float
 
 
 class RayLauncher:
-    """Tasks of a Ray cluster, which end with the command that submitted them.
+    """Tasks of a Ray cluster. They end with the command that submitted them.
 
     Args:
-      folder: for a file by which nodes tell whether they see our files.
-      settings: where the cluster is, and what a run asks for.
-      slots: runs under way at once, at most; None: as many as the cluster holds.
+      folder: for a file by which nodes detect whether they share our files.
+      settings: the cluster and the resources of a run.
+      slots: largest number of runs at the same time; None for as many as fit.
 
     Raises:
-      ConfigError: Ray is missing, there is no cluster, or it can never hold a run.
+      ConfigError: Ray is missing, there is no cluster, or it is too small for a run.
     """
 
     outlives = False
@@ -59,7 +59,7 @@ class RayLauncher:
         )(train)
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
-        """Hands every task to Ray, which starts it where and when there is room."""
+        """Submits every task to Ray, which starts it when resources are free."""
         self.probe.parent.mkdir(parents=True, exist_ok=True)
         self.probe.touch()
         for task in tasks:
@@ -71,7 +71,7 @@ class RayLauncher:
         return [""] * len(tasks)
 
     def states(self) -> Mapping[str, JobState]:
-        """As the tasks told the driver's actor, and as Ray knows of their ends."""
+        """States as reported by tasks to the driver's actor, and ends as reported by Ray."""
         if not self.sent:
             return {}
         references = [sent.reference for sent in self.sent.values()]
@@ -83,10 +83,10 @@ class RayLauncher:
         }
 
     def _ask_driver(self, what: str, *arguments: Any) -> Any:
-        """What the driver's actor answers.
+        """Calls the driver's actor.
 
         Raises:
-          EzError: it is gone, and the cluster with it.
+          EzError: the actor, and with it the cluster, is gone.
         """
         try:
             return self.ray.get(getattr(self.driver, what).remote(*arguments))
@@ -95,17 +95,17 @@ class RayLauncher:
             raise EzError(
                 "EZ-RAY-LOST",
                 f"The Ray cluster was lost: {said}",
-                "Repeat the command once it is back.",
+                "Repeat the command once the cluster is back.",
             ) from error
 
     def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
-        """Interrupts tasks, which let their runs save; or kills them."""
+        """Interrupts tasks, whose runs then save, or kills them."""
         for run in runs:
             self.ray.cancel(self.sent[run].reference, force=at_once)
         return list(runs)
 
     def collect(self, run: str) -> Ending:
-        """What the task returned, or why it could not."""
+        """The result of the task, or the reason why it has none."""
         exceptions = self.ray.exceptions
         sent = self.sent.pop(run)
         fault: Fault = "run"
@@ -127,7 +127,7 @@ class RayLauncher:
         return Ending(code, cause, fault, lines, sent.started, time.monotonic() - sent.began, where)
 
     def close(self) -> None:
-        """Lets every run save, waits for that, and leaves the cluster."""
+        """Lets every run save, waits, and disconnects from the cluster."""
         try:
             for run in self.cancel(list(self.sent), at_once=False):
                 self.collect(run)
@@ -137,10 +137,10 @@ class RayLauncher:
 
 
 def connect(settings: RaySettings) -> Any:
-    """The module `ray`, connected to the cluster.
+    """Returns the module `ray`, connected to the cluster.
 
     Raises:
-      ConfigError: it is missing, there is no cluster, or it can never hold a run.
+      ConfigError: Ray is missing, there is no cluster, or it is too small for a run.
     """
     try:
         import ray
@@ -156,7 +156,7 @@ def connect(settings: RaySettings) -> Any:
     try:
         with chdir("/"):  # Ray puts the current folder first in the search path of its workers
             ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:  # nobody answers; that is no address
+    except (ConnectionError, ValueError) as error:  # no answer; not an address
         raise ConfigError(
             "EZ-RAY-NO-CLUSTER",
             f"There is no Ray cluster at {settings.address!r}.",
@@ -170,7 +170,7 @@ def connect(settings: RaySettings) -> Any:
         most = ", ".join(f"{max(node.get(kind, 0) for node in nodes):g} {kind}" for kind in needs)
         raise ConfigError(
             "EZ-RAY-RESOURCES",
-            f"A run asks for {asked}, and no node of the cluster has that (at most {most}).",
-            "Ask for less: --gpus, --cpus, --runs-per-gpu.",
+            f"A run needs {asked}, but the largest node of the cluster has {most}.",
+            "Request less with --gpus, --cpus or --runs-per-gpu.",
         )
     return ray

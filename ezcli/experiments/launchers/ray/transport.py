@@ -1,4 +1,4 @@
-"""A run's folder on its way between two machines that share no files."""
+"""Copies a run's folder between machines that share no files."""
 
 import ctypes
 import io
@@ -10,14 +10,15 @@ from pathlib import Path
 
 from ezcli.experiments.launchers.protocol import JOBS
 
-MAX_PACKING_ATTEMPTS = 20  # a run may change while its folder is packed
+MAX_PACKING_ATTEMPTS = 20  # attempts, because a run may change while its folder is packed
 
 
 def pack(run: Path) -> bytes:
-    """A run's folder as a zip archive, under its own name.
+    """A run's folder as a zip archive, with its name.
 
-    A run may train meanwhile. It is packed again if a file went away or its newest checkpoint
-    changed, so that what was packed holds that checkpoint and all that the run wrote up to it.
+    A run may train at the same time. It is packed again if a file disappeared or its newest
+    checkpoint changed, so that the archive contains that checkpoint and everything the run wrote
+    before.
 
     Raises:
       OSError: it kept changing.
@@ -36,7 +37,7 @@ def pack(run: Path) -> bytes:
             if newest(run) == before:
                 return memory.getvalue()
         time.sleep(0.1)
-    raise OSError(f"{run} changed {MAX_PACKING_ATTEMPTS} times while it was packed")
+    raise OSError(f"{run} changed {MAX_PACKING_ATTEMPTS} times while it was being packed")
 
 
 def newest(run: Path) -> str:
@@ -45,7 +46,7 @@ def newest(run: Path) -> str:
 
 
 def files_of(run: Path) -> list[Path]:
-    """The files of a run's folder but for locks, jobs and what is being written."""
+    """The files of a run's folder except locks, jobs and drafts."""
     found = sorted(f for f in run.rglob("*") if f.is_file() and not f.is_symlink())
     drafts = (".tmp-", ".lock")
     return [
@@ -57,17 +58,17 @@ def files_of(run: Path) -> list[Path]:
 
 
 def unpack(packed: bytes, folder: Path) -> None:
-    """The files of an archive, in a folder that is made; none goes elsewhere."""
+    """Unpacks an archive into a new folder, and writes nothing outside it."""
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         archive.extractall(folder)
 
 
 def replace(draft: Path, folder: Path) -> None:
-    """Replaces `folder` with the one folder that is in `draft`; it is whole at any time.
+    """Replaces `folder` atomically with the one folder in `draft`.
 
-    Where the system cannot exchange two folders at once, what was there is in `draft` for an
-    instant. What is known of the jobs stays.
+    If the system cannot exchange two folders atomically, the old folder is in `draft` for an
+    instant. Records of jobs are kept.
     """
     (inner,) = draft.iterdir()
     if (folder / JOBS).exists():
@@ -77,11 +78,11 @@ def replace(draft: Path, folder: Path) -> None:
         folder.rename(old)
     if not folder.exists():
         inner.rename(folder)
-    shutil.rmtree(draft, ignore_errors=True)  # on NFS a file may be there as long as it is read
+    shutil.rmtree(draft, ignore_errors=True)  # on NFS a file exists as long as it is open
 
 
 def exchanged(one: Path, other: Path) -> bool:
-    """Exchanges two folders in one step; False if this system or filesystem cannot."""
+    """Exchanges two folders atomically; False if this system or filesystem cannot."""
     at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of linux/fs.h
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     paths = (os.fsencode(one), os.fsencode(other))

@@ -1,4 +1,4 @@
-"""What a Ray worker does: trains one run, in its folder or in a copy of it."""
+"""Training in a Ray worker: one run, in its folder or in a copy of it."""
 
 import ctypes
 import os
@@ -24,8 +24,8 @@ def train(
 
     Args:
       task: the run.
-      cwd: the driver's folder.
-      probe: a file that is there if this machine sees the driver's files.
+      cwd: the driver's current folder.
+      probe: a file that exists if this machine shares the driver's files.
       driver: the actor `DriverActor`.
       settings: of the launcher.
     """
@@ -46,7 +46,7 @@ def train(
 def train_in_copy(
     task: Task, settings: RaySettings, driver: Any, ray: Any
 ) -> tuple[int, tuple[str, ...]]:
-    """Trains in a copy of the run's folder, and brings that back again and again."""
+    """Trains in a copy of the run's folder, and sends it back periodically."""
     run, here = task.folder, Path("runs") / task.folder.name
     other = ray.get(driver.hold.remote(task.run, str(run)))
     if other is not None:
@@ -63,7 +63,7 @@ def train_in_copy(
         found = execute(own, bring_back, 60 * settings.bring_back_minutes)
     except Busy as error:
         return Busy.exit_code, (error.message,)
-    except BaseException:  # such as Ray's way to end a worker; the run has saved
+    except BaseException:  # such as the exception by which Ray ends a worker; the run has saved
         bring_back(goes_on=False)
         raise
     else:
@@ -76,12 +76,12 @@ def train_in_copy(
 def execute(
     task: Task, periodically: Callable[[], None], seconds: float | None
 ) -> tuple[int, tuple[str, ...]]:
-    """Runs `ez` and waits for it; an interrupt of the task lets it save.
+    """Runs `ez` and waits for it. An interrupt of the task lets it save.
 
     Args:
       task: the run.
-      periodically: called now and then; an OSError of it is ignored, since there is a next time.
-      seconds: between two calls; None: it is never called.
+      periodically: called at intervals; its OSErrors are ignored, because it is called again.
+      seconds: interval of the calls; None for no calls.
     """
     child = start_process(task, end_with_parent)
     due = None if seconds is None else time.monotonic() + seconds
@@ -92,15 +92,15 @@ def execute(
                 with suppress(OSError):
                     periodically()
                 due = time.monotonic() + seconds
-    except BaseException as error:  # whatever it is, nothing trains on in a folder that goes
+    except BaseException as error:  # nothing may train in a removed folder
         child.signal(signal.SIGTERM)
         child.process.wait()
-        if not isinstance(error, KeyboardInterrupt):  # that is from `ray.cancel`
+        if not isinstance(error, KeyboardInterrupt):  # sent by `ray.cancel`
             raise
     return child.process.returncode, child.last_lines()
 
 
 def end_with_parent() -> None:
-    """Has the kernel tell this process to save when the worker that started it is gone."""
+    """Makes the kernel signal this process to save when the worker that started it ends."""
     set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What one SLURM job does: some runs, side by side, and a note of how each ended."""
+"""The body of a SLURM job: trains some runs at the same time, and records how each ended."""
 
 import os
 import signal
@@ -15,39 +15,41 @@ from ezcli.experiments.launchers.protocol import SAVED_EXIT_CODES
 from ezcli.files import write_atomically
 from ezcli.settings import Settings
 
-TOO_LITTLE_TIME = "its time was up before it had saved anything new; ask for more with --time"
-# Exit codes of a run that got a signal before it had set up its handlers.
+TOO_LITTLE_TIME = (
+    "its time limit was reached before it saved anything new; request more with --time"
+)
+# Exit codes of a run that received a signal before its handlers were set.
 UNHANDLED_SIGNALS = {-signal.SIGTERM, -signal.SIGUSR1, -signal.SIGUSR2}
 STOPPED_EXIT_CODES = SAVED_EXIT_CODES | UNHANDLED_SIGNALS
 
 
 class ExitNote(Settings):
-    """What a job writes about a run that ended in it."""
+    """A job's record of a run that ended in it."""
 
     job: str | None
     exit_code: int
     started: str  # ISO 8601, UTC
     seconds: float
     last_lines: tuple[str, ...] = Field(strict=False)
-    advanced: bool = True  # whether it saved anything new before its time was up
+    advanced: bool = True  # whether it saved anything new before the time limit
 
 
 class JobBody:
-    """What one job does: it trains some runs, side by side. Pickled here, called in the job.
+    """Trains some runs at the same time. It is pickled here and called in the job.
 
-    Signals are noted and acted on between two looks at the processes, never within one.
+    Signals are recorded, and handled between two polls of the processes.
 
     Args:
       tasks: the runs.
-      folder: for the notes of how each of them ended.
-      cwd: to which the paths of the tasks are relative.
-      seconds: until the runs are told to save.
+      folder: for the records of how each run ended.
+      cwd: folder to which the paths of the tasks are relative.
+      seconds: time until the runs are told to save.
     """
 
     def __init__(self, tasks: Sequence[Task], folder: Path, cwd: Path, seconds: float) -> None:
         self.tasks, self.folder, self.cwd, self.seconds = tuple(tasks), folder, cwd, seconds
         self.children: dict[str, Child] = {}  # by run
-        self.saved: dict[str, list[str]] = {}  # names of its checkpoints, before
+        self.saved: dict[str, list[str]] = {}  # names of its checkpoints at the start
         self.signals: list[int] = []
         self.started, self.began = "", 0.0
 
@@ -55,18 +57,18 @@ class JobBody:
         """Trains until every run has ended.
 
         Raises:
-          RuntimeError: one of them failed, so that SLURM knows of it.
+          RuntimeError: a run failed, which is reported to SLURM.
         """
         from submitit.slurm.slurm import SlurmJobEnvironment
 
-        os.chdir(self.cwd)  # wherever the lines of `setup` went
+        os.chdir(self.cwd)  # whatever folder the lines of `setup` changed to
         time_is_up = signal.Signals[f"SIG{SlurmJobEnvironment.USR_SIG}"]
         requeue = signal.getsignal(time_is_up)  # submitit's, which calls `checkpoint`
         for number in (signal.SIGTERM, signal.SIGUSR1, time_is_up):
             signal.signal(number, lambda number, _frame: self.signals.append(number))
         self.began, self.started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         for task in self.tasks:
-            (self.folder / f"{task.run}.json").unlink(missing_ok=True)  # of an earlier session
+            (self.folder / f"{task.run}.json").unlink(missing_ok=True)  # from an earlier session
             self.saved[task.run] = checkpoints(task.folder)
         try:
             for task in self.tasks:
@@ -82,16 +84,16 @@ class JobBody:
             )
 
     def checkpoint(self) -> Any:
-        """Time is up: the runs save, and the same job begins anew.
+        """Handles the time limit: the runs save, and the same job is queued again.
 
         Raises:
-          RuntimeError: no run got any further, and none would the next time.
+          RuntimeError: no run made progress, so none would the next time.
         """
         from submitit.helpers import DelayedSubmission
 
         codes = self._save()
         left = [task for task in self.tasks if codes.get(task.run) in (*STOPPED_EXIT_CODES, None)]
-        had_time = time.monotonic() - self.began > self.seconds / 2  # else it was preempted
+        had_time = time.monotonic() - self.began > self.seconds / 2  # otherwise it was preempted
         advanced = any(checkpoints(task.folder) != self.saved[task.run] for task in left)
         for run, code in codes.items():
             self._note(run, code, advanced or code not in STOPPED_EXIT_CODES or not had_time)
@@ -100,7 +102,7 @@ class JobBody:
         return DelayedSubmission(JobBody(left, self.folder, self.cwd, self.seconds))
 
     def _wait(self, time_is_up: int, requeue: Any) -> dict[str, int]:
-        """Exit code of each run, once all have ended."""
+        """Waits until all runs have ended, and returns their exit codes."""
         codes: dict[str, int] = {}
         while len(codes) < len(self.children) or self.signals:
             for run, child in self.children.items():
@@ -120,7 +122,7 @@ class JobBody:
             child.signal(number)
 
     def _save(self) -> dict[str, int]:
-        """Lets every run save and end; their exit codes."""
+        """Lets every run save and end, and returns their exit codes."""
         self._tell(signal.SIGTERM)
         return {run: child.process.wait() for run, child in self.children.items()}
 
@@ -142,6 +144,6 @@ def checkpoints(run: Path) -> list[str]:
 
 
 def job_name() -> str | None:
-    """The job that this process is part of, as `squeue` writes it."""
+    """The job of this process, as printed by `squeue`."""
     array, number = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
     return f"{array}_{number}" if array else os.environ.get("SLURM_JOB_ID")

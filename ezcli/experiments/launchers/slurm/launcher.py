@@ -1,4 +1,4 @@
-"""The SLURM queue as a launcher: submits runs, and tells how they stand and ended."""
+"""The SLURM queue as a launcher: submits runs, and reports their states and ends."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -31,15 +31,15 @@ from ezcli.runs.json_files import append_lines
 
 
 class SlurmLauncher:
-    """Jobs in a queue, as arrays.
+    """Jobs in a queue, submitted as arrays.
 
     Args:
-      folder: for the files of the jobs; on a filesystem that every node has.
-      settings: what a job asks for.
+      folder: for the files of the jobs, on a filesystem shared by all nodes.
+      settings: the resources of a job.
 
     Raises:
       ConfigError: submitit or SLURM is missing here.
-      RunError: the folder holds links.
+      RunError: the folder contains links.
     """
 
     outlives = True
@@ -48,7 +48,7 @@ class SlurmLauncher:
     def __init__(self, folder: Path, settings: SlurmSettings) -> None:
         self.folder, self.settings = folder.absolute(), settings
         self.ledger = self.folder / LEDGER
-        # Of this folder's jobs, so that a copied ledger names nobody else's.
+        # Name of this folder's jobs, so that a copied ledger does not refer to other jobs.
         self.name = f"ez-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:10]}"
         self.ends: dict[str, JobRecord | None] = {}
         require_slurm()
@@ -57,13 +57,13 @@ class SlurmLauncher:
 
     @property
     def slots(self) -> int | None:
-        """The queue takes everything, unless told that it does not."""
+        """The limit in the settings; otherwise the queue has none."""
         return self.settings.max_submitted and (
             self.settings.max_submitted * self.settings.runs_per_job
         )
 
     def submit(self, tasks: Sequence[Task]) -> list[str]:
-        """Submits all tasks in arrays, as many in each job as its GPUs hold."""
+        """Submits all tasks in arrays, with as many per job as fit its GPUs."""
         size = self.settings.runs_per_job
         groups = [
             on_devices(tasks[start : start + size], self.settings.num_gpus)
@@ -74,7 +74,7 @@ class SlurmLauncher:
         largest = largest_array()
         for start in range(0, len(groups), largest):
             array = groups[start : start + largest]
-            with signals_deferred():  # else there would be jobs that no ledger knows
+            with signals_deferred():  # otherwise there would be jobs that are in no ledger
                 seconds = 60.0 * minutes_of(self.settings.time) - self.settings.save_seconds
                 try:
                     jobs = submit(
@@ -86,7 +86,7 @@ class SlurmLauncher:
                 except EzError as error:
                     if not submitted:
                         raise
-                    before = f"{len(submitted)} of {len(tasks)} runs were handed over, then: "
+                    before = f"{len(submitted)} of {len(tasks)} runs were submitted, then: "
                     raise EzError(
                         "EZ-SLURM-PARTLY-SENT", before + error.message, error.hint
                     ) from error
@@ -101,7 +101,7 @@ class SlurmLauncher:
         return submitted
 
     def states(self) -> Mapping[str, JobState]:
-        """As the queue has them; what it does not have has ended, if SLURM says so."""
+        """States in the queue. Jobs outside the queue have ended if SLURM confirms it."""
         return self._states(uncollected(self.ledger))
 
     def _states(self, known: Mapping[str, LedgerEntry]) -> dict[str, JobState]:
@@ -115,7 +115,7 @@ class SlurmLauncher:
         return {run: self._state(entry.job, queue, found) for run, entry in known.items()}
 
     def overview(self) -> Mapping[str, tuple[str, JobState, Ending | None]]:
-        """Job and state of each run that was not collected, and how it ended if it did."""
+        """Job and state of each uncollected run, and its end if it has ended."""
         known = uncollected(self.ledger)
         return {
             run: (known[run].job, state, self._ending(known[run]) if state == "ended" else None)
@@ -129,17 +129,17 @@ class SlurmLauncher:
             return "running" if queue[job] in RUNNING_STATES else "queued"
         if job not in self.ends:
             described = found.get(job)
-            if described is not None and described.name != self.name:  # of a ledger that was copied
+            if described is not None and described.name != self.name:  # from a copied ledger
                 described = None
-            if described is not None and not described.has_ended:  # another user's
+            if described is not None and not described.has_ended:  # belongs to another user
                 return "running" if described.state in RUNNING_STATES else "queued"
             self.ends[job] = described
         return "ended"
 
     def cancel(self, runs: Sequence[str], at_once: bool) -> list[str]:
-        """`scancel`: SIGTERM to the runs of these jobs, and SIGKILL after SLURM's KillWait.
+        """Calls `scancel`: SIGTERM to the runs of these jobs, and SIGKILL after SLURM's KillWait.
 
-        There is no faster way: SLURM makes the same of a SIGKILL for a whole job.
+        There is no faster way: SLURM treats SIGKILL for a whole job in the same way.
         """
         queue = queued(self.name)
         known = uncollected(self.ledger)
@@ -150,14 +150,14 @@ class SlurmLauncher:
         return told
 
     def collect(self, run: str) -> Ending:
-        """What SLURM says of the job, or else the run's own process."""
+        """The end as reported by SLURM, or else by the run's process."""
         entry = uncollected(self.ledger)[run]
         found = self._ending(entry)
         append_lines(self.ledger, [entry.model_copy(update={"collected": True}).model_dump()])
         return found
 
     def _ending(self, entry: LedgerEntry) -> Ending:
-        """How the job of an entry ended."""
+        """The end of an entry's job."""
         job = self.ends[entry.job]
         note, said = self._note(entry.run, entry.job), self._said(entry.job)
         cause, fault = verdict(job, note, said)
@@ -169,10 +169,10 @@ class SlurmLauncher:
         return Ending(code, cause, fault, said, entry.submitted, 0.0, where)
 
     def close(self) -> None:
-        """Nothing: the jobs go on."""
+        """Does nothing: the jobs continue."""
 
     def _note(self, run: str, job: str) -> ExitNote | None:
-        """What the job wrote about the run's end; None if it could not, or not readably."""
+        """The job's record of the run's end; None if it is missing or not readable."""
         try:
             note = ExitNote.model_validate_json(read(self.folder / f"{run}.json", TABLE))
         except (FileNotFoundError, NotPlain, ValidationError):
@@ -180,7 +180,7 @@ class SlurmLauncher:
         return note if note.job == job else None
 
     def _said(self, job: str) -> tuple[str, ...]:
-        """Last lines of what SLURM and submitit printed in the job."""
+        """Last lines of the output of SLURM and submitit in the job."""
         path = self.folder / f"{job}_0_log.err"
         try:
             return last_lines(read(path, LINES).decode(errors="replace"))
@@ -189,7 +189,7 @@ class SlurmLauncher:
 
 
 def on_devices(tasks: Sequence[Task], gpus: int) -> tuple[Task, ...]:
-    """Tasks of one job, dealt out to its GPUs if it has several."""
+    """Assigns the tasks of one job to its GPUs, if it has several."""
     if gpus < 2:
         return tuple(tasks)
     return tuple(task._replace(device=f"cuda:{number % gpus}") for number, task in enumerate(tasks))

@@ -1,4 +1,4 @@
-"""Which run was submitted as which job, and which of them are still to be collected."""
+"""The ledger: which run was submitted as which job, and which are not collected yet."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ LEDGER = "ledger.jsonl"
 
 
 class LedgerEntry(Settings):
-    """A line of the ledger: a run was handed over as a job, or how that ended is known."""
+    """A line of the ledger: a run was submitted as a job, or its end was collected."""
 
     run: Annotated[str, Field(min_length=1)]
     job: str  # an argument of SLURM's programs
@@ -37,7 +37,7 @@ class LedgerEntry(Settings):
 
 
 def uncollected(ledger: Path) -> dict[str, LedgerEntry]:
-    """The last line of a ledger on each run that is not collected.
+    """The last line of a ledger for each uncollected run.
 
     Raises:
       RunError: the ledger is damaged.

@@ -1,4 +1,4 @@
-"""SLURM's programs: asking them, and reading their answers."""
+"""Calls SLURM's programs and parses their output."""
 
 import os
 import re
@@ -18,7 +18,7 @@ RUNNING_STATES = frozenset(
     ("RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED")
 )
 ENDED_STATES = {"COMPLETED", "FAILED", "OUT_OF_MEMORY"}
-# Jobs that ended without the run's doing, and what happened to them.
+# States of jobs that ended for external reasons, with descriptions.
 LOST_STATES = {
     "BOOT_FAIL": "its node did not boot",
     "DEADLINE": "its deadline passed",
@@ -28,16 +28,16 @@ LOST_STATES = {
     "TIMEOUT": "timed out",
 }
 ANSWER_TIMEOUT_SECONDS = 60.0
-RETRY_SECONDS = 60.0  # for which a program that fails is asked again
-DEFAULT_ARRAY_SIZE = 1001  # where SLURM does not say; its own default
-# How SLURM's programs say that there is no such thing, and so no reason to ask again.
+RETRY_SECONDS = 60.0  # seconds for which a failing program is retried
+DEFAULT_ARRAY_SIZE = 1001  # if SLURM does not report it; its default
+# Messages of SLURM's programs that mean "not found", after which there is no retry.
 NO_SUCH_JOB = re.compile(r"Invalid job id|Job \S+ not found")
 NO_ACCOUNTS = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 ENDED_ALREADY = re.compile(r"already completing or completed|Invalid job id")
 
 
 class JobRecord(NamedTuple):
-    """A job as SLURM describes it."""
+    """SLURM's description of a job."""
 
     name: str
     state: str  # in SLURM's words, such as RUNNING_STATES
@@ -46,15 +46,15 @@ class JobRecord(NamedTuple):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is over for good."""
+        """Whether it has ended and will not be requeued."""
         return self.state in ENDED_STATES or self.state in LOST_STATES or self.state == "CANCELLED"
 
 
 def require_slurm() -> None:
-    """Refuses where no job can be submitted.
+    """Refuses if jobs cannot be submitted from this machine.
 
     Raises:
-      ConfigError: it says what is missing.
+      ConfigError: names what is missing.
     """
     try:
         import submitit  # noqa: F401
@@ -68,8 +68,8 @@ def require_slurm() -> None:
         if shutil.which(program) is None:
             raise ConfigError(
                 "EZ-SLURM-NO-PROGRAM",
-                f"There is no {program!r} here.",
-                "Go to a login node of the cluster, or use local.",
+                f"The program {program!r} is not installed here.",
+                "Use a login node of the cluster, or --launcher local.",
             )
 
 
@@ -78,16 +78,16 @@ class NoAnswer(EzError):
 
 
 def ask(command: Sequence[str], no_result: re.Pattern[str] | None = None) -> str:
-    """What a program of SLURM answers. If it fails, it is asked again for some time.
+    """Returns the output of a program of SLURM. If it fails, it is retried for some time.
 
     Args:
       command: the program and its arguments.
-      no_result: how it says that there is no such thing; the answer is then empty, at once.
+      no_result: pattern of messages that mean "not found"; the output is then empty, without retry.
 
     Raises:
       NoAnswer: it fails or does not answer.
     """
-    # Settings of a user's shell would change what is listed.
+    # Settings in a user's shell would change the output.
     rest = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_"))}
     deadline = time.monotonic() + RETRY_SECONDS
     while True:
@@ -99,10 +99,12 @@ def ask(command: Sequence[str], no_result: re.Pattern[str] | None = None) -> str
                 timeout=ANSWER_TIMEOUT_SECONDS,
                 check=False,
                 env=rest,
-                start_new_session=True,  # a Ctrl-C is for us
+                start_new_session=True,  # Ctrl-C must reach only us
             )
         except FileNotFoundError as error:
-            raise NoAnswer("EZ-SLURM-NO-PROGRAM", f"There is no {command[0]!r} here.") from error
+            raise NoAnswer(
+                "EZ-SLURM-NO-PROGRAM", f"The program {command[0]!r} is not installed here."
+            ) from error
         except subprocess.TimeoutExpired:
             failed = f"did not answer for {ANSWER_TIMEOUT_SECONDS:.0f} s."
         else:
@@ -120,22 +122,22 @@ def ask(command: Sequence[str], no_result: re.Pattern[str] | None = None) -> str
 
 
 def queued(name: str) -> dict[str, str]:
-    """State by job, of this user's jobs of that name that have not ended."""
+    """State of this user's unfinished jobs with this name, by job."""
     command = ["squeue", "--me", f"--name={name}", "--noheader", "--array", "--format=%i|%T"]
     lines = ask(command).splitlines()
     return dict(line.strip().split("|", 1) for line in lines if "|" in line)
 
 
 def largest_array() -> int:
-    """Jobs that one array may have."""
+    """Largest number of jobs in an array."""
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]))
     return max(1, int(found[1]) if found else DEFAULT_ARRAY_SIZE)
 
 
 def describe(jobs: Iterable[str]) -> dict[str, JobRecord]:
-    """Jobs that are not in the queue, as far as SLURM still knows them.
+    """Describes jobs outside the queue, as far as SLURM has records of them.
 
-    The controller remembers each for some minutes; the accounts, where any are kept, for ever.
+    The controller has records for some minutes, accounting (if enabled) permanently.
 
     Raises:
       NoAnswer: one of the two does not answer.
@@ -155,7 +157,7 @@ def describe(jobs: Iterable[str]) -> dict[str, JobRecord]:
 
 
 def remembered(answer: str) -> dict[str, JobRecord]:
-    """Jobs by name in what `scontrol --oneliner show job` prints."""
+    """Parses the output of `scontrol --oneliner show job` into jobs by name."""
     found = {}
     for line in answer.splitlines():
         entries = dict(re.findall(r"(\w+)=(\S*)", line))
@@ -172,7 +174,7 @@ def remembered(answer: str) -> dict[str, JobRecord]:
 
 
 def accounted(answer: str) -> dict[str, JobRecord]:
-    """Jobs by name in what sacct prints; of several starts of one the last."""
+    """Parses the output of sacct into jobs by name. For restarted jobs the last start counts."""
     rows = [line.split("|") for line in answer.splitlines() if line.count("|") == 4]
     return {
         job: JobRecord(
@@ -183,7 +185,7 @@ def accounted(answer: str) -> dict[str, JobRecord]:
 
 
 def exit_code(text: str) -> int | None:
-    """Of SLURM's `1:0`: the code or, negative, the signal; None where it says neither."""
+    """Parses SLURM's `1:0`: the code or, negative, the signal; None if it has neither."""
     code, _, number = text.partition(":")
     if not (code.isdecimal() and number.isdecimal()):
         return None

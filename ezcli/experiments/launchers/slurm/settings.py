@@ -1,4 +1,4 @@
-"""What every SLURM job asks for: the table `[slurm]`."""
+"""The table `[slurm]`: the resources of a job."""
 
 import re
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from ezcli.settings import DoesNotFit
 OWN_OPTIONS = ("array", "chdir", "error", "job-name", "open-mode", "output", "requeue", "signal")
 
 
-# What goes into a script: no line may end early.
+# Text in a script, which must not contain line breaks.
 def is_line(text: str) -> str:
-    """Refuses text that would not stay on one line of a script."""
+    """Refuses text that would not fit on one line of a script."""
     if not (text.isascii() and text.isprintable()):
         raise ValueError("it must be one line of ASCII characters")
     return text
@@ -25,7 +25,7 @@ Text = Annotated[str, AfterValidator(is_line)]
 
 
 class SlurmSettings(LauncherSettings):
-    """The table `[slurm]`: what every job asks for."""
+    """The table `[slurm]`: the resources of a job."""
 
     only_by_file: ClassVar[tuple[str, ...]] = ("setup", "extra")
 
@@ -39,14 +39,14 @@ class SlurmSettings(LauncherSettings):
     time: str = "12:00:00"
     parallel: Annotated[int, Field(ge=1)] | None = None  # jobs of one array at the same time
     max_submitted: Annotated[int, Field(ge=1)] | None = None  # jobs in the queue at the same time
-    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # in one job; without a GPU, runs of a job
-    save_seconds: Annotated[int, Field(ge=10)] = 120  # before time is up, to save in
+    runs_per_gpu: Annotated[int, Field(ge=1)] = 1  # per GPU of a job; without a GPU, runs per job
+    save_seconds: Annotated[int, Field(ge=10)] = 120  # seconds before the time limit, for saving
     setup: tuple[Text, ...] = Field(default=(), strict=False)  # shell lines before the run
     extra: dict[Text, Text] = Field(default={})  # other options of sbatch: extra.nice = "100"
 
     @property
     def has_gpus(self) -> bool:
-        """Whether a job gets any."""
+        """Whether a job gets GPUs."""
         return self.num_gpus > 0
 
     @property
@@ -56,7 +56,7 @@ class SlurmSettings(LauncherSettings):
 
     @property
     def runs_per_job(self) -> int:
-        """Runs that a job trains side by side."""
+        """Runs that a job trains at the same time."""
         return self.runs_per_gpu * max(1, self.num_gpus)
 
     @property
@@ -66,24 +66,24 @@ class SlurmSettings(LauncherSettings):
 
     @property
     def runs_at_once(self) -> int | None:
-        """What the jobs of one array hold."""
+        """Runs in the jobs of one array at the same time."""
         return self.parallel and self.parallel * self.runs_per_job
 
     def with_jobs(self, jobs: int) -> Self:
-        """The same with so many jobs of an array at a time."""
+        """The settings with this number of jobs of an array at the same time."""
         return self.model_copy(update={"parallel": jobs})
 
     def launcher(
         self, jobs_dir: Path, slots: int | None = None, devices: Sequence[str] = ()
     ) -> Launcher:
-        """The queue, whatever the number of slots: arrays keep to `parallel`."""
+        """Makes the launcher. `slots` is not used, because arrays are limited by `parallel`."""
         from ezcli.experiments.launchers.slurm.launcher import SlurmLauncher
 
         return SlurmLauncher(jobs_dir, self)
 
     @classmethod
     def queue(cls, jobs_dir: Path) -> JobQueue | None:
-        """The queue with the jobs of a ledger; SLURM is asked for only if there are any."""
+        """The launcher with the jobs of a ledger. SLURM is needed only if there are any."""
         from ezcli.experiments.launchers.slurm.launcher import SlurmLauncher
         from ezcli.experiments.launchers.slurm.ledger import LEDGER, uncollected
 
@@ -93,14 +93,14 @@ class SlurmSettings(LauncherSettings):
     @classmethod
     def _are_gpus(cls, gpus: str) -> str:
         if not re.fullmatch(r"([A-Za-z0-9_.-]+:)?\d+", gpus):
-            raise ValueError(f"{gpus!r} is no number of GPUs, such as 1, a100:1 or 0")
+            raise ValueError(f"{gpus!r} is not a number of GPUs, such as 1, a100:1 or 0")
         return gpus
 
     @field_validator("memory")
     @classmethod
     def _is_a_size(cls, memory: str) -> str:
         if not re.fullmatch(r"\d+[KMGT]?", memory):
-            raise ValueError(f"{memory!r} is no memory of sbatch, such as 16G")
+            raise ValueError(f"{memory!r} is not an amount of memory for sbatch, such as 16G")
         return memory
 
     @field_validator("time")
@@ -132,11 +132,11 @@ def minutes_of(text: str) -> int:
     """Minutes in one of sbatch's times: 90, 90:00, 12:00:00, 1-12, 1-12:00, 1-12:00:00.
 
     Raises:
-      ValueError: it is none.
+      ValueError: it is not a time.
     """
     found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
     if not found:
-        raise ValueError(f"{text!r} is no time of sbatch, such as 12:00:00 or 1-12")
+        raise ValueError(f"{text!r} is not a time for sbatch, such as 12:00:00 or 1-12")
     days, *parts = found.groups()
     numbers = [int(part) for part in parts if part is not None]
     if days is not None:

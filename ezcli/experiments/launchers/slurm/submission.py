@@ -14,7 +14,7 @@ from ezcli.experiments.launchers.slurm.job import JobBody
 from ezcli.experiments.launchers.slurm.settings import SlurmSettings, minutes_of
 from ezcli.words import shell_line
 
-MAX_TIMEOUTS = 10_000  # times that a job may run out of time and go on
+MAX_TIMEOUTS = 10_000  # times that a job may reach its time limit and continue
 
 
 def submit(
@@ -23,10 +23,10 @@ def submit(
     """Submits an array of jobs, and returns the names of the jobs.
 
     Args:
-      bodies: what each of them does.
+      bodies: the body of each job.
       folder: for submitit's files.
-      settings: what each of them asks for.
-      name: of all of them in the queue.
+      settings: the resources of each job.
+      name: name of all jobs in the queue.
 
     Raises:
       EzError: sbatch refuses.
@@ -40,7 +40,7 @@ def submit(
     executor = SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS, python=shell_line(PYTHON))
     executor.update_parameters(**parameters(settings, len(bodies), name))
     try:
-        # SBATCH_PARTITION and its like would take precedence over the script.
+        # SBATCH_PARTITION and similar variables would take precedence over the script.
         with (
             clean_env(),
             variables_set(where_slurm_is),
@@ -52,15 +52,15 @@ def submit(
         said = [line for line in last_lines(str(error)) if "sbatch" in line]
         raise EzError(
             "EZ-SLURM-REFUSED",
-            f"SLURM did not take the jobs: {' '.join(said) or error}",
-            "`sinfo` lists the partitions; the options of `ez ablate --help` choose others; "
-            "slurm.max_submitted keeps to a limit of jobs.",
+            f"SLURM refused the jobs: {' '.join(said) or error}",
+            "`sinfo` lists the partitions, and `ez ablate --help` the options. "
+            "slurm.max_submitted limits the number of jobs.",
         ) from error
     return [job.job_id for job in jobs]
 
 
 def parameters(settings: SlurmSettings, jobs: int, name: str) -> dict[str, Any]:
-    """What submitit writes into the sbatch script of an array of so many jobs."""
+    """Parameters of submitit for the sbatch script of an array of `jobs` jobs."""
     extra = {"mem": settings.memory, "requeue": True, **settings.extra}
     if settings.has_gpus:
         extra["gpus-per-node"] = settings.gpus
@@ -80,14 +80,17 @@ def parameters(settings: SlurmSettings, jobs: int, name: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
-    """Sets variables of an environment that an outer context, such as `clean_env`, restores."""
+    """Sets environment variables. An outer context, such as `clean_env`, restores them."""
     os.environ.update(variables)
     yield
 
 
 @contextlib.contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Handles Ctrl-C and its like when it is over. A mask would be this thread's only."""
+    """Defers Ctrl-C and other signals until the end.
+
+    A signal mask would affect only this thread.
+    """
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {n: signal.signal(n, lambda number, _frame: came.append(number)) for n in numbers}

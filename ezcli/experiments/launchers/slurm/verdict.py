@@ -1,4 +1,4 @@
-"""How a run ended on SLURM, and who caused it."""
+"""Determines how a run ended on SLURM, and the cause."""
 
 import re
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from ezcli.experiments.launchers.protocol import SAVED_EXIT_CODES, Fault
 from ezcli.experiments.launchers.slurm.job import STOPPED_EXIT_CODES, TOO_LITTLE_TIME, ExitNote
 from ezcli.experiments.launchers.slurm.programs import LOST_STATES, JobRecord
 
-OUT_OF_MEMORY = "out of memory; ask for more with --memory"
-# How the daemon of a node says so in what the job printed, where the state is FAILED only.
+OUT_OF_MEMORY = "out of memory; request more with --memory"
+# Messages about memory in a job's output, used if its state is only FAILED.
 TOO_MUCH_MEMORY = re.compile("exceeded (job |step )?memory limit|oom.kill", re.IGNORECASE)
-UNKNOWN_JOB = "SLURM does not know its job any more"
+UNKNOWN_JOB = "SLURM has no record of its job"
 
 
 def verdict(job: JobRecord | None, note: ExitNote | None, said: Sequence[str]) -> tuple[str, Fault]:
-    """How a run ended, in words, and whose doing it was.
+    """The end of a run in words, and its cause.
 
     Args:
-      job: as SLURM describes it.
-      note: what the job wrote about this run.
-      said: last lines that SLURM printed in the job.
+      job: SLURM's description of the job.
+      note: the job's record of this run.
+      said: last lines of SLURM's output in the job.
     """
     code = note.exit_code if note is not None else job.exit_code if job is not None else None
     state = job.state if job is not None else None
