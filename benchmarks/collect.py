@@ -1,4 +1,4 @@
-"""Puts the tables of `ez report` into RESULTS.md, between two marks that name their file.
+"""Puts the tables of `ez report` into the pages of results, between two marks that name their file.
 
     python benchmarks/collect.py          # after benchmarks/laptop.sh, or any `ez report -o`
 
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "RESULTS.md"
+PAGES = (ROOT / "RESULTS.md", ROOT / "docs" / "results" / "reports.md")
 MARKED = re.compile(r"(<!-- (benchmarks/results/\S+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -26,4 +26,5 @@ def collected(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(collected(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(collected(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -12,7 +12,7 @@ import typer
 from packaging.utils import canonicalize_name
 
 import ezcli
-from benchmarks.collect import collected
+from benchmarks import collect
 from benchmarks.pool import pooled
 from docs.site import decisions, equations, hooks, prose, reference
 from ezcli.cli import app
@@ -172,12 +172,13 @@ def test_the_site_has_every_page() -> None:
 
 
 def test_the_tables_of_the_results_are_those_of_their_files() -> None:
-    page = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
-    names = re.findall(r"<!-- (benchmarks/results/\S+\.md) -->", page)
-    assert names
-    assert collected(page) == page
-    for name in names:
-        assert (ROOT / name).read_text(encoding="utf-8").splitlines()[0] in page
+    for path in collect.PAGES:
+        page = path.read_text(encoding="utf-8")
+        names = re.findall(r"<!-- (benchmarks/results/\S+\.md) -->", page)
+        assert names
+        assert collect.collected(page) == page
+        for name in names:
+            assert (ROOT / name).read_text(encoding="utf-8").splitlines()[0] in page
 
 
 def test_the_citation_names_this_version() -> None:
