@@ -61,7 +61,9 @@ def folder(path: Path) -> Path:
     possible(path)
     if path.exists() and not path.is_dir():
         raise ConfigError(
-            "EZ-PATH-NOT-A-FOLDER", f"{str(path)!r} is no folder.", "Name the folder of all runs."
+            "EZ-PATH-NOT-A-FOLDER",
+            f"{str(path)!r} is not a folder.",
+            "Name the folder of all runs.",
         )
     return path
 

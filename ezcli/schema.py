@@ -3,7 +3,7 @@
 `config.toml`, a study's `preset.toml`, `run.json` and the manifest of a checkpoint have a number
 `schema`. Files of version 0.1.0 have none, which means 0. To change what a table contains, raise
 `SCHEMA` and add one step: a function from tables of the previous schema to tables of the new one. A
-step for configs also receives users' presets, which have no number, whichever version they were
+step for configs also receives users' presets, which have no schema, whichever version they were
 written for. It must leave newer tables unchanged. A new setting with a neutral value needs no step
 (CONTRIBUTING.md, "Add a setting").
 """

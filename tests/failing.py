@@ -1,4 +1,4 @@
-"""What a test says of an error: its code and the thing that it names, never its wording."""
+"""Assertions on errors: the code and the named thing, never the wording."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The definitions, as plainly as they can be written: objects, loops and Python numbers.
+"""Reference implementations, written as plainly as possible: objects, loops and Python numbers.
 
 Nothing here imports the code it judges. Numbers are slow and obvious on purpose.
 """

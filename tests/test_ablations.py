@@ -1,4 +1,4 @@
-"""The files in `ablations/`: each changes what it names and no more, and training shows it."""
+"""The files in `ablations/`: each changes only what it names, and affects training."""
 
 import itertools
 import json

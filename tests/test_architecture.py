@@ -1,4 +1,4 @@
-"""The layers of ARCHITECTURE.md: each part may import only what stands below it."""
+"""The layers in ARCHITECTURE.md: each part may import only from layers below it."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""`ez plot` and `ez runs export`: the numbers in files are those of the runs."""
+"""`ez plot` and `ez runs export`: files contain the numbers of the runs."""
 
 import csv
 import io

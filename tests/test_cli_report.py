@@ -1,4 +1,4 @@
-"""`ez report`, from its arguments to what it prints and leaves."""
+"""`ez report`, from its arguments to its output and files."""
 
 import csv
 import io

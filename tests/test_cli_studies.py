@@ -1,4 +1,4 @@
-"""`ez ablate` and `ez study`, from their arguments to what they print and leave."""
+"""`ez ablate` and `ez study`, from their arguments to their output and files."""
 
 import json
 import shlex

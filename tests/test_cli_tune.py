@@ -1,4 +1,4 @@
-"""`ez tune`: trials are runs; it goes on after anything; what it finds is a preset."""
+"""`ez tune`: trials are runs, it continues after interruptions, and its result is a preset."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Settings that exclude each other: the error blames the one that was given, and offers others."""
+"""Contradictory settings: the error names the given one, and suggests values."""
 
 import ast
 import re

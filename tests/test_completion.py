@@ -1,4 +1,4 @@
-"""What a shell is answered as Tab is pressed, and that the answer loads next to nothing."""
+"""Completion by Tab, and its few imports."""
 
 import os
 import subprocess

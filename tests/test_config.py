@@ -1,4 +1,4 @@
-"""Configs: complete, strict, and honest about what is wrong with them."""
+"""Configs: complete, strict, and with precise errors."""
 
 import copy
 import re

@@ -1,4 +1,4 @@
-"""What is drawn: plain where it is piped, short enough for a terminal, and never markup."""
+"""Terminal output: plain in a pipe, short enough for a terminal, and without markup."""
 
 import errno
 import io

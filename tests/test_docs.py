@@ -1,4 +1,4 @@
-"""Documents say what the code does: commands parse, links lead somewhere, examples work."""
+"""Documents match the code: commands parse, links are valid, examples work."""
 
 import re
 import shlex
@@ -120,6 +120,13 @@ def test_the_checker_of_prose_finds_phrases_and_long_sentences() -> None:
     found = list(prose.complaints("page.md", text))
     assert [line.partition(": ")[0] for line in found] == ["page.md:3", "page.md:10"]
     assert list(prose.complaints("errors", "It went on.", is_document=False)) == []
+
+
+def test_the_checker_of_prose_reads_every_kind_of_docstring() -> None:
+    found = dict(prose.docstrings())
+    assert found["ezcli/words.py, docstring of counted"].startswith("Formats a count")
+    assert found["ezcli/state.py, docstring of module"].startswith("The state of each part")
+    assert "ezcli/state.py, docstring of Part" in found
 
 
 def test_the_example_environment_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

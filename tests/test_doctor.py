@@ -1,4 +1,4 @@
-"""Each check of `ez doctor` can fail or advise, and then says what to do."""
+"""Each check of `ez doctor` can fail or give advice, with a remedy."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""Every number of a config at its limits, and beyond: a config or an EzError, nothing else."""
+"""Every number of a config at its limits and beyond gives a config or an EzError."""
 
 import math
 import sys

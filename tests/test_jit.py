@@ -1,4 +1,4 @@
-"""Where compiled kernels lie, and that one process compiles while others wait."""
+"""The folder of compiled kernels, and waiting while another process compiles."""
 
 import fcntl
 import importlib

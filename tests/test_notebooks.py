@@ -1,4 +1,4 @@
-"""The notebooks run from beginning to end, and are stored without what they print."""
+"""The notebooks run from beginning to end, and are stored without outputs."""
 
 import pytest
 

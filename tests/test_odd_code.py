@@ -1,4 +1,4 @@
-"""What the code of an environment does to the process that plays it, beside playing."""
+"""Side effects of an environment's code on the process."""
 
 import json
 import os

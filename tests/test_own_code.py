@@ -1,4 +1,4 @@
-"""The code of an environment of one's own belongs to the run: changed code is another run."""
+"""The code of a user's environment belongs to the run: changed code makes another run."""
 
 import json
 import os

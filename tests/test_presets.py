@@ -1,4 +1,4 @@
-"""The presets hold the numbers they promise."""
+"""The presets have the documented values."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One config is one run: equal runs are found under any name, and contradictions are refused."""
+"""A config identifies a run: equal runs are found by any name, contradictions are refused."""
 
 from pathlib import Path
 

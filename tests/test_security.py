@@ -1,4 +1,4 @@
-"""What SECURITY.md promises: nothing runs that a file brings, nothing leaves the runs folder."""
+"""The guarantees in SECURITY.md: no code from files is executed, nothing is written elsewhere."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""No character that steers a terminal, or turns text around, reaches an output raw."""
+"""Control characters and direction marks are always escaped in output."""
 
 import json
 import tomllib

@@ -1,4 +1,4 @@
-"""What is said before a study whose runs are shorter than the game takes to learn."""
+"""Warnings before a study whose runs are too short to learn the game."""
 
 import pytest
 
@@ -73,7 +73,8 @@ def test_finished_runs_tell_before_what_was_measured(tmp_path):
 def test_runs_that_learnt_nothing_tell_too(tmp_path):
     write(tmp_path, (500, -0.5), (1000, 0.1))
     assert said(planned(3000), tmp_path) == [
-        "Too short? catch: no run here got halfway from random play to the maximum (1 finished run "
+        "Too short? catch: no run here got halfway from random play to the maximum (1 finished "
+        "run "
         "of at most 3,040 env_steps), and this study trains for 3,000."
     ]
     assert said(planned(3600), tmp_path) == []  # longer than any of them
@@ -95,7 +96,8 @@ def test_a_game_without_known_scores_is_told_by_the_scores_of_its_runs(tmp_path)
     runs = planned(720, env=GYM, name="gym-vector", drops=("consistency",))
     assert said(runs, tmp_path) == [
         f"Too short? {runs[0].config.env_label}: finished runs here got halfway from "
-        "their lowest score to their highest after 1,000 env_steps at the earliest, and this study "
+        "their lowest score to their highest after 1,000 env_steps at the earliest, and this "
+        "study "
         "trains for 720."
     ]
 

@@ -1,4 +1,4 @@
-"""Code and clusters that came with somebody else's files need a yes."""
+"""Code and clusters from other people's files need permission."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Printed commands: what a shell reads is what was meant, whatever a name holds."""
+"""Printed commands: a shell parses them correctly for any name."""
 
 import ast
 import re

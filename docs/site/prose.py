@@ -1,9 +1,10 @@
-"""Checks the wording of documents, help and errors: `python -m docs.site.prose` in `make lint`.
+"""Checks the wording of documents, help, errors and docstrings: `python -m docs.site.prose`.
 
-It refuses the phrases of `vocabulary.toml` and sentences of more than `LONGEST` words. It sees no
-code, no table of results and no link target.
+It refuses the phrases in `vocabulary.toml`, and in documents sentences of more than `LONGEST`
+words. It skips code, tables of results and targets of links. `make lint` runs it.
 """
 
+import ast
 import re
 import sys
 import tomllib
@@ -36,6 +37,16 @@ def documents() -> dict[str, str]:
     paths += sorted((ROOT / "docs").rglob("*.md"))
     texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
     return texts | notebooks.texts()
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Name and text of every docstring in `ezcli`."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for path in sorted((ROOT / "ezcli").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+                owner = getattr(node, "name", "module")
+                yield f"{path.relative_to(ROOT).as_posix()}, docstring of {owner}", text
 
 
 def prose(text: str) -> str:
@@ -78,6 +89,8 @@ def main() -> int:
     errors = "\n".join(map(reference.plain, sentences))
     found += complaints("tests/errors.txt", errors, is_document=False)
     found += complaints("help of commands", reference.commands(), is_document=False)
+    for name, text in docstrings():
+        found += complaints(name, text, is_document=False)
     print("\n".join(found), end="\n" if found else "")
     return bool(found)
 

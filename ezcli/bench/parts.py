@@ -1,4 +1,4 @@
-"""The parts of a run that are timed. Everything waits for the device before a clock is read."""
+"""The timed parts of a run. All timings wait for the device before they read the clock."""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -49,10 +49,10 @@ ENVIRONMENTS = (1, 4, 32)
 
 
 class Result(NamedTuple):
-    """One figure, with the quartiles of its repeats."""
+    """A figure with the quartiles of its repeats."""
 
     part: str
-    what: str  # with the part, a name that is the same in every result file
+    what: str  # with the part, a key that is equal in all result files
     value: float
     low: float
     high: float
@@ -61,7 +61,7 @@ class Result(NamedTuple):
 
 
 def tree(at: Bench) -> Iterator[Result]:
-    """Selecting, expanding and backing up, without a network."""
+    """Times selection, expansion and backup, without a network."""
     sizes = product(TREE_RULES.items(), TREE_ACTIONS, TREE_ROOTS)
     for (rule, constants), actions, roots in sizes:
         work = tree_work(constants, roots, actions)
@@ -73,7 +73,7 @@ def tree(at: Bench) -> Iterator[Result]:
 
 
 def tree_work(constants: Constants, roots: int, actions: int) -> Callable[[], object]:
-    """A whole search, with numbers drawn beforehand in place of a network's."""
+    """A whole search with precomputed random numbers instead of a network."""
     rng = np.random.default_rng(0)
     nodes = TREE_SIMULATIONS + 1
     select = SELECT[type(constants)]
@@ -95,7 +95,7 @@ def tree_work(constants: Constants, roots: int, actions: int) -> Callable[[], ob
 
 
 def search(at: Bench) -> Iterator[Result]:
-    """Whole searches with the network, as acting and reanalysis make them."""
+    """Times whole searches with the network, as in acting and reanalysis."""
     rng = np.random.default_rng(0)
     planner = planners_for(at.config, len(at.spec.action_names)).targets
     frozen = Searcher(at.network, at.compute.precision, at.compute.search)
@@ -120,7 +120,7 @@ def search(at: Bench) -> Iterator[Result]:
 
 
 def environment(at: Bench) -> Iterator[Result]:
-    """Playing at random, frames resized and checked as the trainer takes them."""
+    """Times random play, with frames resized and checked as for the trainer."""
     for number in ENVIRONMENTS:
         taken = timed(random_play(at, number), at.seconds)
         name = counted(number, "environment")
@@ -128,7 +128,7 @@ def environment(at: Bench) -> Iterator[Result]:
 
 
 def replay(at: Bench) -> Iterator[Result]:
-    """Drawing a batch, and gathering and augmenting its observations, as the buffer fills."""
+    """Times drawing a batch, and gathering and augmenting its observations, as the replay fills."""
     config, rng = at.config, np.random.default_rng(0)
     replay = Replay(config, len(at.spec.action_names), config.env.frame_stack)
     frames = FrameStore(replay.rows, at.spec.frame_shape, at.compute.device, at.spec.frame_type)
@@ -150,7 +150,7 @@ def replay(at: Bench) -> Iterator[Result]:
 
 
 def learner(at: Bench) -> Iterator[Result]:
-    """One train_step, and its parts."""
+    """Times a train_step and its parts."""
     config, precision = at.config, at.compute.precision
     network = make_network(config, at.spec.frame_shape, len(at.spec.action_names))
     learner = Learner(network.to(at.compute.device), config, at.rules, precision)
@@ -196,7 +196,7 @@ def learner(at: Bench) -> Iterator[Result]:
 
 
 def run(at: Bench) -> Iterator[Result]:
-    """The first cycles of a run, and how long the whole will take with its evaluations."""
+    """Times the first cycles of a run, and estimates the whole run with its evaluations."""
     on_gpu = at.compute.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(at.compute.device)
@@ -225,12 +225,12 @@ PARTS: dict[str, Callable[[Bench], Iterator[Result]]] = {
 
 
 def result(part: str, what: str, taken: Timing, scale: float, unit: str) -> Result:
-    """A figure that grows with time."""
+    """A figure proportional to time."""
     median, low, high = (scale * seconds for seconds in taken[:3])
     return Result(part, what, median, low, high, unit, taken.repeats)
 
 
 def rate(part: str, what: str, taken: Timing, count: int, unit: str) -> Result:
-    """A figure that shrinks with time."""
+    """A figure inversely proportional to time."""
     value, low, high = (count / seconds for seconds in (taken.median, taken.high, taken.low))
     return Result(part, what, value, low, high, unit, taken.repeats)

@@ -1,11 +1,11 @@
-"""Times each piece of a run's work on this machine, at its full size.
+"""Times each part of a run's work on this machine, at its full size.
 
-The first minutes of a run tell little about its last: a replay of 2,000 states gives reanalysis
-a fiftieth of the work that 100,000 do. So `ezcli.runs.cost` multiplies the time of each piece by
-how often a run does it.
+The first minutes of a run do not predict the last: a replay of 2,000 states gives reanalysis a
+fiftieth of the work of 100,000. So `ezcli.runs.cost` multiplies the time of each part by its count
+in a run.
 
-`python -m ezcli.bench.pieces` reads a config as JSON from standard input and prints the cost: a
-process of its own can be given up when a single train_step takes minutes.
+`python -m ezcli.bench.pieces` reads a config as JSON from standard input and prints the cost. A
+separate process can be stopped if a single train_step takes minutes.
 """
 
 import json
@@ -43,14 +43,14 @@ from ezcli.runs.cost import Pieces, Seconds, checkpoint_bytes, from_pieces
 from ezcli.runs.provenance import peak_memory
 from ezcli.runs.trainer import make_network
 
-SECONDS = 1.0  # for each piece of work
-PLAYED_GAMES = 4  # side by side at random, to see how long a game lasts
-REPEATS = 2  # of each piece of work, at least
-FILLED = 2000  # states that batches are drawn from
+SECONDS = 1.0  # for each part of the work
+PLAYED_GAMES = 4  # random games at the same time, to measure the length of a game
+REPEATS = 2  # least repeats of each part
+FILLED = 2000  # states in the replay for batches
 
 
 def measured(at: Bench) -> Pieces:
-    """Times each piece of work, and notes what memory they hold."""
+    """Times each part of the work, and records its memory."""
     times, device = seconds(at), at.compute.device
     on_gpu, parameters = device.type == "cuda", num_parameters(at.network)
     return Pieces(
@@ -66,7 +66,7 @@ def measured(at: Bench) -> Pieces:
 
 
 def seconds(at: Bench) -> Seconds:
-    """Times each piece of work; trains a network of its own for some steps.
+    """Times each part of the work, and trains a separate network for some steps.
 
     The learner stays in memory while searches are timed, as in a run.
     """
@@ -101,10 +101,10 @@ def seconds(at: Bench) -> Seconds:
 
 
 def game_env_steps(at: Bench) -> float:
-    """Mean length of a game under random play and the rules of evaluation.
+    """Mean length of a game with random play in evaluation, env_steps.
 
-    Games that last longer than the measurement count by the rate at which games end. A trained
-    agent's games may be longer or shorter.
+    If games last longer than the measurement, the length follows from the rate at which games end.
+    A trained agent's games may be longer or shorter.
     """
     rng, cap = np.random.default_rng(0), at.config.env.evaluation_max_episode_steps
     games = [make_env(at.config.env, evaluation=True) for _ in range(PLAYED_GAMES)]
@@ -124,7 +124,7 @@ def game_env_steps(at: Bench) -> float:
 
 
 def train_step_of(at: Bench) -> Callable[[], None]:
-    """One train_step, from the replay to the new weights."""
+    """Makes one train_step, from the replay to the new weights."""
     config, rng = at.config, np.random.default_rng(0)
     replay = Replay(config, len(at.spec.action_names), config.env.frame_stack)
     frames = FrameStore(replay.rows, at.spec.frame_shape, at.compute.device, at.spec.frame_type)

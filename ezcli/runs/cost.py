@@ -1,9 +1,9 @@
-"""What a run costs: hours, main memory, disk. From its config, and from what was measured.
+"""The cost of a run: hours, main memory and disk, from its config and from measurements.
 
-Memory and disk follow from the config alone, generously (`needs`). Hours are known from finished
-runs: those with the same settings but for seed and game, or else the most similar ones, scaled by
-train_steps (`from_finished_runs`). Without any, each piece of a run's work is timed at its full
-size and multiplied by how often the run does it (`from_pieces`). Loads neither PyTorch nor Numba.
+Memory and disk are bounded by the config alone (`needs`). Hours come from finished runs: those with
+the same settings except seed and game, or else the most similar ones, scaled by train_steps
+(`from_finished_runs`). Without any, each part of a run's work is timed at its full size and
+multiplied by its count (`from_pieces`). Loads neither PyTorch nor Numba.
 """
 
 import json
@@ -26,11 +26,11 @@ FRAME_ON_DISK = 500  # bytes; the largest compressed frame seen on Atari
 
 
 class Cost(NamedTuple):
-    """Of one run."""
+    """The cost of one run."""
 
     hours: float | None  # None: not measured
     memory_bytes: int  # main memory, with a full replay
-    disk_bytes: int  # of the finished run's folder
+    disk_bytes: int  # size of the finished run's folder
     device_memory_bytes: int | None = None  # on a GPU
     shares: dict[str, float] | None = None  # acting, reanalysis, learning, evaluation
 
@@ -45,31 +45,31 @@ class Finished(NamedTuple):
 class Seconds(NamedTuple):
     """Time of each piece of work."""
 
-    env_step: float  # of one environment, all of them in lock step
-    decision: float  # of one environment, searched together with the others
-    search: float  # of one state, for its targets, while all threads search
-    evaluation: float  # of one state, likewise
-    train_step: float  # with its batch gathered and augmented
-    game_step: float  # of one game of an evaluation, all of them in one search
+    env_step: float  # one env_step of one environment, all of them in lock step
+    decision: float  # the plan of one environment, searched together with the others
+    search: float  # a search of one state for targets, while all threads search
+    evaluation: float  # an evaluation of one state for targets
+    train_step: float  # one train_step, with its batch gathered and augmented
+    game_step: float  # one env_step of one evaluation game, with batched searches
 
 
 class Pieces(NamedTuple):
-    """What was measured of a run's pieces of work."""
+    """Measurements of the parts of a run's work."""
 
     seconds: Seconds
-    threads: int  # that search
-    cores: int  # of the machine
+    threads: int  # threads that search
+    cores: int  # cores of the machine
     memory_bytes: int  # main memory, with an empty replay
     device_memory_bytes: int | None  # on a GPU
     frame_bytes: int
     checkpoint_bytes: int
-    game_env_steps: float  # of a game of an evaluation: as long as random play's
+    game_env_steps: float  # length of a game in an evaluation, measured with random play
 
 
 def needs(config: RunConfig) -> Cost:
-    """Memory on a CPU, and disk, of a run that nothing was measured of; about, and not too little.
+    """Approximate upper bounds of memory on a CPU and of disk, without measurements.
 
-    A train_step holds seven times its batch's images in float32, and all else takes 1 GiB
+    A train_step needs seven times its batch's images in float32, and everything else 1 GiB
     (`benchmarks/memory.py`: 8.2 GiB for `atari100k`, 0.7 for `atari-cpu`).
     """
     env, loss = config.env, config.loss
@@ -80,12 +80,12 @@ def needs(config: RunConfig) -> Cost:
 
 
 def memory_of_run(config: RunConfig, frame: int, rest: int) -> int:
-    """Bytes of main memory: a full replay of frames of so many bytes, and the rest."""
+    """Bytes of main memory: a full replay with frames of `frame` bytes, and the rest."""
     return config.replay.capacity * frame + rest
 
 
 def disk_of_run(config: RunConfig, frame: int, checkpoint: int) -> int:
-    """Bytes of a finished run's folder, about: frames, compressed, and the checkpoints kept."""
+    """Approximate bytes of a finished run's folder: compressed frames and kept checkpoints."""
     interval = config.record.keep_interval
     for_good = config.schedule.train_steps // interval if interval else 0
     kept = config.record.keep_checkpoints + for_good
@@ -93,22 +93,21 @@ def disk_of_run(config: RunConfig, frame: int, checkpoint: int) -> int:
 
 
 def checkpoint_bytes(config: RunConfig, parameters: int, actions: int) -> int:
-    """Bytes of a checkpoint, about.
+    """Approximate bytes of a checkpoint.
 
-    It holds a parameter of four bytes as it is learnt, acts and makes targets now and next, and
-    once or twice in the optimiser; and of each state 70 bytes and 8 for each action.
+    It contains each parameter of four bytes for learning, acting, and present and next targets, and
+    once or twice in the optimiser. For each state it contains 70 bytes, and 8 bytes per action.
     """
     copies = 6 if config.optimiser.name == "adam" else 5
     return copies * 4 * parameters + config.replay.capacity * (70 + 8 * actions)
 
 
 def from_pieces(config: RunConfig, pieces: Pieces) -> Cost:
-    """What a run takes that is made of these pieces of work, its evaluations included.
+    """The cost of a run that consists of these parts, including its evaluations.
 
-    A CPU learns in one thread while it collects in another and then searches in as many as there
-    are: in each cycle the longest of what must be waited for counts. A GPU is taken to do one thing
-    after the other, which is at most what a run takes there; it holds the replay too. Evaluations
-    interrupt the cycles.
+    A CPU learns in one thread while it collects in another and then searches in all others: the
+    longest of these determines the time of a cycle. On a GPU all work is assumed to be sequential,
+    which is an upper bound, and the replay is in its memory. Evaluations interrupt the cycles.
     """
     from ezcli.runs.workload import draws, evaluations  # lazy: loads PyTorch
 
@@ -142,10 +141,10 @@ def from_pieces(config: RunConfig, pieces: Pieces) -> Cost:
 
 
 def from_finished_runs(config: RunConfig, evidence: Mapping[str, list[Finished]]) -> Cost | None:
-    """What a run with this config will cost; None without evidence.
+    """Estimates the cost of a run with this config; None without evidence.
 
-    Of runs with the same settings but for seed and game: mean hours and disk, most memory. Where
-    there is none: of those with the fewest differences, scaled by train_steps.
+    From runs with the same settings except seed and game: mean hours and disk, largest memory.
+    Otherwise from runs with the fewest differences, scaled by train_steps.
 
     Args:
       config: of the run.
@@ -169,7 +168,7 @@ def from_finished_runs(config: RunConfig, evidence: Mapping[str, list[Finished]]
 
 
 def by_agent(runs: Iterable[Finished]) -> dict[str, list[Finished]]:
-    """Runs grouped by all of their settings but seed and game."""
+    """Groups runs by all settings except seed and game."""
     groups: dict[str, list[Finished]] = {}
     for run in runs:
         groups.setdefault(agent_key(run.config), []).append(run)
@@ -177,23 +176,23 @@ def by_agent(runs: Iterable[Finished]) -> dict[str, list[Finished]]:
 
 
 def agent_key(config: RunConfig) -> str:
-    """Equal for configs that differ in seed and game at most."""
+    """A key that is equal for configs that differ only in seed and game."""
     return json.dumps(settings_of_agent(config), sort_keys=True)
 
 
 def is_alike(one: RunConfig, other: RunConfig) -> bool:
-    """Whether a train_step of both takes about as long."""
+    """Whether a train_step takes about the same time with both configs."""
     return work_of_train_step(one) == work_of_train_step(other)
 
 
 def work_of_train_step(config: RunConfig) -> tuple[object, ...]:
-    """The settings that decide how much a train_step computes."""
+    """The settings that determine the work of a train_step."""
     search, loss = config.search.num_simulations, (config.loss.batch_size, config.loss.unroll_steps)
     return config.env.name, config.network, config.reanalyse, config.planning, search, loss
 
 
 def finished_runs(runs_dir: Path, names: Iterable[str]) -> list[Finished]:
-    """The finished runs among `names` whose sessions all say how long they took."""
+    """The finished runs among `names` whose sessions all have recorded times."""
     found = []
     for name in names:
         folder = RunFolder(runs_dir / name)
@@ -205,19 +204,19 @@ def finished_runs(runs_dir: Path, names: Iterable[str]) -> list[Finished]:
             if folder.read_info().get("status") != "finished" or not sessions:
                 continue
             if len(known) < 2 * len(sessions):
-                continue  # a session did not say
+                continue  # a session has no recorded time
             config = folder.config()
             if config.start.agent:
-                continue  # its sessions trained a part of it
+                continue  # its sessions trained only a part of it
             hours, most = sum(known[: len(sessions)]) / 3600, round(max(known[len(sessions) :]))
             found.append(Finished(config, Cost(hours, most, folder_bytes(folder.path))))
         except EzError:
-            continue  # a damaged run is no evidence
+            continue  # damaged runs are ignored
     return found
 
 
 def folder_bytes(path: Path) -> int:
-    """Size of all files in a folder, without those that a run at work removes meanwhile."""
+    """Size of all files in a folder, ignoring files that a running process removes."""
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:

@@ -1,4 +1,4 @@
-"""`ez bench`: its clock, its parts on a tiny run, and what it prints and keeps."""
+"""`ez bench`: timing, its parts on a tiny run, and its output."""
 
 import json
 import math

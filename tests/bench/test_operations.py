@@ -1,4 +1,4 @@
-"""What a run computes, against counts by hand and against a run that counts itself."""
+"""Operations of a run, against counts by hand and counts during a run."""
 
 import math
 

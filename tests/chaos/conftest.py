@@ -1,4 +1,4 @@
-"""What every hunt needs: the process that forks, and what an undisturbed run leaves."""
+"""Fixtures of the chaos tests: the forking process, and the files of an undisturbed run."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What can befall a process at a call that changes a file: a kill, no power, a full disk, a wait.
+"""Faults at a call that changes a file: a kill, a power cut, a full disk, a pause.
 
 `install` counts those calls below one folder (opening for writing, every write, syncing, renaming,
 removing, making a folder) and lets the fault happen at the n-th:

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or refuse, and folders that somebody takes away."""
+"""Disks that are full, read-only or failing, and folders that are removed."""
 
 import os
 import shutil

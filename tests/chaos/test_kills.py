@@ -1,4 +1,4 @@
-"""Killed at any moment, a run and a study end as if nothing had happened, byte for byte."""
+"""A run or study that is killed at any moment and continued ends byte for byte the same."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A study of whole processes, killed again and again, ends as if nothing had happened."""
+"""A study of whole processes that is killed repeatedly ends the same."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""No home, no terminal, a strange locale, standard files that are closed, full or gone."""
+"""No home, no terminal, other locales, and standard streams that are closed, full or gone."""
 
 import errno
 import os

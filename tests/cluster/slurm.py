@@ -1,4 +1,4 @@
-"""A real SLURM of one's own on this machine: munge, one controller, two nodes, all in one folder.
+"""A private SLURM on this machine: munge, one controller and two nodes, all in one folder.
 
 Both nodes are this machine, and claim two cores each whatever it has. Nothing outside the folder is
 touched, so that it can stand beside an installed SLURM. Root only: slurmd wants it.

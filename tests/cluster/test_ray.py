@@ -1,4 +1,4 @@
-"""Studies on a real Ray cluster of two nodes on this machine: what dies there goes on."""
+"""Studies on a real Ray cluster of two nodes on this machine: interrupted runs continue."""
 
 import signal
 from contextlib import contextmanager

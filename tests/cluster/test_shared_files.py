@@ -1,4 +1,4 @@
-"""Two machines that share a folder, and whose filesystem keeps locks to each of them.
+"""Two machines that share a folder on a filesystem whose locks are local to each machine.
 
 Each machine is a host name of its own (a UTS namespace) and its own mount of the folder, through
 bindfs, which like NFS with `nolock` tells no kernel of another's locks. The clocks of the locks are

@@ -1,4 +1,4 @@
-"""Studies on a real SLURM: what is cut short there goes on, and its cause is told.
+"""Studies on a real SLURM: interrupted runs continue, and the cause is reported.
 
 Every run plays a game that holds where a test may cut it short, until it is released or its run is
 told to stop; what is learnt does not depend on that, so that the results can be compared with those

@@ -1,4 +1,4 @@
-"""Work begun beside its caller's, whether or not a thread is free."""
+"""Work in another thread, or in the caller's if no thread is free."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""A folded network says what the network says."""
+"""A folded network computes the same as the network."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The Gumbel planner: what it draws, plans, plays and shows."""
+"""The Gumbel planner: random numbers, plans, actions and paths."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""The Gumbel search against its definitions, and what a halving, a value and a decision must be."""
+"""The Gumbel search against its definitions: halving, values and decisions."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The searches against mctx (DeepMind): walking, scoring, expanding and backing up are theirs.
+"""The searches against mctx (DeepMind): selection, scores, expansion and backup.
 
 Both define the same pUCT search once three things are passed to mctx: our way to complete and
 normalise Q-values, our count of a node's simulations (theirs is one higher) and our lot where all

@@ -1,4 +1,4 @@
-"""Each normalisation: what its two modes have in common, and what a search makes of it."""
+"""Each norm: its two modes, and searches with it."""
 
 import copy
 from typing import get_args

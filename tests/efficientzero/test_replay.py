@@ -1,4 +1,4 @@
-"""The replay against everything that ever happened, kept as lists of states."""
+"""The replay against the complete history, stored as lists of states."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Frames made smaller, bit for bit as OpenCV does."""
+"""Downscaling of frames, bit for bit equal to OpenCV."""
 
 import cv2
 import numpy as np

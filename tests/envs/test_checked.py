@@ -1,4 +1,4 @@
-"""Whatever an environment does wrong is a sentence that names it, and the game in which it did."""
+"""Violations by an environment become sentences that name them and their game."""
 
 from asyncio import CancelledError
 

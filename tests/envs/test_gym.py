@@ -1,4 +1,4 @@
-"""Environments of Gymnasium: what they show, how they end, and what is refused."""
+"""Environments of Gymnasium: observations, ends of games, and refused spaces."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A suite is one value: a new one trains, is evaluated and reported without another change."""
+"""A suite is one value: a new one can be trained, evaluated and reported without other changes."""
 
 import ast
 from pathlib import Path

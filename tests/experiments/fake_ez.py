@@ -1,4 +1,4 @@
-"""Stands in for `ez resume` where a test is about the launcher: trains nothing.
+"""Replaces `ez resume` in tests of launchers, and trains nothing.
 
 FAKE_EZ in the environment holds JSON: for each run, what its first, second, ... process does
 (`ok` after the last of them). One of

@@ -1,4 +1,4 @@
-"""What is told of a run from its folder alone, whatever state that is in."""
+"""Information about a run from its folder, in any state."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Which launcher a command uses, with which settings, and what its processes may load."""
+"""The launcher and settings of a command, and the imports of its processes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""From options to arms: full always there, each arm once, and names that tell them apart."""
+"""Arms from options: the full agent is always included, each arm occurs once, names differ."""
 
 import itertools
 import re

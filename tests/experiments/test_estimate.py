@@ -1,4 +1,4 @@
-"""What a study will cost: from which runs it is told, and that nothing is told from nothing."""
+"""The estimated cost of a study: its evidence, and no estimate without evidence."""
 
 import math
 import os

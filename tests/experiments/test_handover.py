@@ -1,4 +1,4 @@
-"""What a run's process is started with: the folder that holds its settings."""
+"""The command and environment of a run's process."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Ray: what a run asks for, and folders that travel."""
+"""Ray: the resources of a run, and copies of folders."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Running a study: what is started, tried again, waited for and left.
+"""Execution of a study: runs that are started, retried, awaited and left.
 
 A stand-in trains; that real runs come out the same whatever happens is in `test_chaos.py`.
 """

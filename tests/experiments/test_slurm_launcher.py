@@ -1,4 +1,4 @@
-"""SLURM: what a job asks for, what it does, and how the answers of its programs are read."""
+"""SLURM: the resources of a job, its body, and parsing of the output of SLURM's programs."""
 
 import json
 import os
@@ -228,7 +228,9 @@ def test_a_node_that_kills_for_memory_says_so_in_the_log_only():
     failed = JobRecord("ez", "FAILED", 137, "n1")
     assert verdict(failed, None, said) == (OUT_OF_MEMORY, "run")
     assert verdict(failed, note(exit_code=-9), said) == (OUT_OF_MEMORY, "run")
-    assert verdict(JobRecord("ez", "FAILED", 1, "n1"), None, ["memory is fine"])[0] == "exit code 1"
+    assert verdict(JobRecord("ez", "FAILED", 1, "n1"), None, ["memory is fine"])[0] == (
+        "exit code 1"
+    )
 
 
 def note(**entries):

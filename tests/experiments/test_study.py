@@ -1,4 +1,4 @@
-"""A study and its plan: what is a run, which are shared, in which order, and what may change."""
+"""A study and its plan: runs, shared runs, their order, and allowed changes."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Files of a study that are not what was written: every command refuses, and changes nothing."""
+"""Changed files of a study: every command refuses them, and changes nothing."""
 
 import json
 import shutil

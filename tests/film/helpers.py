@@ -1,4 +1,4 @@
-"""Moments that no agent thought of."""
+"""Made-up moments of a game."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What can be measured in a picture, and what must not break it."""
+"""Measurable properties of pictures, and inputs that must not break them."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Films as another program reads them; nothing is left where one could not be made."""
+"""Films as read by another program; a failed film leaves no file."""
 
 import errno
 import os

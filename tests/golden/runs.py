@@ -1,4 +1,4 @@
-"""Short whole runs whose every bit is golden, on the CPUs where they were recorded.
+"""Golden hashes of short whole runs, for the CPUs on which they were recorded.
 
 A run is bit-exact on one model of CPU with one set of versions (docs/concepts/determinism.md), so
 the hashes in `runs.json` are kept under a fingerprint of those. A machine that none of them matches

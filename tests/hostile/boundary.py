@@ -1,4 +1,4 @@
-"""`ez` called in this process with whatever is thrown at it, and what a fair answer is."""
+"""Calls `ez` in this process with hostile input, and defines acceptable results."""
 
 import io
 import os

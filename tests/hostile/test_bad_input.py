@@ -1,4 +1,4 @@
-"""Whatever is typed or written in a file is taken as documented, or refused in one sentence."""
+"""Any typed input or file is accepted as documented, or refused in one sentence."""
 
 import json
 import os

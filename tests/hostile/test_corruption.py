@@ -1,4 +1,4 @@
-"""Whatever is done to the files of a run is found, named, and answered by what is still whole."""
+"""Any damage to the files of a run is detected and named, and intact files are used instead."""
 
 import hashlib
 import json

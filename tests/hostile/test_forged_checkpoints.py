@@ -1,4 +1,4 @@
-"""Checkpoints that somebody forged: every checksum holds, and the contents make no sense.
+"""Forged checkpoints with valid checksums and senseless content.
 
 Each alteration is refused in a sentence that names the file, or the part and the entry.
 """

@@ -1,4 +1,4 @@
-"""What lies in the place of a file of a run or a study: never followed, never waited for."""
+"""Links, FIFOs and devices in place of files of a run or study: never followed, never blocking."""
 
 import faulthandler
 import json

@@ -1,4 +1,4 @@
-"""Run folders without training: what a finished run leaves, with scores of our choosing."""
+"""Folders of finished runs with chosen scores, without training."""
 
 import json
 import math

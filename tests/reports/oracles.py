@@ -1,4 +1,4 @@
-"""What several tests of the statistics compare with."""
+"""Reference implementations for tests of the statistics."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Run folders to scores: what counts, what is left out with a reason, what is refused."""
+"""Scores from run folders: runs that count, excluded runs with reasons, and refused runs."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Arms against the full agent: which runs are paired, what is said, effects that are known."""
+"""Arms against the full agent: pairs, conclusions, and known effects."""
 
 import numpy as np
 import pytest

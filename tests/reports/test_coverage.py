@@ -1,4 +1,4 @@
-"""How often a 95 % interval holds the truth, by simulation.
+"""The coverage of 95 % intervals, by simulation.
 
 Runs of the 26 games of Atari 100k are drawn around EfficientZero's published scores, with a
 standard deviation of 0.1 plus 0.3 times the score. In percent, from 10,000 to 20,000 simulations

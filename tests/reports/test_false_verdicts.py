@@ -1,4 +1,4 @@
-"""How often two equal agents are told apart, by simulation, where scores lie on a grid.
+"""The rate of false verdicts on two equal agents with discrete scores, by simulation.
 
 Student's t takes a variance of 0 for certainty. Scores of few episodes lie on a grid, and two or
 three differences are then often equal: before such pairs lost their p, 7 to 13 % of comparisons of

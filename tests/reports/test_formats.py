@@ -1,4 +1,4 @@
-"""Markdown, CSV, JSON and LaTeX: the same numbers in each, and names that stay names."""
+"""Markdown, CSV, JSON and LaTeX: the same numbers in each, and names that are escaped."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The HTML page: what is in it and, in a real browser, what it does."""
+"""The HTML page: its content and its behaviour in a real browser."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Plots: which there are, what they show, and that they are drawn the same every time."""
+"""Plots: their selection, content and reproducibility."""
 
 import io
 

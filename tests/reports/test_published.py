@@ -1,4 +1,4 @@
-"""The table of published scores gives again what its sources print."""
+"""The tables of published scores reproduce the aggregates in their sources."""
 
 import csv
 import tomllib

@@ -1,4 +1,4 @@
-"""The tables of a report: what they hold, what they leave out, and what they say of it."""
+"""The tables of a report: content, exclusions and notes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Intervals agree with rliable's, of which every table of Atari 100k since 2021 is made.
+"""Intervals agree with rliable, the usual library for Atari 100k since 2021.
 
 rliable draws from NumPy's global generator whatever `random_state` it is given, so the two can
 agree within Monte-Carlo error only.

@@ -1,4 +1,4 @@
-"""A whole run in a fraction of a second, and what the tests of runs do with it."""
+"""A whole run in a fraction of a second, and helpers for tests of runs."""
 
 import json
 import signal

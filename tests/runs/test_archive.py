@@ -1,4 +1,4 @@
-"""A run in an archive is the same agent elsewhere; a stranger's archive does nothing else."""
+"""A run from an archive is the same agent elsewhere; a hostile archive has no other effect."""
 
 import json
 import random

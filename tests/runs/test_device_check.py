@@ -1,4 +1,4 @@
-"""A GPU that computes otherwise than the host is found before a run, and recorded in it.
+"""A GPU that computes differently from the CPU is detected before a run, and recorded.
 
 Without a GPU the trees run in Numba's simulator (`make test-nojit`).
 """

@@ -1,4 +1,4 @@
-"""The protocol of an evaluation, and the numbers made from its scores."""
+"""The protocol of an evaluation, and statistics of its scores."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""`ez doctor RUN`: whether a run is whole, and why it stopped."""
+"""`ez doctor RUN`: whether a run is intact, and why it stopped."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A number that is none stops the run at its train_step, and leaves what explains it."""
+"""A value that is not finite stops the run at its train_step, and leaves a record."""
 
 import json
 import re

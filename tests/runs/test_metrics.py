@@ -1,4 +1,4 @@
-"""Lines of metrics: all columns, right sums, no clocks."""
+"""Lines of metrics: all columns, correct sums, no times."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Games at the edges of the contract train to their end; games beyond it say what they broke."""
+"""Games at the edges of the contract train to their end; violations beyond it are named."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A run that goes on and on holds no more memory, files or threads than after a while."""
+"""Memory, files and threads of a long run do not grow."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A run that stands still says so, and where."""
+"""A stalled run is reported with the stack of each thread."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Weights & Biases gets what the files get, and can break nothing."""
+"""Trackers receive the same lines as the files, and cannot break a run."""
 
 import shutil
 import struct

@@ -1,4 +1,4 @@
-"""What the loop does with settings that only it reads."""
+"""Settings that only the training loop uses."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A watched game is the evaluated one, and thoughts are what the search said."""
+"""A watched game equals the evaluated one, and thoughts equal the results of the search."""
 
 import numpy as np
 import pytest
