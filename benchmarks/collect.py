@@ -10,7 +10,10 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "RESULTS.md", ROOT / "docs" / "results" / "reports.md")
+PAGES = (
+    ROOT / "RESULTS.md",
+    *(ROOT / "docs" / "results" / f"{name}.md" for name in ("norms", "reports")),
+)
 MARKED = re.compile(r"(<!-- (benchmarks/results/\S+\.md) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
