@@ -122,7 +122,7 @@ def test_a_stop_keeps_what_was_played(number, code, ez, mine, monkeypatch):
     monkeypatch.setattr(drawing.Artist, "draw", stopping)
     found, out, err = ez("watch", "mine")
     assert (found, err) == (code, "")
-    assert f"Stopped by {number.name}; the film holds what was played until then." in out
+    assert f"Stopped by {number.name}; the film contains the game until then." in out
     assert film("runs/mine/watch-seed0.mp4")[0] == 2 + 4
     assert drawn[-1].ending == "stopped"
 

@@ -140,7 +140,7 @@ def test_a_result_is_kept_and_compared_with(ez, tmp_path):
     code, out, _ = ez(*BENCH, "--against", "half.json")
     (line,) = [line for line in out.splitlines() if " h " in line]
     assert (code, line.split()[-1]) == (0, "2.00")
-    assert "Ratio: to" in out
+    assert "Ratio to:" in out
 
 
 def test_json_is_all_that_is_printed(ez):

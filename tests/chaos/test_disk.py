@@ -102,7 +102,7 @@ def test_a_folder_taken_from_under_a_run(taken, part, calls, zygote, undisturbed
         path.rename(aside)
     code = process.wait()
     assert is_sentence(code, process.said), process.said
-    assert "is gone: it was removed or renamed while the run needed it." in process.said
+    assert "is missing: it was removed or renamed while the run needed it." in process.said
     assert not path.exists()
     if taken == "renamed":
         aside.rename(path)

@@ -241,8 +241,11 @@ def test_the_folder_of_one_run_travels_too(ez, here):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--gpus", "1"], "no node of the cluster has that (at most 1 CPU, 0 GPU)."),
-        (["--gpus", "0", "--cpus", "2"], "A run asks for 2 CPU, and no node of the cluster has"),
+        (["--gpus", "1"], "but the largest node of the cluster has 1 CPU, 0 GPU."),
+        (
+            ["--gpus", "0", "--cpus", "2"],
+            "A run needs 2 CPU, but the largest node of the cluster has",
+        ),
         (["--gpus", "many"], "--gpus 'many': "),
         (["--partition", "gpu"], "The launcher ray has no --partition."),
         (["--devices", "cuda:0"], "--devices means nothing to the launcher ray."),

@@ -39,7 +39,7 @@ def test_a_finished_run_needs_nothing(finished):
     assert [name for name, one in found.items() if one.remedy] == [MODES]  # 14 train_steps are few
     assert found["Status"].detail == "finished"
     assert found["Checkpoints"].detail == "1, all intact; the newest at env_step 56, train_step 14"
-    assert found["Numbers"].detail == "nothing was without a finite value"
+    assert found["Numbers"].detail == "all values were finite"
 
 
 def test_an_interrupted_run_can_go_on(copied):

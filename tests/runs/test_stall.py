@@ -56,7 +56,7 @@ def test_it_says_once_where_a_run_stands_still_and_that_it_goes_on(tmp_path, hur
         assert not (tmp_path / "stalled.txt").exists()
     first, second = said
     assert re.match(r"No progress for .+: the stack of each thread is in ", first)
-    assert f"To give up: kill -9 {os.getpid()}, then ez resume {folder.path}" in first
+    assert f"To stop the run: kill -9 {os.getpid()}, then ez resume {folder.path}" in first
     assert re.fullmatch(r"Continuing after .+ without progress\.", second)
 
 
