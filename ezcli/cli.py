@@ -139,6 +139,9 @@ WandbProject = Annotated[
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Log for TensorBoard too, into the run's folder.")
 ]
+MLflow = Annotated[
+    bool, typer.Option("--mlflow", help="Log to the MLflow server of MLFLOW_TRACKING_URI too.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only how to continue after a stop.")]
 Launcher = Annotated[str | None, typer.Option(help="Where to run: local, slurm or ray.")]
 ClusterFile = Annotated[
@@ -235,6 +238,7 @@ def train(
     wandb: Wandb = None,
     wandb_project: WandbProject = None,
     tensorboard: TensorBoard = False,
+    mlflow: MLflow = False,
     launcher: Launcher = None,
     cluster: ClusterFile = None,
     quiet: Quiet = False,
@@ -251,7 +255,7 @@ def train(
     start = training.Start(
         game, env, preset, seed, device, overrides or [], extended, at, deterministic
     )
-    tracking = Tracking(wandb, wandb_project, tensorboard)
+    tracking = Tracking(wandb, wandb_project, tensorboard, mlflow)
     raise typer.Exit(training.train(start, name, runs_dir, tracking, quiet, launcher, cluster))
 
 
@@ -267,6 +271,7 @@ def resume(
     wandb: Wandb = None,
     wandb_project: WandbProject = None,
     tensorboard: TensorBoard = False,
+    mlflow: MLflow = False,
     quiet: Quiet = False,
 ) -> None:
     """Resume a run, or start a planned one.
@@ -276,7 +281,7 @@ def resume(
     from ezcli.commands import training
     from ezcli.runs.trackers.protocol import Tracking
 
-    tracking = Tracking(wandb, wandb_project, tensorboard)
+    tracking = Tracking(wandb, wandb_project, tensorboard, mlflow)
     raise typer.Exit(training.resume(run, runs_dir, device, threads, tracking, quiet))
 
 
@@ -426,6 +431,7 @@ def ablate(
     wandb: Wandb = None,
     wandb_project: WandbProject = None,
     tensorboard: TensorBoard = False,
+    mlflow: MLflow = False,
     runs_dir: RunsDir = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
     print_commands: Annotated[
@@ -492,7 +498,7 @@ def ablate(
         cluster,
         asked,
         wait,
-        Tracking(wandb, wandb_project, tensorboard),
+        Tracking(wandb, wandb_project, tensorboard, mlflow),
     )
     raise typer.Exit(command.ablate(options, runs_dir, execution, output, quiet))
 

@@ -41,7 +41,7 @@ MOST_SOURCES = 6  # lines that a terminal shows
 MOST_COLUMNS = 10_000  # columns of a table that goes into a pipe
 # Control characters except line feed and tab, and marks that change the direction of text.
 CONTROLS = re.compile(f"(?![\t\n])[{STEERING}]")
-NAME_WIDTH = 16  # columns of the first column of a table that is too wide
+NAME_WIDTH = 18  # columns of the first column of a table that is too wide
 HEAD_WIDTH = 12  # columns of its header
 COMMAND = ": ez "  # start of a command, which is the rest of the line
 INDENT = "  "  # indent of continued lines
@@ -499,18 +499,26 @@ def report_table(table: "ReportTable", narrow: bool) -> Table:
     """A table of a report for the terminal."""
     from ezcli.reports.formats import cell_text, is_numeric, one_line
 
+    rows = [[one_line(cell_text(cell)) for cell in row] for row in table.rows]
+    heads = [one_line(column) for column in table.columns]
+    if narrow:
+        rows = [["\n".join(broken(name, NAME_WIDTH)), *map(below, cells)] for name, *cells in rows]
+        heads = ["\n".join(broken(head, HEAD_WIDTH)) for head in heads]
     drawn = Table(box=None, pad_edge=False, header_style="dim")
-    for index, column in enumerate(table.columns):
+    for index, head in enumerate(heads):
         justify: Literal["left", "right"] = "right" if is_numeric(table, index) else "left"
-        name = "\n".join(broken(one_line(column), HEAD_WIDTH)) if narrow else one_line(column)
-        drawn.add_column(Text(name), justify=justify, overflow="fold")
-    for row in table.rows:
-        name, *cells = (one_line(cell_text(cell)) for cell in row)
-        if narrow:
-            name = "\n".join(broken(name, NAME_WIDTH))
-            cells = [c.replace(" [", "\n[").replace(", ", f",{NO_BREAK}") for c in cells]
-        drawn.add_row(*map(Text, (name, *cells)))
+        lines = [line for row in rows for line in row[index].split("\n")]
+        whole = min(NAME_WIDTH, max(map(len, lines), default=0))  # of a name, which is not folded
+        least = whole if narrow and index == 0 else None
+        drawn.add_column(Text(head), justify=justify, overflow="fold", min_width=least)
+    for row in rows:
+        drawn.add_row(*map(Text, row))
     return drawn
+
+
+def below(cell: str) -> str:
+    """A cell of a narrow table: an interval below its number, and in one line."""
+    return cell.replace(" [", "\n[").replace(", ", f",{NO_BREAK}")
 
 
 def harmless(text: str) -> str:

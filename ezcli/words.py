@@ -121,10 +121,13 @@ def quantity(count: float) -> str:
 def broken(name: str, width: int) -> list[str]:
     """Breaks a name into lines of at most `width` characters, after a separator if possible.
 
-    Numbers are not broken.
+    Numbers are not broken, nor words joined by underscores that fit into a line.
     """
     lines = [""]
-    for piece in re.split(r"(?<=[,=_ ])|(?<=[-+.])(?!\d)", name):
+    pieces: list[str] = []
+    for piece in re.split(r"(?<=[,= ])|(?<=[-+.])(?!\d)", name):
+        pieces += [piece] if len(piece) <= width else re.split("(?<=_)", piece)
+    for piece in pieces:
         if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece

@@ -175,6 +175,7 @@ def test_train_has_few_options():
         "--wandb",
         "--wandb-project",
         "--tensorboard",
+        "--mlflow",
         "--quiet",
     }
 

@@ -149,7 +149,7 @@ def playable_config(options: ConfigOptions) -> RunConfig:
         raise ConfigError(
             "EZ-CONFIG-START",
             f"The preset {options.preset!r} comes from a run that started from a checkpoint.",
-            "Use ez train --from RUN instead, or remove the section start.",
+            "Remove the section start, or start from that run: ez train --from RUN",
         )
     own = own_code(config.env)
     if own is not None:

@@ -70,13 +70,13 @@ def place_of(config: RunConfig, runs_dir: Path, name: str | None, default: str) 
         return runs_dir / equal
     state = catalogue.entry(runs_dir / equal).state
     if state == "finished":
-        way_out = f"Show it: {ez_command('runs show', runs_dir / equal)}"
+        way_out = f"Or show it: {ez_command('runs show', runs_dir / equal)}"
     else:
-        way_out = f"Continue it: {ez_command('resume', runs_dir / equal)}"
+        way_out = f"Or continue it: {ez_command('resume', runs_dir / equal)}"
     raise ConfigError(
         "EZ-RUN-EQUAL",
         f"The run {equal!r} already has this config; it is {state}.",
-        f"{way_out}. To train it again, choose another --runs-dir.",
+        f"To train it again, choose another --runs-dir. {way_out}",
     )
 
 

@@ -229,8 +229,13 @@ class Scheduler:
             log,
             self.threads,
             options=self.tracking.options,
-            # Source: wandb's documentation, "Environment variables".
-            variables=(("WANDB_RUN_GROUP", self.folder.name), ("WANDB_JOB_TYPE", arms)),
+            # Sources: wandb's documentation, "Environment variables"; `trackers/mlflow.py`.
+            variables=(
+                ("WANDB_RUN_GROUP", self.folder.name),
+                ("WANDB_JOB_TYPE", arms),
+                ("EZ_STUDY", self.folder.name),
+                ("EZ_ARM", arms),
+            ),
         )
 
     def _ended(self, run: PlannedRun, ending: Ending) -> None:

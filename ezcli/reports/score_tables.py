@@ -1,13 +1,15 @@
 """Tables of scores per game, of aggregates over games, and of runs without a score."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ezcli.experiments.design import arm_label
 from ezcli.reports.compare import Scale, arm_scores, generator
-from ezcli.reports.groups import ArmScores, Group, of_games, score_range
+from ezcli.reports.groups import ArmScores, Group, Run, of_games, score_range
 from ezcli.reports.published import Agent
 from ezcli.reports.published_tables import mark_notes, marked
-from ezcli.reports.statistics import estimates
+from ezcli.reports.statistics import estimates, student
 from ezcli.reports.tables import (
     DIGITS,
     Cell,
@@ -16,6 +18,7 @@ from ezcli.reports.tables import (
     Number,
     Table,
     interval,
+    raw_digits,
     shown_arm,
 )
 from ezcli.words import counted, counted_range
@@ -54,13 +57,19 @@ def score_columns(group: Group) -> tuple[str, ...]:
 def score_cells(group: Group, arm: ArmScores, game: str) -> list[Cell]:
     """Number of runs, raw score and, if available, normalised score."""
     runs = [run for _, run in sorted(arm.runs.get(game, {}).items())]
-    raw = interval([run.score for run in runs], within=score_range(runs)) if runs else None
+    raw = raw_interval([run.score for run in runs], runs) if runs else None
     cells: list[Cell] = [str(len(runs)), raw]
     if group.normalised_games:
         known = bool(runs) and game in group.normalised_games
         normalised = [run.normalised(run.score) for run in runs] if known else []
         cells.append(interval(normalised, DIGITS) if known else None)
     return cells
+
+
+def raw_interval(scores: Sequence[float], runs: Sequence[Run]) -> Interval:
+    """The mean of raw scores of runs of one game; the interval ends where the game's scores do."""
+    estimate = student([np.array(scores)], within=score_range(runs)).estimate
+    return Interval(estimate, raw_digits([estimate]))
 
 
 def aggregates_table(group: Group, scale: Scale, agents: list[Agent], resamples: int) -> Table:
@@ -111,9 +120,8 @@ def protocols_table(group: Group) -> Table | None:
             played = dict.fromkeys(text for run in runs.values() for text in run.otherwise)
             for text in played:
                 both = [run for run in runs.values() if text in run.otherwise]
-                within = score_range(both)
-                score = interval([run.otherwise[text] for run in both], within=within)
-                own = interval([run.final_score for run in both], within=within)
+                score = raw_interval([run.otherwise[text] for run in both], both)
+                own = raw_interval([run.final_score for run in both], both)
                 change = interval([run.otherwise[text] - run.final_score for run in both])
                 rows.append(
                     (

@@ -5,6 +5,7 @@ run continues without it.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,20 +16,25 @@ from ezcli.errors import ConfigError
 from ezcli.files import write_atomically
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.json_files import read_table
+from ezcli.runs.trackers.mlflow import MLflow
 from ezcli.runs.trackers.protocol import Tracker, Tracking
 from ezcli.runs.trackers.tensorboard import TensorBoard
 from ezcli.runs.trackers.weights_and_biases import MODES, WeightsAndBiases, entity_and_project
 
 # By option, a field of `Tracking`.
-TRACKERS: dict[str, type[Tracker]] = {"wandb": WeightsAndBiases, "tensorboard": TensorBoard}
-OPTIONAL = ("tensorboard",)  # whose packages are not dependencies of ezcli
+TRACKERS: dict[str, type[Tracker]] = {
+    "wandb": WeightsAndBiases,
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+}
+OPTIONAL = ("tensorboard", "mlflow")  # whose packages are not dependencies of ezcli
 
 
 def require_trackers(tracking: Tracking) -> None:
     """Refuses unavailable trackers before anything is created.
 
     Raises:
-      ConfigError: a value is not allowed, or a package is not installed.
+      ConfigError: a value is not allowed, a package is not installed, or MLflow has no address.
     """
     if tracking.wandb not in (None, *MODES):
         raise ConfigError(
@@ -51,6 +57,12 @@ def require_trackers(tracking: Tracking) -> None:
                 f"--{name} needs the package {tracker.package!r}, which is not installed.",
                 f"Install it: pip install '{tracker.install}'",
             )
+    if tracking.mlflow and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise ConfigError(
+            "EZ-OPTION-MLFLOW",
+            "--mlflow needs the address of a server, but MLFLOW_TRACKING_URI is not set.",
+            "Set it, for example: export MLFLOW_TRACKING_URI=http://localhost:5000",
+        )
 
 
 class Trackers:

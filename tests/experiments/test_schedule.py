@@ -448,5 +448,6 @@ def test_trackers_are_told_the_study_and_the_arm(tmp_path):
     Scheduler(saved.folder, saved.runs, queue, 1, Listener(), waits=False, tracking=asked).run()
     assert [task.options for task in queue.tasks] == [asked.options] * 2
     assert [dict(task.variables) for task in queue.tasks] == [
-        {"WANDB_RUN_GROUP": "mine", "WANDB_JOB_TYPE": arm} for arm in ("full", "value-prefix")
+        {"WANDB_RUN_GROUP": "mine", "WANDB_JOB_TYPE": arm, "EZ_STUDY": "mine", "EZ_ARM": arm}
+        for arm in ("full", "value-prefix")
     ]

@@ -84,7 +84,7 @@ def test_intervals_of_two_runs_end_where_the_numbers_do(runs):
 
 
 @pytest.mark.parametrize(
-    ("scores", "text"), [((0.5, 1.0), "0.75 [–]"), ((0.9, 1.0), "0.95 [0.31, 1.00]")]
+    ("scores", "text"), [((0.5, 1.0), "0.75 [-1.00, 1.00]"), ((0.9, 1.0), "0.95 [0.31, 1.00]")]
 )
 def test_intervals_of_scores_end_where_the_game_does(tmp_path, scores, text):
     for seed, score in enumerate(scores):

@@ -1,5 +1,6 @@
 """Trackers receive the same lines as the files, and cannot break a run."""
 
+import os
 import shutil
 import struct
 import subprocess
@@ -12,7 +13,7 @@ from ezcli import cli
 from ezcli.runs import tracking
 from ezcli.runs.folder import RunFolder
 from ezcli.runs.trackers.protocol import Tracking
-from ezcli.runs.tracking import Trackers, require_trackers
+from ezcli.runs.tracking import OPTIONAL, Trackers, require_trackers
 from tests.failing import fails
 from tests.runs.helpers import PATIENT, Watcher, outcome, run, tiny
 
@@ -231,7 +232,8 @@ def test_the_real_one_offline(tmp_path, monkeypatch, undisturbed):
 
 
 @pytest.mark.parametrize(
-    "tracking", [Tracking(), Tracking("online", "lab/mine", True), Tracking(tensorboard=True)]
+    "tracking",
+    [Tracking(), Tracking("online", "lab/mine", True), Tracking(tensorboard=True, mlflow=True)],
 )
 def test_a_process_of_its_own_is_asked_for_the_same(tracking, monkeypatch):
     """What `ez ablate` was asked for reaches `ez resume` as options."""
@@ -261,10 +263,11 @@ def test_the_project_is_the_one_asked_for(given, variable, expected, wandb, tmp_
     assert (fake.options["entity"], fake.options["project"]) == expected
 
 
-def test_tensorboard_that_is_not_installed_is_refused_before_a_run(monkeypatch):
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_what_is_not_installed_is_refused_before_a_run(name, monkeypatch):
     monkeypatch.setattr("ezcli.runs.tracking.find_spec", lambda name: None)
-    with fails("EZ-OPTION-NO-PACKAGE", "tensorboard", "ezcli[tensorboard]"):
-        require_trackers(Tracking(tensorboard=True))
+    with fails("EZ-OPTION-NO-PACKAGE", name, f"ezcli[{name}]"):
+        require_trackers(Tracking(**{name: True}))
     require_trackers(Tracking("offline"))
 
 
@@ -314,3 +317,116 @@ def test_a_tracker_that_failed_gets_what_it_missed(tmp_path, monkeypatch):
             trackers.log("metrics", train_steps, {"loss": 1.0})
         assert len(said) == is_broken
     assert got == {"wandb": [1, 2, 3], "tensorboard": [1, 2, 3]}
+
+
+class FakeStore:
+    """What the tracker asks of MLflow, in memory."""
+
+    def __init__(self):
+        self.experiments, self.runs, self.waited = [], [], 0
+        self.client = SimpleNamespace(
+            get_experiment_by_name=lambda name: (
+                SimpleNamespace(experiment_id=name) if name in self.experiments else None
+            ),
+            create_experiment=lambda name: self.experiments.append(name) or name,
+            search_runs=lambda places, wanted: [
+                run
+                for run in self.runs
+                if run.place in places and f"tags.ezcli = '{run.tags['ezcli']}'" == wanted
+            ],
+            create_run=self.create_run,
+            update_run=lambda run, status: None,
+            log_batch=self.log_batch,
+            set_terminated=lambda run: None,
+        )
+
+    def create_run(self, place, run_name, tags):
+        info = SimpleNamespace(run_id=len(self.runs))
+        self.runs.append(
+            SimpleNamespace(info=info, place=place, name=run_name, tags=tags, params={}, points=[])
+        )
+        return self.runs[-1]
+
+    def log_batch(self, run, metrics=(), params=(), synchronous=True):
+        assert len(params) <= 100
+        assert len(metrics) <= 1000
+        known = self.runs[run].params
+        assert not {key for key, _ in params} & set(known)  # a parameter never changes
+        known |= dict(params)
+        self.runs[run].points += [(name, value, step) for name, value, _, step in metrics]
+        return SimpleNamespace(wait=self.wait)
+
+    def wait(self):
+        self.waited += 1
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """An MLflow that is not there."""
+    made = FakeStore()
+    entities = SimpleNamespace(Metric=lambda *parts: parts, Param=lambda *parts: parts)
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=lambda: made.client))
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    for name in ("MLFLOW_EXPERIMENT_NAME", "EZ_STUDY", "EZ_ARM"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def test_mlflow_needs_an_address(monkeypatch):
+    monkeypatch.setattr("ezcli.runs.tracking.find_spec", lambda name: name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with fails("EZ-OPTION-MLFLOW", "MLFLOW_TRACKING_URI"):
+        require_trackers(Tracking(mlflow=True))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    require_trackers(Tracking(mlflow=True))
+
+
+def test_mlflow_gets_settings_once_and_each_line_once_over_sessions(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("EZ_STUDY", "mine")
+    monkeypatch.setenv("EZ_ARM", "full")
+    folder = RunFolder(tmp_path)
+    for steps in ((1, 2), (2, 3)):  # the second session makes a line again
+        trackers = Trackers(Tracking(mlflow=True), folder, tiny(), pytest.fail)
+        for train_steps in steps:
+            trackers.log("metrics", train_steps, {"loss": 0.5, "env_steps": train_steps * 4})
+        trackers.close()
+    (one,) = store.runs
+    assert store.experiments == ["ezcli"]
+    own = f"{folder.name}-{tiny().identity}"
+    assert (one.name, one.tags) == (folder.name, {"ezcli": own, "study": "mine", "arm": "full"})
+    assert one.params["schedule.env_steps"] == str(tiny().schedule.env_steps)
+    assert one.points == [
+        (name, value, step)
+        for step in (1, 2, 3)
+        for name, value in (("loss", 0.5), ("env_steps", step * 4.0))
+    ]
+    assert store.waited == 2
+
+
+def test_mlflow_that_has_nothing_to_send_is_closed(store, tmp_path):
+    trackers = Trackers(Tracking(mlflow=True), RunFolder(tmp_path), tiny(), pytest.fail)
+    trackers.close()
+
+
+@pytest.mark.slow
+def test_a_server_of_mlflow_gets_a_run(tmp_path, undisturbed, monkeypatch):
+    """Where MLFLOW_TRACKING_URI names one."""
+    pytest.importorskip("mlflow")
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        pytest.skip("no server")
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", f"test-{tmp_path}")
+    config, path = tiny(), tmp_path / "run"
+    run(path, config, Watcher(6), tracking=Tracking(mlflow=True))
+    folder = run(path, config, tracking=Tracking(mlflow=True))
+    assert outcome(folder) == undisturbed
+    client = MlflowClient()
+    place = client.get_experiment_by_name(f"test-{tmp_path}").experiment_id
+    (found,) = client.search_runs([place])
+    assert found.info.status == "FINISHED"
+    losses = client.get_metric_history(found.info.run_id, "loss")
+    assert [(point.step, point.value) for point in losses] == [
+        (line["train_steps"], pytest.approx(line["loss"])) for line in folder.read("metrics.jsonl")
+    ]
+    assert found.data.params["seed"] == "0"

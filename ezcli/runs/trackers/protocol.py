@@ -13,6 +13,7 @@ class Tracking(NamedTuple):
     wandb: str | None = None  # `offline` or `online`
     wandb_project: str | None = None  # PROJECT or ENTITY/PROJECT
     tensorboard: bool = False
+    mlflow: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
