@@ -164,5 +164,5 @@ def test_a_study_has_one_name_whatever_changes_no_result(ez, monkeypatch):
     assert code == 2  # the seed
     code, out, _ = ez(*study, "--set", "compute.threads=3", "--dry-run")
     assert (code, "Study catch-value-prefix: " in out) == (0, True)
-    assert "The study keeps what it was started with: compute.threads = 0." in out
+    assert "The study keeps its first settings: compute.threads = 0." in out
     assert "Study catch-value-prefix-" in ez(*study, "--set", "value.td_steps=4", "--dry-run")[1]
