@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Norms of the network on `keydoor`: the learning rate of each on a seed of its own, then five paired seeds,
-# each norm at its best rate. On `catch`: five paired seeds at the preset's rate. On MinAtar Breakout and on two
-# Atari games: how far the two modes of the network differ early in training.
-# benchmarks/norms.sh [FOLDER of the runs, default runs], relative to the checkout. The same command continues
-# after an interruption.
+# Norms of the network. On `keydoor`: the learning rate of each on a seed of its own, then five paired
+# seeds, each norm at its best rate, and ten more seeds of two norms. On `catch`: five paired seeds at the
+# preset's rate. On MinAtar Breakout and on two Atari games: how far the two modes of the network differ
+# early in training.
+# benchmarks/norms.sh [FOLDER of the runs, default runs], relative to the checkout. The same command
+# continues after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-runs}
@@ -22,6 +23,8 @@ for file in benchmarks/norms/*.toml; do
   drops+=(--drop "$file")
 done
 study norms-keydoor --env keydoor "${drops[@]}" --set optimiser.learning_rate=0.01 --seeds 10,11,12,13,14
+study norms-confirm --env keydoor --vary network.norm=batch,batch-by-role \
+  --seeds 15,16,17,18,19,20,21,22,23,24
 study norms-catch --env catch --vary "network.norm=$norms" --set schedule.env_steps=2800 --seeds 10,11,12,13,14
 study norms-minatar --env minatar/breakout --vary "network.norm=$norms" --seeds 0, \
   --set schedule.env_steps=20000 --set schedule.train_steps_per_env_step=0.25 \

@@ -68,7 +68,7 @@ TINIER = (
 )
 ELSEWHERE = {"ez watch pong.zip", "ez watch ./pong"}  # on a machine without the run
 # Pages whose studies are planned with `--dry-run`: the tutorials run such studies.
-PLANNED = {"RESULTS.md", "benchmarks/NOTES.md"}
+PLANNED = {"RESULTS.md", "benchmarks/NOTES.md", "docs/results/norms.md"}
 # What a page takes for granted.
 BEFORE = {
     "docs/how-to/evaluate.md": ["ez train --env catch", "ez train --game pong"],
