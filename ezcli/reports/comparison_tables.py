@@ -1,4 +1,4 @@
-"""Tables of comparisons: differences to the full agent, factorial effects, sweeps."""
+"""Tables of comparisons: differences from the full agent, factorial effects, sweeps."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -93,7 +93,7 @@ def plots_of_scores(section: Section, group: Group, agents: Sequence[Agent]) -> 
         if len(scale.games) > 1:
             yield Plot("profile", "Performance profile", performance_profile(group, scale))
     if section.comparisons:
-        yield Plot("differences", "Differences to the full agent", differences(section))
+        yield Plot("differences", "Differences from the full agent", differences(section))
     if any(comparison.improvement for comparison in section.comparisons):
         yield Plot("improvement", "Probability of improvement", improvement(section))
     if section.effects:
