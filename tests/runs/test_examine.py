@@ -56,7 +56,7 @@ def test_a_run_json_that_is_gone_is_missed(copied, left):
         ["Status"],
         "Restore it from a backup",
     )
-    assert "run.json' is damaged: it says nothing of this run" in status.detail
+    assert "run.json' is damaged: it is empty although the run was trained" in status.detail
 
 
 def test_checkpoints_that_are_gone_are_missed(copied):
