@@ -593,7 +593,7 @@ def report(
         list[str] | None,
         typer.Option(
             metavar="ARMS",
-            help="Only the full agent and this arm, named as in tables. Repeatable.",
+            help="Show only the full agent and this arm, by its name in the tables. Repeatable.",
         ),
     ] = None,
     form: Annotated[
@@ -990,7 +990,7 @@ def doctor(
     run: Annotated[
         str | None,
         typer.Argument(
-            help="Name, id or path of a run. Its files are checked, and why it stopped.",
+            help="Name, id or path of a run: check its files, and report why it stopped.",
             autocompletion=completing("run"),
         ),
     ] = None,

@@ -426,7 +426,7 @@ def test_config_show_is_the_same_in_every_form(options, ez):
     code, explained, _ = ez("config", "show", "--preset", "atari100k", *options, "--explain")
     assert code == 0
     assert (
-        "# age of data per td_step less, as a share of schedule.env_steps\ntd_age_fraction"
+        "# age of data that lowers td_steps by 1, as a share of schedule.env_steps\ntd_age_fraction"
         in explained
     )
     assert tomllib.loads(text) == json.loads(as_json) == tomllib.loads(explained)

@@ -54,9 +54,10 @@ def test_the_plan_is_shown_before_anything_runs(ez):
     out = squeezed(out)
     assert "Study mine: 2 arms x 2 seeds, 4 runs." in out
     assert "full nothing 0 0 2 − value prefix components.value_prefix = false 0 0 2" in out
-    assert "Left: about 2 h 00 min of training (2 scaled from other settings)" in out
+    assert "The unfinished runs need about 2 h 00 min of training" in out
+    assert "The hours of 2 runs are scaled from other settings." in out
     assert "a train_step timed now" in out
-    assert out.index("Left:") < out.index("Done: all 4 runs")
+    assert out.index("The unfinished runs need") < out.index("Done: all 4 runs")
 
 
 def test_a_study_too_short_to_learn_is_called_so_before_it_begins(ez):

@@ -83,12 +83,14 @@ def cost_text(cost: estimate.Total) -> str:
         return f"Hours, memory and disk are not known. {cost.source}"
     if not cost.run_hours:
         return "All runs are finished."
-    scaled = f" ({cost.num_scaled} scaled from other settings)" if cost.num_scaled else ""
+    scaled = ""
+    if cost.num_scaled:
+        scaled = f"The hours of {counted(cost.num_scaled, 'run')} are scaled from other settings. "
     alone, together = (duration(3600 * (h or 0)) for h in (cost.run_hours, cost.hours))
     memory, disk = (size(count or 0) for count in (cost.memory_bytes, cost.disk_bytes))
     return (
-        f"Left: about {alone} of training{scaled}, {together} in parallel; {memory} of memory, "
-        f"{disk} of disk. {cost.source}"
+        f"The unfinished runs need about {alone} of training ({together} in parallel), {memory} of "
+        f"memory and {disk} of disk. {scaled}{cost.source}"
     )
 
 

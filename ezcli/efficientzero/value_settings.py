@@ -18,7 +18,7 @@ class ValueSettings(Settings):
     td_age_fraction: float = Field(
         gt=0,
         le=LARGEST,
-        description="age of data per td_step less, as a share of schedule.env_steps",
+        description="age of data that lowers td_steps by 1, as a share of schedule.env_steps",
     )
     value_source: Literal["network", "search"] = Field(
         description="bootstrap from the target network (authors' code) or its search (4.3)"

@@ -159,8 +159,7 @@ def only_image(space: spaces.Dict, env_id: str) -> str:
         return str(images[0])
     if not boxes:
         raise unsupported(
-            f"observations of {env_id!r} are a Dict of {', '.join(space.spaces)}, none of them a "
-            "Box",
+            f"observations of {env_id!r} are a Dict without a Box entry: {', '.join(space.spaces)}",
             "FlattenObservation",
         )
     raise EnvError(
@@ -186,7 +185,7 @@ def unsupported(what: str, wrapper: str) -> EnvError:
     """The error about an unsupported space."""
     return EnvError(
         "EZ-ENV-SPACE",
-        f"The {what}. ezcli supports discrete actions, and images, vectors or a Dict with one of "
-        "them.",
+        f"The {what}. ezcli supports discrete actions, and observations that are an image, a "
+        "vector, or a Dict with one of these.",
         f"Register an id that wraps it in {WRAPPERS}.{wrapper}, and use --env gym:MODULE:ID.",
     )

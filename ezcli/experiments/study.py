@@ -417,7 +417,7 @@ class StudyFolder:
                 "EZ-STUDY-TAKEN-OVER",
                 f"Another process took over the study {self.name!r} while this process was "
                 "suspended.",
-                f"If that is not so, continue with: {self.go_on}",
+                f"If no other process uses the study, continue with: {self.go_on}",
             )
         try:
             yield

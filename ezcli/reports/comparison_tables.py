@@ -251,7 +251,7 @@ def minus(comparisons: Sequence[Comparison]) -> str:
     """Header of a difference."""
     if all(c.against == FULL for c in comparisons):
         return "Minus the full agent"
-    return 'Minus the full agent, or the arm after "vs."'
+    return 'Minus the full agent, or minus the arm named after "vs."'
 
 
 def versus(comparison: Comparison) -> Shown:

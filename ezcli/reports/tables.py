@@ -116,8 +116,8 @@ def with_interval_notes(table: Table) -> Table:
         notes.append(table.intervals.equal)
     for low, high in dict.fromkeys(cell.within for cell in cells if cell.is_everything):
         notes.append(
-            f"[{MISSING}]: too few runs for an interval narrower than the whole range, {low:g} "
-            f"to {high:g}."
+            f"[{MISSING}]: too few runs, the interval covers every possible value from {low:g} to "
+            f"{high:g}."
         )
     return table._replace(notes=(*([" ".join(notes)] if notes else []), *table.notes))
 

@@ -143,7 +143,8 @@ def modes(folder: RunFolder) -> Iterator[Finding]:
         return
     error, train_steps = measured[-1][ROOT_ERROR], measured[-1].get("train_steps")
     detail = (
-        f"the root's value differs by {error:.2f} standard deviations at train_step {train_steps}"
+        "the two modes differ in the root's value by "
+        f"{error:.2f} standard deviations at train_step {train_steps}"
     )
     remedy = ""
     if error > LARGE_ERROR:

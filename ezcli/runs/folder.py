@@ -188,7 +188,7 @@ class RunFolder:
                 "EZ-RUN-TAKEN-OVER",
                 f"Another process took over the run {self.name!r} while this process was "
                 "suspended.",
-                "If it was only that .lock-holder was removed, repeat the command.",
+                "If the file .lock-holder was removed by hand, repeat the command.",
             )
 
     @property

@@ -81,8 +81,8 @@ def memory_errors(go_on: str) -> Iterator[None]:
         raise RunError(
             "EZ-RUN-MEMORY",
             f"{which} ran out.",
-            "Train under another --name with a lower replay.capacity, loss.batch_size or "
-            f"acting.num_envs; or free some memory, then {go_on}",
+            "Free some memory, or train under another --name with a lower replay.capacity, "
+            f"loss.batch_size or acting.num_envs. After freeing memory, {go_on}",
         ) from error
 
 

@@ -243,9 +243,9 @@ class Trainer:
                 ways = "Use --set replay.block_env_steps=0, or raise schedule.env_steps."
             raise RunError(
                 "EZ-RUN-NOTHING-TO-LEARN",
-                f"There is nothing to learn from after {self.replay.env_steps} env_steps: a "
-                f"state can be drawn {waiting} env_steps later or at the end of its game, and no "
-                "state is that old.",
+                f"There is nothing to learn from after {self.replay.env_steps} env_steps. A "
+                f"state can be drawn {waiting} env_steps after it was collected, or when its "
+                "game ends.",
                 ways,
             )
         ahead, total = self.config.schedule.sample_ahead, self.config.schedule.train_steps

@@ -66,7 +66,10 @@ def test_nothing_to_learn_from_names_the_blocks():
     config = tiny("catch", LONG_GAMES, "replay.block_env_steps=20")
     trainer = Trainer(config, resolve_compute(config.compute))
     with fails(
-        "EZ-RUN-NOTHING-TO-LEARN", "56 env_steps", "40 env_steps later", "replay.block_env_steps=0"
+        "EZ-RUN-NOTHING-TO-LEARN",
+        "56 env_steps",
+        "40 env_steps after it was collected",
+        "replay.block_env_steps=0",
     ):
         list(trainer.events())
     assert trainer.env_steps == config.schedule.env_steps
