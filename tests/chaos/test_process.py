@@ -150,7 +150,7 @@ def test_of_two_processes_one_trains(zygote, undisturbed, folder):
 def test_of_two_launchers_one_trains(zygote, undisturbed_study, tmp_path):
     command, study = [*ABLATE, tmp_path], StudyFolder(tmp_path, "s").path
     with contest(zygote, command, study) as (refused, other):
-        said = "Another process works on the study 's'"
+        said = "Another process is working on the study 's'"
         assert is_sentence(refused.returncode, refused.said, Busy.exit_code), refused.said
         assert said in refused.said
         assert f"{said} (process {other.pid} on " in zygote.run(*command)[1]

@@ -248,7 +248,7 @@ def test_the_folder_of_one_run_travels_too(ez, here):
         ),
         (["--gpus", "many"], "--gpus 'many': "),
         (["--partition", "gpu"], "The launcher ray has no --partition."),
-        (["--devices", "cuda:0"], "--devices means nothing to the launcher ray."),
+        (["--devices", "cuda:0"], "--devices has no effect with the launcher ray."),
     ],
 )
 def test_what_a_cluster_cannot_hold_is_refused(ez, here, options, says):

@@ -151,6 +151,6 @@ def test_a_machine_that_slept_too_long_writes_no_more(machines, shared, undistur
     sleeping.send_signal(signal.SIGCONT)
     code, output = said(sleeping)
     assert code == BUSY, output
-    assert "took over the run 'run' while this one slept" in output
+    assert "took over the run 'run' while this process was suspended" in output
     assert outcome(RunFolder(shared / "runs" / "run")) == undisturbed
     assert RunFolder(shared / "runs" / "run").read_info()["status"] == "finished"

@@ -177,7 +177,7 @@ def test_a_study_comes_out_as_it_does_here(ez, here, monkeypatch, undisturbed):
     monkeypatch.setattr(SlurmLauncher, "states", asked)
     code, out, err = ez(*TWO, *WHERE, "--wait")
     assert code == 0, out + err
-    assert out.count("running already.") == 2
+    assert out.count("already running.") == 2
     assert results(here / "runs") == undisturbed
     assert attempts(here) == [("exit code 0", "finished")] * 2
     assert states(ez) == ["finished"] * 2
@@ -236,7 +236,7 @@ def test_the_controller_may_forget_one_task_of_an_array_that_runs(ez, here, at_s
         first, second = states(ez)
         assert first in ("stopped, and saved", "stopped early")
         assert second == "running"
-        assert "Cancelled 1 run;" in ez("study", "cancel", "s")[1]
+        assert "Cancelled 1 run." in ez("study", "cancel", "s")[1]
     finish(ez, here)
     assert results(here / "runs") == undisturbed
 
@@ -326,7 +326,7 @@ def test_a_run_that_fails_is_tried_once_more_and_told(ez, here):
     (here / "game.py").write_text(GAME.replace("np.uint8)", "np.float32)"))
     code, out, _ = ez(*TWO, *WHERE, "--wait")
     assert code == 1
-    assert out.count("exit code 1; trying once more.") == 2
+    assert out.count("exit code 1; trying again.") == 2
     assert out.count("failed (exit code 1).") == 2
     assert "returned a frame of float32" in out
     assert "2 of 2 runs failed" in out
@@ -370,13 +370,13 @@ def test_one_run_is_sent_away_and_goes_on(ez, here, at_slurm, undisturbed):
     code, out, err = ez(*train)
     assert (code, err) == (0, "")
     assert re.search(
-        r"^one: submitted as job \d+\. See how far it is: ez runs show runs/one$", out, re.MULTILINE
+        r"^one: submitted as job \d+\. See its progress: ez runs show runs/one$", out, re.MULTILINE
     )
     assert "one is " in ez(*train)[1]
     wait_for(lambda: are_held(here, runs=1))
     assert ez(*train)[:2] == (
         0,
-        "one is running already. See how far it is: ez runs show runs/one\n",
+        "one is already running. See its progress: ez runs show runs/one\n",
     )
     at_slurm.ask("scancel", "-u", "root")
     at_slurm.wait_empty()
