@@ -62,7 +62,9 @@ def test_options(ez, mine, tmp_path):
     assert (code, film("a.mp4")) == (0, (3 + 9, 9))
     code, out, _ = ez("watch", mine, "--output", "b.mp4", "--max-steps", "2", "--device", "cpu")
     assert (code, film("b.mp4")) == (0, (2 + 4, 4))
-    assert out.splitlines()[1].startswith("The film cuts the game off there. --max-steps makes")
+    assert out.splitlines()[1].startswith(
+        "The film ends there, before the game does. --max-steps makes"
+    )
     assert ez("watch", "mine", "--seed", "7")[0] == 0
     assert (mine / "watch-seed7.mp4").is_file()
 
@@ -72,7 +74,7 @@ def test_a_gif_is_short_unless_asked(ez, mine, monkeypatch):
     monkeypatch.setattr(module, "GIF_STEPS", 2)
     code, out, _ = ez("watch", "mine", "-o", "a.gif")
     assert (code, film("a.gif")[0]) == (0, 2 + 4)
-    assert "The film cuts the game off there. --max-steps makes" in out
+    assert "The film ends there, before the game does. --max-steps makes" in out
     code, out, _ = ez("watch", "mine", "-o", "a.gif", "--max-steps", "100")
     assert (code, film("a.gif")[0]) == (0, 3 + 4)
     assert "cuts" not in out
@@ -84,7 +86,10 @@ def test_a_game_that_evaluations_cut_off_too_cannot_be_longer(ez, tmp_path):
     run(tmp_path / "runs/mine", tiny("catch", "env.evaluation_max_episode_steps=2"))
     code, out, _ = ez("watch", "mine", "--max-steps", "50")
     assert (code, film("runs/mine/watch-seed0.mp4")[0]) == (0, 2 + 4)
-    assert out.splitlines()[1] == "The film cuts the game off there. So does an evaluation."
+    assert (
+        out.splitlines()[1]
+        == "The film ends there, before the game does. An evaluation has the same limit."
+    )
 
 
 @pytest.mark.slow

@@ -171,5 +171,5 @@ def test_a_thread_that_never_ends_does_not_keep_the_command(game, is_broken):
     done = process("train", *OWN, "--quiet", "--name", "x")
     assert time.monotonic() - began < 110
     assert done.returncode == int(is_broken)
-    assert "Ending now, although this has not ended: helper." in done.stderr
+    assert "Exiting although these threads still run: helper." in done.stderr
     assert "Traceback" not in done.stderr

@@ -133,7 +133,7 @@ def test_a_failure_is_tried_once_more(tmp_path, script):
     assert len(started(saved)) == 6
     assert (saved.runs[0].name, "failed", 1) in attempts(saved)
     assert (saved.runs[1].name, "failed", -9) in attempts(saved)
-    assert any("exit code 1; trying once more. the fan is on fire" in s for s in listener.said)
+    assert any("exit code 1; trying again. the fan is on fire" in s for s in listener.said)
     assert any("killed by SIGKILL" in said for said in listener.said)
 
 
