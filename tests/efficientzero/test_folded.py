@@ -94,5 +94,5 @@ def test_a_searcher_takes_other_weights_in_place():
 
 def test_what_cannot_be_joined_is_an_error():
     pair = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.BatchNorm1d(3))
-    with pytest.raises(TypeError, match="BatchNorm1d behind ReLU"):
+    with pytest.raises(TypeError, match="BatchNorm1d after ReLU"):
         join(pair, "0", "1")
